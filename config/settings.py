@@ -1,0 +1,313 @@
+"""The one schema of every setting: type, default, range, step, unit, effect and help.
+
+From it come the TOML file, the environment variables, the command line, the Tune screen, validation and the
+documentation. A setting is named by its dotted key (``workers.transcribe``). Nothing here touches a file: see
+:mod:`config.origins` for the layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+
+class Effect(StrEnum):
+    """When a changed value acts on a running engine."""
+
+    NOW = "now"  # at the next slot or batch
+    ITEM = "item"  # with the next recording
+    RELOAD = "reload"  # the model is swapped when its stage has drained
+    RUN = "run"  # at the next start of an engine
+
+
+class Section(BaseModel):
+    """A group of settings; immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    effect: Effect = Effect.NOW,
+    ge: float | None = None,
+    le: float | None = None,
+    step: float | None = None,
+    unit: str = "",
+    risk: str = "",
+) -> Any:
+    """A setting. ``ge``/``le`` bound it, ``step`` is one press of an arrow key, ``risk`` is shown beside a staged change."""
+    return Field(
+        default,
+        ge=ge,
+        le=le,
+        description=help,
+        json_schema_extra={"effect": effect.value, "step": step, "unit": unit, "risk": risk},
+    )
+
+
+def workers(default: int, most: int, what: str, risk: str = "") -> Any:
+    return knob(default, f"Slots of {what}: how many recordings it serves at once.", ge=1, le=most, step=1, risk=risk)
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Workers(Section):
+    fetch: int = workers(12, 64, "fetch", "more requests at once: throttling by the host above the polite rate")
+    decode: int = workers(2, 16, "decode")
+    transcribe: int = workers(2, 16, "transcribe", "more GPU memory in use")
+    diarize: int = workers(1, 8, "diarize", "one diarizer instance per slot: more GPU memory in use")
+    identify: int = workers(2, 16, "identify")
+    embed: int = workers(2, 16, "embed")
+    store: int = workers(2, 16, "store", "one database connection per slot")
+
+
+class Asr(Section):
+    model: str = knob("distil-large-v3", "Recogniser: a faster-whisper name, hub id or local folder.", effect=Effect.RELOAD)
+    revision: str | None = knob(None, "Pinned hub revision of the recogniser.", effect=Effect.RELOAD)
+    compute: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = knob(
+        "auto", "Arithmetic of the recogniser.", effect=Effect.RELOAD
+    )
+    device: Device = knob("auto", "Where the recogniser runs.", effect=Effect.RELOAD)
+    language: str = knob("auto", "Spoken language as a two-letter code, or auto to detect it.", effect=Effect.RELOAD)
+    batch: int = knob(
+        16, "Windows of speech per recogniser call.", effect=Effect.ITEM, ge=1, le=64, step=1, risk="GPU memory grows with it"
+    )
+    beam: int = knob(5, "Beam width of the search.", effect=Effect.ITEM, ge=1, le=10, step=1)
+    vad: bool = knob(True, "Skip silence before recognition.", effect=Effect.ITEM)
+    refine_below: float = knob(
+        -0.35,
+        "Recognise a segment again with a wider beam when its average log-probability is below this.",
+        effect=Effect.ITEM,
+        ge=-2,
+        le=0,
+        step=0.05,
+    )
+
+
+class Diarization(Section):
+    model: str = knob("pyannote/speaker-diarization-community-1", "Diarizer: hub id or local folder.", effect=Effect.RELOAD)
+    revision: str | None = knob(None, "Pinned hub revision of the diarizer.", effect=Effect.RELOAD)
+    device: Device = knob("auto", "Where the diarizer runs.", effect=Effect.RELOAD)
+    min_speakers: int | None = knob(None, "Fewest speakers to find.", effect=Effect.ITEM, ge=1, le=20, step=1)
+    max_speakers: int | None = knob(None, "Most speakers to find.", effect=Effect.ITEM, ge=1, le=20, step=1)
+    clustering_threshold: float | None = knob(
+        None, "Clustering threshold; empty takes the model's own.", effect=Effect.ITEM, ge=0, le=1, step=0.05
+    )
+
+
+class VoiceModel(Section):
+    model: str = knob("speechbrain/spkrec-ecapa-voxceleb", "Speaker-embedding model: hub id or local folder.", effect=Effect.RELOAD)
+    revision: str | None = knob(None, "Pinned hub revision of the voice model.", effect=Effect.RELOAD)
+    device: Device = knob("auto", "Where voices are extracted.", effect=Effect.RELOAD)
+    batch_seconds: float = knob(
+        120, "Audio per batch of voice extraction.", ge=5, le=3600, step=10, unit="s", risk="GPU memory grows with it"
+    )
+    cache: bool = knob(True, "Keep extracted voices, so that changed thresholds extract nothing again.", effect=Effect.ITEM)
+
+
+class Identify(Section):
+    range_limit: float = knob(0.5, "Split a cluster when the range of its similarities exceeds this.", ge=0, le=2, step=0.01)
+    variance_limit: float = knob(
+        0.05, "Split a cluster when the variance of its similarities exceeds this.", ge=0, le=1, step=0.005
+    )
+    split_threshold: float = knob(
+        0.65, "In a split cluster, a turn at least this similar is the primary speaker.", ge=0, le=1, step=0.01
+    )
+    primary_threshold: float = knob(0.62, "Similarity needed for the primary profile.", ge=0, le=1, step=0.01)
+    other_threshold: float = knob(
+        0.82, "Similarity needed for any other profile without a threshold of its own.", ge=0, le=1, step=0.01
+    )
+    margin: float = knob(0.05, "Lead needed over the runner-up profile.", ge=0, le=1, step=0.01)
+    fast_path: bool = knob(True, "Skip diarization when the whole recording is the primary speaker.", effect=Effect.ITEM)
+    fast_path_mean: float = knob(0.72, "Mean similarity the fast path asks for.", effect=Effect.ITEM, ge=0, le=1, step=0.01)
+    fast_path_low: float = knob(
+        0.62, "10th percentile of similarity the fast path asks for.", effect=Effect.ITEM, ge=0, le=1, step=0.01
+    )
+    smooth_below: float = knob(
+        10, "A differing turn shorter than this, between two turns of one speaker, joins them.", ge=0, le=300, step=1, unit="s"
+    )
+    primary: str | None = knob(None, "Name of the primary profile (the host); empty for none.", effect=Effect.ITEM)
+
+
+class Segmentation(Section):
+    merge_gap: float = knob(
+        3, "Join neighbours of one speaker when the gap is at most this.", effect=Effect.ITEM, ge=0, le=60, step=0.5, unit="s"
+    )
+    min_chars: int = knob(400, "Aim for passages of at least this.", effect=Effect.ITEM, ge=0, le=10000, step=50, unit="chars")
+    max_chars: int = knob(1200, "Longest passage.", effect=Effect.ITEM, ge=50, le=20000, step=50, unit="chars")
+    max_seconds: float = knob(60, "Longest passage in time.", effect=Effect.ITEM, ge=5, le=600, step=5, unit="s")
+
+
+class Embed(Section):
+    model: str = knob("BAAI/bge-small-en-v1.5", "Text-embedding model: hub id or local folder.", effect=Effect.RELOAD)
+    revision: str | None = knob(None, "Pinned hub revision of the text model.", effect=Effect.RELOAD)
+    device: Device = knob("auto", "Where text vectors are made.", effect=Effect.RELOAD)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = knob("auto", "Arithmetic of the text model.", effect=Effect.RELOAD)
+    batch: int = knob(64, "Texts per batch, formed across recordings.", ge=1, le=1024, step=16)
+    linger: float = knob(0.5, "Longest wait for a batch to fill.", ge=0, le=10, step=0.1, unit="s")
+
+
+class Fetch(Section):
+    rate: int = knob(
+        300, "Most requests per hour and host.", ge=1, le=100000, step=10, unit="/h", risk="hosts throttle above about 300/h"
+    )
+    cookies: SecretStr | None = knob(None, "Netscape cookies file for sites that ask for a login.")
+    proxy: SecretStr | None = knob(None, "Proxy URL for downloads.")
+    max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")
+    max_bytes: int = knob(4 * 1024**3, "Largest download.", ge=1024, le=1024**4, step=1024**3, unit="bytes")
+    disk_floor: int = knob(
+        5 * 1024**3, "Take no new recording below this much free disk.", ge=0, le=1024**5, step=1024**3, unit="bytes"
+    )
+    timeout: float = knob(30, "A connection silent for this long is given up.", ge=1, le=600, step=5, unit="s")
+    allow_private: bool = knob(
+        False, "Allow private, loopback and link-local addresses.", risk="a hostile link can then reach this network"
+    )
+    duplicates: Literal["link", "process"] = knob(
+        "link", "Same audio under a second address: link it, or process it again.", effect=Effect.ITEM
+    )
+
+
+class Retry(Section):
+    attempts: int = knob(5, "Most attempts of one recording.", ge=1, le=50, step=1)
+    backoff: float = knob(10, "First wait before a retry; doubles with each attempt.", ge=0, le=3600, step=5, unit="s")
+
+
+class Queue(Section):
+    heartbeat: float = knob(10, "An engine says it lives this often.", effect=Effect.RUN, ge=0.5, le=300, step=1, unit="s")
+    stalled: float = knob(
+        30,
+        "An engine silent for this long is dead; its recordings are queued again.",
+        effect=Effect.RUN,
+        ge=1,
+        le=3600,
+        step=5,
+        unit="s",
+    )
+
+
+class Store(Section):
+    database: SecretStr | None = knob(None, "Postgres URL; empty starts the embedded server.", effect=Effect.RUN)
+    index_rows: int = knob(
+        50_000, "Build the vector index when a table has this many rows.", ge=1000, le=10**9, step=10_000, unit="rows"
+    )
+
+
+class Watch(Section):
+    memory_limit: float = knob(92, "GPU memory above this is a warning; advice stays below it.", ge=10, le=100, step=1, unit="%")
+    prometheus_port: int = knob(
+        0, "Port of the Prometheus endpoint on loopback; 0 is off.", effect=Effect.RUN, ge=0, le=65535, step=1
+    )
+    record: bool = knob(True, "Record the run for replay.", effect=Effect.RUN)
+
+
+class Console(Section):
+    refresh: float = knob(4, "Screens per second.", ge=1, le=10, step=1, unit="Hz")
+    theme: str = knob("gainstage-dark", "Colour theme.")
+    keys: dict[str, str] = knob({}, "Rebound keys: action id to key.")
+
+
+class Settings(Section):
+    """Every setting. Immutable: a change makes a new object (see :func:`changed`)."""
+
+    workers: Workers = Workers()
+    in_flight: int = knob(24, "Recordings in the engine at once; bounds memory and disk.", ge=1, le=512, step=1)
+    asr: Asr = Asr()
+    diarization: Diarization = Diarization()
+    voice: VoiceModel = VoiceModel()
+    identify: Identify = Identify()
+    segment: Segmentation = Segmentation()
+    embed: Embed = Embed()
+    fetch: Fetch = Fetch()
+    retry: Retry = Retry()
+    queue: Queue = Queue()
+    store: Store = Store()
+    watch: Watch = Watch()
+    console: Console = Console()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the schema says of one key."""
+
+    key: str
+    annotation: Any
+    default: Any
+    low: float | None
+    high: float | None
+    step: float | None
+    unit: str
+    effect: Effect
+    help: str
+    risk: str
+    choices: tuple[str, ...]
+
+    @property
+    def secret(self) -> bool:
+        return SecretStr in (self.annotation, *get_args(self.annotation))
+
+    @property
+    def optional(self) -> bool:
+        return type(None) in get_args(self.annotation)
+
+
+def _bound(field: FieldInfo, name: str) -> float | None:
+    return next((getattr(m, name) for m in field.metadata if hasattr(m, name)), None)
+
+
+def _specs(model: type[BaseModel], prefix: str = "") -> dict[str, Spec]:
+    found: dict[str, Spec] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found |= _specs(kind, f"{prefix}{name}.")
+            continue
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        key = prefix + name
+        found[key] = Spec(
+            key=key,
+            annotation=kind,
+            default=field.default,
+            low=_bound(field, "ge"),
+            high=_bound(field, "le"),
+            step=extra["step"],  # type: ignore[arg-type]
+            unit=str(extra["unit"]),
+            effect=Effect(str(extra["effect"])),
+            help=field.description or "",
+            risk=str(extra["risk"]),
+            choices=tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else (),
+        )
+    return found
+
+
+SPECS: dict[str, Spec] = _specs(Settings)
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """The value behind a dotted key. ``KeyError`` for an unknown one."""
+    if key not in SPECS:
+        raise KeyError(key)
+    node: Any = settings
+    for part in key.split("."):
+        node = getattr(node, part)
+    return node
+
+
+def changed(settings: Settings, key: str, value: Any) -> Settings:
+    """A copy with one key changed and validated; raises ``KeyError`` or ``pydantic.ValidationError``."""
+    if key not in SPECS:
+        raise KeyError(key)
+    tree = settings.model_dump()
+    node = tree
+    *parents, leaf = key.split(".")
+    for part in parents:
+        node = node[part]
+    node[leaf] = value
+    return Settings.model_validate(tree)

@@ -1,0 +1,365 @@
+"""The desk: all a console or a command line sees of a running system, and all it can do to it.
+
+Three implementations: :class:`engine.desk_postgres.PostgresDesk` (a real system), :class:`engine.watch.scripted.ScriptedDesk`
+(a seeded story on a fake clock) and :class:`engine.watch.replay.ReplayDesk` (a recorded run). Every call may block: a console
+makes them off its own thread. Every call but :meth:`Desk.snapshot` may raise :class:`DeskError` with words for the operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from engine.watch.snapshot import DecisionRow, Snapshot
+
+
+class DeskError(Exception):
+    """A query or command that could not be carried out, in words for the operator."""
+
+
+CommandName = Literal[
+    "pause",
+    "resume",
+    "pause_stage",
+    "resume_stage",
+    "drain",
+    "stop",
+    "set",
+    "undo",
+    "undo_to",
+    "retry",
+    "cancel",
+    "skip",
+    "priority",
+    "add",
+    "reload",
+    "enrol",
+    "relabel",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an operator asks for. ``engine`` None means every engine of the database.
+
+    Arguments by name: pause_stage/resume_stage ``stage``; set ``key``, ``value``; undo_to ``revision``; retry ``ids`` or
+    ``cause`` or ``all``; cancel/skip ``ids``; priority ``ids``, ``delta`` or ``to_front``; add ``sources``, ``options``;
+    relabel ``settings``, ``last``.
+    """
+
+    name: CommandName
+    args: dict[str, Any] = field(default_factory=dict)
+    engine: str | None = None
+    by: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What became of a command. ``state`` pending until every engine in scope has answered, or it expired."""
+
+    id: int
+    state: Literal["pending", "done", "refused", "expired"]
+    text: str = ""
+    revision: int | None = None
+    old: Any = None
+    new: Any = None
+    effect: str | None = None
+    applied_after_s: float | None = None
+
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the journal as the console shows it."""
+
+    seq: int
+    wall: float
+    level: Level
+    kind: str  # "log", "decision", "change", "failure", "stored", "stage", "batch", "state" ...
+    text: str
+    stage: str | None = None
+    recording: str | None = None
+    engine: str | None = None
+    thread: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    items: tuple[Event, ...]
+    cursor: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRow:
+    id: str
+    title: str
+    source: str
+    status: str
+    duration_s: float | None
+    stage: str | None
+    attempt: int
+    attempts: int
+    priority: int
+    added_wall: float
+    changed_wall: float
+    segments: int | None
+    speakers: int | None
+    cause: str | None
+    error: str | None
+    hint: str | None
+    engine: str | None = None
+    next_try_wall: float | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage:
+    rows: tuple[RecordingRow, ...]
+    total: int
+    matched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Filter of the recordings table. ``text`` matches id and title; ``fields`` are ``stage:asr``-like pairs; ``invert`` is ``!``."""
+
+    text: str = ""
+    status: tuple[str, ...] = ()
+    stage: str | None = None
+    cause: str | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    invert: bool = False
+    sort: str = "changed"
+    descending: bool = True
+    offset: int = 0
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One pass of a stage: wall start of the wait, seconds waited, seconds served, outcome."""
+
+    stage: str
+    start_wall: float
+    wait_s: float
+    service_s: float | None
+    outcome: str
+    attempt: int = 1
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingDetail:
+    row: RecordingRow
+    spans: tuple[Span, ...]
+    decisions: tuple[DecisionRow, ...]
+    events: tuple[Event, ...]
+    speakers: tuple[tuple[str, float], ...]  # (name, seconds)
+    facts: tuple[tuple[str, str], ...]  # models, language, settings revision ...
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    cause: str
+    count: int
+    hint: str
+    retryable: bool
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    key: str
+    value: Any
+    default: Any
+    origin: str  # "default", "profile demo", "file ...", "environment", "command line", "live"
+    low: float | None
+    high: float | None
+    step: float | None
+    unit: str
+    effect: str
+    help: str
+    risk: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    secret: bool = False
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Medians over a window before or after a change; None is "not enough data"."""
+
+    audio_hours_per_hour: float | None = None
+    service_p50_s: float | None = None
+    service_p95_s: float | None = None
+    errors: int | None = None
+    gpu_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One change of a setting in the history."""
+
+    revision: int
+    wall: float
+    by: str
+    key: str
+    old: Any
+    new: Any
+    state: Literal["applied", "refused", "pending"]
+    text: str = ""
+    applied_after_s: float | None = None
+    before: Figures | None = None
+    after: Figures | None = None
+    effect_text: str | None = None  # "+29% audio/h, p95 190s (=), VRAM 35 → 44%" or "not enough data"
+    undone_by: int | None = None
+    predicted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfDiff:
+    recording: str
+    title: str
+    cluster: str
+    before: str
+    after: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    changes: dict[str, Any]
+    clusters: int
+    split_before: int
+    split_after: int
+    flips: tuple[WhatIfDiff, ...]
+    seconds_moved: float
+    recordings: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    id: int
+    name: str
+    version: int
+    primary: bool
+    exemplars: int
+    seconds: float
+    cohesion: float | None
+    nearest: tuple[str, float] | None  # (name, cosine)
+    threshold: float | None
+    suggested: float | None
+    model: str
+    dimension: int
+    created_wall: float
+    provenance: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    recording: str
+    title: str
+    start: float
+    end: float
+    speaker: str
+    text: str
+    score: float
+    url: str | None
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    hits: tuple[SearchHit, ...]
+    took_s: float
+    embed_s: float | None
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLine:
+    start: float
+    end: float
+    speaker: str
+    text: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHealth:
+    segments: int
+    embedded: int
+    orphans: int
+    dimension: int | None
+    index: str  # "exact scan", "hnsw 1.1 GB"
+    last_write_wall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One recording a dry run of ``add`` would take or refuse."""
+
+    id: str
+    title: str
+    duration_s: float | None
+    take: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    rows: tuple[PreviewRow, ...]
+    audio_s: float | None
+    expected_s: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One engine of the database."""
+
+    id: str
+    host: str
+    pid: int
+    state: str
+    heartbeat_age_s: float
+    doing: str
+    version: str
+
+
+class Desk(Protocol):
+    """See the module. ``live`` is False for replays: commands are refused. ``now`` is the desk's clock (fake in stories)."""
+
+    live: bool
+    read_only: bool
+    label: str  # "pg:prod", "demo", "REPLAY 2026-11-21 03:12"
+
+    def now(self) -> float: ...
+    def snapshot(self) -> Snapshot | None: ...
+    def history(self, seconds: float) -> tuple[Snapshot, ...]: ...
+    def engines(self) -> tuple[EngineRow, ...]: ...
+    def events(self, after: int, limit: int = 500) -> Events: ...
+    def send(self, command: Command) -> Ack: ...
+    def ack(self, command_id: int) -> Ack: ...
+    def recordings(self, query: Query) -> RecordingPage: ...
+    def recording(self, id: str) -> RecordingDetail: ...
+    def failures(self) -> tuple[FailureGroup, ...]: ...
+    def decisions(self, limit: int = 500, recording: str | None = None) -> tuple[DecisionRow, ...]: ...
+    def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf: ...
+    def settings(self) -> tuple[SettingRow, ...]: ...
+    def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]: ...
+    def profiles(self) -> tuple[ProfileRow, ...]: ...
+    def search(self, text: str, mode: str = "both", speaker: str | None = None, limit: int = 20) -> SearchResult: ...
+    def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]: ...
+    def index_health(self) -> IndexHealth: ...
+    def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview: ...
+    def close(self) -> None: ...

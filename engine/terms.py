@@ -1,0 +1,243 @@
+"""The terms of the domain as frozen values. Times are seconds from the start of the recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""A one-dimensional float32 vector; voices and text vectors are L2-normalised."""
+
+SAMPLE_RATE = 16_000
+"""Samples per second of all decoded audio."""
+
+STAGES = ("fetch", "decode", "transcribe", "diarize", "identify", "segment", "embed", "store")
+
+UNKNOWN_PREFIX = "Speaker "
+"""Unknown people are named Speaker 1, Speaker 2 ... by first appearance, per recording."""
+
+
+class Status(StrEnum):
+    """Where a recording stands. ``stored``, ``failed``, ``skipped`` and ``cancelled`` are terminal."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STORED = "stored"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class Provenance(StrEnum):
+    """How a speaker label came about."""
+
+    FAST_PATH = "fast path"
+    CLUSTER = "cluster"
+    PER_SEGMENT = "per segment"
+    SMOOTHED = "smoothed"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One video or audio item. ``id`` is ours and safe in file names; ``key`` is the identity, ``extractor:id`` or ``sha256:...``."""
+
+    id: str
+    key: str
+    source: str  # a URL or an absolute path
+    title: str
+    duration: float | None = None  # seconds, unknown until listed or decoded
+    priority: int = 0
+    published: str | None = None  # ISO date
+    channel: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A recording decoded once: 16 kHz mono int16 PCM, memory-mapped from ``path``."""
+
+    path: Path
+    samples: int
+    fingerprint: str  # sha256 of the PCM, hex
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
+
+    def read(self, start: float = 0.0, end: float | None = None) -> NDArray[np.float32]:
+        """Samples of [start, end) seconds as float32 in [-1, 1); clipped to the recording."""
+        a = min(max(0, round(start * SAMPLE_RATE)), self.samples)
+        b = self.samples if end is None else min(max(a, round(end * SAMPLE_RATE)), self.samples)
+        if a == b:
+            return np.zeros(0, np.float32)
+        pcm = np.memmap(self.path, np.int16, "r", offset=2 * a, shape=(b - a,))
+        return pcm.astype(np.float32) / 32768.0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word; ``speaker`` and ``overlap`` are filled in when words meet turns."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+    speaker: str | None = None
+    overlap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What the recogniser heard: words in time order, and the utterances they came in as (start, end) word index ranges."""
+
+    words: tuple[Word, ...]
+    utterances: tuple[tuple[int, int], ...]
+    language: str
+    language_probability: float
+    average_log_probability: float | None
+    model: str
+    looped: tuple[tuple[float, float], ...] = ()  # spans flagged as repetition loops of the recogniser
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Somebody speaks: the diarizer's anonymous cluster from start to end."""
+
+    start: float
+    end: float
+    cluster: str
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """``turns`` may overlap (who speaks at all); ``exclusive`` never do (whom words are given to)."""
+
+    turns: tuple[Turn, ...]
+    exclusive: tuple[Turn, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """A turn with a name on it. ``profile`` is the enrolled profile's id, None when unknown."""
+
+    start: float
+    end: float
+    cluster: str
+    speaker: str
+    profile: int | None
+    confidence: float | None  # similarity the label rests on; None when unknown rests on none
+    provenance: Provenance
+    similarity: float | None = None  # of this turn's own voice to the primary profile
+    smoothed: bool = False
+    voice: Vector | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileScore:
+    """One profile compared with a cluster or turn."""
+
+    profile: int
+    name: str
+    score: float
+    threshold: float
+    primary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvidence:
+    """What is known of one turn: its scores against every profile, so that labels can be replayed without a model."""
+
+    start: float
+    end: float
+    scores: tuple[ProfileScore, ...]
+    similarity: float | None  # to the reference of the cluster (primary profile, else leave-one-out centroid)
+    refused: str | None = None  # why it has no voice: "too short", "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was concluded for one cluster of one recording, with every number it rests on."""
+
+    cluster: str
+    seconds: float  # speech of the cluster
+    turns: int
+    similarities: tuple[float, ...]  # of the samples to ``reference``
+    reference: str  # "primary" or "self"
+    mean: float | None
+    variance: float | None
+    low: float | None
+    high: float | None
+    spread: float | None  # range = high - low
+    bimodality: float | None  # gap between the two modes of the similarities
+    split: bool
+    rule: str  # the rule that fired: "variance", "range", "under limits", "too short", "too few", "fast path"
+    limits: dict[str, float]  # the settings in force, by key
+    revision: int
+    scores: tuple[ProfileScore, ...]  # cluster level, best first
+    margin: float | None
+    speaker: str | None  # cluster-level label; None when split or unknown
+    seconds_by_speaker: dict[str, float]
+    provenance: Provenance
+    evidence: tuple[TurnEvidence, ...]
+    why: str  # one sentence in words
+    massive: bool = False  # the cluster is one long turn
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Everybody in a recording: named turns in time order and the decisions behind the names."""
+
+    turns: tuple[SpeakerTurn, ...]
+    decisions: tuple[Decision, ...]
+    overlaps: tuple[tuple[float, float], ...] = ()
+    fast_path: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stored passage: one speaker, start, end, text and its words."""
+
+    start: float
+    end: float
+    speaker: str
+    profile: int | None
+    confidence: float | None
+    provenance: Provenance
+    text: str
+    words: tuple[Word, ...]
+    looped: bool = False
+    voice: Vector | None = None
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Where the speech seconds went; labelled + unknown = speech."""
+
+    speech: float
+    labelled: float
+    unknown: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """Which model wrote a vector: name, revision (hub commit or content hash) and dimension."""
+
+    name: str
+    revision: str
+    dimension: int

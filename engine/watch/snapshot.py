@@ -1,0 +1,390 @@
+"""The whole visible state of one engine as one frozen tree: what every screen, `status` and `watch` show.
+
+Unknown is ``None``, never 0. Durations are seconds, sizes bytes, shares 0..1, temperatures degrees Celsius. ``wall`` times
+are seconds since the epoch. Built by the engine's sampler, carried as JSON (see :func:`dumps`), read by the console.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+SCHEMA = 1
+"""Raised when a field changes meaning; a console that speaks another schema is read-only."""
+
+RunState = Literal["starting", "running", "paused", "draining", "stopping", "stopped", "done"]
+Health = Literal["healthy", "degraded", "stalled", "paused", "draining", "failed", "stale", "offline", "done", "starting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run as a whole. Counts are recordings of this database; the rest is this engine's."""
+
+    state: RunState
+    source: str  # what the operator pointed at, for the title line
+    started_wall: float
+    state_since_wall: float
+    by: str | None  # who paused or drained
+    reason: str | None  # disk floor, stall, outage: a state always has its reason
+    queued: int
+    running: int
+    stored: int
+    failed: int
+    skipped: int
+    cancelled: int
+    retrying: int
+    audio_done_s: float
+    audio_left_s: float | None
+    rtfx: float | None  # over the last 10 minutes
+    rtfx_history: tuple[float | None, ...] = ()  # one a minute, oldest first, last 60
+    last_commit_wall: float | None = None
+    errors_10m: int = 0
+    finished_10m: int = 0
+    throttled_10m: int = 0
+    loading: tuple[str, ...] = ()  # "loading models 2/4 · asr tiny 8.1 s"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """One unit of a stage's capacity."""
+
+    index: int
+    recording: str | None  # None when idle
+    state: str  # "busy", "idle", "retiring"
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """A gate. ``busy_share`` is busy slot-seconds over capacity-seconds of the last 60 s."""
+
+    name: str
+    capacity: int
+    busy: int
+    depth: int  # waiting at the gate
+    oldest_wait_s: float | None
+    paused: bool
+    done: int
+    failed: int
+    per_minute: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    service_p50_s: float | None
+    service_p95_s: float | None
+    rtfx: float | None
+    busy_share: float | None
+    starved_share: float | None  # free slots with nobody waiting
+    blocked_share: float | None  # finished here, waiting for the next gate
+    slots: tuple[SlotView, ...] = ()
+    trend: tuple[float, ...] = ()  # busy_share, one per 5 s, oldest first, last 60
+    last_error: str | None = None
+    retries: int = 0
+    note: str | None = None  # "batch 16", "pg 3 ms"
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherView:
+    """A batcher: items from every recording in flight, grouped into one model call."""
+
+    name: str  # "voices", "texts"
+    batches: int
+    items: int
+    waiting: int
+    budget: float  # cost allowed in a batch now (may be below the setting after out of memory)
+    unit: str  # "s of audio", "texts"
+    items_p50: float | None
+    items_p95: float | None
+    items_max: int | None
+    fill: float | None  # share of the budget used
+    padding_waste: float | None
+    per_second: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    service_p50_s: float | None
+    service_p95_s: float | None
+    out_of_memory: int
+    refused: int  # items without a result, with their reason in the journal
+    cache_hits: int | None = None
+    cache_misses: int | None = None
+    sizes: tuple[int, ...] = ()  # histogram of items per batch, 8 log buckets
+    fallbacks: int = 0  # batches that ran on the CPU instead
+
+
+@dataclass(frozen=True, slots=True)
+class FlightView:
+    """A recording in flight."""
+
+    id: str
+    title: str
+    source: str
+    duration_s: float | None
+    stage: str
+    waiting: bool  # at the gate, not yet served
+    progress: float | None  # of the stage
+    in_stage_s: float
+    in_engine_s: float
+    expected_p95_s: float | None  # for this stage and length
+    attempt: int
+    attempts: int
+    priority: int
+    speakers: int | None = None
+    segments: int | None = None
+    rtfx: float | None = None
+    note: str | None = None
+    slot: int | None = None
+    side_stage: str | None = None  # diarize runs beside transcribe
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One cluster decision in the feed; the full record is asked from the desk by ``id``."""
+
+    id: int
+    wall: float
+    recording: str
+    title: str
+    cluster: str
+    turns: int
+    seconds: float
+    mean: float | None
+    variance: float | None
+    low: float | None
+    high: float | None
+    range: float | None
+    similarities: tuple[float, ...]
+    split: bool
+    massive: bool
+    rule: str
+    speakers: tuple[tuple[str, float], ...]  # (name, seconds)
+    why: str
+    revision: int
+    threshold: float | None = None  # drawn in the strip
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionsView:
+    """Counters over this run and the latest decisions, newest first."""
+
+    clusters: int
+    kept: int
+    split: int
+    massive: int
+    unknown: int
+    grey: int  # within 10 % of a limit
+    fast_path: int
+    variance_limit: float
+    range_limit: float
+    variance_histogram: tuple[int, ...] = ()  # 16 buckets over 0 .. 2 x limit, the last is open
+    split_share_24h: float | None = None
+    latest: tuple[DecisionRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    pid: int
+    name: str
+    memory: int | None
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """A GPU as NVML reports it. Every reading may be unknown."""
+
+    index: int
+    name: str
+    uuid: str | None = None
+    sm: float | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    memory_ours: int | None = None
+    memory_peak: int | None = None
+    temperature: float | None = None
+    slowdown_at: float | None = None
+    shutdown_at: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    clock_sm_mhz: int | None = None
+    clock_sm_max_mhz: int | None = None
+    clock_memory_mhz: int | None = None
+    pcie_rx: float | None = None  # bytes per second
+    pcie_tx: float | None = None
+    energy_j: float | None = None
+    throttle: tuple[str, ...] | None = None
+    ecc_errors: int | None = None
+    processes: tuple[GpuProcess, ...] = ()
+    driver: str | None = None
+    sm_history: tuple[float | None, ...] = ()  # one per 5 s, oldest first, last 180
+    memory_history: tuple[float | None, ...] = ()  # share used, likewise
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    name: str
+    cpu: float | None = None  # share of all cores
+    cores: int | None = None
+    load: float | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    swap_used: int | None = None
+    engine_cpu: float | None = None  # share of one core
+    engine_rss: int | None = None
+    engine_threads: int | None = None
+    engine_handles: int | None = None
+    disk_free: int | None = None
+    disk_total: int | None = None
+    disk_full_in_s: float | None = None
+    work_bytes: int | None = None
+    net_rx: float | None = None  # bytes per second
+    net_tx: float | None = None
+    gpu_note: str | None = None  # why no GPU can be read
+    cpu_history: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseView:
+    up: bool
+    where: str  # host and database, never a password
+    embedded: bool
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    pool_size: int | None = None
+    pool_busy: int | None = None
+    down_since_wall: float | None = None
+    segments: int | None = None
+    size: int | None = None
+    reconnects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    role: str  # "asr", "diarization", "voice", "embed"
+    name: str
+    revision: str | None
+    device: str | None
+    state: str  # "loading", "ready", "failed", "not loaded"
+    load_s: float | None = None
+    memory: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostBudget:
+    """Politeness towards one download host."""
+
+    host: str
+    used: int
+    rate: int  # per hour
+    state: str  # "closed" (fine), "open" (cooling down), "trial"
+    until_wall: float | None = None
+    throttled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    stage: str | None  # None: no bottleneck, or the source is
+    kind: Literal["stage", "source", "none", "unknown"]
+    text: str  # "transcribe 2/2 busy for 11 m · 31 waiting (oldest 6m40s)"
+    evidence: str = ""  # "GPU is not the limit: SM 61%, VRAM 44%"
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One piece of advice. ``key`` is None when no setting helps."""
+
+    id: str  # stable, so that it can be ignored for a while
+    text: str
+    key: str | None = None
+    old: Any = None
+    new: Any = None
+    expected: str = ""
+    evidence: str = ""
+    confidence: Literal["low", "medium", "high"] = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When it will finish: seconds left with an interval; ``None`` until three recordings are done."""
+
+    left_s: float | None
+    low_s: float | None
+    high_s: float | None
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Answers to the operator's four questions."""
+
+    health: Health
+    reason: str
+    since_wall: float | None
+    bottleneck: Bottleneck
+    advice: Advice | None
+    forecast: Forecast
+    why: tuple[str, ...] = ()  # the rules looked at, for `w`
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One frame. ``seq`` rises by one with each frame of an engine."""
+
+    schema: int
+    seq: int
+    engine: str  # engine id
+    version: str
+    pid: int
+    wall: float
+    monotonic: float
+    revision: int
+    run: Run
+    verdict: Verdict
+    stages: tuple[StageView, ...]
+    batchers: tuple[BatcherView, ...]
+    flights: tuple[FlightView, ...]
+    decisions: DecisionsView
+    devices: tuple[DeviceView, ...]
+    host: HostView
+    database: DatabaseView
+    models: tuple[ModelView, ...] = ()
+    budgets: tuple[HostBudget, ...] = ()
+    counters: tuple[tuple[str, int], ...] = ()
+    simulated: bool = False
+
+
+def dumps(value: Any) -> str:
+    """A snapshot (or any of its parts) as compact JSON."""
+    return json.dumps(asdict(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _build(next(k for k in get_args(kind) if k is not type(None)), value)
+    if origin is tuple:
+        args = get_args(kind)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_build(args[0], v) for v in value)
+        return tuple(_build(k, v) for k, v in zip(args, value, strict=True))
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = _hints(kind)
+        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})
+    return value
+
+
+def loads(text: str | bytes | dict[str, Any]) -> Snapshot:
+    """The snapshot behind :func:`dumps`; unknown fields of a newer engine are left out."""
+    tree = text if isinstance(text, dict) else json.loads(text)
+    built: Snapshot = _build(Snapshot, tree)
+    return built
