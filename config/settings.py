@@ -269,7 +269,8 @@ def _specs(model: type[BaseModel], prefix: str = "") -> dict[str, Spec]:
             found |= _specs(kind, f"{prefix}{name}.")
             continue
         extra = field.json_schema_extra
-        assert isinstance(extra, dict)
+        if not isinstance(extra, dict):
+            raise TypeError(f"{prefix}{name} is not made by knob()")
         key = prefix + name
         found[key] = Spec(
             key=key,

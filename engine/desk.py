@@ -126,7 +126,7 @@ class RecordingPage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Filter of the recordings table. ``text`` matches id and title; ``fields`` are ``stage:asr``-like pairs; ``invert`` is ``!``."""
+    """Filter of the recordings table. ``text`` matches id and title; ``invert`` turns the filter around (``!``)."""
 
     text: str = ""
     status: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Provenance(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One video or audio item. ``id`` is ours and safe in file names; ``key`` is the identity, ``extractor:id`` or ``sha256:...``."""
+    """One video or audio item. ``id`` is ours, safe in file names; ``key`` is the identity: ``extractor:id``, ``sha256:...``."""
 
     id: str
     key: str

@@ -1,0 +1,64 @@
+"""Where gainstage keeps its files: the platform's folders, or everything under one ``--home``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+APP = "gainstage"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Folders of one home. Nothing is created until it is needed: see :meth:`ensure`."""
+
+    config: Path
+    data: Path
+    cache: Path
+    logs: Path
+
+    @classmethod
+    def of(cls, home: Path | str | None = None) -> Paths:
+        """The folders under ``home`` (or $GAINSTAGE_HOME), else those of the platform."""
+        home = home or os.environ.get("GAINSTAGE_HOME")
+        if home:
+            root = Path(home).expanduser().absolute()
+            return cls(config=root, data=root, cache=root / "cache", logs=root / "logs")
+        dirs = platformdirs.PlatformDirs(APP, appauthor=False)
+        return cls(config=dirs.user_config_path, data=dirs.user_data_path, cache=dirs.user_cache_path, logs=dirs.user_log_path)
+
+    @property
+    def work(self) -> Path:
+        """One folder per recording in flight; swept at start."""
+        return self.data / "work"
+
+    @property
+    def runs(self) -> Path:
+        """Recorded runs (``*.gsr``)."""
+        return self.data / "runs"
+
+    @property
+    def models(self) -> Path:
+        """Downloaded models."""
+        return self.cache / "models"
+
+    @property
+    def database(self) -> Path:
+        """The embedded Postgres."""
+        return self.data / "postgres"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.config / "gainstage.toml"
+
+    @property
+    def engine_log(self) -> Path:
+        return self.logs / "engine.log"
+
+    def ensure(self) -> Paths:
+        for folder in (self.config, self.data, self.cache, self.logs, self.work, self.runs):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self

@@ -1,0 +1,34 @@
+"""One function in front of everything untrusted: titles, names, log lines, exception texts.
+
+Applied where a text enters the system, so that what is stored, logged and shown is already harmless to a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# C0 and C1 controls with DEL, bidi controls and overrides, zero-width and invisible format characters, line separators,
+# tag characters, surrogates. ZWJ (200d) and variation selectors stay: emoji and Indic scripts need them.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their end
+    r"|\x1b[ -/]*[0-~]"
+    r"|\x9b[0-?]*[ -/]*[@-~]",
+    re.DOTALL,
+)
+_BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def clean_text(text: str, limit: int = 2000) -> str:
+    """One line of harmless text: terminal sequences, control characters, bidi overrides and invisible characters are taken
+    out, white space is folded to single spaces, the rest normalised (NFC) and cut to ``limit`` characters with an ellipsis.
+    """
+    text = text[: 4 * limit + 400]  # bound the work on hostile megabytes before looking at them
+    text = _UNSAFE.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text)))
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
