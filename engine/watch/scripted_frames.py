@@ -1,0 +1,476 @@
+"""Snapshots of the scripted story: every figure computed from the simulated world, so that they agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, sin
+
+from engine.terms import STAGES
+from engine.watch.scripted_gate import Gate
+from engine.watch.scripted_world import MODELS, Batches, Decided, Item, World
+from engine.watch.snapshot import (
+    SCHEMA,
+    BatcherView,
+    Bottleneck,
+    DatabaseView,
+    DecisionRow,
+    DecisionsView,
+    DeviceView,
+    FlightView,
+    Forecast,
+    GpuProcess,
+    HostBudget,
+    HostView,
+    ModelView,
+    Run,
+    SlotView,
+    Snapshot,
+    StageView,
+    Verdict,
+)
+
+GIB = 1024**3
+ENGINE_PID = 41_207
+LATEST = 24
+"""Decisions carried in a frame."""
+
+PENDING = Verdict("starting", "", None, Bottleneck(None, "unknown", "not known yet"), None, Forecast(None, None, None))
+
+
+def quantile(values: Sequence[float], q: float) -> float | None:
+    """Nearest-rank quantile; None of nothing."""
+    if not values:
+        return None
+    rows = sorted(values)
+    return round(rows[min(len(rows) - 1, int(q * len(rows)))], 3)
+
+
+def wobble(t: float, k: float) -> float:
+    """Smooth noise in -1 .. 1 that depends on the time alone."""
+    return (sin(0.41 * t + 7 * k) * 0.5 + sin(1.37 * t + 3 * k) * 0.3 + sin(0.097 * t + k) * 0.2) if t >= 0 else 0.0
+
+
+class Frames:
+    """Builds frames of one world; keeps what only frames need: temperature, histories, minutes of throughput."""
+
+    def __init__(self, world: World, source: str, *, devices: int = 1, gpu_note: str | None = None) -> None:
+        self.world = world
+        self.source = source
+        self.gpus = devices
+        self.gpu_note = gpu_note
+        self.temperature = [38.0] * devices
+        self.energy_j = [0.0] * devices
+        self.peak = [0] * devices
+        self.sm_history: list[list[float | None]] = [[] for _ in range(devices)]
+        self.memory_history: list[list[float | None]] = [[] for _ in range(devices)]
+        self.cpu_history: list[float | None] = []
+        self.minutes: list[float | None] = []
+        self._ticked = 0.0
+        self._five = 0.0
+        self._minute = 0.0
+
+    # -- readings that have a memory --------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Carry temperatures, energy and histories on to the world's time; call at least once a story second."""
+        world, now = self.world, self.world.now
+        dt = now - self._ticked
+        if dt <= 0:
+            return
+        self._ticked = now
+        for i in range(self.gpus):
+            sm = self.sm(i)
+            goal = 36 + 44 * sm + wobble(now, i)
+            self.temperature[i] += (goal - self.temperature[i]) * (1 - exp(-dt / 25))
+            self.energy_j[i] += dt * self.power(i)
+            self.peak[i] = max(self.peak[i], self.memory(i))
+        while now - self._five >= 5:
+            self._five += 5
+            for i in range(self.gpus):
+                self.sm_history[i] = [*self.sm_history[i], round(self.sm(i), 3)][-180:]
+                self.memory_history[i] = [*self.memory_history[i], round(self.memory(i) / (80 * GIB), 3)][-180:]
+            self.cpu_history = [*self.cpu_history, round(self.cpu(), 3)][-180:]
+        while now - self._minute >= 60:
+            self._minute += 60
+            self.minutes = [*self.minutes, self.rate(60.0)][-60:]
+        for row in (world.errors, world.throttles, world.outcomes):
+            while row and row[0] < now - 600:
+                row.popleft()
+        while world.finishes and world.finishes[0][0] < now - 600:
+            world.finishes.popleft()
+
+    def sm(self, i: int = 0) -> float:
+        w = self.world
+        if w.state == "starting":
+            return 0.04 if w.loading else 0.0
+        share = 1 / self.gpus
+        busy = (
+            0.185 * len(w.gates["transcribe"].slots) + 0.052 * len(w.gates["diarize"].slots) + 0.03 * len(w.gates["identify"].slots)
+        )
+        used = min(0.985, busy * share + 0.01 * len(w.gates["embed"].slots))
+        return min(1.0, max(0.0, used + 0.035 * wobble(w.now, i + 1) * (1 if used else 0)))
+
+    def memory(self, i: int = 0) -> int:
+        w = self.world
+        models = sum(m[4] for m in MODELS if m[0] in w.loaded)
+        working = 4.6 * w.gates["transcribe"].capacity + 2.4 * w.gates["diarize"].capacity + w.voices.budget * 0.022
+        busy = 0.9 * len(w.gates["transcribe"].slots) + 0.5 * len(w.gates["diarize"].slots)
+        used = 0.62 * GIB + models + (working + busy) * GIB / self.gpus * (len(w.loaded) / len(MODELS))
+        return int(used * (1 + 0.004 * wobble(w.now, 9 + i)))
+
+    def power(self, i: int = 0) -> float:
+        return 96 + 540 * self.sm(i) + 6 * wobble(self.world.now, 4 + i)
+
+    def cpu(self) -> float:
+        w = self.world
+        busy = 0.05 + 0.09 * len(w.gates["decode"].slots) + 0.018 * len(w.gates["fetch"].slots)
+        return min(0.99, busy + 0.03 * len(w.gates["transcribe"].slots) + 0.02 * abs(wobble(w.now, 6)))
+
+    def rate(self, window_s: float) -> float | None:
+        """Audio seconds per second over the last ``window_s``; None before the first recording is stored."""
+        w = self.world
+        span = min(window_s, w.now - (w.now if w.running_since is None else w.running_since))
+        if not w.finishes or span < 20:
+            return None
+        return round(sum(a for t, a in w.finishes if t > w.now - span) / span, 2)
+
+    # -- parts of the frame -----------------------------------------------------------------------------------------------
+
+    def frame(self, seq: int, version: str) -> Snapshot:
+        self.tick()
+        w = self.world
+        wall = round(w.wall(w.now), 3)
+        return Snapshot(
+            schema=SCHEMA,
+            seq=seq,
+            engine=w.engine,
+            version=version,
+            pid=ENGINE_PID,
+            wall=wall,
+            monotonic=round(90_000 + w.now, 3),
+            revision=w.revision,
+            run=self._run(),
+            verdict=PENDING,
+            stages=tuple(self._stage(g) for g in w.gates.values()),
+            batchers=(
+                self._batcher("voices", w.voices, "s of audio", w.voices.hits, w.voices.misses),
+                self._batcher("texts", w.texts, "texts", None, None),
+            ),
+            flights=self._flights(),
+            decisions=self._decisions(),
+            devices=tuple(self._device(i) for i in range(self.gpus)),
+            host=self._host(),
+            database=self._database(),
+            models=self._models(),
+            budgets=(self._budget(),),
+            counters=(("events", w.event_seq), ("reconnects", w.reconnects), ("stored_segments", w.stored_segments)),
+            simulated=True,
+        )
+
+    def _run(self) -> Run:
+        w = self.world
+        loading: tuple[str, ...] = ()
+        if w.loading:
+            role, since, _ = w.loading
+            name = next(m[1] for m in MODELS if m[0] == role).rsplit("/", 1)[-1]
+            loading = (f"loading models {min(len(w.loaded) + 1, len(MODELS))}/{len(MODELS)} · {role} {name} {w.now - since:.1f} s",)
+        left = max(0.0, w.audio_total_s - w.audio_done_s - w.audio_over_s)
+        return Run(
+            state=w.state,  # type: ignore[arg-type]
+            source=self.source,
+            started_wall=round(w.wall(0.0), 3),
+            state_since_wall=round(w.wall(w.state_since), 3),
+            by=w.by,
+            reason=w.reason,
+            **w.counts,
+            retrying=sum(1 for i in w.items.values() if i.next_try is not None) if w.gates["fetch"].retries else 0,
+            audio_done_s=round(w.audio_done_s, 1),
+            audio_left_s=round(left, 1),
+            rtfx=self.rate(600.0),
+            rtfx_history=tuple(self.minutes),
+            last_commit_wall=None if w.last_commit is None else round(w.wall(w.last_commit), 3),
+            errors_10m=len(w.errors),
+            finished_10m=len(w.outcomes),
+            throttled_10m=len(w.throttles),
+            loading=loading,
+        )
+
+    def _stage(self, gate: Gate) -> StageView:
+        w, now = self.world, self.world.now
+        gate.account(now)
+        busy, starved, blocked = gate.shares()
+        recent = [(at, s, a) for at, s, a in gate.services if at > now - 60]
+        span = min(60.0, max(1.0, now))
+        services = [s for _, s, _ in gate.services]
+        waits = [s for _, s in gate.waits]
+        count = max(gate.capacity, max(gate.slots, default=-1) + 1)
+        slots = []
+        for i in range(count):
+            one = gate.slots.get(i)
+            if one is not None and one.start is not None:
+                state = "busy" if i < gate.capacity else "retiring"
+                slots.append(SlotView(i, one.item.id, state, round(now - one.start, 1)))
+            elif i < gate.capacity:
+                slots.append(SlotView(i, None, "idle", round(now - gate.idle_since.get(i, 0.0), 1)))
+        started = bool(recent) or gate.done > 0
+        return StageView(
+            name=gate.name,
+            capacity=gate.capacity,
+            busy=len(gate.slots),
+            depth=len(gate.line),
+            oldest_wait_s=round(now - min(row[1] for row in gate.line), 1) if gate.line else None,
+            paused=gate.paused,
+            done=gate.done,
+            failed=gate.failed,
+            per_minute=round(len(recent) * 60 / span, 1) if started else None,
+            wait_p50_s=quantile(waits, 0.5),
+            wait_p95_s=quantile(waits, 0.95),
+            service_p50_s=quantile(services, 0.5),
+            service_p95_s=quantile(services, 0.95),
+            rtfx=round(sum(a for _, _, a in recent) / span, 1) if started else None,
+            busy_share=None if busy is None else round(busy, 3),
+            starved_share=None if starved is None else round(starved, 3),
+            blocked_share=None if blocked is None else round(blocked, 3),
+            slots=tuple(slots),
+            trend=gate.trend()[-60:],
+            last_error=gate.last_error,
+            retries=gate.retries,
+            note=self._note(gate.name),
+        )
+
+    def _note(self, stage: str) -> str | None:
+        w = self.world
+        if stage == "transcribe":
+            return f"batch {w.settings['asr.batch']}"
+        if stage == "fetch" and w.breaker[0] != "closed":
+            return f"breaker {w.breaker[0]}"
+        if stage == "store":
+            return "database down" if w.database_down is not None else "pg 3 ms"
+        if stage == "identify" and w.voices.budget < float(w.settings["voice.batch_seconds"]):
+            return f"batch {w.voices.budget:.0f} s after out of memory"
+        return None
+
+    def _batcher(self, name: str, b: Batches, unit: str, hits: int | None, misses: int | None) -> BatcherView:
+        now = self.world.now
+        sizes = [n for _, n, _ in b.recent]
+        took = [s for _, _, s in b.recent]
+        minute = [n for at, n, _ in b.recent if at > now - 60]
+        full = b.budget / 2.5 if name == "voices" else b.budget
+        fill = min(1.0, sum(sizes) / len(sizes) / full) if sizes else None
+        return BatcherView(
+            name=name,
+            batches=b.batches,
+            items=b.items,
+            waiting=sum(len(g.slots) for g in (self.world.gates["identify" if name == "voices" else "embed"],)) * 6,
+            budget=b.budget,
+            unit=unit,
+            items_p50=quantile(sizes, 0.5),
+            items_p95=quantile(sizes, 0.95),
+            items_max=b.most or None,
+            fill=None if fill is None else round(fill, 3),
+            padding_waste=0.0 if name == "voices" and sizes else (0.06 if sizes else None),
+            per_second=round(sum(minute) / min(60.0, max(1.0, now)), 1) if sizes else None,
+            wait_p50_s=0.004 if sizes else None,
+            wait_p95_s=0.061 if sizes else None,
+            service_p50_s=quantile(took, 0.5),
+            service_p95_s=quantile(took, 0.95),
+            out_of_memory=b.out_of_memory,
+            refused=b.refused,
+            cache_hits=hits,
+            cache_misses=misses,
+            sizes=tuple(b.sizes),
+        )
+
+    def _flights(self) -> tuple[FlightView, ...]:
+        rows = [self._flight(item) for item in self.world.active.values()]
+        return tuple(sorted(rows, key=lambda f: (-STAGES.index(f.stage), f.waiting, -f.in_engine_s, f.id)))
+
+    def _flight(self, item: Item) -> FlightView:
+        w, now = self.world, self.world.now
+        passes = item.passes
+        stage = next((s for s in ("transcribe", "diarize") if s in passes), None) or next(iter(passes), "fetch")
+        one = passes.get(stage)
+        waiting = one is None or one.start is None
+        progress = None
+        if one is not None and one.start is not None and one.end is not None:
+            progress = round(min(1.0, (now - one.start) / max(0.01, one.end - one.start)), 3)
+        since = now if one is None else (one.queued if one.start is None else one.start)
+        length = item.part.duration_s
+        known = [s / max(30.0, a) for _, s, a in w.gates[stage].services]
+        per_audio = quantile(known, 0.95)
+        expected = None if per_audio is None or len(known) < 8 else round(per_audio * max(30.0, length), 1)
+        rtfx = None
+        if stage in ("transcribe", "diarize") and progress and one is not None and one.start is not None and now > one.start + 1:
+            rtfx = round(length * progress / (now - one.start), 1)
+        return FlightView(
+            id=item.id,
+            title=item.part.title,
+            source=item.part.url,
+            duration_s=length,
+            stage=stage,
+            waiting=waiting,
+            progress=progress,
+            in_stage_s=round(now - since, 1),
+            in_engine_s=round(now - (item.admitted or 0.0), 1),
+            expected_p95_s=expected,
+            attempt=item.attempt,
+            attempts=item.attempts,
+            priority=item.priority,
+            speakers=len(item.speakers) or None,
+            segments=item.segments or None,
+            rtfx=rtfx,
+            note=item.note,
+            slot=None if one is None else one.slot,
+            side_stage="diarize" if stage == "transcribe" and "diarize" in passes else None,
+        )
+
+    def _decisions(self) -> DecisionsView:
+        w = self.world
+        limit = float(w.settings["identify.variance_limit"])
+        histogram = [0] * 16
+        latest = w.decisions[-500:]
+        for d in latest:
+            if d.statistics is not None:
+                bucket = 15 if limit <= 0 else min(15, int(d.statistics[1] / (2 * limit) * 15))
+                histogram[bucket] += 1
+        return DecisionsView(
+            clusters=len(w.decisions),
+            **w.tally,
+            variance_limit=limit,
+            range_limit=float(w.settings["identify.range_limit"]),
+            variance_histogram=tuple(histogram),
+            split_share_24h=0.09,
+            latest=tuple(row(w, d) for d in reversed(w.decisions[-LATEST:])),
+        )
+
+    def _device(self, i: int) -> DeviceView:
+        w = self.world
+        sm, used = self.sm(i), self.memory(i)
+        return DeviceView(
+            index=i,
+            name="NVIDIA H100 80GB HBM3",
+            uuid=f"GPU-5a1e0000-77c2-4d1b-9f1e-0000000000{i:02d}",
+            sm=round(sm, 3),
+            memory_used=used,
+            memory_total=80 * GIB,
+            memory_ours=used - int(0.62 * GIB),
+            memory_peak=self.peak[i],
+            temperature=round(self.temperature[i]),
+            slowdown_at=87.0,
+            shutdown_at=92.0,
+            power_w=round(self.power(i)),
+            power_limit_w=700.0,
+            clock_sm_mhz=1980 if sm > 0.02 else 345,
+            clock_sm_max_mhz=1980,
+            clock_memory_mhz=2619,
+            pcie_rx=round(1e6 + 1.35e9 * sm),
+            pcie_tx=round(1e6 + 0.3e9 * sm),
+            energy_j=round(self.energy_j[i]),
+            throttle=(),
+            ecc_errors=0,
+            processes=(
+                GpuProcess(ENGINE_PID, "gainstage engine", used - int(0.62 * GIB), True),
+                GpuProcess(8841, "python3 notebook", int(0.62 * GIB), False),
+            ),
+            driver="570.86.10",
+            sm_history=tuple(self.sm_history[i]),
+            memory_history=tuple(self.memory_history[i]),
+        )
+
+    def _host(self) -> HostView:
+        w = self.world
+        work = int(sum(i.part.duration_s for i in w.active.values()) * 32_000 * 0.8)
+        cpu = self.cpu()
+        fetching = len(w.gates["fetch"].slots)
+        return HostView(
+            name="gpu-01",
+            cpu=round(cpu, 3),
+            cores=16,
+            load=round(cpu * 16 * 1.04, 2),
+            memory_used=int(24.5 * GIB) + work // 6,
+            memory_total=128 * GIB,
+            swap_used=0,
+            engine_cpu=round(cpu * 16 * 0.72, 2),
+            engine_rss=int(9.4 * GIB) + len(w.active) * 31_000_000,
+            engine_threads=31 + len(w.active),
+            engine_handles=142 + 3 * len(w.active),
+            disk_free=812 * GIB - work - int(w.audio_done_s * 2100),
+            disk_total=1800 * GIB,
+            disk_full_in_s=778_000.0 if w.now > 120 else None,
+            work_bytes=work,
+            net_rx=round(fetching * 4.7e6 * (1 + 0.2 * wobble(w.now, 3))) + 12_000.0,
+            net_tx=round(fetching * 90e3 + 9_000.0),
+            gpu_note=self.gpu_note,
+            cpu_history=tuple(self.cpu_history),
+        )
+
+    def _database(self) -> DatabaseView:
+        w = self.world
+        down = w.database_down
+        return DatabaseView(
+            up=down is None,
+            where="10.0.4.12:5432/speech",
+            embedded=False,
+            latency_p50_s=None if down is not None else round(0.003 + 0.0006 * wobble(w.now, 2), 4),
+            latency_p95_s=None if down is not None else round(0.011 + 0.002 * wobble(w.now, 5), 4),
+            pool_size=10,
+            pool_busy=0 if down is not None else min(10, 1 + len(w.gates["store"].slots)),
+            down_since_wall=None if down is None else round(w.wall(down), 3),
+            segments=w.stored_segments,
+            size=int(41e6 + w.stored_segments * 7_400),
+            reconnects=w.reconnects,
+        )
+
+    def _models(self) -> tuple[ModelView, ...]:
+        w = self.world
+        rows = []
+        for role, name, revision, _, memory in MODELS:
+            key = {"asr": "asr.model", "diarization": "diarization.model", "voice": "voice.model", "embed": "embed.model"}[role]
+            named = str(w.settings.get(key, name))
+            if role in w.loaded:
+                rows.append(ModelView(role, named, revision, "cuda:0", "ready", w.loaded[role], int(memory)))
+            elif w.loading and w.loading[0] == role:
+                rows.append(ModelView(role, named, revision, "cuda:0", "loading", round(w.now - w.loading[1], 1)))
+            else:
+                rows.append(ModelView(role, named, revision, None, "not loaded"))
+        return tuple(rows)
+
+    def _budget(self) -> HostBudget:
+        w = self.world
+        state, until = w.breaker
+        return HostBudget(
+            "www.youtube.com",
+            w.gates["fetch"].done + w.gates["fetch"].failed + len(w.gates["fetch"].slots),
+            int(w.settings["fetch.rate"]),
+            state,
+            None if until is None else round(w.wall(until), 3),
+            w.throttled_total,
+        )
+
+
+def row(world: World, d: Decided) -> DecisionRow:
+    """A decision of the story as the feed shows it."""
+    known = d.statistics
+    mean, variance, low, high = (None,) * 4 if known is None else (round(v, 4) for v in known)
+    return DecisionRow(
+        id=d.id,
+        wall=round(world.wall(d.at), 3),
+        recording=d.item.id,
+        title=d.item.part.title,
+        cluster=d.cluster.name,
+        turns=d.cluster.turns,
+        seconds=d.cluster.seconds,
+        mean=mean,
+        variance=variance,
+        low=low,
+        high=high,
+        range=None if low is None or high is None else round(high - low, 4),
+        similarities=d.cluster.similarities,
+        split=d.conclusion.split,
+        massive=d.cluster.massive,
+        rule=d.conclusion.rule,
+        speakers=d.conclusion.speakers,
+        why=d.conclusion.why,
+        revision=d.revision,
+        threshold=d.threshold,
+    )

@@ -1,0 +1,129 @@
+"""A stage of the scripted story: slots, a waiting line, and the integrals its shares come from."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.watch.scripted_world import Item
+
+SAMPLE_S = 5.0
+"""Story seconds between samples of the integrals."""
+
+WINDOW = 12
+"""Samples in the 60 s window of the shares."""
+
+
+@dataclass(slots=True, eq=False)
+class Pass:
+    """One recording passing one stage. ``end`` is None while it waits."""
+
+    item: Item
+    stage: str
+    queued: float
+    start: float | None = None
+    end: float | None = None
+    slot: int | None = None
+    alive: bool = True
+    behind: str | None = None  # the stage it came from, until it is served
+    fails: str | None = None  # how this pass will end when not well
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """See the module. Times are story seconds."""
+
+    name: str
+    capacity: int
+    paused: bool = False
+    line: list[tuple[int, float, int, Pass]] = field(default_factory=list)
+    slots: dict[int, Pass] = field(default_factory=dict)
+    idle_since: dict[int, float] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    retries: int = 0
+    last_error: str | None = None
+    waits: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=200))
+    services: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=200))  # (end, service, audio)
+    blocked_now: int = 0  # finished here, waiting at the next gate
+    since: float = 0.0
+    busy_s: float = 0.0
+    capacity_s: float = 0.0
+    starved_s: float = 0.0
+    blocked_s: float = 0.0
+    samples: deque[tuple[float, float, float, float]] = field(default_factory=lambda: deque(maxlen=61))
+
+    def account(self, now: float) -> None:
+        """Carry the integrals on to ``now``; called before anything changes."""
+        dt = now - self.since
+        if dt <= 0:
+            return
+        busy, slots = len(self.slots), max(self.capacity, len(self.slots))
+        self.busy_s += dt * busy
+        self.capacity_s += dt * slots
+        if not self.line:
+            self.starved_s += dt * (slots - busy)
+        self.blocked_s += dt * min(slots, self.blocked_now)
+        self.since = now
+
+    def sample(self, now: float) -> None:
+        self.account(now)
+        self.samples.append((self.busy_s, self.capacity_s, self.starved_s, self.blocked_s))
+
+    def shares(self) -> tuple[float | None, float | None, float | None]:
+        """Busy, starved and blocked share over the last 60 s; None before the first sample."""
+        if not self.samples:
+            return None, None, None
+        then = self.samples[-min(WINDOW, len(self.samples))]
+        span = self.capacity_s - then[1]
+        if span <= 0:
+            return None, None, None
+        return (self.busy_s - then[0]) / span, (self.starved_s - then[2]) / span, (self.blocked_s - then[3]) / span
+
+    def trend(self) -> tuple[float, ...]:
+        """Busy share of each past sample interval, oldest first."""
+        rows = list(self.samples)
+        return tuple(round((b[0] - a[0]) / (b[1] - a[1]), 3) if b[1] > a[1] else 0.0 for a, b in pairwise(rows))
+
+    def queue(self, one: Pass, priority: int, n: int) -> None:
+        self.account(one.queued)
+        insort(self.line, (-priority, one.queued, n, one))
+
+    def forget(self, one: Pass, now: float) -> None:
+        """Take a pass out of the line or its slot."""
+        self.account(now)
+        one.alive = False
+        if one.slot is not None:
+            self.slots.pop(one.slot, None)
+            self.idle_since[one.slot] = now
+        else:
+            self.line = [row for row in self.line if row[3] is not one]
+
+    def ready(self) -> bool:
+        return bool(self.line) and not self.paused and len(self.slots) < self.capacity
+
+    def take(self, now: float) -> Pass:
+        """The next in line gets the lowest free slot."""
+        self.account(now)
+        one = self.line.pop(0)[3]
+        one.slot = next(i for i in range(self.capacity + len(self.slots) + 1) if i not in self.slots)
+        one.start = now
+        self.slots[one.slot] = one
+        self.waits.append((now, now - one.queued))
+        return one
+
+    def leave(self, one: Pass, now: float, audio_s: float, well: bool) -> None:
+        self.account(now)
+        if one.slot is None or one.start is None:
+            raise ValueError(f"{one.item.id} was never served by {self.name}")
+        self.slots.pop(one.slot, None)
+        self.idle_since[one.slot] = now
+        if well:
+            self.done += 1
+            self.services.append((now, now - one.start, audio_s))
+        else:
+            self.failed += 1

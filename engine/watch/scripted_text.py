@@ -1,0 +1,114 @@
+"""Transcripts of the scripted story: a small made-up corpus to search, with context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from random import Random
+
+from engine.desk import ContextLine, SearchHit
+from engine.watch.scripted_cast import HOST
+from engine.watch.scripted_world import Item
+
+LINES = (
+    "The claim that fibre feeds your gut bacteria comes from work in mice, and mice are not small people.",
+    "Butyrate is made from fibre, but the body has other ways to get it.",
+    "What about the microbiome, do you not need it to be diverse?",
+    "In people the picture is different: the trials are short and the effects are small.",
+    "But was there not a trial in two thousand and twelve where they took the fibre away?",
+    "So let us start with the studies, and with who paid for them.",
+    "Sleep comes in cycles, and the first two of the night do most of the repair.",
+    "If you wake at four every night, look at the light in the room before you look at the pills.",
+    "Insulin was sold for one dollar, because nobody should own it.",
+    "The price rose because three companies make it and none of them had a reason to be first to go down.",
+    "A bridge does not fall because one bolt fails, it falls because nobody asked about the second bolt.",
+    "Salt was money once; soldiers were paid in it, or so the story goes.",
+    "Roots hold the soil, and the fungi hold the roots.",
+    "You cannot read a trial without reading its protocol, and the protocol is always online.",
+    "A kidney filters about one hundred and eighty litres a day and keeps nearly all of it.",
+    "Protein does not harm a healthy kidney; that was a guess that became a rule.",
+    "A heat pump moves warmth, it does not make it, and that is why it can be better than perfect.",
+    "Old houses leak; measure the draught before you buy the machine.",
+    "The placebo effect is not the power of thought, it is mostly people getting better anyway.",
+    "Walking after a meal does more for blood sugar than most people expect.",
+    "You learn a word when you need it for the third time.",
+    "Batteries age by the calendar as well as by the cycle.",
+    "Trees in a city cool the street by several degrees in the afternoon.",
+    "Count the deaths, not the markers: markers are easy to move.",
+    "I changed my mind about this when the second group could not repeat it.",
+    "Let me read the next letter, it is from a nurse who works nights.",
+    "That is a fair question, and I do not know the answer.",
+    "Tides come twice a day because the far side of the sea is pulled least.",
+    "Nobody gets strong from reading about it, so pick the weight up and put it down again.",
+    "An old teacher told me that arithmetic is a story about fairness.",
+)
+
+_ALIKE = (
+    {"fibre", "fiber", "gut", "bacteria", "microbiome", "butyrate", "roughage"},
+    {"sleep", "night", "wake", "cycles", "insomnia", "nights"},
+    {"insulin", "price", "dollar", "cost", "companies", "money", "paid"},
+    {"kidney", "protein", "filters", "renal"},
+    {"trial", "trials", "studies", "study", "protocol", "evidence", "group", "repeat"},
+    {"heat", "pump", "warmth", "houses", "draught"},
+    {"walking", "meal", "exercise", "strong", "weight"},
+    {"trees", "city", "soil", "roots", "street"},
+)
+LINE_S = 12.5
+"""Seconds between the starts of two lines."""
+
+PER_RECORDING = 24
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def transcript(seed: int, item: Item) -> list[tuple[int, float, float, str, str]]:
+    """(segment id, start, end, speaker, text) of the first minutes of a stored recording."""
+    random = Random(f"text {seed} {item.id}")  # noqa: S311 - a story, not a secret
+    people = list(item.speakers) or [HOST]
+    rows, at = [], random.uniform(2, 9)
+    speaker = people[0]
+    for k in range(min(PER_RECORDING, max(1, int(item.part.duration_s / LINE_S) - 1))):
+        if random.random() < 0.35:
+            speaker = random.choice(people)
+        end = at + random.uniform(6, LINE_S)
+        rows.append((item.order * 1000 + k, round(at, 2), round(end, 2), speaker, random.choice(LINES)))
+        at = end + random.uniform(0.2, 1.5)
+    return rows
+
+
+def related(words: set[str]) -> set[str]:
+    """The words and those that mean about the same: what "meaning" is to this story."""
+    return words.union(*(group for group in _ALIKE if group & words))
+
+
+def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str | None, limit: int) -> tuple[SearchHit, ...]:
+    """Best hits first. ``mode`` "words" wants the words themselves, "meaning" their kin, "both" adds the two."""
+    asked = words_of(text) - {"the", "a", "of", "and", "in", "is", "does", "do", "to", "that"}
+    if not asked:
+        return ()
+    kin = related(asked)
+    hits = []
+    for item in items:
+        for segment, start, end, who, line in transcript(seed, item):
+            if speaker and who != speaker:
+                continue
+            found = words_of(line)
+            exact = len(asked & found) / len(asked)
+            near = min(1.0, len(kin & found) / (len(asked) + 1))
+            score = {"words": exact, "meaning": 0.35 + 0.5 * near if near else 0.0}.get(mode, 0.5 * exact + 0.45 * near)
+            if score > 0.05:
+                score += 0.01 * Random(f"{text} {segment}").random()  # noqa: S311 - breaks ties the same way each time
+                url = f"{item.part.url}&t={int(start)}"
+                hits.append(SearchHit(item.id, item.part.title, start, end, who, line, round(min(0.99, score), 3), url, segment))
+    return tuple(sorted(hits, key=lambda h: (-h.score, h.segment))[:limit])
+
+
+def context(seed: int, item: Item, segment: int, around: int) -> tuple[ContextLine, ...]:
+    rows = transcript(seed, item)
+    place = next((i for i, r in enumerate(rows) if r[0] == segment), None)
+    if place is None:
+        return ()
+    near = rows[max(0, place - around) : place + around + 1]
+    return tuple(ContextLine(start, end, who, line, number == segment) for number, start, end, who, line in near)
