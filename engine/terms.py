@@ -154,8 +154,9 @@ class ProfileScore:
     profile: int
     name: str
     score: float
-    threshold: float
+    threshold: float  # in force
     primary: bool = False
+    own: bool = False  # the threshold is the profile's own, not the setting's
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,263 @@
+"""Who speaks: the rules, as pure functions from evidence and limits to rulings. Nothing here reads audio, a model or a clock.
+
+:func:`judge` is what a live run and a replay both call; :mod:`engine.voices.casting` turns its rulings into a cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from engine.terms import UNKNOWN_PREFIX, Provenance
+from engine.voices.evidence import ClusterEvidence
+from engine.voices.gallery import Candidate
+from engine.voices.limits import Limits
+
+SHORTEST_CLUSTER_S = 3.0
+FEWEST_VOICES = 3
+BONUSES = ((10.0, 1.05), (5.0, 1.02))
+"""A cluster longer than so many seconds has its best score multiplied by this before it meets the threshold."""
+
+Rule = Literal["variance", "range", "under limits", "too short", "too few"]
+Verdict = Literal["accepted", "too short", "no voice", "nobody enrolled", "below threshold", "too close", "taken", "split"]
+
+
+class Stats(NamedTuple):
+    """Of the similarities of a cluster's samples. ``variance`` is the population's and at most ``spread``² / 4."""
+
+    mean: float
+    variance: float
+    low: float
+    high: float
+    spread: float
+    bimodality: float
+
+
+class Label(NamedTuple):
+    """What one turn is called: ``who`` indexes the cluster's candidates, None is unknown."""
+
+    who: int | None
+    confidence: float | None
+    provenance: Provenance
+    smoothed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What was concluded for a cluster. ``who`` and ``margin`` are the cluster level's best candidate, accepted or not."""
+
+    evidence: ClusterEvidence
+    seconds: float
+    stats: Stats | None
+    split: bool
+    rule: Rule
+    verdict: Verdict
+    who: int | None
+    margin: float | None
+    labels: tuple[Label, ...]  # one per turn
+    unknown: str | None = None  # what its unknown turns are called
+    holder: str | None = None  # the cluster that has the person already
+
+    @property
+    def accepted(self) -> Candidate | None:
+        """Whom the whole cluster was given to."""
+        return self.evidence.candidates[self.who] if self.verdict == "accepted" and self.who is not None else None
+
+    def name(self, label: Label) -> str:
+        """The speaker's name of one of the cluster's turns."""
+        return (self.unknown or UNKNOWN_PREFIX) if label.who is None else self.evidence.candidates[label.who].name
+
+
+def statistics(similarities: Sequence[float]) -> Stats | None:
+    """Statistics of at least 3 similarities, None for fewer."""
+    n = len(similarities)
+    if n < FEWEST_VOICES:
+        return None
+    mean = sum(similarities) / n
+    variance = sum((s - mean) ** 2 for s in similarities) / n
+    low, high = min(similarities), max(similarities)
+    return Stats(mean, variance, low, high, high - low, two_mode_gap(similarities))
+
+
+def two_mode_gap(values: Sequence[float]) -> float:
+    """Distance between the means of the two groups that a cut parts best (Otsu: largest variance between groups).
+
+    Two voices in one cluster give the distance between them; one voice gives little. 0 for fewer than two values.
+    """
+    ranked = sorted(values)
+    n, total = len(ranked), sum(ranked)
+    best, gap, below = 0.0, 0.0, 0.0
+    for k in range(1, n):
+        below += ranked[k - 1]
+        apart = (total - below) / (n - k) - below / k
+        between = k * (n - k) * apart * apart
+        if between > best:
+            best, gap = between, apart
+    return gap
+
+
+def split_rule(stats: Stats | None, limits: Limits) -> tuple[bool, Rule]:
+    """Whether a cluster holds more than one voice, and the rule that says so."""
+    if stats is None:
+        return False, "too few"
+    if stats.variance > limits.variance_limit:
+        return True, "variance"
+    if stats.spread > limits.range_limit:
+        return True, "range"
+    return False, "under limits"
+
+
+def bonus(seconds: float) -> float:
+    """Factor on the score of a long cluster."""
+    return next((factor for longer, factor in BONUSES if seconds > longer), 1.0)
+
+
+def judge(evidence: Sequence[ClusterEvidence], limits: Limits) -> tuple[Ruling, ...]:
+    """Rulings on all clusters of one recording, by first appearance; their order in ``evidence`` does not matter."""
+    ordered = sorted(evidence, key=lambda e: (e.turns[0].start, e.cluster))
+    rulings = _exclusive([_rule(e, limits) for e in ordered])
+    if limits.smooth_below > 0 and any(r.split for r in rulings):
+        rulings = _smoothed(rulings, limits.smooth_below)
+    return _numbered(rulings)
+
+
+def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
+    seconds = evidence.seconds
+    if seconds < SHORTEST_CLUSTER_S:
+        return _whole(Ruling(evidence, seconds, None, False, "too short", "too short", None, None, ()))
+    stats = statistics(evidence.similarities)
+    split, rule = split_rule(stats, limits)
+    who, margin, verdict = _cluster_level(evidence, seconds, limits)
+    ruling = Ruling(evidence, seconds, stats, split, rule, verdict, who, margin, ())
+    if split:
+        return replace(ruling, verdict="split", labels=_per_segment(evidence, limits))
+    return _whole(ruling)
+
+
+def _cluster_level(evidence: ClusterEvidence, seconds: float, limits: Limits) -> tuple[int | None, float | None, Verdict]:
+    """The best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
+    scores = evidence.scores
+    if not evidence.similarities:
+        return None, None, "no voice"
+    if not scores:
+        return None, None, "nobody enrolled"
+    who = max(range(len(scores)), key=scores.__getitem__)
+    margin = _lead(scores, who)
+    best = evidence.candidates[who]
+    if scores[who] * bonus(seconds) < limits.threshold(best.primary, best.threshold):
+        return who, margin, "below threshold"
+    if margin is not None and margin < limits.margin:
+        return who, margin, "too close"
+    return who, margin, "accepted"
+
+
+def _lead(scores: Sequence[float], who: int) -> float | None:
+    """How far ``who`` leads the best of the others, rounded like scores; None with nobody else."""
+    if len(scores) == 1:
+        return None
+    return round(scores[who] - max(s for i, s in enumerate(scores) if i != who), 6)
+
+
+def _whole(ruling: Ruling) -> Ruling:
+    """The ruling with one label on every turn, those without a voice of their own included."""
+    who = ruling.who if ruling.verdict == "accepted" else None
+    confidence = None if who is None else ruling.evidence.scores[who]
+    return replace(ruling, labels=(Label(who, confidence, Provenance.CLUSTER),) * len(ruling.evidence.turns))
+
+
+def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
+    """Nobody is two clusters of one recording: the best score keeps the person, the others are unknown."""
+    holders: dict[int, int] = {}
+    for i, r in enumerate(rulings):
+        person = r.accepted
+        if person is None:
+            continue
+        held = holders.setdefault(person.id, i)
+        if held != i and _claim(r) > _claim(rulings[held]):
+            holders[person.id] = i
+    found = []
+    for i, r in enumerate(rulings):
+        person = r.accepted
+        if person is None or holders[person.id] == i:
+            found.append(r)
+        else:
+            holder = rulings[holders[person.id]].evidence.cluster
+            found.append(_whole(replace(r, verdict="taken", holder=holder)))
+    return found
+
+
+def _claim(ruling: Ruling) -> tuple[float, float]:
+    """What a cluster's claim on its person weighs: the score with its bonus, then speech."""
+    return max(ruling.evidence.scores) * bonus(ruling.seconds), ruling.seconds
+
+
+def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[Label, ...]:
+    """Each turn of a split cluster by its own voice: the primary at ``split_threshold``, else the best other that passes."""
+    primary = next((i for i, c in enumerate(evidence.candidates) if c.primary), None)
+    labels = []
+    for turn in evidence.turns:
+        who, confidence = None, None
+        if turn.scores and primary is not None and turn.similarity is not None and turn.similarity >= limits.split_threshold:
+            who, confidence = primary, turn.similarity
+        elif turn.scores:
+            who = _best_other(evidence, turn.scores, primary, limits)
+            confidence = None if who is None else turn.scores[who]
+        labels.append(Label(who, confidence, Provenance.PER_SEGMENT))
+    return tuple(labels)
+
+
+def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int | None, limits: Limits) -> int | None:
+    others = [i for i in range(len(scores)) if i != primary]
+    if not others:
+        return None
+    who = max(others, key=scores.__getitem__)
+    margin = _lead(scores, who)
+    if scores[who] < limits.threshold(False, evidence.candidates[who].threshold) or (margin is not None and margin < limits.margin):
+        return None
+    return who
+
+
+def _smoothed(rulings: list[Ruling], below_s: float) -> list[Ruling]:
+    """One pass in time order over the recording: a short turn of a split cluster joins its neighbours.
+
+    It does when the turns right before and after it are of the same cluster, agree with each other and differ from it. A turn
+    that was changed supports nobody, neither as what it was nor as what it became, so nothing cascades.
+    """
+    order = sorted(
+        ((t.start, t.end, r, i) for r, ruling in enumerate(rulings) for i, t in enumerate(ruling.evidence.turns)),
+        key=lambda x: x[:3],
+    )
+    labels = [list(r.labels) for r in rulings]
+    for before, here, after in zip(order, order[1:], order[2:], strict=False):
+        start, end, r, i = here
+        if not rulings[r].split or end - start >= below_s or before[2] != r or after[2] != r:
+            continue
+        left, label, right = labels[r][before[3]], labels[r][i], labels[r][after[3]]
+        if left.smoothed or left.who != right.who or left.who == label.who:
+            continue
+        labels[r][i] = Label(left.who, _own_score(rulings[r].evidence, i, left.who), Provenance.SMOOTHED, True)
+    return [replace(r, labels=tuple(of)) if r.split else r for r, of in zip(rulings, labels, strict=True)]
+
+
+def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float | None:
+    """What a turn's own voice scores against ``who``; None for the unknown and for a turn without a voice."""
+    row = evidence.turns[turn]
+    if who is None or not row.scores:
+        return None
+    return row.similarity if evidence.candidates[who].primary else row.scores[who]
+
+
+def _numbered(rulings: list[Ruling]) -> tuple[Ruling, ...]:
+    """Names for the unknown: one per cluster that has unknown turns, by the first of these."""
+    first: dict[int, float] = {}
+    for r, ruling in enumerate(rulings):
+        if ruling.split:
+            starts = [t.start for t, label in zip(ruling.evidence.turns, ruling.labels, strict=True) if label.who is None]
+            if starts:
+                first[r] = min(starts)
+        elif ruling.verdict != "accepted":
+            first[r] = ruling.evidence.turns[0].start
+    ranked = sorted(first, key=lambda r: (first[r], rulings[r].evidence.cluster))
+    names = {r: f"{UNKNOWN_PREFIX}{k}" for k, r in enumerate(ranked, 1)}
+    return tuple(replace(ruling, unknown=names[r]) if r in names else ruling for r, ruling in enumerate(rulings))

@@ -1,0 +1,179 @@
+"""What is known of a recording's clusters before anything is decided; decisions are made from this alone, now and in replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.terms import Decision, ProfileScore, TurnEvidence, Vector
+from engine.voices.gallery import Candidate, Gallery
+from engine.voices.limits import Limits
+from engine.voices.spans import SHORTEST_VOICE_S, ClusterSpans, spread
+from engine.voices.vectors import DECIMALS, mean_voice
+
+Reference = Literal["primary", "self"]
+
+ALL_KEPT = 8
+"""Scores against every profile are kept up to this many profiles; beyond, those that can decide anything."""
+
+
+class TurnRow(NamedTuple):
+    """One turn, or piece of a long turn. ``scores`` follow the cluster's candidates; empty where it has no voice."""
+
+    start: float
+    end: float
+    similarity: float | None  # to the reference of the cluster
+    refused: str | None  # why it has no voice
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEvidence:
+    """One cluster: its turns in time order, the similarities of its samples to ``reference``, and its mean voice's scores.
+
+    ``scores`` follow ``candidates`` and are empty when no turn has a voice or nobody is enrolled.
+    """
+
+    cluster: str
+    turns: tuple[TurnRow, ...]
+    similarities: tuple[float, ...]
+    reference: Reference
+    candidates: tuple[Candidate, ...]
+    scores: tuple[float, ...]
+    massive: bool
+
+    @property
+    def seconds(self) -> float:
+        """Speech of the cluster."""
+        return float(sum(t.end - t.start for t in self.turns))
+
+    @property
+    def turn_count(self) -> int:
+        """Turns as the diarizer gave them: pieces that touch are one."""
+        return sum(i == 0 or self.turns[i - 1].end != t.start for i, t in enumerate(self.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a span has no voice: "too short", "silent", "no finite voice"."""
+
+    reason: str
+
+
+TOO_SHORT = Refusal("too short")
+
+
+def wanted(spans: Sequence[ClusterSpans]) -> list[tuple[float, float]]:
+    """The spans whose voices are needed, in the order :func:`weigh` takes them back."""
+    return [p for c in spans for p in c.pieces if p[1] - p[0] >= SHORTEST_VOICE_S]
+
+
+def weigh(
+    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], gallery: Gallery
+) -> tuple[tuple[ClusterEvidence, ...], tuple[tuple[Vector | None, ...], ...]]:
+    """Evidence of each cluster, and beside it the voice of each of its turns.
+
+    ``voices`` belong to :func:`wanted` of ``spans``. Raises :class:`engine.voices.vectors.BadVoice` for a voice that is none.
+    """
+    it = iter(voices)
+    evidence, kept = [], []
+    for c in spans:
+        found = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
+        evidence.append(_weigh_cluster(c, found, gallery))
+        kept.append(tuple(None if isinstance(v, Refusal) else v for v in found))
+    return tuple(evidence), tuple(kept)
+
+
+def _weigh_cluster(spans: ClusterSpans, found: Sequence[Vector | Refusal], gallery: Gallery) -> ClusterEvidence:
+    heard = [i for i, v in enumerate(found) if not isinstance(v, Refusal)]
+    reference: Reference = "self" if gallery.primary is None else "primary"
+    similarities: dict[int, float] = {}
+    scores: dict[int, tuple[float, ...]] = {}
+    samples: list[int] = []
+    cluster_scores: tuple[float, ...] = ()
+    candidates = gallery.candidates
+    if heard:
+        matrix = np.stack([v for v in found if not isinstance(v, Refusal)])
+        alike = gallery.similarities(matrix)
+        picked = spread([spans.pieces[i] for i in heard])
+        samples = [heard[k] for k in picked]
+        middle = gallery.scores(gallery.similarities(mean_voice(matrix[picked])[None]))
+        ranked = gallery.scores(alike)
+        columns = _telling(np.concatenate([ranked, middle]), gallery.primary)
+        candidates = tuple(gallery.candidates[c] for c in columns)
+        scores = {i: tuple(row) for i, row in zip(heard, ranked[:, columns].tolist(), strict=True)}
+        cluster_scores = tuple(middle[0, columns].tolist())
+        if gallery.primary is not None:
+            similarities = dict(zip(heard, alike[:, gallery.primary].tolist(), strict=True))
+        else:
+            similarities = dict(zip(heard, _to_self(matrix, picked).tolist(), strict=True))
+    turns = tuple(
+        TurnRow(start, end, similarities.get(i), v.reason if isinstance(v, Refusal) else None, scores.get(i, ()))
+        for i, ((start, end), v) in enumerate(zip(spans.pieces, found, strict=True))
+    )
+    sampled = tuple(similarities[i] for i in samples)
+    return ClusterEvidence(spans.cluster, turns, sampled, reference, candidates, cluster_scores, spans.massive)
+
+
+def _telling(scores: NDArray[np.float64], primary: int | None) -> list[int]:
+    """Columns of (n, p) scores worth keeping: all of a few, else the primary and whoever is among the three best of any row.
+
+    No rule looks further than the best, the runner-up and the primary, so nothing that decides is lost.
+    """
+    people = scores.shape[1]
+    if people <= ALL_KEPT:
+        return list(range(people))
+    best = np.argpartition(scores, -3, axis=1)[:, -3:]
+    return sorted({int(c) for c in best.ravel()} | ({primary} if primary is not None else set()))
+
+
+def _to_self(matrix: NDArray[np.float32], picked: Sequence[int]) -> NDArray[np.float64]:
+    """Cosine of each voice to the mean of the samples without itself: 1.0 for an only one."""
+    rows = matrix.astype(np.float64)
+    total = rows[list(picked)].sum(axis=0)
+    rest = np.repeat(total[None], len(rows), axis=0)
+    rest[list(picked)] -= rows[list(picked)]
+    norms = np.linalg.norm(rest, axis=1)
+    cosines = np.einsum("ij,ij->i", rows, rest) / np.maximum(norms, 1e-12)
+    return np.round(np.clip(np.where(norms > 1e-6, cosines, 1.0), -1.0, 1.0), DECIMALS)
+
+
+def profile_scores(candidates: Sequence[Candidate], scores: Sequence[float], limits: Limits) -> tuple[ProfileScore, ...]:
+    """Scores with the thresholds in force, in the candidates' order; empty when there are no scores."""
+    if not scores:
+        return ()
+    return tuple(
+        ProfileScore(c.id, c.name, s, limits.threshold(c.primary, c.threshold), c.primary, c.threshold is not None)
+        for c, s in zip(candidates, scores, strict=True)
+    )
+
+
+def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEvidence, ...]:
+    """The turns of a cluster as a stored decision holds them."""
+    return tuple(
+        TurnEvidence(t.start, t.end, profile_scores(evidence.candidates, t.scores, limits), t.similarity, t.refused)
+        for t in evidence.turns
+    )
+
+
+def recall(decision: Decision) -> ClusterEvidence:
+    """The evidence a stored decision rests on."""
+    candidates, scores = _unranked(decision)
+    order = [c.id for c in candidates]
+    turns = []
+    for t in decision.evidence:
+        by_id = {s.profile: s.score for s in t.scores}
+        turns.append(TurnRow(t.start, t.end, t.similarity, t.refused, tuple(by_id[i] for i in order) if by_id else ()))
+    reference: Reference = "primary" if decision.reference == "primary" else "self"
+    return ClusterEvidence(decision.cluster, tuple(turns), decision.similarities, reference, candidates, scores, decision.massive)
+
+
+def _unranked(decision: Decision) -> tuple[tuple[Candidate, ...], tuple[float, ...]]:
+    """Candidates and cluster scores in gallery order (primary first, then by id) from scores stored best first."""
+    ranked = sorted(decision.scores, key=lambda s: (not s.primary, s.profile))
+    candidates = tuple(Candidate(s.profile, s.name, s.primary, s.threshold if s.own else None) for s in ranked)
+    return candidates, tuple(s.score for s in ranked)

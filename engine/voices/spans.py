@@ -1,0 +1,114 @@
+"""Which spans of a recording are listened to: turns by cluster, long turns in pieces, samples spread over a cluster's time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from engine.terms import Diarization, Turn
+
+SHORTEST_VOICE_S = 0.5
+"""A turn shorter than this has no voice of its own."""
+
+LONGEST_TURN_S = 300.0
+"""A turn longer than this is judged in pieces."""
+
+PIECE_S = 30.0
+"""Length of the pieces a long turn is cut in."""
+
+MASSIVE_S = 90.0
+"""A cluster that is one turn of at least this (three pieces, the fewest that give statistics) is judged in pieces."""
+
+SAMPLES = 10
+"""Voices that the statistics of a cluster rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpans:
+    """One cluster of a recording: its pieces (start, end) in seconds, in time order, and whether it is one long turn.
+
+    Pieces of one turn touch exactly; turns never do (see :func:`clusters`).
+    """
+
+    cluster: str
+    pieces: tuple[tuple[float, float], ...]
+    massive: bool
+
+
+def clusters(turns: Iterable[Turn]) -> tuple[ClusterSpans, ...]:
+    """Turns by cluster, clusters by first appearance.
+
+    Touching or overlapping turns of one cluster are one turn; a turn over 300 s, and the one turn of a massive cluster, is
+    cut in equal pieces of at most 30 s. Turns without length are left out: they hold no speech.
+    """
+    by_cluster: dict[str, list[tuple[float, float]]] = {}
+    for turn in sorted(turns, key=lambda t: (t.start, t.end, t.cluster)):
+        if turn.end <= turn.start:
+            continue
+        spans = by_cluster.setdefault(turn.cluster, [])
+        if spans and turn.start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], turn.end))
+        else:
+            spans.append((turn.start, turn.end))
+    found = []
+    for cluster, spans in by_cluster.items():
+        massive = len(spans) == 1 and spans[0][1] - spans[0][0] >= MASSIVE_S
+        pieces = [p for span in spans for p in (_cut(span) if massive or span[1] - span[0] > LONGEST_TURN_S else [span])]
+        found.append(ClusterSpans(cluster, tuple(pieces), massive))
+    return tuple(sorted(found, key=lambda c: (c.pieces[0][0], c.cluster)))
+
+
+def _cut(span: tuple[float, float]) -> list[tuple[float, float]]:
+    start, end = span
+    count = math.ceil((end - start) / PIECE_S)
+    marks = [start + (end - start) * i / count for i in range(count)] + [end]
+    return list(itertools.pairwise(marks))
+
+
+def spread(pieces: Sequence[tuple[float, float]], count: int = SAMPLES) -> list[int]:
+    """Indexes of at most ``count`` pieces spread over the time from the first to the last, ascending.
+
+    The time is cut in ``count`` equal strata; each takes the unused piece whose middle is nearest to its own.
+    """
+    if len(pieces) <= count:
+        return list(range(len(pieces)))
+    middles = [(start + end) / 2 for start, end in pieces]
+    first, last = middles[0], middles[-1]
+    free = set(range(len(pieces)))
+    for k in range(count):
+        target = first + (last - first) * (k + 0.5) / count
+        free.remove(min(free, key=lambda i: (abs(middles[i] - target), i)))
+    return sorted(set(range(len(pieces))) - free)
+
+
+def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
+    """Spans where turns of two or more clusters overlap, joined, in time order."""
+    found: list[tuple[float, float]] = []
+    open_turns: list[Turn] = []
+    for turn in sorted(turns, key=lambda t: (t.start, t.end)):
+        open_turns = [t for t in open_turns if t.end > turn.start]
+        for other in open_turns:
+            end = min(other.end, turn.end)
+            if other.cluster == turn.cluster or end <= turn.start:
+                continue
+            if found and turn.start <= found[-1][1]:
+                found[-1] = (found[-1][0], max(found[-1][1], end))
+            else:
+                found.append((turn.start, end))
+        open_turns.append(turn)
+    return tuple(found)
+
+
+def merged(diarization: Diarization, groups: Iterable[Collection[str]]) -> Diarization:
+    """The diarization with each group of clusters made one on purpose, under the group's first label in alphabetical order.
+
+    This is the only way two clusters of a recording come to be the same person.
+    """
+    names = {label: min(group) for group in groups for label in group}
+
+    def joined(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        return tuple(replace(t, cluster=names.get(t.cluster, t.cluster)) for t in turns)
+
+    return replace(diarization, turns=joined(diarization.turns), exclusive=joined(diarization.exclusive))

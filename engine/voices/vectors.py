@@ -1,0 +1,69 @@
+"""Voices as vectors: what is accepted as one, and how alike two are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.errors import Misconfigured, Permanent
+from engine.terms import ModelId, Vector
+
+DECIMALS = 4
+"""Similarities are rounded to this before anything is decided, so that a decision rests on the very numbers that are shown."""
+
+SMALLEST_NORM = 1e-6
+
+
+class BadVoice(Permanent):
+    """A vector that is no voice: NaN, infinite, zero, or of the wrong shape."""
+
+
+class ForeignVoice(Misconfigured):
+    """A vector of another dimension or model revision than the one in use: never cut to fit, never compared."""
+
+
+def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "voice") -> NDArray[np.float32]:
+    """``vectors`` ((d,) or (n, d)) as float32 unit vectors of the same shape.
+
+    Raises :class:`BadVoice` for NaN, infinite and zero vectors, :class:`ForeignVoice` for another dimension.
+    """
+    try:
+        array = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadVoice(f"{what} is not a vector of numbers: {error}", cause="not a voice") from None
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise BadVoice(f"{what} has the shape {array.shape}", cause="not a voice")
+    if dimension is not None and array.shape[-1] != dimension:
+        raise ForeignVoice(
+            f"{what} has {array.shape[-1]} numbers, the model in use {dimension}",
+            cause="voice of another dimension",
+            hint="Enrol it again with this model, or use the model that made it",
+        )
+    if not np.isfinite(array).all():
+        raise BadVoice(f"{what} holds NaN or infinite numbers", cause="not a voice")
+    norms = np.linalg.norm(array.astype(np.float64), axis=-1, keepdims=True)
+    if (norms < SMALLEST_NORM).any():
+        raise BadVoice(f"{what} is a zero vector", cause="not a voice")
+    unit: NDArray[np.float32] = (array / norms).astype(np.float32)
+    return unit
+
+
+def same_model(found: ModelId, wanted: ModelId, *, what: str) -> None:
+    """Raise :class:`ForeignVoice` unless both vectors come from the same model, revision and dimension."""
+    if found != wanted:
+        raise ForeignVoice(
+            f"{what} was made by {found.name} {found.revision[:12]} ({found.dimension} numbers), "
+            f"in use is {wanted.name} {wanted.revision[:12]} ({wanted.dimension})",
+            cause="voice of another model",
+            hint="Enrol it again with this model, or set voice.model to the one that made it",
+        )
+
+
+def mean_voice(voices: NDArray[np.float32], weights: NDArray[Any] | None = None) -> Vector:
+    """The unit vector nearest to all of ``voices`` ((n, d) unit vectors): their normalised mean, weighted when asked.
+
+    Raises :class:`BadVoice` when they cancel out.
+    """
+    return checked(np.average(voices.astype(np.float64), axis=0, weights=weights), what="mean of the voices")
