@@ -131,7 +131,7 @@ def parts(seed: int, audio_s: float) -> list[Part]:
         monologue = random.random() < 0.38
         many = heading.startswith("Panel")
         fate = "stored"
-        dice = random.random()
+        dice = random.random() if total < 0.8 * audio_s else 1.0  # the end of the run is quiet
         if index > 8 and dice < 0.045:
             fate = f"skipped:{random.choice(SKIPS)}"
         elif index > 8 and dice < 0.075:

@@ -104,10 +104,9 @@ class Frames:
         if w.state == "starting":
             return 0.04 if w.loading else 0.0
         share = 1 / self.gpus
-        busy = (
-            0.185 * len(w.gates["transcribe"].slots) + 0.052 * len(w.gates["diarize"].slots) + 0.03 * len(w.gates["identify"].slots)
-        )
-        used = min(0.985, busy * share + 0.01 * len(w.gates["embed"].slots))
+        jobs = {name: len(gate.slots) for name, gate in w.gates.items()}
+        busy = 0.185 * jobs["transcribe"] + 0.052 * jobs["diarize"] + 0.03 * jobs["identify"]
+        used = min(0.985, busy * share + 0.01 * jobs["embed"])
         return min(1.0, max(0.0, used + 0.035 * wobble(w.now, i + 1) * (1 if used else 0)))
 
     def memory(self, i: int = 0) -> int:
@@ -196,7 +195,7 @@ class Frames:
         )
 
     def _stage(self, gate: Gate) -> StageView:
-        w, now = self.world, self.world.now
+        now = self.world.now
         gate.account(now)
         busy, starved, blocked = gate.shares()
         recent = [(at, s, a) for at, s, a in gate.services if at > now - 60]
@@ -344,7 +343,6 @@ class Frames:
         )
 
     def _device(self, i: int) -> DeviceView:
-        w = self.world
         sm, used = self.sm(i), self.memory(i)
         return DeviceView(
             index=i,

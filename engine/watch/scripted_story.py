@@ -28,7 +28,7 @@ STORY: dict[str, float] = {
 """Named moments of the story in seconds: what the screenshots show."""
 
 LENGTH_S = 720.0
-AUDIO_S = 168_000.0
+AUDIO_S = 157_000.0
 """Audio the story takes in: enough to keep four transcribe slots busy until the end."""
 
 OPERATOR = "dana"
@@ -140,7 +140,7 @@ def _drain(world: World) -> None:
     """The story's operator drains once the queue is empty; he waits for that."""
     if world.state != "running":
         return
-    if world.counts["queued"]:
+    if world.counts["queued"] or any("fetch" in item.passes for item in world.active.values()):
         world.at(world.now + 1.0, partial(_drain, world))
         return
     world.become("draining", OPERATOR, None)

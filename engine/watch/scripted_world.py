@@ -353,13 +353,13 @@ class World:
         gate.leave(one, self.now, item.part.duration_s, well)
         one.alive = False
         item.passes.pop(one.stage, None)
-        assert one.start is not None
+        start = self.now if one.start is None else one.start
         item.spans.append(
             Span(
                 one.stage,
                 round(self.wall(one.queued), 3),
-                round(one.start - one.queued, 3),
-                round(self.now - one.start, 3),
+                round(start - one.queued, 3),
+                round(self.now - start, 3),
                 "ok" if well else str(one.fails),
                 item.attempt,
                 self._span_note(one),
@@ -377,9 +377,8 @@ class World:
     def _onward(self, item: Item, one: Pass) -> None:
         stage = one.stage
         if stage == "decode":
-            follow = (
-                ["transcribe", "diarize"] if not item.part.monologue or not self.settings["identify.fast_path"] else ["transcribe"]
-            )
+            fast = item.part.monologue and self.settings["identify.fast_path"]
+            follow = ["transcribe"] if fast else ["transcribe", "diarize"]
             item.after = {"transcribe", "diarize"} - set(follow)
         elif stage in ("transcribe", "diarize"):
             item.after.add(stage)
