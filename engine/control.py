@@ -1,0 +1,292 @@
+"""What state the engine is in, and everything that changes it while it runs: commands, settings, outages."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from config.settings import SPECS, Effect, Settings, value_of
+from engine.desk import Command
+from engine.errors import EngineError, Misconfigured, Transient
+from engine.queue.live import Follower
+from engine.sampler import Sampler
+from engine.watch.snapshot import RunState
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+ROLE_OF = {"asr": "asr", "diarization": "diarization", "voice": "voice", "embed": "embed"}
+"""Settings section to model role."""
+STAGES_OF = {"asr": ("transcribe",), "diarization": ("diarize",), "voice": ("identify",), "embed": ("embed",)}
+"""Model role to the stages that must have drained before it is swapped."""
+
+
+class Control:
+    """The one place where the run's state changes. Commands come from the database, settings likewise."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = threading.RLock()
+        self._state: RunState = "starting"
+        self.since_wall = time.time()
+        self.by: str | None = None
+        self.reason: str | None = None
+        self.away_since: float | None = None
+        self._reloads: dict[str, threading.Thread] = {}
+        self.follower = Follower(
+            engine.database, engine.id, live=engine.live, on_settings=self.apply, on_command=self.obey, on_jobs=engine.nudge
+        )
+        self.sampler = Sampler(engine, self)
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    @property
+    def run_state(self) -> RunState:
+        return self._state
+
+    def state(self, state: RunState, *, by: str | None = None, reason: str | None = None) -> None:
+        with self._lock:
+            if (state, by, reason) == (self._state, self.by, self.reason):
+                return
+            self._state, self.by, self.reason, self.since_wall = state, by, reason, time.time()
+        text = f"{state}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
+        self.engine.journal.log("info", text, kind="state", state=state)
+        self.engine.nudge()
+
+    @property
+    def leaving(self) -> bool:
+        """Draining or stopping: nothing new is taken."""
+        return self._state in ("draining", "stopping")
+
+    def pause(self, by: str, reason: str | None = None) -> None:
+        self.state("paused", by=by, reason=reason)
+
+    def resume(self, by: str) -> None:
+        self.state("running", by=None)
+
+    def drain(self, by: str) -> None:
+        """Finish what is in flight, take nothing new, end."""
+        self.state("draining", by=by)
+
+    def stop(self, by: str) -> None:
+        """Put what is in flight back into the queue and end."""
+        self.state("stopping", by=by)
+        for flight in self.engine.flights():
+            flight.stop_reason = "release"
+        self.engine.token.cancel(f"stopped by {by}")
+        self.engine.nudge()
+
+    def may_take(self, flying: int) -> bool:
+        if self._state not in ("running", "done") or flying >= self.engine.settings.in_flight:
+            return False
+        return self._disk_ok()
+
+    def _disk_ok(self) -> bool:
+        try:
+            self.engine.work.check_floor(self.engine.settings.fetch.disk_floor)
+        except Transient as error:
+            self.pause(by="engine", reason=error.message)
+            return False
+        return True
+
+    def nothing_left(self) -> bool:
+        """Whether no recording is queued, running elsewhere or waiting for a retry."""
+        counts = self.engine.queue.counts()
+        return counts["queued"] == 0 and counts["running"] == 0
+
+    def idle(self) -> None:
+        """The queue gave nothing: wait for a note or a moment. The state says whether work is waiting for its retry time."""
+        self.engine.queue_idle.wait(0.5)
+        self.engine.queue_idle.clear()
+
+    def ready(self) -> None:
+        with self._lock:
+            if self._state == "starting":
+                self.state("running")
+
+    def database_away(self, error: EngineError, sleep: bool = True) -> None:
+        if self.away_since is None:
+            self.away_since = time.time()
+            self.engine.journal.log("warning", f"database away: {error.message}", kind="state")
+        if sleep:
+            self.engine.token.wait(0.5)
+
+    def database_back(self) -> None:
+        if self.away_since is not None:
+            away = time.time() - self.away_since
+            self.away_since = None
+            self.engine.journal.log("info", f"database back after {away:.1f} s", kind="state")
+
+    # -- threads ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Register this engine and run its threads for the block."""
+        engine = self.engine
+        engine.through_outage(engine.queue.register, engine.token, patience_s=60)
+        engine.through_outage(lambda: engine.registry.register(engine.paths, engine.started_wall), engine.token, patience_s=60)
+        self.follower.start()
+        self._keeper.start()
+        self.sampler.start()
+        try:
+            yield
+        finally:
+            if self._state != "done":
+                self.state("stopped", reason=self.reason)
+            engine.token.cancel("engine ends")
+            self.sampler.stop()
+            self.follower.stop()
+            self._keeper.join(10)
+            try:
+                engine.queue.unregister()
+                engine.registry.unregister(self._state)
+            except Transient as error:  # the heartbeat runs out by itself
+                engine.journal.log("warning", f"could not sign off: {error.message}", kind="state")
+
+    def _keep(self) -> None:
+        """Heartbeat, and bring back what dead engines held."""
+        engine = self.engine
+        period = engine.settings.queue.heartbeat
+        while not engine.token.wait(period):
+            try:
+                engine.queue.beat()
+                for id in engine.queue.recover():
+                    engine.journal.log("warning", "its engine died: queued again", recording=id, kind="state")
+                    engine.nudge()
+                self.database_back()
+            except Transient as error:
+                self.database_away(error, sleep=False)
+
+    # -- settings ---------------------------------------------------------------------------------------------------
+
+    def apply(self, keys: set[str], old: Settings, new: Settings, revision: int) -> None:
+        """Make changed settings act: *now* ones here, *reload* ones when their stage has drained; *item* ones by being read."""
+        engine = self.engine
+        for name in keys & {k for k in SPECS if k.startswith("workers.")}:
+            engine.stages[name.removeprefix("workers.")].resize(value_of(new, name))
+        if "in_flight" in keys:
+            engine.stages["segment"].resize(new.in_flight)
+        if "voice.batch_seconds" in keys:
+            engine.voices.batcher.resize(budget=new.voice.batch_seconds)
+        if keys & {"embed.batch", "embed.linger"}:
+            engine.texts.resize(budget=float(new.embed.batch), linger_s=new.embed.linger)
+        for role in {k.split(".")[0] for k in keys if SPECS[k].effect is Effect.RELOAD}:
+            self._reload(ROLE_OF[role])
+        for key in sorted(keys):
+            engine.journal.log(
+                "info", f"{key} {value_of(old, key)} → {value_of(new, key)} (revision {revision})", kind="change", key=key
+            )
+        engine.nudge()
+
+    def _reload(self, role: str) -> None:
+        """Swap a model on a thread of its own: pause its stages, wait until they are empty, reload, resume."""
+
+        def swap() -> None:
+            stages = [self.engine.stages[s] for s in STAGES_OF[role]]
+            paused = [s for s in stages if not s.paused]
+            for stage in paused:
+                stage.pause()
+            try:
+                while any(s.busy for s in stages) and not self.engine.token.wait(0.05):
+                    pass
+                for stage in stages:
+                    stage.clear_slots()
+                self.engine.models.reload(role)
+                self.engine.journal.log("info", f"{role} model reloaded", kind="model")
+            except Misconfigured as error:
+                self.pause(by="engine", reason=str(error))
+            finally:
+                for stage in paused:
+                    stage.resume()
+
+        before = self._reloads.get(role)
+
+        def in_turn() -> None:
+            if before is not None:
+                before.join()
+            swap()
+
+        thread = threading.Thread(target=in_turn, name=f"reload-{role}", daemon=True)
+        self._reloads[role] = thread
+        thread.start()
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def obey(self, command: Command) -> str:
+        """Carry a command out; the answer in words. Raises :class:`EngineError` to refuse it."""
+        handler: Callable[[Command], str] | None = getattr(self, f"_do_{command.name}", None)
+        if handler is None:
+            raise EngineError(f"engine does not know the command {command.name}", cause="unknown command")
+        answer = handler(command)
+        self.engine.journal.log("info", f"{command.by}: {command.name} {command.args or ''}".rstrip(), kind="command")
+        return answer
+
+    def _do_pause(self, command: Command) -> str:
+        if self.leaving:
+            raise EngineError(f"engine is {self._state}", cause="leaving")
+        self.pause(command.by)
+        return "intake paused"
+
+    def _do_resume(self, command: Command) -> str:
+        if self._state == "stopping":
+            raise EngineError("engine is stopping", cause="leaving")
+        self.resume(command.by)
+        return "running"
+
+    def _stage(self, command: Command) -> Any:
+        name = str(command.args.get("stage"))
+        if name not in self.engine.stages:
+            raise EngineError(f"no stage {name!r}; stages are {', '.join(self.engine.stages)}", cause="unknown stage")
+        return self.engine.stages[name]
+
+    def _do_pause_stage(self, command: Command) -> str:
+        stage = self._stage(command)
+        stage.pause()
+        return f"{stage.name} paused"
+
+    def _do_resume_stage(self, command: Command) -> str:
+        stage = self._stage(command)
+        stage.resume()
+        return f"{stage.name} running"
+
+    def _do_drain(self, command: Command) -> str:
+        self.drain(command.by)
+        return f"draining {len(self.engine.flights())} in flight"
+
+    def _do_stop(self, command: Command) -> str:
+        self.stop(command.by)
+        return "stopping"
+
+    def _do_cancel(self, command: Command) -> str:
+        wanted = set(command.args.get("ids", ()))
+        mine = [f for f in self.engine.flights() if f.recording.id in wanted]
+        for flight in mine:
+            flight.stop_reason = "cancel"
+            flight.token.cancel(f"cancelled by {command.by}")
+        return f"{len(mine)} cancelled"
+
+    def _do_priority(self, command: Command) -> str:
+        for id, priority in dict(command.args.get("priorities", {})).items():
+            for stage in self.engine.stages.values():
+                stage.set_priority(id, int(priority))
+        return "order changed"
+
+    def _do_reload(self, command: Command) -> str:
+        role = str(command.args.get("role"))
+        if role not in STAGES_OF:
+            raise EngineError(f"no model {role!r}; models are {', '.join(STAGES_OF)}", cause="unknown model")
+        self._reload(role)
+        return f"{role} reloads when its stage has drained"
+
+    def on_signal(self, number: int) -> None:
+        """The first SIGTERM or SIGINT drains, the second stops now."""
+        name = signal.Signals(number).name
+        if self._state == "draining":
+            self.stop(name)
+        else:
+            self.drain(name)

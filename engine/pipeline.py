@@ -1,0 +1,187 @@
+"""The flow of one recording, from top to bottom: from a source to who said what, stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.errors import EngineError
+from engine.flow.cancel import CancelToken
+from engine.flow.together import together
+from engine.terms import Audio, Cast, Diarization, Segment, Transcript
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+    from engine.flight import Flight
+
+
+def ingest(flight: Flight, engine: Engine) -> None:
+    """Take a recording apart and store it. Raises :class:`engine.errors.EngineError`; leaves nothing half-done behind."""
+    with engine.work.open(flight.recording.id) as folder:
+        media = fetch(flight, engine, folder)
+        audio = decode(flight, engine, media, folder)
+        if link_twin(flight, engine, audio):
+            return
+        transcript, heard = together(
+            flight.token,
+            lambda token: transcribe(flight, engine, audio, token),
+            lambda token: monologue(flight, engine, audio, token) or diarize(flight, engine, audio, token),
+        )
+        cast = identify(flight, engine, audio, heard)
+        segments = segment(flight, transcript, cast)
+        segments = embed(flight, engine, segments)
+        store(flight, engine, audio, transcript, cast, segments)
+
+
+def fetch(flight: Flight, engine: Engine, folder: Path) -> Path:
+    """The media file of the recording, complete, in ``folder`` (or where it already lies for a local file)."""
+    with flight.stage("fetch") as slot:
+
+        def progress(share: float | None) -> None:
+            slot.progress = share
+
+        return engine.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress)
+
+
+def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
+    from engine.speech.decode import decode as decode_media
+
+    with flight.stage("decode", after="fetch", audio_s=flight.duration_s) as slot:
+
+        def progress(share: float) -> None:
+            slot.progress = share
+
+        limit = engine.settings.fetch.max_duration
+        audio = decode_media(media, folder, token=flight.token, progress=progress, max_seconds=limit)
+    flight.duration_s = audio.seconds
+    return audio
+
+
+def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
+    """Whether the same audio is stored already under another address; then this recording becomes a link to it."""
+    if flight.settings.fetch.duplicates != "link":
+        return False
+    twin = engine.through_outage(lambda: engine.store.twin(audio.fingerprint, flight.recording.id), flight.token)
+    if twin is None:
+        return False
+    engine.through_outage(
+        lambda: engine.store.link(flight.recording.id, twin, audio, lambda cursor: engine.queue.finish_in(cursor, flight.claim)),
+        flight.token,
+    )
+    engine.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage="decode", twin=twin)
+    return True
+
+
+def transcribe(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Transcript:
+    with flight.stage("transcribe", token=token, after="decode", audio_s=audio.seconds) as slot:
+
+        def progress(share: float) -> None:
+            slot.progress = share
+
+        return engine.models.transcriber().transcribe(audio, flight.settings.asr, token=token, progress=progress)
+
+
+def monologue(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Cast | None:
+    """The fast path: the whole cast when every place of the recording is the primary speaker, else None."""
+    from engine.voices.fast_path import monologue as sole_speaker
+
+    if not flight.settings.identify.fast_path:
+        return None
+    profiles = engine.through_outage(engine.profiles, token)
+    if not any(p.primary for p in profiles):
+        return None
+    with flight.stage("identify", token=token, after="decode", audio_s=audio.seconds):
+        return sole_speaker(
+            audio,
+            profiles,
+            flight.settings.identify,
+            revision=flight.revision,
+            extractor=engine.voices,
+            token=token,
+            journal=engine.journal,
+            recording=flight.recording.id,
+        )
+
+
+def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Diarization:
+    with flight.stage("diarize", token=token, after="decode", audio_s=audio.seconds) as slot:
+
+        def progress(share: float) -> None:
+            slot.progress = share
+
+        diarizer = engine.models.diarizer(slot.state)
+        return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
+
+
+def identify(flight: Flight, engine: Engine, audio: Audio, heard: Cast | Diarization) -> Cast:
+    """Names for the turns. The limits are those in force now, not those of entry: they are *now* settings."""
+    from engine.voices.identify import identify as name_turns
+
+    if isinstance(heard, Cast):
+        cast = heard
+    else:
+        profiles = engine.through_outage(engine.profiles, flight.token)
+        with flight.stage("identify", after="diarize", audio_s=audio.seconds):
+            live = engine.live.current_with_revision()
+            cast = name_turns(
+                audio,
+                heard,
+                profiles,
+                live.settings.identify,
+                revision=live.revision,
+                extractor=engine.voices,
+                token=flight.token,
+                journal=engine.journal,
+                recording=flight.recording.id,
+            )
+    flight.speakers = len({t.speaker for t in cast.turns})
+    engine.note_decisions(flight, cast)
+    return cast
+
+
+def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment, ...]:
+    from engine.speech.words import assign
+    from engine.text.segments import cut
+
+    with flight.stage("segment", after="identify"):
+        words = assign(transcript.words, cast.turns, cast.overlaps)
+        segments = cut(words, cast.turns, transcript, flight.settings.segment)
+    flight.segments = len(segments)
+    return segments
+
+
+def embed(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments with their text vectors, batched with those of every other recording in flight."""
+    with flight.stage("embed", after="segment"):
+        vectors = engine.texts.submit([s.text for s in segments], token=flight.token)
+    failed = next((v for v in vectors if isinstance(v, Exception)), None)
+    if failed is not None:
+        raise (
+            failed if isinstance(failed, EngineError) else EngineError(f"text vector failed: {failed}", cause="text vector failed")
+        )
+    return tuple(replace(s, vector=np.asarray(v, np.float32)) for s, v in zip(segments, vectors, strict=True))
+
+
+def store(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, cast: Cast, segments: tuple[Segment, ...]) -> None:
+    """One transaction. A database that is away is waited for here, so that finished work is not done again."""
+    from engine.text.segments import balance
+
+    with flight.stage("store", after="embed"):
+        engine.through_outage(
+            lambda: engine.store.store(
+                replace(flight.recording, duration=audio.seconds),
+                segments,
+                cast.decisions,
+                models=engine.models.ids(),
+                revision=flight.revision,
+                facts=engine.facts_of(flight, transcript, cast),
+                spans=flight.spans,
+                fingerprint=audio.fingerprint,
+                balance=balance(cast),
+                fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
+            ),
+            flight.token,
+        )

@@ -1,0 +1,190 @@
+"""The engine as a process: one per home, detached from the terminal that started it, told to leave by signals.
+
+POSIX only where it says so (sessions, niceness, flock); everything else of the engine is portable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from config.origins import Loaded, load
+from config.paths import Paths
+from engine.errors import Misconfigured
+from engine.flow.locks import FileLock
+
+STARTUP_S = 90.0
+"""Longest wait for a detached engine to register itself."""
+
+
+def lock_of(paths: Paths) -> FileLock:
+    """The lock an engine holds for its whole life; the kernel drops it with the process."""
+    return FileLock(paths.data / "engine.lock")
+
+
+def engine_pid(paths: Paths) -> int | None:
+    """The process id of the engine that serves this home, None when there is none."""
+    lock = lock_of(paths)
+    if not lock.path.exists():
+        return None
+    if lock.acquire(blocking=False):
+        lock.release()
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return int((paths.data / "engine.pid").read_text())
+    return None
+
+
+def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start ``gainstage engine`` in a session of its own: no terminal, output to the log file, nicer than a console.
+
+    The command line is the same an operator or systemd would use, so there is one way to start an engine.
+    """
+    paths.ensure()
+    command = [sys.executable, "-m", "engine.process", *arguments]
+    with paths.engine_log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        )
+
+
+def log_tail(paths: Paths, lines: int = 12) -> str:
+    """The end of the engine's log: what a person needs when it did not start."""
+    try:
+        with paths.engine_log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 16_384))
+            return b"\n".join(log.read().splitlines()[-lines:]).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def serve(
+    loaded: Loaded,
+    paths: Paths,
+    database_url: str | None,
+    *,
+    until_empty: bool = False,
+    title: str = "",
+    log_json: bool = False,
+    prepare: Callable[[Any], None] | None = None,
+    flow: Callable[..., None] | None = None,
+    models: bool = True,
+) -> int:
+    """Run an engine in this process until it is told to leave. Exit status: 0 fine, 2 misconfigured, 3 another engine serves."""
+    paths.ensure()
+    lock = lock_of(paths)
+    if not lock.acquire(blocking=False):
+        print(f"an engine serves {paths.data} already (pid {engine_pid(paths)}); `gainstage status` shows it", file=sys.stderr)
+        return 3
+    (paths.data / "engine.pid").write_text(str(os.getpid()))
+    if sys.stdin is None or not sys.stdin.isatty():
+        with contextlib.suppress(OSError):
+            os.nice(5)  # a console on the same cores must stay quick
+    from engine.engine import Engine
+    from engine.pipeline import ingest
+    from engine.store.database import Database
+
+    engine = None
+    try:
+        database = Database.open(database_url, paths.database)
+        try:
+            engine = Engine(
+                loaded, paths, database, until_empty=until_empty, flow=flow or ingest, prepare=prepare, models=models, title=title
+            )
+            engine.journal.echo(_json_line if log_json else _plain_line)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda n, _frame: engine.control.on_signal(n))
+            engine.run()
+        finally:
+            if engine is not None:
+                engine.close()
+            database.close()
+    except Misconfigured as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        (paths.data / "engine.pid").unlink(missing_ok=True)
+        lock.release()
+    return 0
+
+
+def _plain_line(event: Any) -> None:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.wall))
+    place = " ".join(p for p in (event.stage, event.recording) if p)
+    print(f"{clock} {event.level.upper():7} {place:24} {event.text}", flush=True)
+    if event.traceback:
+        print(event.traceback, flush=True)
+
+
+def _json_line(event: Any) -> None:
+    from dataclasses import asdict
+
+    print(json.dumps({k: v for k, v in asdict(event).items() if v not in (None, {}, "")}, ensure_ascii=False), flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python -m engine.process``: what ``gainstage engine`` and a detached start run."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="gainstage engine", description="Run an engine in the foreground.")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def add_arguments(parser: Any) -> None:
+    parser.add_argument("--home", type=Path, help="keep everything under this folder")
+    parser.add_argument("--database", help="Postgres URL; left out, the embedded server")
+    parser.add_argument("--profile", help="bundled profile or .toml file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, strongest of all layers")
+    parser.add_argument("--until-empty", action="store_true", help="end when the queue is empty")
+    parser.add_argument("--title", default="", help="what is being ingested, for the title line")
+    parser.add_argument("--log-json", action="store_true", help="log as JSON Lines")
+    parser.add_argument("--demo", action="store_true", help="enrol the bundled demo voices first")
+    parser.add_argument("--simulated", action="store_true", help="simulated stages, for experiments; needs no model")
+
+
+def run(args: Any) -> int:
+    paths = Paths.of(args.home)
+    loaded = load(profile=args.profile, user_file=paths.settings_file, overrides=dict(pair.split("=", 1) for pair in args.set))
+    secret = loaded.settings.store.database
+    url = args.database or (secret.get_secret_value() if secret else None)
+    prepare: Callable[[Any], None] | None = None
+    flow: Callable[..., None] | None = None
+    if args.demo:
+        from engine.demo import enrol_demo_voices
+
+        prepare = enrol_demo_voices
+    if args.simulated:
+        from engine.simulate import simulated
+
+        flow = simulated
+    return serve(
+        loaded,
+        paths,
+        url,
+        until_empty=args.until_empty,
+        title=args.title,
+        log_json=args.log_json,
+        prepare=prepare,
+        flow=flow,
+        models=not args.simulated,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Builds the snapshot of the engine a few times a second and publishes it: the one source of every figure on a screen."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from engine.errors import Transient
+from engine.terms import STAGES
+from engine.watch.advisor import verdict
+from engine.watch.devices import Devices
+from engine.watch.host import HostSampler
+from engine.watch.replay import Recorder
+from engine.watch.snapshot import (
+    SCHEMA,
+    Bottleneck,
+    DatabaseView,
+    Forecast,
+    Run,
+    Snapshot,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from engine.control import Control
+    from engine.engine import Engine
+
+WATCHED_S = 0.2
+"""Seconds between frames while a console watches."""
+ALONE_S = 1.0
+SLOW_S = 1.0
+"""Seconds between looks at what costs a query: counts, verdict, history."""
+
+UNDECIDED = Verdict("starting", "", None, Bottleneck(None, "unknown", ""), None, Forecast(None, None, None))
+
+
+class Sampler:
+    """Owns the sampling thread, the device readers and the recording of the run."""
+
+    def __init__(self, engine: Engine, control: Control) -> None:
+        self.engine = engine
+        self.control = control
+        self.version = version("gainstage")
+        self.devices = Devices()
+        self.host = HostSampler(engine.paths.data)
+        self.history: deque[Snapshot] = deque(maxlen=900)  # one a second
+        self.frames = 0
+        self.busy_s = 0.0  # CPU seconds spent here, for the cost figure
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._counts: dict[str, int] = {}
+        self._verdict = UNDECIDED
+        self._recorder: Recorder | None = None
+        self._recorded = 0
+
+    def start(self) -> None:
+        self.devices.start()
+        self.host.start()
+        if self.engine.settings.watch.record:
+            self._recorder = Recorder.create(self.engine.paths.runs, self.engine.id)
+        if self.engine.settings.watch.prometheus_port:
+            from engine.watch.prometheus import serve
+
+            serve(self.engine.settings.watch.prometheus_port, lambda: self.history[-1] if self.history else None)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish the last frame and end."""
+        self._stop.set()
+        self._thread.join(10)
+        self._publish(slow=True)
+        self.devices.stop()
+        self.host.stop()
+        if self._recorder:
+            self._recorder.close()
+
+    def _run(self) -> None:
+        slow_at = 0.0
+        while not self._stop.wait(WATCHED_S if self.engine.registry.watched else ALONE_S):
+            now = time.monotonic()
+            slow = now - slow_at >= SLOW_S * 0.9
+            if slow:
+                slow_at = now
+            began = time.thread_time()
+            self._publish(slow)
+            self.busy_s += time.thread_time() - began
+
+    def _publish(self, slow: bool) -> None:
+        try:
+            if slow:
+                self._counts = self.engine.queue.counts()
+            frame = self.build(slow)
+            self.engine.registry.publish(frame)
+            if slow:
+                self._record(frame)
+            self.control.database_back()
+        except Transient as error:
+            self.control.database_away(error, sleep=False)
+
+    def _record(self, frame: Snapshot) -> None:
+        events = self.engine.journal.after(self._recorded, 1000)
+        self._recorded = events.cursor
+        self.engine.registry.add_events(events.items)
+        if self._recorder:
+            self._recorder.append(frame, events.items)
+
+    def build(self, slow: bool = True) -> Snapshot:
+        """One frame. ``slow`` also takes the verdict anew and appends to the history."""
+        engine = self.engine
+        self.frames += 1
+        settings = engine.settings
+        stages = tuple(engine.stages[name].view() for name in STAGES)
+        p95 = {s.name: s.service_p95_s for s in stages}
+        devices, note = self.devices.read()
+        frame = Snapshot(
+            schema=SCHEMA,
+            seq=self.frames,
+            engine=engine.id,
+            version=self.version,
+            pid=os.getpid(),
+            wall=time.time(),
+            monotonic=time.monotonic(),
+            revision=engine.live.revision,
+            run=self._run_view(),
+            verdict=self._verdict,
+            stages=stages,
+            batchers=(engine.voices.view(), engine.texts.view()),
+            flights=tuple(f.view(p95) for f in sorted(engine.flights(), key=lambda f: f.entered)),
+            decisions=engine.tally.decisions_view(settings.identify),
+            devices=devices,
+            host=self.host.read(work_bytes=engine.work.bytes_used if slow else None, gpu_note=note),
+            database=self._database_view(),
+            models=engine.models.views(),
+            budgets=engine.fetcher.budgets(),
+            counters=(("frames", self.frames),),
+        )
+        if slow:
+            self.history.append(frame)
+            self._verdict = verdict(self.history, frame.wall, settings)
+        return frame
+
+    def _run_view(self) -> Run:
+        control, tally, counts = self.control, self.engine.tally, self._counts
+        finished, errors, throttled = tally.recent()
+        return Run(
+            state=control.run_state,
+            source=self.engine.title,
+            started_wall=self.engine.started_wall,
+            state_since_wall=control.since_wall,
+            by=control.by,
+            reason=control.reason,
+            queued=counts.get("queued", 0),
+            running=counts.get("running", 0),
+            stored=counts.get("stored", 0),
+            failed=counts.get("failed", 0),
+            skipped=counts.get("skipped", 0),
+            cancelled=counts.get("cancelled", 0),
+            retrying=counts.get("retrying", 0),
+            audio_done_s=tally.audio_s,
+            audio_left_s=counts.get("audio_left_s"),
+            rtfx=tally.rtfx(),
+            rtfx_history=tally.rtfx_history(),
+            last_commit_wall=tally.last_commit_wall,
+            errors_10m=errors,
+            finished_10m=finished,
+            throttled_10m=throttled,
+            loading=self.engine.models.loading(),
+        )
+
+    def _database_view(self) -> DatabaseView:
+        database = self.engine.database
+        return DatabaseView(
+            up=self.control.away_since is None,
+            where=database.where,
+            embedded=database.embedded,
+            latency_p50_s=database.latency.quantile(0.5),
+            latency_p95_s=database.latency.quantile(0.95),
+            pool_size=database.pool_size,
+            pool_busy=database.pool_busy,
+            down_since_wall=self.control.away_since,
+            reconnects=self.control.follower.reconnects,
+        )

@@ -1,0 +1,141 @@
+"""``gainstage``: the command line. A table of commands; a command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command: where its module is, and the line `gainstage --help` shows."""
+
+    module: str
+    summary: str
+
+
+GROUPS: dict[str, dict[str, Entry]] = {
+    "start here": {
+        "demo": Entry("run", "run the main job on the bundled recordings: no network, GPU or server needed"),
+        "run": Entry("run", "ingest sources: files, folders, URLs; follow the run until it is done"),
+        "console": Entry("console", "open the console (the same as gainstage alone)"),
+        "attach": Entry("console", "open the console on a running system, here or by its database URL"),
+        "doctor": Entry("doctor", "check this machine and say how to mend what is missing"),
+    },
+    "results": {
+        "recordings": Entry("results", "list recordings with their state"),
+        "show": Entry("results", "one recording: who said what, how it went"),
+        "search": Entry("results", "find passages by meaning, by words, or both"),
+        "export": Entry("results", "write srt, vtt, txt, json or rttm files"),
+    },
+    "people": {
+        "voices": Entry("voices", "enrol, list, check, rename, merge, import and delete voices"),
+        "decisions": Entry("decisions", "what was decided about each cluster, why, and what other limits would change"),
+    },
+    "queue": {
+        "add": Entry("run", "put sources into the queue"),
+        "retry": Entry("queue", "queue failed recordings again"),
+        "cancel": Entry("queue", "cancel queued or running recordings"),
+        "skip": Entry("queue", "mark recordings as not wanted"),
+        "priority": Entry("queue", "move recordings forward or back in the queue"),
+    },
+    "engine": {
+        "engine": Entry("engine", "run an engine in the foreground (systemd, containers)"),
+        "status": Entry("control", "is it healthy, what is the bottleneck, when will it finish"),
+        "watch": Entry("control", "print snapshots as JSON Lines"),
+        "pause": Entry("control", "stop taking new recordings, or pause one stage"),
+        "resume": Entry("control", "take recordings again, or resume one stage"),
+        "stop": Entry("control", "finish what is in flight and end; --now puts it back into the queue"),
+        "serve": Entry("serve", "the console in a browser, on loopback"),
+    },
+    "settings": {
+        "set": Entry("settings", "change a setting on the running system"),
+        "settings": Entry("settings", "every setting with its value, origin and effect"),
+        "undo": Entry("settings", "take the last change back"),
+        "config": Entry("config", "show, validate or explain the configuration"),
+    },
+    "figures": {
+        "bench": Entry("bench", "measure this machine: pipeline, voices, console, quality"),
+    },
+}
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+
+EXAMPLES = """examples:
+  gainstage demo                             the first minute: a console on a running demo
+  gainstage run talks/ --profile cpu         ingest a folder of recordings
+  gainstage search "the north star" --mode both
+  gainstage set workers.transcribe 4         while it runs; `gainstage undo` takes it back
+"""
+
+
+def overview() -> str:
+    """The text of ``gainstage --help``."""
+    lines = ["usage: gainstage [COMMAND] [OPTIONS]", "", "A mixing desk for speech ingestion: who said what, when, searchable."]
+    lines += ["Without a command the console opens on the default home.", ""]
+    for group, entries in GROUPS.items():
+        lines.append(f"{group}:")
+        lines += [f"  {name:<12} {entry.summary}" for name, entry in entries.items()]
+        lines.append("")
+    lines += ["`gainstage COMMAND --help` has the options and examples of each; --version prints the version.", "", EXAMPLES]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Exit status: 0 fine, 1 something failed, 2 wrong usage or setup, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments and arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"gainstage {version('gainstage')}")
+        return 0
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else "console"
+    rest = arguments[1:] if arguments and name == arguments[0] else arguments
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        print(
+            f"gainstage: no command {name!r}{f'; did you mean {close[0]}?' if close else ''}; see gainstage --help", file=sys.stderr
+        )
+        return 2
+    module = importlib.import_module(f"tui.commands.{COMMANDS[name].module}")
+    parser = argparse.ArgumentParser(
+        prog=f"gainstage {name}",
+        description=COMMANDS[name].summary,
+        epilog=module.EXAMPLES.get(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser, name)
+    return guarded(module.run, name, parser.parse_args(rest))
+
+
+def guarded(run: object, name: str, args: argparse.Namespace) -> int:
+    """Run a command; faults an operator can mend become one clear line instead of a traceback."""
+    from config.origins import SettingError
+    from engine.desk import DeskError
+    from engine.errors import EngineError
+
+    try:
+        status = run(name, args)  # type: ignore[operator]
+        sys.stdout.flush()
+        return int(status or 0)
+    except (SettingError, DeskError, EngineError) as error:
+        print(f"gainstage {name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingError) else 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe left: `gainstage recordings | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

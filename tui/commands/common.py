@@ -1,0 +1,132 @@
+"""What the commands share: where the system is, how to reach it, how to print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.origins import Loaded, load
+from config.paths import Paths
+from engine.clean import clean_text
+
+if TYPE_CHECKING:
+    from engine.desk_postgres import PostgresDesk
+    from engine.store.database import Database
+
+
+def place_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> None:
+    """Options every command that reaches the database has."""
+    parser.add_argument("--home", type=Path, help="keep everything under this folder (default: the platform's folders)")
+    parser.add_argument("--database", metavar="URL", help="Postgres URL (default: the embedded server of the home)")
+    if json_too:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def setting_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", metavar="NAME|FILE", help="bundled profile (demo, workstation, cpu) or a .toml file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for this run; repeatable")
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, str]:
+    from config.origins import SettingError
+
+    pairs = {}
+    for text in getattr(args, "set", None) or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingError(f"--set {text!r}: write KEY=VALUE")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def paths_of(args: argparse.Namespace) -> Paths:
+    return Paths.of(getattr(args, "home", None))
+
+
+def settings_of(args: argparse.Namespace, default_profile: str | None = None) -> Loaded:
+    """The layers of this command line."""
+    paths = paths_of(args)
+    return load(
+        profile=getattr(args, "profile", None) or default_profile, user_file=paths.settings_file, overrides=overrides_of(args)
+    )
+
+
+def database_url(args: argparse.Namespace, loaded: Loaded) -> str | None:
+    secret = loaded.settings.store.database
+    return args.database or (secret.get_secret_value() if secret else None)
+
+
+@contextmanager
+def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[Database]:
+    """The database of this command line, migrated; closed at the end."""
+    from engine.store.database import Database
+
+    loaded = loaded or settings_of(args)
+    database = Database.open(database_url(args, loaded), paths_of(args).ensure().database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[PostgresDesk]:
+    from engine.desk_postgres import PostgresDesk
+
+    loaded = loaded or settings_of(args)
+    with open_database(args, loaded) as database:
+        desk = PostgresDesk(database, loaded=loaded, paths=paths_of(args))
+        try:
+            yield desk
+        finally:
+            desk.close()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; dataclasses become objects, unknown stays null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    elif isinstance(value, (list, tuple)):
+        value = [asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for v in value]
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str, allow_nan=False)
+    print()
+
+
+def plain(text: object, limit: int = 200) -> str:
+    """Untrusted text for a terminal."""
+    return clean_text(str(text), limit)
+
+
+def clock(seconds: float | None) -> str:
+    """1:02:44, 8:02, or · for unknown."""
+    if seconds is None:
+        return "·"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def table(headers: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
+    """Aligned plain columns by terminal cells; rich is not needed for a list that may be piped."""
+    from rich.cells import cell_len
+
+    widths = [max([cell_len(h), *(cell_len(r[i]) for r in rows)]) for i, h in enumerate(headers)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            " " * (widths[i] - cell_len(c)) + c if i in right else c + " " * (widths[i] - cell_len(c)) for i, c in enumerate(cells)
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headers), *(line(r) for r in rows)])
+
+
+def speaking(args: argparse.Namespace) -> bool:
+    """Whether progress and remarks may be printed: not when JSON is asked for."""
+    return not getattr(args, "json", False)

@@ -1,0 +1,145 @@
+"""``status``, ``watch``, ``pause``, ``resume``, ``stop``: look at a running system and steer it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from engine.desk import Ack, Command, CommandName, Desk, DeskError
+from engine.watch.snapshot import Snapshot, dumps
+from tui.commands.common import clock, open_desk, place_arguments, plain, print_json, speaking, table
+
+EXAMPLES = {
+    "status": "examples:\n  gainstage status\n  gainstage status --json\n  gainstage status --database postgresql://db/prod",
+    "watch": "examples:\n  gainstage watch --json | jq .run.rtfx\n  gainstage watch --every 10 --count 6",
+    "pause": "examples:\n  gainstage pause               take no new recordings\n  gainstage pause transcribe    hold one stage",
+    "resume": "examples:\n  gainstage resume\n  gainstage resume transcribe",
+    "stop": "examples:\n  gainstage stop           finish what is in flight, then end\n  gainstage stop --now     put what is in flight back into the queue",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    place_arguments(parser)
+    if name in ("pause", "resume"):
+        parser.add_argument("stage", nargs="?", metavar="STAGE", help="one stage only")
+    if name == "stop":
+        parser.add_argument("--now", action="store_true", help="do not wait: what is in flight goes back into the queue")
+        parser.add_argument("--no-wait", action="store_true", help="return at once")
+    if name == "watch":
+        parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
+        parser.add_argument("--count", type=int, default=0, help="end after this many frames")
+    if name != "watch":
+        parser.add_argument("--engine", metavar="ID", help="one engine (default: all of this database)")
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        if name == "status":
+            return status(desk, args)
+        if name == "watch":
+            return watch(desk, args)
+        return command(desk, name, args)
+
+
+def status(desk: Desk, args: argparse.Namespace) -> int:
+    """Exit status 0 when an engine is alive, 1 when none is."""
+    engines = desk.engines()
+    frame = desk.snapshot()
+    if not speaking(args):
+        from dataclasses import asdict
+
+        print_json({"engines": [asdict(e) for e in engines], "snapshot": asdict(frame) if frame else None})
+        return 0 if engines else 1
+    if not engines:
+        print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
+        return 1
+    print(
+        table(
+            ["ENGINE", "HOST", "PID", "STATE", "HEARTBEAT", "DOING"],
+            [[e.id, e.host, str(e.pid), e.state, f"{e.heartbeat_age_s:.1f} s ago", plain(e.doing)] for e in engines],
+            right=(2,),
+        )
+    )
+    if frame:
+        print()
+        describe(frame)
+    return 0
+
+
+def describe(frame: Snapshot) -> None:
+    """The four answers and the stages, in plain text."""
+    run, verdict = frame.run, frame.verdict
+    print(f"{verdict.health}  {verdict.reason}".rstrip())
+    print(
+        f"queued {run.queued}  running {run.running}  stored {run.stored}  failed {run.failed}  skipped {run.skipped}"
+        + (f"  {run.rtfx:.1f}x real time" if run.rtfx else "")
+    )
+    print(f"bottleneck  {verdict.bottleneck.text or '·'}")
+    left = verdict.forecast
+    if left.left_s is not None:
+        print(f"time left  {clock(left.left_s)} ({clock(left.low_s)} to {clock(left.high_s)})")
+    if verdict.advice:
+        print(f"try  {verdict.advice.text}  {verdict.advice.expected}")
+    rows = [
+        [
+            s.name + (" (paused)" if s.paused else ""),
+            f"{s.busy}/{s.capacity}",
+            str(s.depth),
+            _figure(s.service_p50_s),
+            _figure(s.service_p95_s),
+            "·" if s.busy_share is None else f"{s.busy_share:.2f}",
+            str(s.done),
+            str(s.failed),
+        ]
+        for s in frame.stages
+    ]
+    print()
+    print(table(["STAGE", "BUSY", "WAITING", "P50 s", "P95 s", "BUSY SHARE", "DONE", "FAILED"], rows, right=(1, 2, 3, 4, 5, 6, 7)))
+
+
+def _figure(value: float | None) -> str:
+    return "·" if value is None else f"{value:.2f}"
+
+
+def watch(desk: Desk, args: argparse.Namespace) -> int:
+    printed, last = 0, None
+    while not args.count or printed < args.count:
+        frame = desk.snapshot()
+        if frame is not None and (frame.engine, frame.seq) != last:
+            last = (frame.engine, frame.seq)
+            print(dumps(frame), flush=True)
+            printed += 1
+        time.sleep(args.every)
+    return 0
+
+
+def acknowledged(desk: Desk, ack: Ack, timeout_s: float = 15.0) -> Ack:
+    """Wait until a command has been answered."""
+    end = time.monotonic() + timeout_s
+    while ack.state == "pending" and time.monotonic() < end:
+        time.sleep(0.05)
+        ack = desk.ack(ack.id)
+    return ack
+
+
+def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
+    if not desk.engines():
+        raise DeskError("no engine runs on this database")
+    verbs: dict[str, CommandName] = {"pause": "pause", "resume": "resume", "stop": "drain"}
+    verb: CommandName = "stop" if name == "stop" and args.now else verbs[name]
+    arguments = {}
+    if getattr(args, "stage", None):
+        verb, arguments = ("pause_stage" if name == "pause" else "resume_stage"), {"stage": args.stage}
+    ack = acknowledged(desk, desk.send(Command(verb, arguments, engine=args.engine, by="cli")))
+    if name == "stop" and ack.state == "done" and not args.no_wait:
+        while desk.engines() and not args.engine:
+            frame = desk.snapshot()
+            if frame and speaking(args) and sys.stderr.isatty():
+                print(f"\r{frame.run.state}: {len(frame.flights)} in flight ", end="", file=sys.stderr)
+            time.sleep(0.25)
+    if speaking(args):
+        print(f"{ack.state}: {plain(ack.text)}")
+    else:
+        print_json(ack)
+    return 0 if ack.state == "done" else 1

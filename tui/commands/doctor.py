@@ -1,0 +1,33 @@
+"""``doctor``: what is there, what is missing, how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+
+from tui.commands.common import paths_of, place_arguments, plain, print_json, setting_arguments, settings_of, speaking
+
+EXAMPLES = {"doctor": "examples:\n  gainstage doctor\n  gainstage doctor --profile workstation --json"}
+MARKS = {"ok": "✓", "warn": "▲", "fail": "■", "unknown": "·"}
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    place_arguments(parser)
+    setting_arguments(parser)
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    """Exit status 1 when something must be mended before a run."""
+    from engine.doctor import checks
+
+    from tui.commands.common import database_url
+
+    loaded = settings_of(args)
+    found = checks(loaded.settings, paths_of(args), database_url=database_url(args, loaded))
+    if not speaking(args):
+        print_json(list(found))
+    else:
+        for check in found:
+            print(f"{MARKS[check.state]} {check.name:<18} {plain(check.text, 300)}")
+            if check.mend and check.state != "ok":
+                print(f"  {'':<18} → {plain(check.mend, 400)}")
+    return 1 if any(c.state == "fail" for c in found) else 0

@@ -1,0 +1,166 @@
+"""``recordings``, ``show``, ``search``, ``export``: what came of the work."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from engine.desk import DeskError, Query, RecordingRow
+from tui.commands.common import clock, open_database, open_desk, place_arguments, plain, print_json, settings_of, speaking, table
+
+EXAMPLES = {
+    "recordings": """examples:
+  gainstage recordings
+  gainstage recordings --status failed --json
+  gainstage recordings --match interview --limit 20""",
+    "show": """examples:
+  gainstage show dQw4w9WgXcQ
+  gainstage show dQw4 --json            the start of an id is enough""",
+    "search": """examples:
+  gainstage search "rings of Saturn"
+  gainstage search telescope --speaker Helen --mode words
+  gainstage search "what grows in spring" --mode meaning --json""",
+    "export": """examples:
+  gainstage export dQw4 --format srt -o subtitles/
+  gainstage export --all --format json -o out/""",
+}
+
+FORMATS = ("srt", "vtt", "txt", "json", "rttm")
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    place_arguments(parser, json_too=name != "export")
+    if name == "recordings":
+        parser.add_argument("--status", action="append", default=[], help="queued, running, stored, failed, skipped, cancelled")
+        parser.add_argument("--match", default="", metavar="TEXT", help="part of an id or a title")
+        parser.add_argument("--cause", help="only failures of this cause")
+        parser.add_argument("--limit", type=int, default=100)
+        parser.add_argument("--sort", default="changed", choices=["changed", "added", "title", "duration", "status", "priority"])
+    elif name == "show":
+        parser.add_argument("id", metavar="ID", help="id of a recording, or its start")
+        parser.add_argument("--words", action="store_true", help="with the time of every word")
+    elif name == "search":
+        parser.add_argument("text", metavar="TEXT")
+        parser.add_argument("--speaker", metavar="NAME")
+        parser.add_argument("--mode", choices=["meaning", "words", "both"], default="both")
+        parser.add_argument("--limit", type=int, default=10)
+        parser.add_argument("--profile", help=argparse.SUPPRESS)
+    else:
+        parser.add_argument("ids", metavar="ID", nargs="*", help="ids of recordings, or their starts")
+        parser.add_argument("--all", action="store_true", help="every stored recording")
+        parser.add_argument("--format", required=True, choices=FORMATS)
+        parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR")
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    return {"recordings": recordings, "show": show, "search": search, "export": export}[name](args)
+
+
+def recordings(args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        page = desk.recordings(
+            Query(text=args.match, status=tuple(args.status), cause=args.cause, sort=args.sort, limit=args.limit)
+        )
+    if not speaking(args):
+        print_json(page)
+        return 0
+    if not page.rows:
+        print("no recordings" + (" match" if page.total else "; `gainstage run SOURCE` takes some in"))
+        return 0
+    print(
+        table(["ID", "LENGTH", "STATUS", "SEGMENTS", "SPEAKERS", "CHANGED", "TITLE"], [_row(r) for r in page.rows], right=(1, 3, 4))
+    )
+    if page.matched > len(page.rows):
+        print(f"{len(page.rows)} of {page.matched:,}; --limit shows more")
+    return 0
+
+
+def _row(r: RecordingRow) -> list[str]:
+    status = r.status if not r.cause else f"{r.status}: {plain(r.cause, 40)}"
+    ago = clock(max(0.0, time.time() - r.changed_wall))
+    return [
+        r.id,
+        clock(r.duration_s),
+        status,
+        "·" if r.segments is None else str(r.segments),
+        "·" if r.speakers is None else str(r.speakers),
+        f"{ago} ago",
+        plain(r.title, 70),
+    ]
+
+
+def show(args: argparse.Namespace) -> int:
+    from engine.store.export import document
+    from engine.store.recordings import RecordingStore
+
+    with open_desk(args) as desk:
+        store = RecordingStore(desk.database)
+        id = store.find(args.id)
+        detail = desk.recording(id)
+        content = document(store, id)
+    if not speaking(args):
+        from dataclasses import asdict
+
+        print_json({**asdict(detail), "segments": content["segments"]})
+        return 0
+    r = detail.row
+    print(f"{r.id}  {plain(r.title)}  {clock(r.duration_s)}  {r.status}")
+    print(f"source  {plain(r.source, 500)}")
+    for label, value in detail.facts:
+        print(f"{label}  {plain(value)}")
+    if r.error:
+        print(f"\n{r.status} at {r.stage or '·'} (attempt {r.attempt}): {plain(r.error, 1000)}")
+        if r.hint:
+            print(f"what to do: {plain(r.hint, 500)}")
+        if detail.traceback:
+            print("\n" + "\n".join(plain(line, 500) for line in detail.traceback.splitlines()))
+    if detail.speakers:
+        print("\nspeakers  " + ", ".join(f"{plain(n, 40)} {clock(s)}" for n, s in detail.speakers))
+    if detail.spans:
+        rows = [
+            [s.stage, f"{s.wait_s:.2f}", "·" if s.service_s is None else f"{s.service_s:.2f}", s.outcome, plain(s.note or "")]
+            for s in detail.spans
+        ]
+        print("\n" + table(["STAGE", "WAIT s", "TOOK s", "RESULT", "NOTE"], rows, right=(1, 2)))
+    for d in detail.decisions:
+        print(f"\ncluster {plain(d.cluster, 20)}: {plain(d.why, 400)}")
+    if content["segments"]:
+        print()
+    for segment in content["segments"]:
+        print(f"{clock(segment['start']):>8}  {plain(segment['speaker'], 24):<14} {plain(segment['text'], 5000)}")
+        if args.words:
+            print("          " + "  ".join(f"{w['start']:.2f} {plain(w['word'], 60)}" for w in segment["words"]))
+    return 0
+
+
+def search(args: argparse.Namespace) -> int:
+    with open_desk(args, settings_of(args)) as desk:
+        result = desk.search(args.text, mode=args.mode, speaker=args.speaker, limit=args.limit)
+    if not speaking(args):
+        print_json(result)
+        return 0
+    if not result.hits:
+        print("nothing found")
+        return 0
+    for n, hit in enumerate(result.hits, 1):
+        print(f"{n:>2}  {hit.score:.2f}  {plain(hit.title, 60)}  {clock(hit.start)}  {plain(hit.speaker, 30)}")
+        print(f"          {plain(hit.text, 300)}")
+        if hit.url:
+            print(f"          {plain(hit.url, 500)}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    from engine.store.export import export_recording
+    from engine.store.recordings import RecordingStore
+
+    if not args.ids and not args.all:
+        raise DeskError("name the recordings to export, or give --all")
+    args.output.mkdir(parents=True, exist_ok=True)
+    with open_database(args) as database:
+        store = RecordingStore(database)
+        ids = [store.find(i) for i in args.ids] if args.ids else store.stored_ids()
+        for id in ids:
+            print(export_recording(store, id, args.format, args.output))
+    return 0

@@ -1,0 +1,98 @@
+"""``set``, ``settings``, ``undo``: the knobs, live."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from config.origins import parse, spec_of
+from engine.desk import Ack, Command
+from tui.commands.common import open_desk, place_arguments, plain, print_json, setting_arguments, settings_of, speaking, table
+from tui.commands.control import acknowledged
+
+EXAMPLES = {
+    "set": "examples:\n  gainstage set workers.transcribe 4\n  gainstage set identify.range_limit 0.4 --json\n  gainstage set diarization.max_speakers none",
+    "settings": "examples:\n  gainstage settings\n  gainstage settings --changed\n  gainstage settings --history",
+    "undo": "examples:\n  gainstage undo\n  gainstage undo --to 12      back to how it was at revision 12",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    place_arguments(parser)
+    if name == "set":
+        parser.add_argument("key", metavar="KEY")
+        parser.add_argument("value", metavar="VALUE")
+    elif name == "settings":
+        setting_arguments(parser)
+        parser.add_argument("--changed", action="store_true", help="only what differs from its default")
+        parser.add_argument("--history", action="store_true", help="every change, with its measured effect")
+    else:
+        parser.add_argument("--to", type=int, metavar="REVISION", help="undo everything after this revision")
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    if name == "set":
+        spec_of(args.key)  # an unknown key is refused with the nearest one before anything is opened
+    with open_desk(args, settings_of(args)) as desk:
+        if name == "settings":
+            return show(desk, args)
+        if name == "set":
+            value = parse(args.key, args.value)
+            ack = desk.send(Command("set", {"key": args.key, "value": value}, by="cli"))
+        elif args.to is not None:
+            ack = desk.send(Command("undo_to", {"revision": args.to}, by="cli"))
+        else:
+            ack = desk.send(Command("undo", {}, by="cli"))
+        ack = acknowledged(desk, ack)
+    return report(args, ack)
+
+
+def report(args: argparse.Namespace, ack: Ack) -> int:
+    if not speaking(args):
+        print_json(
+            {
+                "key": getattr(args, "key", None),
+                "old": ack.old,
+                "new": ack.new,
+                "revision": ack.revision,
+                "effect": ack.effect,
+                "applied_after_s": ack.applied_after_s,
+                "state": ack.state,
+                "text": ack.text,
+            }
+        )
+    else:
+        after = f" after {ack.applied_after_s:.2f} s" if ack.applied_after_s is not None else ""
+        print(f"{ack.state}{after}: {plain(ack.text)}")
+    return 0 if ack.state in ("done", "pending") else 1
+
+
+def show(desk: object, args: argparse.Namespace) -> int:
+    if args.history:
+        changes = desk.changes()  # type: ignore[attr-defined]
+        if not speaking(args):
+            print_json(changes)
+            return 0
+        rows = [
+            [
+                str(c.revision),
+                time.strftime("%m-%d %H:%M:%S", time.localtime(c.wall)),
+                plain(c.by, 20),
+                c.key,
+                f"{c.old} → {c.new}",
+                c.state,
+                plain(c.effect_text or c.text or "", 90),
+            ]
+            for c in changes
+        ]
+        print(table(["REV", "WHEN", "WHO", "SETTING", "CHANGE", "STATE", "EFFECT"], rows, right=(0,)) if rows else "no changes yet")
+        return 0
+    settings = desk.settings()  # type: ignore[attr-defined]
+    if args.changed:
+        settings = [s for s in settings if s.value != s.default]
+    if not speaking(args):
+        print_json(list(settings))
+        return 0
+    rows = [[s.key, plain(s.value, 50), s.unit, plain(s.origin, 40), s.effect, plain(s.help, 90)] for s in settings]
+    print(table(["SETTING", "VALUE", "UNIT", "ORIGIN", "EFFECT", "WHAT IT DOES"], rows))
+    return 0
