@@ -93,7 +93,7 @@ def two_mode_gap(values: Sequence[float]) -> float:
         apart = (total - below) / (n - k) - below / k
         between = k * (n - k) * apart * apart
         if between > best:
-            best, gap = between, apart
+            best, gap = between, max(0.0, apart)
     return gap
 
 
