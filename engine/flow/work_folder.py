@@ -1,0 +1,245 @@
+"""Work folders: every recording in flight owns one, and it is gone when the recording is done, failed or its engine died.
+
+The owner holds a kernel lock on ``.owner`` inside the folder, so after kill -9 the folder is known to be nobody's. The file
+says who it was: process id, host, boot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from engine.errors import Cancelled, Transient
+from engine.flow.locks import FileLock
+
+KEPT_FOR_S = 7 * 86400.0
+"""A folder kept for a later attempt is given up after this long."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_OWNER = ".owner"
+_DOOR = ".door.lock"  # held for the instants in which folders get or lose an owner
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns a work folder, or did last. ``keep``: what is in it may serve a later attempt."""
+
+    pid: int
+    host: str
+    boot: str
+    since_wall: float
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What :meth:`WorkFolders.sweep` found, by recording id."""
+
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()  # left for a later attempt
+    owned: tuple[str, ...] = ()  # their owner lives, or is on another host
+    failed: tuple[tuple[str, str], ...] = ()  # (id, why) of what could not be removed
+
+
+class WorkFolders:
+    """The work folders below ``root``, which is made when it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def open(self, recording_id: str, *, keep: bool = False) -> Iterator[Path]:
+        """The recording's own folder, empty; removed at the end, also after an error.
+
+        With ``keep`` what an earlier attempt kept is found in it, and it stays for the next one when this attempt ends by a
+        transient error, a cancellation or the death of the process (see :meth:`discard`).
+
+        Raises :class:`Transient` when the folder has a living owner or cannot be made, ``ValueError`` for an id unsafe in
+        file names.
+        """
+        path = self._path(recording_id)
+        lock = self._claim(path, keep)
+        stays = keep
+        try:
+            yield path
+            stays = False
+        except BaseException as error:
+            stays = keep and (isinstance(error, Transient | Cancelled) or not isinstance(error, Exception))
+            raise
+        finally:
+            try:
+                if not stays:
+                    self._remove(path, lock)
+            finally:
+                lock.release()
+
+    def discard(self, recording_id: str) -> bool:
+        """Remove what was kept for a later attempt; False when there is nothing, or it has a living owner."""
+        path = self._path(recording_id)
+        lock = self._take_over(path)
+        if lock is None:
+            return False
+        try:
+            return self._remove(path, lock) is None
+        finally:
+            lock.release()
+
+    def sweep(self, *, kept_for_s: float = KEPT_FOR_S) -> Sweep:
+        """Remove every folder whose owner is dead; to be called at start.
+
+        Kept folders younger than ``kept_for_s`` seconds stay. Folders of another host stay: its locks may not reach here.
+        """
+        fates: dict[str, list[str]] = {"removed": [], "kept": [], "owned": []}
+        failed: list[tuple[str, str]] = []
+        for path in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink()):
+            try:
+                fates[self._sweep_one(path, kept_for_s)].append(path.name)
+            except FileNotFoundError:  # its owner finished just now
+                continue
+            except OSError as error:
+                failed.append((path.name, error.strerror or str(error)))
+        return Sweep(tuple(fates["removed"]), tuple(fates["kept"]), tuple(fates["owned"]), tuple(failed))
+
+    def bytes_used(self) -> int:
+        """Bytes of disk taken by all work folders; what vanishes while counting is not counted."""
+        return _bytes_below(self.root)
+
+    def bytes_free(self) -> int:
+        """Bytes free to us on the disk of the work folders."""
+        return shutil.disk_usage(self.root).free
+
+    def check_floor(self, floor_bytes: int) -> None:
+        """Raises :class:`Transient` with cause "disk floor" when less than ``floor_bytes`` is free."""
+        free = self.bytes_free()
+        if free < floor_bytes:
+            raise Transient(
+                f"{free / 1e9:.1f} GB free in {self.root}, the floor is {floor_bytes / 1e9:.1f} GB",
+                cause="disk floor",
+                hint="free disk space, or lower fetch.disk_floor",
+            )
+
+    def _path(self, recording_id: str) -> Path:
+        if not _SAFE_ID.fullmatch(recording_id):
+            raise ValueError(f"recording id {recording_id!r} is not safe in a file name")
+        return self.root / recording_id
+
+    def _door(self) -> FileLock:
+        return FileLock(self.root / _DOOR)
+
+    def _claim(self, path: Path, keep: bool) -> FileLock:
+        lock = FileLock(path / _OWNER)
+        try:
+            with self._door():
+                path.mkdir(mode=0o700, exist_ok=True)
+                free = lock.acquire(blocking=False)
+                previous = _owner_of(lock)
+                if free:
+                    since = previous.since_wall if previous and previous.keep and keep else time.time()
+                    lock.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), boot_id(), since, keep))).encode())
+            if free and not (keep and previous and previous.keep):
+                _empty(path)
+        except OSError as error:
+            lock.release()
+            raise Transient(
+                f"no work folder: {error.strerror or error}",
+                cause="work folder not writable",
+                hint=f"look at the disk and the permissions of {self.root}",
+                recording=path.name,
+            ) from error
+        if not free:
+            who = f"process {previous.pid} on {previous.host}" if previous else "another process"
+            raise Transient(
+                f"its work folder belongs to {who}",
+                cause="work folder in use",
+                hint="the recording is being processed elsewhere; it is tried again later",
+                recording=path.name,
+            )
+        return lock
+
+    def _take_over(self, path: Path) -> FileLock | None:
+        """The lock of a folder that nobody owns; None when somebody does, or there is no such folder."""
+        lock = FileLock(path / _OWNER)
+        with self._door():
+            return lock if path.is_dir() and lock.acquire(blocking=False) else None
+
+    def _sweep_one(self, path: Path, kept_for_s: float) -> str:
+        lock = self._take_over(path)
+        if lock is None:
+            return "owned"
+        try:
+            owner = _owner_of(lock)
+            if owner is not None and owner.host != socket.gethostname():
+                return "owned"
+            if owner is not None and owner.keep and time.time() - owner.since_wall < kept_for_s:
+                return "kept"
+            if (failure := self._remove(path, lock)) is not None:
+                raise failure
+            return "removed"
+        finally:
+            lock.release()
+
+    def _remove(self, path: Path, lock: FileLock) -> OSError | None:
+        """Remove a folder whose lock we hold; why not, when something stays for the next sweep."""
+        try:
+            _empty(path)
+            with self._door():
+                lock.path.unlink(missing_ok=True)
+                path.rmdir()
+        except OSError as error:
+            return error
+        return None
+
+
+@cache
+def boot_id() -> str:
+    """Identifies this boot of the machine, empty where it cannot be told."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _owner_of(lock: FileLock) -> Owner | None:
+    with suppress(ValueError, TypeError):
+        return Owner(**json.loads(lock.read()))
+    return None
+
+
+def _empty(path: Path) -> None:
+    """Remove all but the owner file. Raises ``OSError`` for the first thing that cannot be removed."""
+    for _ in range(3):  # a child process that is just ending may still take its own files away
+        try:
+            for entry in list(os.scandir(path)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                elif entry.name != _OWNER:
+                    os.unlink(entry.path)
+            return
+        except FileNotFoundError:
+            continue
+
+
+def _bytes_below(folder: Path | str) -> int:
+    total = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                total += _bytes_below(entry.path)
+            else:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total
