@@ -1,12 +1,11 @@
 -- The queue's side of a recording. A job of procrastinate exists exactly while its recording is queued or running;
 -- everything that outlives the job (attempts, cause, error, host) is kept here.
 
-alter table recording add column if not exists wish text;  -- 'cancelled' or 'skipped': asked for while it was running
+alter table recording add column if not exists wish text;  -- asked for while it runs: cancelled, skipped
 alter table recording add column if not exists deaths integer not null default 0;  -- engines that died holding it
 
 create index if not exists recording_job on recording (job) where job is not null;
 create index if not exists recording_retrying on recording (next_try) where status = 'queued' and next_try is not null;
-create index if not exists recording_failed on recording (cause) where status = 'failed';
 
 -- Counts per status, kept by statement triggers as rows of differences, so that no two transactions wait for one counter.
 -- Summed by every reader, folded together now and then (see engine/queue/counts.py).

@@ -85,6 +85,7 @@ create table engine (
   state text not null,
   doing text not null default '',
   lease_s double precision not null,           -- silent for longer than this: lost
+  ended timestamptz,                           -- signed off, or found dead by its successor on the same home
   started timestamptz not null default now(),
   heartbeat timestamptz not null default now(),
   worker bigint,                               -- its worker of procrastinate
@@ -94,7 +95,7 @@ create table engine (
 ) with (fillfactor = 50);
 
 create view engine_alive as
-select id from engine where state <> 'stopped' and heartbeat > now() - make_interval(secs => lease_s);
+select id from engine where ended is null and heartbeat > now() - make_interval(secs => lease_s);
 
 -- The newest frame of each engine, rewritten up to five times a second: telemetry, so not logged and gone after a crash.
 create unlogged table engine_frame (
@@ -128,7 +129,7 @@ create index event_recording on event (recording, seq) where recording is not nu
 -- The number of the last event written and of the last one dropped. Its row lock orders the writers, so that numbers have
 -- no gaps and appear in order: a reader's cursor misses nothing.
 create table event_head (
-  only boolean primary key default true check (only),
+  one boolean primary key default true check (one),
   seq bigint not null default 0,
   dropped bigint not null default 0
 );

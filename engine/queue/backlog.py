@@ -1,0 +1,252 @@
+"""The queue from the operator's side: add, cancel, skip, retry, prioritise. Needs no engine.
+
+A recording's row is the record; a job of procrastinate exists exactly while its recording is queued or running. Both change
+in one transaction, always job first and recording second, so that nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from psycopg.sql import SQL
+
+from engine.desk import Command
+from engine.queue import commands
+from engine.queue.counts import Counts, read_counts
+from engine.queue.rows import Link, document, plain
+from engine.queue.schema import ensure
+from engine.store.database import Database
+from engine.terms import Recording, Status
+
+QUEUE = "ingest"
+"""procrastinate's name for our one queue, and for its one task."""
+
+BATCH = 5_000
+"""Recordings per statement of :meth:`Backlog.add`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of the recordings given: new ones, those known already (left alone), terminal ones queued again by force."""
+
+    added: int = 0
+    known: int = 0
+    requeued: int = 0
+
+    def __add__(self, other: Added) -> Added:
+        return Added(self.added + other.added, self.known + other.known, self.requeued + other.requeued)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Recordings ended at once, and those still running whose engines were asked (``command`` names the question)."""
+
+    done: int
+    asked: int
+    command: int | None = None
+
+
+# Numbers are drawn in the order given, which is the age of the jobs; rows are written in the order of their keys, so that
+# two imports of the same recordings wait for each other instead of in a circle.
+_ADD = """
+with incoming as materialized (
+  select i.*, nextval('procrastinate_jobs_id_seq') as job
+  from (
+    select * from unnest(%(id)s::text[], %(key)s::text[], %(source)s::text[], %(title)s::text[], %(duration)s::float8[],
+      %(priority)s::int[], %(published)s::text[], %(channel)s::text[], %(extra)s::jsonb[])
+      with ordinality as t (id, key, source, title, duration, priority, published, channel, extra, n)
+    order by n
+  ) i
+),
+fresh as (
+  insert into recording (id, key, source, title, duration, priority, published, channel, extra, status, job, added, changed)
+  select id, key, source, title, duration, priority, published, channel, extra, 'queued', job, now(), now()
+  from incoming order by key
+  on conflict do nothing
+  returning id, job, priority
+),
+ended as (
+  select r.id, i.job, i.source, i.title, i.priority
+  from recording r join incoming i on i.key = r.key
+  where %(force)s and r.status in ('stored', 'failed', 'skipped', 'cancelled')
+  order by r.key for update of r
+),
+again as (
+  update recording r set status = 'queued', job = e.job, source = e.source, title = e.title, priority = e.priority,
+    attempt = 0, deaths = 0, next_try = null, cause = null, error = null, hint = null, traceback = null, wish = null,
+    engine = null, stage = null, changed = now()
+  from (select distinct on (id) * from ended order by id, job) e where r.id = e.id
+  returning r.id, r.job, r.priority
+),
+deferred as (
+  insert into procrastinate_jobs (id, queue_name, task_name, priority, args)
+  select job, %(queue)s, %(queue)s, priority, jsonb_build_object('recording', id)
+  from (select * from fresh union all select * from again) both_kinds
+)
+select (select count(*) from fresh), (select count(*) from again)
+"""
+
+_QUEUE_AGAIN = SQL("""
+with picked as (
+  select id, priority from recording where status in ('failed', 'skipped', 'cancelled') and {which} order by id for update
+),
+again as (
+  update recording r set status = 'queued', job = nextval('procrastinate_jobs_id_seq'), attempt = 0, deaths = 0,
+    next_try = null, wish = null, engine = null, stage = null, changed = now()
+  from picked where r.id = picked.id
+  returning r.id, r.job, r.priority
+)
+insert into procrastinate_jobs (id, queue_name, task_name, priority, args)
+select job, %(queue)s, %(queue)s, priority, jsonb_build_object('recording', id) from again
+""")
+
+
+class Backlog:
+    """The queue of a database. Thread-safe; every call raises :class:`engine.errors.Transient` in an outage."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self._stands = False
+
+    def add(self, recordings: Iterable[Recording], *, force: bool = False, priority: int = 0) -> Added:
+        """Queue recordings, in the order given; ``priority`` is added to their own.
+
+        What is known by its id or key (queued, running, stored, or ended otherwise) is left alone; ``force`` queues again
+        what has ended. The recordings' own keys decide, in the statement that defers the jobs. Batches commit one by one.
+        """
+        total = Added()
+        rest = iter(recordings)
+        while batch := list(islice(rest, BATCH)):
+            with self._transaction() as connection:
+                row = connection.execute(_ADD, _columns(batch, priority) | {"force": force, "queue": QUEUE}).fetchone()
+                fresh, again = row if row else (0, 0)
+                total += Added(fresh, len(batch) - fresh - again, again)
+                announce(connection)
+        return total
+
+    def retry(self, ids: Sequence[str] | None = None, *, cause: str | None = None, everything: bool = False) -> int:
+        """Queue again: these recordings (failed, skipped or cancelled; a waiting one is tried now), all failed by one
+        cause, or all failed. Attempts start anew; the last cause stays on record until the next attempt ends. Says how many.
+        """
+        if (ids is not None) + (cause is not None) + everything != 1:
+            raise ValueError("say which: ids, cause, or everything")
+        with self._transaction() as connection:
+            hurried = self._hurry(connection, ids) if ids is not None else 0
+            if ids is not None:
+                which = SQL("id = any(%(ids)s)")
+            elif cause is not None:
+                which = SQL("status = 'failed' and cause = %(cause)s")
+            else:
+                which = SQL("status = 'failed'")
+            done = connection.execute(_QUEUE_AGAIN.format(which=which), {"ids": list(ids or ()), "cause": cause, "queue": QUEUE})
+            announce(connection)
+            return hurried + done.rowcount
+
+    def cancel(self, ids: Sequence[str], *, by: str = "operator") -> Ended:
+        """End queued recordings as cancelled at once; ask the engines of running ones to stop them.
+
+        The wish stays with a running recording: whatever comes of its attempt short of being stored, it ends cancelled,
+        also when its engine dies first.
+        """
+        return self._end(ids, Status.CANCELLED, "cancelled by the operator", by)
+
+    def skip(self, ids: Sequence[str], *, by: str = "operator") -> Ended:
+        """Like :meth:`cancel`, ending as skipped; failed and cancelled ones become skipped too, out of the way of a retry."""
+        ended = self._end(ids, Status.SKIPPED, "skipped by the operator", by)
+        with self._transaction() as connection:
+            late = connection.execute(
+                "update recording set status = 'skipped', changed = now() where id = any(%s) and status in ('failed', 'cancelled')",
+                [list(ids)],
+            )
+            return Ended(ended.done + late.rowcount, ended.asked, ended.command)
+
+    def prioritise(self, ids: Sequence[str], *, delta: int = 0, to_front: bool = False) -> int:
+        """Raise or lower by ``delta``, or put before everything queued. Says how many queued recordings moved."""
+        with self._transaction() as connection:
+            moved = connection.execute(
+                """
+                with jobs as (
+                  select j.id from procrastinate_jobs j join recording r on r.job = j.id
+                  where r.id = any(%(ids)s) and j.status = 'todo' order by j.id for update of j
+                )
+                update procrastinate_jobs j
+                set priority = case when %(to_front)s then
+                    (select coalesce(max(priority), 0) + 1 from procrastinate_jobs where status = 'todo')
+                  else priority + %(delta)s end
+                from jobs where j.id = jobs.id returning j.id, j.priority
+                """,
+                {"ids": list(ids), "delta": delta, "to_front": to_front},
+            ).fetchall()
+            connection.execute(
+                "update recording r set priority = j.priority, changed = now() "
+                "from unnest(%s::bigint[], %s::int[]) as j (id, priority) where r.job = j.id",
+                [[job for job, _ in moved], [priority for _, priority in moved]],
+            )
+            return len(moved)
+
+    def counts(self) -> Counts:
+        with self._transaction() as connection:
+            return read_counts(connection)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Link]:
+        if not self._stands:
+            with self.db.transaction() as connection:
+                ensure(connection)
+            self._stands = True
+        with self.db.transaction() as connection:
+            yield connection
+
+    def _hurry(self, connection: Link, ids: Sequence[str]) -> int:
+        jobs = connection.execute(
+            "update procrastinate_jobs j set scheduled_at = null from recording r "
+            "where r.job = j.id and r.id = any(%s) and j.status = 'todo' and j.scheduled_at is not null returning j.id",
+            [list(ids)],
+        ).fetchall()
+        connection.execute("update recording set next_try = null where job = any(%s)", [[job for (job,) in jobs]])
+        return len(jobs)
+
+    def _end(self, ids: Sequence[str], status: Status, cause: str, by: str) -> Ended:
+        with self._transaction() as connection:
+            gone = connection.execute(
+                "delete from procrastinate_jobs j using recording r "
+                "where r.job = j.id and r.id = any(%s) and j.status = 'todo' returning j.id",
+                [list(ids)],
+            ).fetchall()
+            done = connection.execute(
+                "update recording set status = %s, cause = %s, error = null, hint = null, traceback = null, job = null, "
+                "next_try = null, changed = now() where job = any(%s)",
+                [status.value, cause, [job for (job,) in gone]],
+            ).rowcount
+            running = connection.execute(
+                "update recording set wish = %s where id = any(%s) and status = 'running' returning engine, id",
+                [status.value, list(ids)],
+            ).fetchall()
+            command = None
+            if running:
+                asked = Command("cancel", {"ids": [id for _, id in running]}, by=by)
+                command = commands.ask(connection, asked, sorted({engine for engine, _ in running if engine}))
+            return Ended(done, len(running), command)
+
+
+def announce(connection: Link) -> None:
+    """Wake the engines' takers when this transaction commits (one note, however many recordings)."""
+    connection.execute("select pg_notify('gainstage', 'queue')")
+
+
+def _columns(batch: Sequence[Recording], priority: int) -> dict[str, Any]:
+    return {
+        "id": [r.id for r in batch],
+        "key": [plain(r.key) for r in batch],
+        "source": [plain(r.source) for r in batch],
+        "title": [plain(r.title) for r in batch],
+        "duration": [r.duration for r in batch],
+        "priority": [r.priority + priority for r in batch],
+        "published": [r.published for r in batch],
+        "channel": [plain(r.channel) if r.channel is not None else None for r in batch],
+        "extra": [document(r.extra) for r in batch],
+    }

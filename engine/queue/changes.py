@@ -1,0 +1,258 @@
+"""The one door of a live change: validate, write with the next revision, be acknowledged; and its way back.
+
+Every change is kept, refused ones with the reason. Undo is a change like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from psycopg.sql import SQL, Literal
+from pydantic import SecretStr, ValidationError
+
+from config.origins import SettingError, explain, parse, spec_of
+from config.settings import SPECS, Effect, Settings, changed, value_of
+from engine.desk import Ack, ChangeRow, Figures
+from engine.queue.rows import Link, document, plain
+from engine.store.database import Database
+
+MASK = "***"
+
+WHERE_IT_LIVES = frozenset({"store.database"})
+"""Read before the database is reached, so it cannot be set there."""
+
+
+def set_value(db: Database, key: str, value: Any, by: str, *, below: Mapping[str, Any] | None = None) -> Ack:
+    """Set ``key`` live for every engine. Text is read as a person typed it (``none``, ``on``, ``4``).
+
+    ``below`` are the values under the live layer, by key, where somebody knows them (an engine's own); they only serve to
+    show the old value. The acknowledgement is refused (unknown key, bad value), done (no engine runs, nothing to change),
+    or pending until the engines alive have it: see :func:`ack`. Raises :class:`engine.errors.Transient` in an outage.
+    """
+    with db.transaction() as connection:
+        live = _lock_live(connection)
+        try:
+            settled = _settle(key, value, live)
+        except SettingError as error:
+            return _refuse(connection, key, value, by, str(error), live, below)
+        return _write(connection, key, settled, by, live, below)
+
+
+def undo(db: Database, by: str, to_revision: int | None = None, *, below: Mapping[str, Any] | None = None) -> Ack:
+    """Take back the last change that still stands, or (``to_revision``) all after a revision.
+
+    Undoing again goes one change further back. The acknowledgement is that of the last change made; its text names all.
+    """
+    with db.transaction() as connection:
+        live = _lock_live(connection)
+        if to_revision is None:
+            which = SQL("undone_by is null and undoes = '{{}}' order by revision desc limit 1")
+        else:
+            which = SQL("revision > %(to)s order by revision desc")
+        standing = connection.execute(
+            SQL("select revision, key, old, live_before from change where not refused and {}").format(which), {"to": to_revision}
+        ).fetchall()
+        first: dict[str, tuple[Any, bool]] = {}
+        for _, key, old, live_before in standing:  # newest first: the oldest change of a key is written last and stays
+            first[key] = (old, live_before)
+        first = {k: (old, was_live) for k, (old, was_live) in first.items() if (k in live, live.get(k)) != (was_live, old)}
+        if not first:
+            return Ack(0, "refused", "nothing to undo" if to_revision is None else f"nothing differs from revision {to_revision}")
+        if secret := next((k for k, (_, was_live) in first.items() if was_live and k in SPECS and SPECS[k].secret), None):
+            return Ack(0, "refused", f"{secret} is a secret: its old value was not kept; set it anew")
+        texts = []
+        result = Ack(0, "done")
+        for key, (old, live_before) in sorted(first.items()):
+            taken = [revision for revision, k, *_ in standing if k == key]
+            result = _write(connection, key, old if live_before else None, by, live, below, remove=not live_before, undoes=taken)
+            texts.append(f"{key} {_words(result.old)} → {_words(result.new)}")
+        return Ack(
+            result.id,
+            result.state,
+            "; ".join(texts),
+            result.revision,
+            result.old,
+            result.new,
+            result.effect,
+            result.applied_after_s,
+        )
+
+
+def ack(db: Database, id: int) -> Ack:
+    """What has become of a change. Raises KeyError for an unknown number."""
+    with db.transaction() as connection:
+        rows = _history(connection, SQL("c.id = %s"), [id], 1)
+        if not rows:
+            raise KeyError(id)
+        row, effect = rows[0]
+        state = {"applied": "done", "refused": "refused", "pending": "pending"}[row.state]
+        return Ack(
+            id,
+            state,  # type: ignore[arg-type]
+            row.text,
+            None if row.state == "refused" else row.revision,
+            row.old,
+            row.new,
+            effect,
+            row.applied_after_s,
+        )
+
+
+def history(db: Database, limit: int = 200) -> tuple[ChangeRow, ...]:
+    """The changes, newest first."""
+    with db.transaction() as connection:
+        return tuple(row for row, _ in _history(connection, SQL("true"), [], limit))
+
+
+def live_values(connection: Link) -> dict[str, tuple[Any, int]]:
+    """(value, revision) of every key that is set live; secrets masked."""
+    return {
+        key: (_mask(key, value), revision)
+        for key, value, revision in connection.execute("select key, value, revision from setting order by key")
+    }
+
+
+def predict(db: Database, revision: int, text: str) -> None:
+    """Keep what was expected of a change before it was made."""
+    with db.transaction() as connection:
+        connection.execute("update change set predicted = %s where revision = %s and not refused", [plain(text), revision])
+
+
+def record_effect(db: Database, revision: int, before: Figures | None, after: Figures | None, text: str) -> None:
+    """Keep the measured effect of a change beside it; None is "not enough data"."""
+    with db.transaction() as connection:
+        connection.execute(
+            "update change set before = %s, after = %s, effect_text = %s where revision = %s and not refused",
+            [before and document(asdict(before)), after and document(asdict(after)), plain(text), revision],
+        )
+
+
+def _lock_live(connection: Link) -> dict[str, Any]:
+    """The live values, held against other writers until the transaction ends; readers are not kept waiting."""
+    connection.execute("lock table setting in share row exclusive mode")
+    return dict(connection.execute("select key, value from setting").fetchall())
+
+
+def _settle(key: str, value: Any, live: Mapping[str, Any]) -> Any:
+    """The value as it will be stored (plain JSON), checked by the schema; raises SettingError with the reason."""
+    spec_of(key)
+    if key in WHERE_IT_LIVES:
+        raise SettingError(f"{key} is read before the database is reached: set it in the file, the environment or the command")
+    try:
+        settings = changed(_over_defaults(live), key, parse(key, value) if isinstance(value, str) else value)
+    except ValidationError as error:
+        raise SettingError(explain(error)) from None
+    return _json(value_of(settings, key))
+
+
+def _over_defaults(live: Mapping[str, Any]) -> Settings:
+    settings = Settings()
+    for key, value in live.items():
+        try:
+            settings = changed(settings, key, value)
+        except (KeyError, ValidationError):
+            continue  # left by another version: engines report it
+    return settings
+
+
+def _write(
+    connection: Link,
+    key: str,
+    value: Any,
+    by: str,
+    live: dict[str, Any],
+    below: Mapping[str, Any] | None,
+    *,
+    remove: bool = False,
+    undoes: Sequence[int] = (),
+) -> Ack:
+    under = _under(key, below)
+    old, new = live.get(key, under), under if remove else value
+    effect = SPECS[key].effect.value if key in SPECS else Effect.RUN.value
+    if not undoes and key in live and old == new:
+        revision = connection.execute("select revision from setting where key = %s", [key]).fetchall()[0][0]
+        return Ack(0, "done", f"{key} is {_words(_mask(key, new))} already", revision, _mask(key, old), _mask(key, new), effect)
+    id, revision, asked = connection.execute(
+        """
+        insert into change (revision, by, key, old, new, live_before, undoes, asked)
+        select coalesce((select max(revision) from change where not refused), 0) + 1, %s, %s, %s, %s, %s, %s::bigint[],
+          array(select id from engine_alive order by id)
+        returning id, revision, asked
+        """,
+        [plain(by), key, document(_mask(key, old)), document(_mask(key, new)), key in live, list(undoes)],
+    ).fetchall()[0]
+    if undoes:
+        connection.execute("update change set undone_by = %s where revision = any(%s) and not refused", [revision, list(undoes)])
+    if remove:
+        connection.execute("delete from setting where key = %s", [key])
+        live.pop(key, None)
+    else:
+        connection.execute(
+            "insert into setting (key, value, revision, by) values (%s, %s, %s, %s) on conflict (key) do update "
+            "set value = excluded.value, revision = excluded.revision, by = excluded.by, at = clock_timestamp()",
+            [key, document(value), revision, plain(by)],
+        )
+        live[key] = value
+    text = "" if asked else "no engine is running: it holds from the next start"
+    return Ack(id, "pending" if asked else "done", text, revision, _mask(key, old), _mask(key, new), effect)
+
+
+def _refuse(
+    connection: Link, key: str, value: Any, by: str, text: str, live: Mapping[str, Any], below: Mapping[str, Any] | None
+) -> Ack:
+    old = _mask(key, live.get(key, _under(key, below)))
+    new = _mask(key, value)
+    ((id,),) = connection.execute(
+        "insert into change (revision, by, key, old, new, live_before, refused, text) "
+        "select coalesce((select max(revision) from change where not refused), 0), %s, %s, %s, %s, %s, true, %s returning id",
+        [plain(by), plain(key)[:200], document(old), document(_json(new)), key in live, plain(text)],
+    ).fetchall()
+    return Ack(id, "refused", text, None, old, new)
+
+
+def _history(connection: Link, where: SQL, values: list[Any], limit: int) -> list[tuple[ChangeRow, str]]:
+    """Rows with their effect class. Applied is: every engine asked has answered, or is gone."""
+    rows = connection.execute(
+        SQL(
+            """
+            select c.id, c.revision, extract(epoch from c.at)::float8, c.by, c.key, c.old, c.new,
+              case when c.refused then 'refused'
+                when exists (select 1 from engine_alive e where e.id = any(c.asked)
+                  and not exists (select 1 from change_answer x where x.change = c.id and x.engine = e.id)) then 'pending'
+                else 'applied' end,
+              concat_ws('; ', nullif(c.text, ''),
+                (select string_agg(x.engine || ': ' || x.text, '; ' order by x.engine) from change_answer x
+                 where x.change = c.id and x.text <> '')),
+              (select max(x.after_s) from change_answer x where x.change = c.id),
+              c.before, c.after, c.effect_text, c.undone_by, c.predicted
+            from change c where {} order by c.id desc limit {}
+            """
+        ).format(where, Literal(limit)),
+        values,
+    ).fetchall()
+    found = []
+    for _, *columns, before, after, effect_text, undone_by, predicted in rows:
+        measured = [Figures(**figures) if figures else None for figures in (before, after)]
+        row = ChangeRow(*[*columns, *measured, effect_text, undone_by, predicted])
+        found.append((row, SPECS[row.key].effect.value if row.key in SPECS else ""))
+    return found
+
+
+def _under(key: str, below: Mapping[str, Any] | None) -> Any:
+    if below is not None and key in below:
+        return below[key]
+    return _json(SPECS[key].default) if key in SPECS else None
+
+
+def _json(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _mask(key: str, value: Any) -> Any:
+    return MASK if value is not None and key in SPECS and SPECS[key].secret else value
+
+
+def _words(value: Any) -> str:
+    return "none" if value is None else "on" if value is True else "off" if value is False else str(value)

@@ -1,0 +1,164 @@
+"""Commands to engines: asked in a table, announced by NOTIFY, answered once by each engine in scope, or expired.
+
+Who has to answer is fixed when the command is sent: the engines alive then. An engine takes a command by one conditional
+update before it acts, so that a command acts at most once however often it is announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.desk import Ack, Command
+from engine.queue.rows import Link, document, plain
+from engine.store.database import Database
+
+EXPIRES_S = 60.0
+"""A command nobody took by then is void: an engine that comes back later must not act on a stale wish."""
+
+TOPIC = "commands"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A command as an engine sees it."""
+
+    id: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one engine said. ``data`` is what a question asked for (see ``embed_query``)."""
+
+    engine: str
+    state: str  # "pending", "taken", "done", "refused"
+    text: str
+    data: Any
+
+
+def ask(connection: Link, command: Command, engines: Sequence[str], *, expires_s: float = EXPIRES_S) -> int:
+    """Write a command for these engines into the caller's transaction; the number to ask after it by."""
+    (id,) = connection.execute(
+        """
+        with asked as (
+          insert into command (name, args, scope, by, expires)
+          values (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) returning id
+        ),
+        answers as (
+          insert into command_answer (command, engine) select asked.id, e from asked, unnest(%s::text[]) e
+        )
+        select id from asked
+        """,
+        [command.name, document(command.args), command.engine, plain(command.by), expires_s, list(engines)],
+    ).fetchall()[0]
+    return int(id)
+
+
+def record(connection: Link, command: Command, *, refused: bool, text: str) -> int:
+    """Write down a command that was carried out (or refused) on the database itself, without asking an engine."""
+    (id,) = connection.execute(
+        "insert into command (name, args, scope, by, expires, state, text) "
+        "values (%s, %s, %s, %s, clock_timestamp(), %s, %s) returning id",
+        [command.name, document(command.args), command.engine, plain(command.by), "refused" if refused else "done", plain(text)],
+    ).fetchall()[0]
+    return int(id)
+
+
+def send(db: Database, command: Command, *, expires_s: float = EXPIRES_S) -> Ack:
+    """Ask the engine named, or every engine alive. Refused at once when there is none. Raises Transient in an outage."""
+    with db.transaction() as connection:
+        alive = [
+            id
+            for (id,) in connection.execute(
+                "select id from engine_alive where %(one)s::text is null or id = %(one)s order by id", {"one": command.engine}
+            )
+        ]
+        if not alive:
+            text = f"engine {command.engine} is not running" if command.engine else "no engine is running"
+            return Ack(record(connection, command, refused=True, text=text), "refused", text)
+        return Ack(ask(connection, command, alive, expires_s=expires_s), "pending", f"asked {', '.join(alive)}")
+
+
+def ack(db: Database, id: int) -> Ack:
+    """What has become of a command. Raises KeyError for an unknown number, Transient in an outage."""
+    with db.transaction() as connection:
+        row = connection.execute("select state, text, expires < clock_timestamp() from command where id = %s", [id]).fetchone()
+        if row is None:
+            raise KeyError(id)
+        state, text, expired = row
+        if state is not None:
+            return Ack(id, state, text)
+        return _joined(id, read_answers(connection, id), expired)
+
+
+def answers(db: Database, id: int) -> tuple[Answer, ...]:
+    with db.transaction() as connection:
+        return read_answers(connection, id)
+
+
+def read_answers(connection: Link, id: int) -> tuple[Answer, ...]:
+    rows = connection.execute("select engine, state, text, data from command_answer where command = %s order by engine", [id])
+    return tuple(Answer(*row) for row in rows)
+
+
+def _joined(id: int, given: Sequence[Answer], expired: bool) -> Ack:
+    open_ = [a.engine for a in given if a.state in ("pending", "taken")]
+    said = "; ".join((f"{a.engine}: {a.text}" if len(given) > 1 else a.text) for a in given if a.text)
+    if open_ and not expired:
+        return Ack(id, "pending", f"waiting for {', '.join(open_)}")
+    if open_:
+        silent = f"no answer from {', '.join(open_)}"
+        return Ack(id, "expired", f"{said}; {silent}" if said else silent)
+    return Ack(id, "refused" if any(a.state == "refused" for a in given) else "done", said)
+
+
+def pending(connection: Link, engine: str) -> tuple[Received, ...]:
+    """Commands that wait for this engine, oldest first."""
+    rows = connection.execute(
+        """
+        select c.id, c.name, c.args, c.scope, c.by from command_answer a join command c on c.id = a.command
+        where a.engine = %s and a.state = 'pending' and c.expires > clock_timestamp() order by c.id
+        """,
+        [engine],
+    )
+    return tuple(Received(id, Command(name, args, scope, by)) for id, name, args, scope, by in rows)
+
+
+def take(db: Database, engine: str, id: int) -> bool:
+    """Whether this engine is the one to act on the command now: true once, false when taken, answered or expired."""
+    with db.transaction() as connection:
+        taken = connection.execute(
+            """
+            update command_answer a set state = 'taken', at = clock_timestamp() from command c
+            where c.id = a.command and a.command = %s and a.engine = %s and a.state = 'pending' and c.expires > clock_timestamp()
+            """,
+            [id, engine],
+        )
+        return taken.rowcount == 1
+
+
+def answer(db: Database, engine: str, id: int, *, refused: bool = False, text: str = "", data: Any = None) -> None:
+    """Answer a command for this engine; a second answer changes nothing."""
+    with db.transaction() as connection:
+        connection.execute(
+            "update command_answer set state = %s, text = %s, data = %s, at = clock_timestamp() "
+            "where command = %s and engine = %s and state in ('pending', 'taken')",
+            ["refused" if refused else "done", plain(text), None if data is None else document(data), id, engine],
+        )
+
+
+def void(connection: Link, engine: str) -> None:
+    """Refuse what was asked of the process that had this engine's name before."""
+    connection.execute(
+        "update command_answer set state = 'refused', text = 'the engine was restarted', at = clock_timestamp() "
+        "where engine = %s and state in ('pending', 'taken')",
+        [engine],
+    )
+
+
+def forget(db: Database, *, older_than_s: float = 30 * 86_400) -> int:
+    """Delete commands long gone."""
+    with db.transaction() as connection:
+        return connection.execute("delete from command where created < now() - make_interval(secs => %s)", [older_than_s]).rowcount

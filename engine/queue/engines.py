@@ -1,0 +1,186 @@
+"""The engines of a database: who lives, what each does, its newest frame, and two hours of frames."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from config.origins import Loaded, shown
+from config.paths import Paths
+from config.settings import SPECS
+from engine.desk import EngineRow, Event
+from engine.queue import commands
+from engine.queue.events import write_events
+from engine.queue.rows import document, plain
+from engine.store.database import Database
+from engine.watch.snapshot import Snapshot, dumps, loads
+
+HISTORY_EVERY_S = 10.0
+HISTORY_S = 7200.0
+WATCHED_S = 10.0
+"""A console that watches says so at least this often."""
+
+FORGOTTEN_S = 7 * 86_400.0
+"""Engines silent for longer than this are taken off the list when a new one starts."""
+
+
+class EngineRegistry:
+    """One engine's place in the table of engines. Thread-safe; every call raises Transient in an outage."""
+
+    def __init__(self, db: Database, engine_id: str) -> None:
+        self.db = db
+        self.engine_id = engine_id
+        self._watched = False
+        self._history_at = float("-inf")
+        self._lock = threading.Lock()
+
+    @property
+    def watched(self) -> bool:
+        """Whether a console was watching at the last :meth:`publish`."""
+        return self._watched
+
+    def register(self, paths: Paths, started_wall: float, loaded: Loaded) -> None:
+        """Appear as starting. An engine of the same host and home that never signed off is dead (a home has one engine at a
+        time) and is marked as ended. Call it before :meth:`engine.queue.jobs.JobQueue.register`.
+        """
+        host, home = socket.gethostname(), str(paths.data)
+        with self.db.transaction() as connection:
+            connection.execute(
+                "update engine set ended = now(), state = 'died' where host = %s and home = %s and id <> %s and ended is null",
+                [host, home, self.engine_id],
+            )
+            connection.execute("delete from engine where heartbeat < now() - make_interval(secs => %s)", [FORGOTTEN_S])
+            connection.execute("delete from engine_frame f where not exists (select 1 from engine e where e.id = f.engine)")
+            connection.execute("delete from snapshot_history h where at < now() - make_interval(secs => %s)", [HISTORY_S])
+            commands.void(connection, self.engine_id)
+            connection.execute(
+                "insert into engine (id, host, pid, home, version, state, lease_s, started, settings) "
+                "values (%s, %s, %s, %s, %s, 'starting', %s, to_timestamp(%s), %s) on conflict (id) do update set "
+                "pid = excluded.pid, state = 'starting', ended = null, heartbeat = now(), settings = excluded.settings",
+                [
+                    self.engine_id,
+                    host,
+                    os.getpid(),
+                    home,
+                    version("gainstage"),
+                    loaded.settings.queue.stalled,
+                    started_wall,
+                    document({key: [shown(loaded.settings, key), loaded.origin(key)] for key in SPECS}),
+                ],
+            )
+
+    def unregister(self, state: str = "stopped") -> None:
+        """Sign off; the row stays for a while with its last state."""
+        with self.db.transaction() as connection:
+            connection.execute(
+                "update engine set state = %s, doing = '', ended = now(), worker = null where id = %s", [state, self.engine_id]
+            )
+
+    def publish(self, snapshot: Snapshot) -> bool:
+        """Show a frame (and keep one each 10 s); says whether a console watches, who wants five a second, else one is enough."""
+        frame = plain(dumps(snapshot))
+        with self._lock:
+            keep = time.monotonic() - self._history_at >= HISTORY_EVERY_S
+            if keep:
+                self._history_at = time.monotonic()
+        with self.db.transaction() as connection:
+            connection.execute("set local synchronous_commit = off")  # a frame lost in a crash is a frame of the past
+            row = connection.execute(
+                """
+                with frame as (
+                  insert into engine_frame (engine, frame) values (%(id)s, %(frame)s)
+                  on conflict (engine) do update set frame = excluded.frame, at = now()
+                )
+                update engine set heartbeat = now(), state = %(state)s, doing = %(doing)s where id = %(id)s
+                returning watched_until > now()
+                """,
+                {"id": self.engine_id, "frame": frame, "state": snapshot.run.state, "doing": doing(snapshot)},
+            ).fetchone()
+            if keep:
+                connection.execute("insert into snapshot_history (engine, frame) values (%s, %s)", [self.engine_id, frame])
+                connection.execute(
+                    "delete from snapshot_history where engine = %s and at < now() - make_interval(secs => %s)",
+                    [self.engine_id, HISTORY_S],
+                )
+        self._watched = bool(row and row[0])
+        return self._watched
+
+    def add_events(self, events: Sequence[Event]) -> None:
+        """Write a batch of the journal's lines for consoles to read."""
+        write_events(self.db, self.engine_id, events)
+
+
+def doing(snapshot: Snapshot) -> str:
+    """What an engine does, in a few words."""
+    if not snapshot.flights:
+        return snapshot.run.reason or ""
+    stages: dict[str, int] = {}
+    for flight in snapshot.flights:
+        stages[flight.stage] = stages.get(flight.stage, 0) + 1
+    return f"{len(snapshot.flights)} in flight: " + ", ".join(f"{n} {stage or 'entering'}" for stage, n in stages.items())
+
+
+def list_engines(db: Database) -> tuple[EngineRow, ...]:
+    """Engines that live, that were lost (silent beyond their lease without signing off), and that ended within the hour;
+    the living first, the newest heartbeat before the older.
+    """
+    with db.transaction() as connection:
+        rows = connection.execute(
+            """
+            select e.id, e.host, e.pid, case when e.ended is null and a.id is null then 'lost' else e.state end,
+              extract(epoch from now() - e.heartbeat)::float8, case when a.id is null then '' else e.doing end, e.version
+            from engine e left join engine_alive a on a.id = e.id
+            where e.ended is null or e.ended > now() - interval '1 hour'
+            order by a.id is null, e.heartbeat desc
+            """
+        )
+        return tuple(EngineRow(*row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One engine as a console finds it. ``settings`` are its own layers by key: (value, origin)."""
+
+    id: str
+    alive: bool
+    frame: Snapshot | None
+    settings: dict[str, tuple[Any, str]]
+
+
+def look(db: Database, engine: str | None = None, *, watching: bool = False, frame: bool = True) -> Seen | None:
+    """The engine named, else the one with the newest heartbeat; None when there is none. ``watching`` asks it for 5 frames
+    a second for the next ten seconds.
+    """
+    with db.transaction() as connection:
+        row = connection.execute(
+            """
+            select e.id, exists (select 1 from engine_alive a where a.id = e.id), e.settings,
+              case when %(frame)s then (select f.frame from engine_frame f where f.engine = e.id) end
+            from engine e where %(engine)s::text is null or e.id = %(engine)s
+            order by e.ended is not null, e.heartbeat desc limit 1
+            """,
+            {"engine": engine, "frame": frame},
+        ).fetchone()
+        if row is None:
+            return None
+        id, alive, settings, text = row
+        if watching:
+            connection.execute("set local synchronous_commit = off")
+            connection.execute("update engine set watched_until = now() + make_interval(secs => %s) where id = %s", [WATCHED_S, id])
+    return Seen(id, alive, loads(text) if text else None, {key: (value, origin) for key, (value, origin) in settings.items()})
+
+
+def frames(db: Database, engine: str, seconds: float) -> tuple[Snapshot, ...]:
+    """The kept frames of the last ``seconds``, oldest first, at most two hours."""
+    with db.transaction() as connection:
+        rows = connection.execute(
+            "select frame from snapshot_history where engine = %s and at > now() - make_interval(secs => %s) order by at",
+            [engine, min(seconds, HISTORY_S)],
+        ).fetchall()
+    return tuple(loads(text) for (text,) in rows)

@@ -1,0 +1,78 @@
+"""Carries out the commands an engine is asked, one after the other, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from engine.desk import Command
+from engine.errors import EngineError, Transient
+from engine.queue import commands
+from engine.queue.commands import Received
+from engine.store.database import Database
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Inbox(threading.Thread):
+    """``obey`` acts on a command and returns the answer in words, or None to answer later by :meth:`answer`; it raises
+    :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    """
+
+    def __init__(self, db: Database, engine_id: str, obey: Callable[[Command], str | None]) -> None:
+        super().__init__(name="inbox", daemon=True)
+        self.db = db
+        self.engine_id = engine_id
+        self._obey = obey
+        self._waiting: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
+        self._known: set[int] = set()
+        self._ending = threading.Event()
+
+    def put(self, received: Received) -> None:
+        """Take a command in; one that is known already changes nothing."""
+        if received.id not in self._known:
+            self._known.add(received.id)
+            self._waiting.put(received)
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the command at hand."""
+        self._ending.set()
+        self._waiting.put(None)
+        if self.ident is not None:
+            self.join(timeout_s)
+
+    def run(self) -> None:
+        while (received := self._waiting.get()) is not None:
+            if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
+                self._act(received)
+
+    def answer(self, id: int, text: str, *, refused: bool = False) -> None:
+        """Answer a command; waits through an outage unless the inbox ends."""
+        self._through_outage(partial(commands.answer, self.db, self.engine_id, id, refused=refused, text=text))
+
+    def _act(self, received: Received) -> None:
+        try:
+            text = self._obey(received.command)
+        except EngineError as error:
+            self.answer(received.id, error.message, refused=True)
+        except Exception as error:  # a fault in a handler is told to the operator; the engine must stay reachable
+            log.exception("command %s failed", received.command.name)
+            self.answer(received.id, f"a fault of the engine: {type(error).__name__}: {error}", refused=True)
+        else:
+            if text is not None:
+                self.answer(received.id, text)
+
+    def _through_outage(self, call: Callable[[], T]) -> T | None:
+        wait_s = 0.1
+        while True:
+            try:
+                return call()
+            except Transient:
+                if self._ending.wait(wait_s):
+                    return None
+                wait_s = min(2 * wait_s, 2.0)

@@ -1,0 +1,285 @@
+"""The queue from an engine's side: claim, fence, finish, fail, release, recover.
+
+One thread of the engine asks :meth:`JobQueue.take` whenever a recording more may be in flight, so the limit can change
+live. See :mod:`engine.queue.schema` for what is used of procrastinate and why.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from config.settings import Retry
+from engine.errors import EngineError, LostClaim
+from engine.queue.backlog import QUEUE, Backlog, announce
+from engine.queue.counts import fold_tally
+from engine.queue.retrying import Outcome, decide
+from engine.queue.rows import Link, Transaction, document, plain
+from engine.store.database import Database
+from engine.terms import Recording, Status
+
+MOST_DEATHS = 25
+"""A recording whose engine died this often while holding it is taken for the reason and fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to process a recording. ``attempt`` counts from 1; ``turn`` is procrastinate's own count of the job's turns,
+    which with ``worker`` tells this claim from every other one on the same job.
+    """
+
+    recording: Recording
+    job: int
+    attempt: int
+    worker: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Recordings taken back from dead engines: queued again, and ended (by an operator's wish, or held at too many deaths)."""
+
+    requeued: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+
+
+class JobQueue(Backlog):
+    """The claims of one engine.
+
+    ``heartbeat_s`` is how often the engine means to call :meth:`beat`; others take its recordings when it was silent for
+    ``stalled_s``. Thread-safe; every call raises :class:`engine.errors.Transient` in an outage.
+    """
+
+    def __init__(
+        self, db: Database, engine_id: str, *, heartbeat_s: float, stalled_s: float, most_deaths: int = MOST_DEATHS
+    ) -> None:
+        super().__init__(db)
+        self.engine_id = engine_id
+        self.heartbeat_s = heartbeat_s
+        self.stalled_s = stalled_s
+        self.most_deaths = most_deaths
+        self._worker: int | None = None
+        self._lock = threading.Lock()
+        self._random = random.Random()
+
+    @property
+    def worker(self) -> int:
+        """This engine's worker number; raises RuntimeError before :meth:`register`."""
+        if self._worker is None:
+            raise RuntimeError("the queue is used before register()")
+        return self._worker
+
+    def register(self) -> Recovered:
+        """Become a worker of the queue, and :meth:`recover`: what a dead predecessor of the same home held comes back at once
+        (:meth:`engine.queue.engines.EngineRegistry.register`, called before, has marked it as ended).
+        """
+        with self._lock:
+            with self._transaction() as connection:
+                worker = self._new_worker(connection)
+            self._worker = worker
+        return self.recover()
+
+    def unregister(self) -> None:
+        """Leave: what is still claimed goes back to the queue at the next :meth:`recover` of any engine."""
+        with self._lock:
+            if self._worker is None:
+                return
+            with self._transaction() as connection:
+                connection.execute("select procrastinate_unregister_worker_v1(%s)", [self._worker])
+                connection.execute("update engine set worker = null where id = %s", [self.engine_id])
+            self._worker = None
+
+    def beat(self) -> bool:
+        """Say that this engine lives. False when it had been given up meanwhile: its claims are lost (the fence will say so
+        one by one) and it is registered anew.
+        """
+        with self._lock, self._transaction() as connection:
+            alive = connection.execute(
+                "update procrastinate_workers set last_heartbeat = now() where id = %s", [self.worker]
+            ).rowcount
+            if not alive:
+                self._worker = self._new_worker(connection)
+            connection.execute("update engine set heartbeat = now(), worker = %s where id = %s", [self._worker, self.engine_id])
+            return bool(alive)
+
+    def take(self) -> Claim | None:
+        """Claim the next recording: highest priority first, then oldest; None when nothing is due.
+
+        One statement: the job is *doing* and the recording *running* together, or neither is.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(
+                """
+                with job as (select * from procrastinate_fetch_job_v2(array[%(queue)s]::varchar[], %(worker)s) where id is not null)
+                update recording r set status = 'running', engine = %(engine)s, attempt = attempt + 1, stage = null,
+                  next_try = null, changed = now()
+                from job where r.job = job.id
+                returning job.id, job.attempts, r.attempt, r.id, r.key, r.source, r.title, r.duration, r.priority,
+                  r.published::text, r.channel, r.extra
+                """,
+                {"queue": QUEUE, "worker": self.worker, "engine": self.engine_id},
+            ).fetchone()
+            if row is None:
+                return None
+            job, turn, attempt, *columns = row
+            return Claim(Recording(*columns), job, attempt, self.worker, turn)
+
+    def fence(self, cursor: Transaction, claim: Claim) -> None:
+        """Hold the claim until the caller's transaction ends; raises :class:`engine.errors.LostClaim` when another has it."""
+        cursor.execute(
+            "select 1 from procrastinate_jobs where id = %s and status = 'doing' and worker_id = %s and attempts = %s for update",
+            [claim.job, claim.worker, claim.turn],
+        )
+        if cursor.fetchone() is None:
+            raise LostClaim(
+                "taken over by another engine",
+                recording=claim.recording.id,
+                hint="This engine had been silent for too long; its result was dropped.",
+            )
+
+    def finish_in(self, cursor: Transaction, claim: Claim) -> None:
+        """Fence, and end the job inside the caller's store transaction, so that stored and finished are one thing.
+
+        The recording's ``status`` is the caller's to set; what a failed attempt left on the row is cleared here.
+        """
+        self.fence(cursor, claim)
+        self._close(cursor, claim.job, "succeeded")
+        cursor.execute(
+            "update recording set job = null, engine = null, stage = null, next_try = null, wish = null, deaths = 0, cause = null, "
+            "error = null, hint = null, traceback = null, changed = now() where id = %s",
+            [claim.recording.id],
+        )
+
+    def fail(
+        self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[Any] | None = None
+    ) -> Outcome:
+        """Decide by the error's class what becomes of the recording (see :func:`engine.queue.retrying.decide`) and write it
+        down with the cause (and the passes made, plain JSON, where given). Raises :class:`engine.errors.LostClaim`. The
+        caller stops its intake where the outcome says ``pause``.
+        """
+        with self._transaction() as connection, connection.cursor() as cursor:
+            self.fence(cursor, claim)
+            outcome = decide(error, claim.attempt, retry, draw=self._random.random(), wish=self._wish(connection, claim))
+            if outcome.status is Status.QUEUED:
+                self._back(cursor, claim, wait_s=outcome.wait_s or 0.0, counted=outcome.counted)
+            else:
+                self._close(cursor, claim.job, "failed")
+                cursor.execute(
+                    "update recording set status = %s, retryable = %s, job = null, engine = null, wish = null, next_try = null, "
+                    "changed = now() where id = %s",
+                    [outcome.status.value, error.retry, claim.recording.id],
+                )
+            cursor.execute(
+                "update recording set cause = %s, error = %s, hint = %s, traceback = %s, stage = %s, spans = coalesce(%s, spans) "
+                "where id = %s",
+                [
+                    *map(plain, (error.cause, error.message, error.hint, traceback)),
+                    error.stage,
+                    None if spans is None else document(spans),
+                    claim.recording.id,
+                ],
+            )
+            if outcome.status is Status.QUEUED:
+                announce(connection)
+            return outcome
+
+    def release(self, claim: Claim) -> Outcome:
+        """Put a recording back (stop now): queued at once, the attempt not counted; a wish to cancel or skip is fulfilled.
+        Raises :class:`engine.errors.LostClaim`.
+        """
+        with self._transaction() as connection, connection.cursor() as cursor:
+            self.fence(cursor, claim)
+            wish = self._wish(connection, claim)
+            if wish is None:
+                self._back(cursor, claim, wait_s=0.0, counted=False)
+                announce(connection)
+                return Outcome(Status.QUEUED, counted=False)
+            self._end_wished(cursor, claim.recording.id, claim.job, wish)
+            return Outcome(wish)
+
+    def recover(self) -> Recovered:
+        """Queue again what dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up.
+
+        Any engine may call it at any time; two at once share the work. The attempt is not counted, the death is.
+        """
+        with self._transaction() as connection, connection.cursor() as cursor:
+            jobs = [
+                job
+                for job, _ in cursor.execute(
+                    """
+                    with stalled as (
+                      select j.id from procrastinate_jobs j left join procrastinate_workers w on w.id = j.worker_id
+                      left join engine e on e.worker = j.worker_id
+                      where j.status = 'doing' and (w.id is null or e.ended is not null or
+                        greatest(w.last_heartbeat, pg_postmaster_start_time()) < now() - make_interval(secs => %s))
+                      for update of j skip locked
+                    )
+                    select id, procrastinate_retry_job_v2(id, now(), null, null, null) from stalled
+                    """,
+                    [self.stalled_s],
+                )
+            ]
+            back = cursor.execute(
+                "update recording set status = 'queued', engine = null, stage = null, attempt = greatest(attempt - 1, 0), "
+                "deaths = deaths + 1, changed = now() where job = any(%s) returning id, job, wish, deaths",
+                [jobs],
+            ).fetchall()
+            ended = []
+            for id, job, wish, deaths in back:
+                if wish is not None:
+                    self._end_wished(cursor, id, job, Status(wish))
+                elif deaths >= self.most_deaths:
+                    self._end_deadly(cursor, id, job, deaths)
+                else:
+                    continue
+                ended.append(id)
+            cursor.execute("select procrastinate_prune_stalled_workers_v1(%s)", [max(600.0, 20 * self.stalled_s)])
+            if back:
+                announce(connection)
+        fold_tally(self.db)
+        return Recovered(tuple(id for id, *_ in back if id not in ended), tuple(ended))
+
+    def _new_worker(self, connection: Link) -> int:
+        (worker,) = connection.execute("select worker_id from procrastinate_register_worker_v1()").fetchall()[0]
+        connection.execute("update engine set worker = %s where id = %s", [worker, self.engine_id])
+        return int(worker)
+
+    def _wish(self, connection: Link, claim: Claim) -> Status | None:
+        row = connection.execute("select wish from recording where id = %s for update", [claim.recording.id]).fetchone()
+        return Status(row[0]) if row and row[0] else None
+
+    def _back(self, cursor: Transaction, claim: Claim, *, wait_s: float, counted: bool) -> None:
+        cursor.execute(
+            "select procrastinate_retry_job_v2(%s, now() + make_interval(secs => %s), null, null, null)", [claim.job, wait_s]
+        )
+        cursor.execute(
+            "update recording set status = 'queued', engine = null, stage = null, attempt = attempt - %s, "
+            "next_try = case when %s > 0 then now() + make_interval(secs => %s) end, changed = now() where id = %s",
+            [0 if counted else 1, wait_s, wait_s, claim.recording.id],
+        )
+
+    def _close(self, cursor: Transaction, job: int, end: str) -> None:
+        cursor.execute("select procrastinate_finish_job_v1(%s, %s::procrastinate_job_status, true)", [job, end])
+
+    def _end_wished(self, cursor: Transaction, id: str, job: int, wish: Status) -> None:
+        self._close(cursor, job, "failed")
+        cursor.execute(
+            "update recording set status = %s, cause = %s, error = null, hint = null, traceback = null, job = null, engine = null, "
+            "stage = null, wish = null, next_try = null, changed = now() where id = %s",
+            [wish.value, f"{wish.value} by the operator", id],
+        )
+
+    def _end_deadly(self, cursor: Transaction, id: str, job: int, deaths: int) -> None:
+        self._close(cursor, job, "failed")
+        cursor.execute(
+            "update recording set status = 'failed', cause = 'engine died', error = %s, hint = %s, traceback = null, "
+            "retryable = true, job = null, next_try = null, changed = now() where id = %s",
+            [
+                f"{deaths} engines died while they held this recording",
+                "See the engine's log and the system's out-of-memory records; `gainstage retry` tries again.",
+                id,
+            ],
+        )

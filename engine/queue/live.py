@@ -1,0 +1,222 @@
+"""Settings that change while engines run: the holder every part reads, and the thread that follows the database.
+
+Effective settings are the engine's own layers (see :mod:`config.origins`) with the live values of table ``setting`` on top.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.origins import explain
+from config.settings import SPECS, Settings, changed, value_of
+from engine.desk import Command
+from engine.errors import EngineError
+from engine.queue import commands
+from engine.queue.inbox import Inbox
+from engine.queue.rows import Link
+from engine.store.database import Database
+
+PROBE_S = 3.0
+"""A silent connection is asked this often whether it lives; the tables are read again then too, so a lost note costs this long."""
+SLICE_S = 0.25
+"""Longest wait for a note at a stretch, so that the thread ends promptly when told to."""
+LONGEST_WAIT_S = 2.0
+"""Cap of the wait between two tries to reconnect."""
+
+OnSettings = Callable[[set[str], Settings, Settings, int], None]
+"""Called with the changed keys, the settings before and after, and the revision. Raises EngineError where it cannot act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Settings and the revision they are, read together."""
+
+    settings: Settings
+    revision: int
+
+
+class LiveSettings:
+    """The settings in force, swapped as a whole. Reading takes no lock; subscribers are called one change at a time."""
+
+    def __init__(self, base: Settings, origins: Mapping[str, str] | None = None) -> None:
+        self.base = base
+        self.origins = dict(origins or {})
+        self._state = Current(base, 0)
+        self._overrides: dict[str, Any] = {}
+        self._ignored: dict[str, str] = {}
+        self._subscribers: list[OnSettings] = []
+        self._turn = threading.RLock()
+
+    @property
+    def current(self) -> Settings:
+        return self._state.settings
+
+    @property
+    def revision(self) -> int:
+        """Number of the last change seen; 0 before the first."""
+        return self._state.revision
+
+    def current_with_revision(self) -> Current:
+        return self._state
+
+    @property
+    def ignored(self) -> Mapping[str, str]:
+        """Live values this version cannot take (an unknown key, a value now out of range), each with the reason."""
+        return self._ignored
+
+    def origin(self, key: str) -> str:
+        return "live" if key in self._overrides else self.origins.get(key, "default")
+
+    def subscribe(self, callback: OnSettings) -> Callable[[], None]:
+        """Call ``callback`` after every change; returns the call that ends it."""
+        with self._turn:
+            self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def load(self, overrides: Mapping[str, Any], revision: int) -> tuple[str, ...]:
+        """Take the live values of ``revision`` (an older one than seen is left alone); returns what subscribers refused."""
+        with self._turn:
+            old = self._state
+            if revision < old.revision:
+                return ()
+            new, ignored = self.base, {}
+            for key, value in overrides.items():
+                try:
+                    new = changed(new, key, value)
+                except KeyError:
+                    ignored[key] = "unknown setting"
+                except ValidationError as error:
+                    ignored[key] = explain(error)
+            self._overrides, self._ignored = {k: v for k, v in overrides.items() if k not in ignored}, ignored
+            self._state = Current(new, revision)
+            keys = {key for key in SPECS if value_of(old.settings, key) != value_of(new, key)}
+            return self._tell(keys, old.settings, new, revision) if keys else ()
+
+    def _tell(self, keys: set[str], old: Settings, new: Settings, revision: int) -> tuple[str, ...]:
+        refused = []
+        for callback in tuple(self._subscribers):
+            try:
+                callback(keys, old, new, revision)
+            except EngineError as error:
+                refused.append(error.message)
+        return tuple(refused)
+
+
+class Follower(threading.Thread):
+    """One LISTEN connection of an engine, for settings, commands and news of the queue alike.
+
+    It listens first and then reads, so that nothing falls in between; drains a burst of notes into one reading; probes a
+    silent connection; and reconnects for ever. ``on_command`` runs on a thread of its own (see :class:`engine.queue.inbox.Inbox`),
+    ``on_settings`` and ``on_jobs`` on this one.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        engine_id: str,
+        *,
+        live: LiveSettings,
+        on_settings: OnSettings | None = None,
+        on_command: Callable[[Command], str | None] | None = None,
+        on_jobs: Callable[[], None] | None = None,
+        probe_s: float = PROBE_S,
+    ) -> None:
+        super().__init__(name="follower", daemon=True)
+        self.db = db
+        self.engine_id = engine_id
+        self.live = live
+        self.reconnects = 0
+        self.connected = threading.Event()
+        self.inbox = Inbox(db, engine_id, on_command) if on_command else None
+        self._on_jobs = on_jobs
+        self._probe_s = probe_s
+        self._ending = threading.Event()
+        if on_settings:
+            live.subscribe(on_settings)
+
+    def start(self) -> None:
+        if self.inbox:
+            self.inbox.start()
+        super().start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the thread and its connection; waits for both."""
+        self._ending.set()
+        if self.ident is not None:
+            self.join(timeout_s)
+        if self.inbox:
+            self.inbox.stop(timeout_s)
+
+    def run(self) -> None:
+        wait_s = 0.1
+        while not self._ending.is_set():
+            began = time.monotonic()
+            try:
+                self._follow()
+            except EngineError:  # away, or the login was changed: either may pass
+                self.connected.clear()
+                self.reconnects += 1
+                if time.monotonic() - began > LONGEST_WAIT_S:
+                    wait_s = 0.1
+                self._ending.wait(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _follow(self) -> None:
+        """Listen until the connection is lost or the thread is to end."""
+        with self.db.own_connection() as connection:
+            connection.execute("listen gainstage")
+            topics = {"settings", "commands", "queue"}
+            while not self._ending.is_set():
+                self._read(connection, topics)
+                self.connected.set()
+                topics = self._wait(connection) or {"settings", "commands"}
+
+    def _wait(self, connection: Link) -> set[str]:
+        """Topics of the notes that came, a burst as one; empty when it is time to probe (or to end)."""
+        probe_at = time.monotonic() + self._probe_s
+        while not self._ending.is_set() and time.monotonic() < probe_at:
+            topics = {note.payload for note in connection.notifies(timeout=SLICE_S, stop_after=1)}
+            if topics:
+                return topics | {note.payload for note in connection.notifies(timeout=0)}
+        return set()
+
+    def _read(self, connection: Link, topics: set[str]) -> None:
+        if "settings" in topics:
+            self._read_settings(connection)
+        if "commands" in topics and self.inbox:
+            for received in commands.pending(connection, self.engine_id):
+                self.inbox.put(received)
+        if "queue" in topics and self._on_jobs:
+            self._on_jobs()
+
+    def _read_settings(self, connection: Link) -> None:
+        row = connection.execute(
+            "select (select coalesce(max(revision), 0) from change where not refused), "
+            "(select coalesce(jsonb_object_agg(key, value), '{}') from setting)"
+        ).fetchone()
+        revision, values = row if row else (0, {})
+        before = self.live.revision
+        refused = self.live.load(values, revision)
+        if revision > before:
+            connection.execute(
+                """
+                insert into change_answer (change, engine, after_s, refused, text)
+                select id, %(engine)s, extract(epoch from clock_timestamp() - at), %(refused)s, %(text)s from change
+                where not refused and revision > %(before)s and revision <= %(now)s and %(engine)s = any(asked)
+                on conflict do nothing
+                """,
+                {
+                    "engine": self.engine_id,
+                    "refused": bool(refused),
+                    "text": "; ".join(refused),
+                    "before": before,
+                    "now": revision,
+                },
+            )
+            connection.execute("update engine set revision = %s where id = %s", [revision, self.engine_id])

@@ -1,0 +1,64 @@
+"""What becomes of a recording whose attempt failed: a pure decision by the class of the error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.settings import Retry
+from engine.errors import Cancelled, EngineError, Misconfigured, Rejected, Throttled
+from engine.terms import Status
+
+LONGEST_WAIT_S = 3600.0
+"""Cap of the doubling; a host's own delay may be longer."""
+
+JITTER = 0.25
+"""Waits are spread by up to this share, so that recordings that failed together do not come back together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``status`` the recording takes; ``wait_s`` seconds until the next try (None: none, or at once); ``counted`` whether the
+    attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is mended.
+    """
+
+    status: Status
+    wait_s: float | None = None
+    counted: bool = True
+    pause: bool = False
+
+    @property
+    def retry(self) -> bool:
+        """Whether it will be tried again by itself."""
+        return self.status is Status.QUEUED
+
+    @property
+    def text(self) -> str:
+        """In words: ``failed``, ``tried again in 20 s``."""
+        if not self.retry:
+            return self.status.value
+        return f"tried again in {self.wait_s:.0f} s" if self.wait_s else "queued again"
+
+
+def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish: Status | None = None) -> Outcome:
+    """The outcome of attempt number ``attempt`` (from 1). ``draw`` in [0, 1) spreads the wait; ``wish`` is what an operator
+    asked for meanwhile, which goes before any retry.
+    """
+    if wish is not None:
+        return Outcome(wish)
+    if isinstance(error, Cancelled):
+        return Outcome(Status.CANCELLED)
+    if isinstance(error, Rejected):
+        return Outcome(Status.SKIPPED)
+    if isinstance(error, Misconfigured):
+        return Outcome(Status.QUEUED, counted=False, pause=True)
+    if not error.retry or attempt >= retry.attempts:
+        return Outcome(Status.FAILED)
+    if isinstance(error, Throttled) and error.after_s is not None:
+        return Outcome(Status.QUEUED, wait_s=error.after_s * (1 + JITTER * draw))
+    return Outcome(Status.QUEUED, wait_s=backoff(attempt, retry.backoff, draw))
+
+
+def backoff(attempt: int, first_s: float, draw: float) -> float:
+    """Seconds before the next try after attempt number ``attempt``: doubling from ``first_s``, capped, spread by the jitter."""
+    doubled = min(first_s * 2.0 ** min(attempt - 1, 30), max(LONGEST_WAIT_S, first_s))
+    return doubled * (1 - JITTER + 2 * JITTER * draw)

@@ -1,0 +1,38 @@
+"""procrastinate's tables in our database.
+
+What is used of procrastinate is its schema and SQL functions: jobs with priority and schedule, claims by
+``procrastinate_fetch_job_v2`` (``for update skip locked``), ``finish`` and ``retry``, workers with heartbeats. Its Python
+worker and connectors are not: the worker is asyncio with a fixed concurrency, while our engine is threads under a limit that
+changes live; its manager can claim, finish and beat only through async connectors; and no connector lets a claim and our own
+recording row share a transaction. Called plainly on our connections, they do.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from engine.queue.rows import Link
+
+LOCK = 7_404_118_002
+"""Advisory lock of whoever applies the schema."""
+
+
+def ensure(connection: Link) -> bool:
+    """Create procrastinate's tables and functions in the first schema of the search path unless they stand; says whether it did.
+
+    Runs inside the caller's transaction. Raises ``psycopg.Error`` where the role may not create tables.
+    """
+    if _stands(connection):
+        return False
+    connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+    if _stands(connection):
+        return False
+    script = (resources.files("procrastinate.sql") / "schema.sql").read_text("utf-8")
+    connection.execute(script)
+    # Its own index is partial on status, which the foreign key's "set null" cannot use when a worker goes.
+    connection.execute("create index procrastinate_jobs_worker on procrastinate_jobs (worker_id) where worker_id is not null")
+    return True
+
+
+def _stands(connection: Link) -> bool:
+    return connection.execute("select to_regclass('procrastinate_jobs') is not null").fetchall()[0][0] is True
