@@ -1,0 +1,333 @@
+"""Items of every recording in flight, grouped into one model call under a cost budget; results come back in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from types import TracebackType
+from typing import Generic, Literal, TypeVar, cast
+
+from engine.clean import clean_text
+from engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
+from engine.flow.allowance import Allowance
+from engine.flow.batch_tally import BatchTally
+from engine.flow.cancel import CancelToken
+from engine.flow.pile import Entry, Pile, Submission
+from engine.flow.records import BatchRecord, Why
+from engine.watch.snapshot import BatcherView
+
+__all__ = ["BatchRecord", "Batcher"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """``run`` gets a list of items and returns as many results, in order; an exception in place of a result refuses that item.
+
+    * ``cost(item)`` in ``unit`` counts against ``budget``; an item above the budget goes alone. ``max_items`` bounds a call.
+    * ``key(item)``: only items of equal key share a call. ``sort(item)``: items of similar size are put together.
+    * A batch goes when its budget is full, its oldest item has waited ``linger_s``, or everybody waits: ``producers()`` says
+      how many threads could submit now, and as many do. It is called under the lock and must not call back.
+    * Out of memory (:class:`OutOfMemory`, ``MemoryError``, or what ``is_oom`` says is): ``on_oom()`` may free caches, the same
+      items are tried in halves, later batches stay that small and grow again step by step. A single item that does not fit
+      gets an :class:`OutOfMemory`.
+    * Any other error in a batch of several: halves, until only the guilty item fails; :class:`Misconfigured` is nobody's
+      guilt and fails all.
+    * ``padded(item)``: an item's length, where a call pads its items to the longest; for the padding figure only.
+
+    Calls run on ``runners`` threads of its own, which end with :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[list[T]], Sequence[R | Exception]],
+        *,
+        cost: Callable[[T], float],
+        budget: float,
+        linger_s: float,
+        key: Callable[[T], Hashable] | None = None,
+        sort: Callable[[T], float] | None = None,
+        max_items: int | None = None,
+        unit: str = "items",
+        producers: Callable[[], int] | None = None,
+        padded: Callable[[T], float] | None = None,
+        is_oom: Callable[[BaseException], bool] | None = None,
+        on_oom: Callable[[], object] | None = None,
+        on_batch: Callable[[BatchRecord], object] | None = None,
+        runners: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.unit = unit
+        self._call = run
+        self._cost = cost
+        self._key = key
+        self._sort = sort
+        self._max_items = max_items
+        self._producers = producers
+        self._padded = padded
+        self._is_oom = is_oom
+        self._on_oom = on_oom
+        self._on_batch = on_batch
+        self._clock = clock
+        self._wall = wall
+        self._linger_s = _not_negative(linger_s)
+        self._allowance = Allowance(budget)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._pile: Pile[T] = Pile(sorts=sort is not None)
+        self._open: set[Submission[R]] = set()
+        self._arrivals = 0
+        self._end: EngineError | None = None  # why nothing is taken any more
+        self._tally = BatchTally(clock())
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"{name}-batcher-{n + 1}" if runners > 1 else f"{name}-batcher", daemon=True)
+            for n in range(runners)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, items: Sequence[T], *, token: CancelToken) -> list[R | Exception]:
+        """Block until every item has its result, or the exception that is its lot; in the order of ``items``.
+
+        Raises :class:`Cancelled` as soon as the token is cancelled or the batcher closed; what still waited is not run.
+        """
+        token.check()
+        if not items:
+            return []
+        submission: Submission[R] = Submission(len(items))
+        entries = [self._entry(item, index, submission) for index, item in enumerate(items)]
+        keys = [self._key(item) for item in items] if self._key else [None] * len(items)
+        with self._lock:
+            self._refuse_when_ended()
+            now = self._clock()
+            self._open.add(submission)
+            for entry, key in zip(entries, keys, strict=True):
+                self._arrivals += 1
+                entry.order, entry.arrived = self._arrivals, now
+                self._pile.add(entry, key)
+            self._changed.notify()
+        try:
+            remove = token.on_cancel(lambda: self._withdraw(submission))
+            try:
+                submission.wake.acquire()
+            finally:
+                remove()
+        finally:
+            self._withdraw(submission)
+        if submission.left:
+            token.check()
+            with self._lock:
+                self._refuse_when_ended()
+        return submission.results
+
+    def resize(self, *, budget: float | None = None, linger_s: float | None = None) -> None:
+        """Change the limits from the next batch on; a new budget is tried in full even after out of memory."""
+        with self._lock:
+            if linger_s is not None:
+                self._linger_s = _not_negative(linger_s)
+            if budget is not None and budget != self._allowance.setting:
+                self._allowance.reset(budget)
+            self._changed.notify_all()
+
+    def nudge(self) -> None:
+        """``producers()`` may have changed: look again."""
+        with self._lock:
+            self._changed.notify()
+
+    def close(self, reason: str = "batcher closed") -> None:
+        """End the threads after the calls under way; whoever still waits gets :class:`Cancelled`. Safe to call twice."""
+        self._shut(Cancelled(reason))
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def __enter__(self) -> Batcher[T, R]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def view(self) -> BatcherView:
+        """The batcher as the snapshot shows it: counts of the whole run, fill, padding and times of the last ten minutes.
+
+        ``batches`` and ``items`` are calls that gave results and items that got one; ``refused`` items got an exception.
+        Cache hits and fallbacks belong to the owner, who fills them in.
+        """
+        with self._lock:
+            return self._tally.view(self.name, self.unit, self._allowance.now, len(self._pile), self._clock())
+
+    # -- the runner's side ------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._run(*batch)
+        except BaseException as error:
+            text = clean_text(f"the {self.name} batcher broke: {type(error).__name__}: {error}", 300)
+            self._shut(Transient(text, cause="batcher broke", hint="a fault of gainstage; restart the engine"))
+            raise
+
+    def _next(self) -> tuple[list[Entry[T]], Why] | None:
+        """Wait for a batch that is due; None when closed."""
+        with self._lock:
+            while self._end is None:
+                now = self._clock()
+                budget = self._allowance.now
+                due = self._pile.due(
+                    now,
+                    budget=budget,
+                    linger_s=self._linger_s,
+                    max_items=self._max_items,
+                    everybody_waits=self._producers is not None and len(self._open) >= self._producers(),
+                )
+                if due is not None:
+                    key, why = due
+                    batch = self._pile.take(key, budget=budget, max_items=self._max_items)
+                    self._tally.waited([now - e.arrived for e in batch])
+                    if len(self._pile):
+                        self._changed.notify()  # another runner may have something to do as well
+                    return batch, why
+                oldest = self._pile.oldest_wait_s(now)
+                self._changed.wait(None if oldest is None else max(0.0, self._linger_s - oldest))
+            return None
+
+    def _run(self, batch: list[Entry[T]], why: Why) -> None:
+        """Call until every item of the batch has a result or an exception."""
+        parts = [batch]
+        while parts:
+            part = [e for e in parts.pop() if e.owner.open]
+            if not part:
+                continue
+            outcome = self._attempt(part, why)
+            if outcome == "split":
+                half = (len(part) + 1) // 2
+                parts += [part[half:], part[:half]]
+                why = "retry"
+
+    def _attempt(self, part: list[Entry[T]], why: Why) -> Literal["done", "split"]:
+        """One call. Nothing of a failed call is held on to: its traceback would keep its memory from the next one."""
+        began, start_wall = self._clock(), self._wall()
+        failure: Exception | None = None
+        results: Sequence[R | Exception] = ()
+        try:
+            results = self._call([e.item for e in part])
+            if len(results) != len(part):
+                raise Permanent(f"{self.name}: {len(results)} results for {len(part)} items", cause="wrong number of results")
+        except Exception as error:  # becomes the lot of the guilty item, which its recording raises
+            failure = error
+        out_of_memory = failure is not None and self._ran_out(failure)
+        final = failure is None or len(part) == 1 or (isinstance(failure, Misconfigured | Cancelled) and not out_of_memory)
+        self._account(part, why, failure, results if final else (), began, start_wall, out_of_memory, final)
+        failure = None
+        if out_of_memory and self._on_oom is not None:
+            self._on_oom()
+        return "done" if final else "split"
+
+    def _account(
+        self,
+        part: list[Entry[T]],
+        why: Why,
+        failure: Exception | None,
+        results: Sequence[R | Exception],
+        began: float,
+        start_wall: float,
+        out_of_memory: bool,
+        final: bool,
+    ) -> None:
+        """Hand out what the call gave, count it, and tell ``on_batch``."""
+        cost = sum(e.cost for e in part)
+        cells = len(part) * max(e.length for e in part)
+        if failure is not None and final:
+            lot = self._too_large(part, failure) if out_of_memory else failure
+            results = [lot] * len(part)
+        with self._lock:
+            record = BatchRecord(
+                batcher=self.name,
+                items=len(part),
+                cost=cost,
+                budget=self._allowance.now,
+                unit=self.unit,
+                why=why,
+                waited_s=max(0.0, began - min(e.arrived for e in part)),
+                service_s=max(0.0, self._clock() - began),
+                outcome="ok" if failure is None else "out of memory" if out_of_memory else "failed",
+                cause=None if failure is None else _cause(failure),
+                padding=1.0 - sum(e.length for e in part) / cells if cells > 0 else None,
+                start_wall=start_wall,
+            )
+            if failure is None:
+                self._allowance.fitted(cost)
+            elif out_of_memory:
+                self._allowance.ran_out(cost, len(part))
+            good = sum(not isinstance(r, Exception) for r in results)
+            self._tally.call(record, good, cells)
+            self._tally.refused += len(results) - good
+            for entry, result in zip(part, results, strict=False):
+                self._deliver(entry, result)
+        if self._on_batch is not None:
+            self._on_batch(record)
+
+    def _deliver(self, entry: Entry[T], result: R | Exception) -> None:
+        submission = cast("Submission[R]", entry.owner)
+        submission.results[entry.index] = result
+        submission.left -= 1
+        if submission.left == 0:
+            self._open.discard(submission)
+            submission.close()
+
+    def _ran_out(self, error: Exception) -> bool:
+        return isinstance(error, OutOfMemory | MemoryError) or (self._is_oom is not None and self._is_oom(error))
+
+    def _too_large(self, part: list[Entry[T]], error: Exception) -> OutOfMemory:
+        """The lot of a single item; made anew, because the first error's traceback keeps the memory of its call alive."""
+        return OutOfMemory(
+            f"{self.name}: one item of {part[0].cost:g} {self.unit} does not fit into memory: {clean_text(str(error), 200)}",
+            cause="out of memory",
+            hint="free memory of the device, or run fewer workers",
+        )
+
+    # -- both sides -------------------------------------------------------------------------------------------------
+
+    def _withdraw(self, submission: Submission[R]) -> None:
+        """Nobody waits for it any more: what has not been started is not run."""
+        with self._lock:
+            if submission in self._open:
+                self._open.discard(submission)
+                self._pile.withdraw(submission)
+                submission.close()
+                self._changed.notify()  # whoever is left may now be everybody
+
+    def _shut(self, end: EngineError) -> None:
+        with self._lock:
+            self._end = self._end or end
+            for submission in list(self._open):
+                self._pile.withdraw(submission)
+                submission.close()
+            self._open.clear()
+            self._changed.notify_all()
+
+    def _refuse_when_ended(self) -> None:
+        if self._end is not None:
+            raise type(self._end)(self._end.message, cause=self._end.cause, hint=self._end.hint)
+
+    def _entry(self, item: T, index: int, owner: Submission[R]) -> Entry[T]:
+        cost = self._cost(item)
+        if not cost >= 0:
+            raise ValueError(f"{self.name}: an item cannot cost {cost} {self.unit}")
+        near = self._sort(item) if self._sort else 0.0
+        return Entry(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0)
+
+
+def _cause(error: Exception) -> str:
+    return clean_text(error.cause if isinstance(error, EngineError) else f"{type(error).__name__}: {error}", 200)
+
+
+def _not_negative(linger_s: float) -> float:
+    if not linger_s >= 0:
+        raise ValueError(f"a batch cannot linger for {linger_s} s")
+    return linger_s
