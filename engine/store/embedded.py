@@ -43,7 +43,7 @@ def tuned() -> dict[str, str]:
     """Server settings that pay, from the machine's memory."""
     mib = psutil.virtual_memory().total // 2**20
     maintenance = min(1024, mib // 8)
-    shared_memory = shutil.disk_usage("/dev/shm").free // 2**20 if Path("/dev/shm").is_dir() else mib  # noqa: S108
+    shared_memory = shutil.disk_usage("/dev/shm").free // 2**20 if Path("/dev/shm").is_dir() else mib
     return {
         "shared_buffers": f"{max(64, min(2048, mib // 4))}MB",
         "max_wal_size": "4GB",
@@ -116,6 +116,13 @@ class EmbeddedPostgres:
                 hint="check who owns the folder and whether the disk is full, or choose another home with --home",
             ) from error
         return self
+
+    def revive(self) -> None:
+        """Start the server again when it was killed while in use here. Raises :class:`Transient` when it does not start."""
+        if self._users is not None:
+            with self._gate():
+                if self._ping() is not Ping.OK:
+                    self._launch()
 
     def stop(self) -> None:
         """Leave the server; the last user to leave ends it. Nothing happens when it was not started here."""
@@ -294,7 +301,7 @@ class EmbeddedPostgres:
         account = self.place.account
         environment = {name: os.environ[name] for name in ("PATH", "TZ", "TMPDIR") if name in os.environ}
         try:
-            return subprocess.run(  # noqa: S603  (no shell sees a path: they are passed as arguments)
+            return subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -51,7 +51,6 @@ create index recording_status_changed on recording (status, changed desc);
 create index recording_changed on recording (changed desc);
 create index recording_added on recording (added);
 create index recording_queued on recording (priority desc, added) where status = 'queued';
-create index recording_cause on recording (cause) where status = 'failed';
 create index recording_fingerprint on recording (fingerprint) where fingerprint is not null;
 create index recording_duplicate_of on recording (duplicate_of) where duplicate_of is not null;
 

@@ -1,0 +1,300 @@
+"""The database behind one interface: the embedded server of a home, or any Postgres with pgvector by its address."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import psycopg
+from pgvector.psycopg.halfvec import register_halfvec_info
+from pgvector.psycopg.vector import register_vector_info
+from psycopg import Connection
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+from psycopg.types import TypeInfo
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from pydantic import SecretStr
+
+from engine.errors import EngineError, Transient
+from engine.store import trouble
+from engine.store.checks import Check, examine, vector_schema
+from engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
+from engine.watch.snapshot import DatabaseView
+
+if TYPE_CHECKING:
+    from engine.store.embedded import EmbeddedPostgres
+
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings say again what our errors say
+
+PATIENCE_S = 30.0
+"""Longest wait for a free connection of a pool whose server answers."""
+
+LOOK_S = 0.5
+SIZES_EVERY_S = 30.0
+
+
+class Latency:
+    """Round trips of the last minutes."""
+
+    def __init__(self) -> None:
+        self._trips: deque[float] = deque(maxlen=240)
+
+    def record(self, took_s: float) -> None:
+        self._trips.append(took_s)
+
+    def quantile(self, share: float) -> float | None:
+        """Seconds that ``share`` of the round trips took at most; None before the first."""
+        trips = sorted(self._trips)
+        return trips[min(len(trips) - 1, int(share * len(trips)))] if trips else None
+
+
+class Database:
+    """Connections to one database, with schema and types set up. Made by :meth:`open`, ended by :meth:`close`.
+
+    Every error of the database leaves :meth:`connection` and :meth:`transaction` as one of the engine's: :class:`Transient` with
+    cause :data:`AWAY` when the server cannot be reached (call again later), :class:`Transient` when it is busy or full,
+    :class:`Misconfigured` when the role may not. Faults of ours (bad SQL, bad data) stay psycopg's.
+    """
+
+    AWAY = trouble.AWAY
+
+    def __init__(
+        self,
+        address: str,
+        parts: dict[str, str],
+        where: str,
+        server: EmbeddedPostgres | None,
+        pool_size: int,
+        types: Sequence[TypeInfo],
+        migrations: Sequence[Migration],
+        stack: ExitStack,
+    ) -> None:
+        self.embedded = server is not None
+        self.where = where
+        """Host and database, or the folder of the embedded server; never a password."""
+        self._address = address
+        self._parts = parts
+        self._stack = stack
+        self._types = types
+        self._migrations = migrations
+        self._server = server
+        self._reviving = threading.Lock()
+        self._lock = threading.Lock()
+        self.latency = Latency()
+        self._down_since: float | None = None
+        self._reconnects = 0
+        self._sizes: tuple[float, int | None, int | None] = (float("-inf"), None, None)
+        self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
+            address,
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=max(1, pool_size),
+            open=True,
+            configure=self._configure,
+            check=ConnectionPool.check_connection,
+            reconnect_timeout=1.5,  # then it waits to be asked: no long silence after a long outage
+            num_workers=2,
+            name="gainstage",
+        )
+
+    @classmethod
+    def open(
+        cls,
+        url: str | SecretStr | None,
+        folder: Path,
+        *,
+        pool_size: int = 6,
+        migrations: Sequence[Migration] = (),
+        application: str = "gainstage",
+    ) -> Database:
+        """Connect to ``url``, or start or join the embedded server of ``folder``; bring the tables up to date.
+
+        ``migrations`` are those of other rooms, beside the store's own. Raises :class:`Misconfigured` saying what to do when
+        the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
+        """
+        stack = ExitStack()
+        try:
+            where, server = None, None
+            if url is None:
+                from engine.store.embedded import EmbeddedPostgres  # POSIX only
+
+                server = stack.enter_context(EmbeddedPostgres(folder))
+                url, where = server.url, str(server.folder)
+            url = url.get_secret_value() if isinstance(url, SecretStr) else url
+            parts = trouble.parts_of(url)
+            where = where or trouble.where_of(parts)
+            steps = (*store_migrations(), *migrations)
+            with _first_connection(parts, application) as connection, trouble.words(parts, where):
+                path = f"{SCHEMA},{vector_schema(connection, where)},public"
+                connection.execute("select set_config('search_path', %s, false)", [path])
+                migrate(connection, steps)
+                types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]
+            address = make_conninfo(url, **_manners(parts, application, path))
+            return cls(address, parts, where, server, pool_size, types, steps, stack)
+        except BaseException:
+            stack.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Database {self.where}>"
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back and leave the embedded server; safe to call twice."""
+        self._pool.close(timeout=5)
+        self._stack.close()
+
+    def conninfo(self) -> str:
+        """The address with search path and keepalives, for a driver of its own (queue, LISTEN). Holds the password: never log it."""
+        return self._address
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[TupleRow]]:
+        """A connection in autocommit mode: each statement stands for itself."""
+        with ExitStack() as stack, self._words():
+            connection = self._take(stack)
+            self._found()
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[TupleRow]]:
+        """A connection inside one transaction: committed at the end of the block, rolled back by any exception."""
+        with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def own_connection(self) -> Iterator[Connection[TupleRow]]:
+        """A connection outside the pool, in autocommit mode, for what takes minutes or listens."""
+        with self._words(), psycopg.connect(self._address, autocommit=True) as connection:
+            self._configure(connection)
+            yield connection
+
+    def _take(self, stack: ExitStack) -> Connection[TupleRow]:
+        """A connection of the pool. A server that refuses is told from a pool that is merely busy."""
+        end = time.monotonic() + PATIENCE_S
+        failures = self._pool.get_stats().get("connections_errors", 0)
+        while True:
+            try:
+                return stack.enter_context(self._pool.connection(timeout=LOOK_S))
+            except PoolTimeout:
+                if self._down_since is not None or self._pool.get_stats().get("connections_errors", 0) > failures:
+                    self._lost()
+                    self._revive()
+                    raise Transient(f"{self.where} does not answer", cause=self.AWAY) from None
+                if time.monotonic() > end:
+                    raise Transient(
+                        f"no free connection for {PATIENCE_S:.0f} s",
+                        cause="database busy",
+                        hint="lower workers.store, or look for a statement that hangs",
+                    ) from None
+            except PoolClosed:
+                raise Transient("the database is closed", cause="database closed") from None
+
+    def _words(self) -> AbstractContextManager[None]:
+        return trouble.words(self._parts, self.where, self._lost)
+
+    def _configure(self, connection: Connection[TupleRow]) -> None:
+        for info in self._types:
+            (register_halfvec_info if info.name == "halfvec" else register_vector_info)(connection, info)
+
+    def _revive(self) -> None:
+        """Start the embedded server again after it was killed; one thread tries, the others go on."""
+        if self._server is not None and self._reviving.acquire(blocking=False):
+            try:
+                with suppress(EngineError):  # the caller says that the database is away, and will ask again
+                    self._server.revive()
+            finally:
+                self._reviving.release()
+
+    def _lost(self) -> None:
+        with self._lock:
+            self._down_since = self._down_since or time.time()
+
+    def _found(self) -> None:
+        if self._down_since is not None:
+            with self._lock:
+                self._down_since = None
+                self._reconnects += 1
+
+    @property
+    def pool_size(self) -> int:
+        """Most connections of the pool."""
+        return self._pool.max_size
+
+    @property
+    def pool_busy(self) -> int:
+        """Connections of the pool in use now."""
+        stats = self._pool.get_stats()
+        return max(0, stats.get("pool_size", 0) - stats.get("pool_available", 0))
+
+    # -- health -----------------------------------------------------------------------------------------------------
+
+    def ping(self) -> float:
+        """Seconds of one round trip, kept for :meth:`view`. Raises :class:`Transient` while the server is away."""
+        with self.connection() as connection:
+            began = time.perf_counter()
+            connection.execute("select 1")
+            took = time.perf_counter() - began
+            self.latency.record(took)
+            if time.monotonic() - self._sizes[0] > SIZES_EVERY_S:
+                row = connection.execute(
+                    "select greatest(reltuples, 0)::bigint, pg_database_size(current_database())"
+                    " from pg_class where oid = 'segment'::regclass"
+                ).fetchone()
+                self._sizes = (time.monotonic(), *(row or (None, None)))
+        return took
+
+    def view(self) -> DatabaseView:
+        """The database as a snapshot shows it, from the last pings; asks nothing itself."""
+        return DatabaseView(
+            up=self._down_since is None,
+            where=self.where,
+            embedded=self.embedded,
+            latency_p50_s=self.latency.quantile(0.5),
+            latency_p95_s=self.latency.quantile(0.95),
+            pool_size=self.pool_size,
+            pool_busy=self.pool_busy,
+            down_since_wall=self._down_since,
+            segments=self._sizes[1],
+            size=self._sizes[2],
+            reconnects=self._reconnects,
+        )
+
+    def check(self) -> Check:
+        """Versions, and what is wrong in words."""
+        with self.connection() as connection:
+            return examine(connection, self._migrations)
+
+
+def _manners(parts: dict[str, str], application: str, path: str) -> dict[str, str]:
+    """Connection parameters: our search path, an end to transactions of frozen processes, quick notice of dead peers."""
+    options = f"-c search_path={path.replace(' ', chr(92) + ' ')} -c idle_in_transaction_session_timeout=60s"
+    defaults = {"application_name": application, "connect_timeout": "5"}
+    if not parts.get("host", "").startswith("/"):
+        defaults |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}
+    return {"options": f"{parts.get('options', '')} {options}".strip(), **{k: v for k, v in defaults.items() if k not in parts}}
+
+
+@contextmanager
+def _first_connection(parts: dict[str, str], application: str) -> Iterator[Connection[TupleRow]]:
+    try:
+        defaults = {"application_name": application, "connect_timeout": "5", "autocommit": True}
+        connection = psycopg.connect(**{**defaults, **parts})  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise trouble.unreachable(error, parts) from None
+    with connection:
+        yield connection

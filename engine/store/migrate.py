@@ -1,0 +1,103 @@
+"""Numbered migrations, forward only, one process at a time.
+
+Those of the store are the SQL files of ``migrations/``; other rooms hand in their own as a :class:`Migration`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from psycopg import Connection, errors
+from psycopg.rows import TupleRow
+
+from engine.errors import Misconfigured
+
+SCHEMA = "gainstage"
+LOCK = 0x6761_696E_7374_6167  # "gainstag"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: SQL text (it may hold several statements), or a function that is given the connection, in a transaction."""
+
+    number: int
+    name: str
+    step: str | Callable[[Connection[TupleRow]], object]
+
+
+@cache
+def store_migrations() -> tuple[Migration, ...]:
+    """The store's own steps, in order."""
+    found = []
+    for file in files("engine.store").joinpath("migrations").iterdir():
+        if match := re.fullmatch(r"(\d{3})_(\w+)\.sql", file.name):
+            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return tuple(sorted(found, key=lambda m: m.number))
+
+
+def migrate(connection: Connection[Any], migrations: Sequence[Migration]) -> tuple[str, ...]:
+    """Apply what is missing, each step in a transaction of its own; the names of the steps applied.
+
+    ``connection`` is in autocommit mode with the schema first in its search path. Safe to run from many processes at once.
+    Raises :class:`Misconfigured` when the role may not, or another gainstage has used a number for something else.
+    """
+    ordered = sorted(migrations, key=lambda m: m.number)
+    if len({m.number for m in ordered}) < len(ordered):
+        raise ValueError("two migrations share a number")
+    if not _missing(connection, ordered):
+        return ()
+    applied = []
+    try:
+        connection.execute("select pg_advisory_lock(%s)", [LOCK])
+        try:
+            connection.execute(f"create schema if not exists {SCHEMA}")
+            connection.execute(
+                f"create table if not exists {SCHEMA}.migration"
+                " (number int primary key, name text not null, applied timestamptz not null default now())"
+            )
+            for migration in _missing(connection, ordered):
+                with connection.transaction():
+                    if callable(migration.step):
+                        migration.step(connection)
+                    else:
+                        connection.execute(migration.step)
+                    connection.execute(
+                        f"insert into {SCHEMA}.migration (number, name) values (%s, %s)", [migration.number, migration.name]
+                    )
+                applied.append(migration.name)
+        finally:
+            connection.execute("select pg_advisory_unlock(%s)", [LOCK])
+    except errors.InsufficientPrivilege as error:
+        raise Misconfigured(
+            f"the database role may not make its tables: {error.diag.message_primary}",
+            cause="database: not allowed",
+            hint=f"as an administrator: CREATE SCHEMA {SCHEMA} AUTHORIZATION <role>, or GRANT CREATE ON DATABASE",
+        ) from error
+    return tuple(applied)
+
+
+def unknown_migrations(connection: Connection[Any], migrations: Sequence[Migration]) -> tuple[str, ...]:
+    """Steps a newer gainstage has applied to this database."""
+    known = {m.number for m in migrations}
+    rows = connection.execute(f"select number, name from {SCHEMA}.migration order by number").fetchall()
+    return tuple(f"{number:03d} {name}" for number, name in rows if number not in known)
+
+
+def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[Migration]:
+    found = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.migration"]).fetchone()
+    if not (found and found[0]):
+        return list(ordered)
+    applied = dict(connection.execute(f"select number, name from {SCHEMA}.migration").fetchall())
+    for migration in ordered:
+        if applied.get(migration.number, migration.name) != migration.name:
+            raise Misconfigured(
+                f"migration {migration.number} is {applied[migration.number]!r} in this database and {migration.name!r} here",
+                cause="database: another version",
+                hint="use the gainstage version that wrote this database, or a later one",
+            )
+    return [m for m in ordered if m.number not in applied]

@@ -1,0 +1,131 @@
+"""Vectors beside the segments: one table per model, made when the model first writes.
+
+Half precision, so that a row of 384 numbers stays under 2 KB and is never moved out of line; in tables of their own, so that an
+exact scan reads nothing but vectors, a changed label never touches a vector index, and models of any dimension live in one
+database without ever being compared with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import Connection, Cursor
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Identifier
+from psycopg.sql import Literal as Constant
+
+from engine.store.database import Database
+from engine.terms import ModelId
+
+Role = Literal["embed", "voice"]
+"""What a model's vectors are of: "embed" the text of a segment, "voice" its speaker."""
+
+TABLES: dict[Role, str] = {"embed": "text_vector", "voice": "voice_vector"}
+LOCK = 0x6761_696E_7665_6374  # "gainvect"
+LONGEST_INLINE = 3900  # numbers of half precision that fit a page
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTable:
+    """Where the vectors of one model are. ``id`` is the row of the model."""
+
+    id: int
+    role: Role
+    model: ModelId
+
+    @property
+    def name(self) -> str:
+        return f"{TABLES[self.role]}_{self.id}"
+
+    @property
+    def index(self) -> str:
+        return f"{self.name}_hnsw"
+
+
+def model_row(connection: Connection[Any] | Cursor[Any], role: str, model: ModelId) -> int:
+    """The number of a model in the ``model`` table, written there when it is new."""
+    identity = [role, model.name, model.revision, model.dimension]
+    query = "select id from model where role = %s and name = %s and revision = %s and dimension = %s"
+    row = connection.execute(query, identity).fetchone()
+    if row is None:
+        connection.execute(
+            "insert into model (role, name, revision, dimension) values (%s, %s, %s, %s) on conflict do nothing", identity
+        )
+        row = connection.execute(query, identity).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def tables(connection: Connection[TupleRow], role: Role) -> tuple[VectorTable, ...]:
+    """The vector tables there are, newest model first."""
+    rows = connection.execute(
+        "select id, name, revision, dimension from model where role = %s and to_regclass(%s || '_' || id) is not null order by id desc",
+        [role, TABLES[role]],
+    ).fetchall()
+    return tuple(VectorTable(id, role, ModelId(name, revision, dimension)) for id, name, revision, dimension in rows)
+
+
+def ensure_table(db: Database, role: Role, model: ModelId) -> VectorTable:
+    """The table of a model, made when it is not there."""
+    with db.transaction() as connection:
+        table = VectorTable(model_row(connection, role, model), role, model)
+        query = "select to_regclass(%s) is not null"
+        if connection.execute(query, [table.name]).fetchone() == (True,):
+            return table
+        connection.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+        if connection.execute(query, [table.name]).fetchone() == (True,):
+            return table
+        connection.execute(
+            SQL(
+                "create table {} (segment bigint primary key references segment on delete cascade, vector halfvec({}) not null)"
+            ).format(Identifier(table.name), Constant(model.dimension))
+        )
+        if model.dimension <= LONGEST_INLINE:
+            connection.execute(SQL("alter table {} alter vector set storage plain").format(Identifier(table.name)))
+        return table
+
+
+def build_indexes(db: Database, index_rows: int) -> tuple[str, ...]:
+    """Build the HNSW index of every text table that has reached ``index_rows`` and has none; the names of those built.
+
+    Writers go on meanwhile. One process builds at a time, another one asking returns at once. An index that a killed build
+    left half-way is built anew. Takes minutes for 100,000s of rows (m 16, ef_construction 64: 66 s for 100,000 of 384).
+    """
+    built = []
+    with db.own_connection() as connection:
+        if connection.execute("select pg_try_advisory_lock(%s)", [LOCK + 1]).fetchone() != (True,):
+            return ()
+        for table in tables(connection, "embed"):
+            rows = _rows(connection, table, index_rows)
+            if rows < index_rows or _index_stands(connection, table):
+                continue
+            connection.execute(SQL("drop index concurrently if exists {}").format(Identifier(table.index)))
+            memory_mb = min(1024, max(64, rows * (2 * table.model.dimension + 500) * 12 // 10 // 2**20))
+            connection.execute("select set_config('maintenance_work_mem', %s, false)", [f"{memory_mb}MB"])
+            connection.execute(
+                SQL(
+                    "create index concurrently {} on {} using hnsw (vector halfvec_cosine_ops) with (m = 16, ef_construction = 64)"
+                ).format(Identifier(table.index), Identifier(table.name))
+            )
+            built.append(table.index)
+    return tuple(built)
+
+
+def _rows(connection: Connection[TupleRow], table: VectorTable, at_least: int) -> int:
+    """Rows of a table: the estimate when it is past ``at_least``, else counted, but no further than that."""
+    row = connection.execute(
+        SQL(
+            "select greatest((select reltuples from pg_class where oid = %s::regclass)::bigint,"
+            " (select count(*) from (select 1 from {} limit %s) as some))"
+        ).format(Identifier(table.name)),
+        [table.name, at_least],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _index_stands(connection: Connection[TupleRow], table: VectorTable) -> bool:
+    return connection.execute("select indisvalid from pg_index where indexrelid = to_regclass(%s)", [table.index]).fetchone() == (
+        True,
+    )
