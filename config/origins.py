@@ -41,7 +41,7 @@ class Loaded:
 
 def nearest(key: str) -> str:
     """A sentence part naming the known key most like an unknown one."""
-    close = difflib.get_close_matches(key, SPECS, n=1, cutoff=0.4) or [k for k in SPECS if k.split(".")[-1] == key.split(".")[-1]]
+    close = [k for k in SPECS if k.split(".")[-1] == key] or difflib.get_close_matches(key, SPECS, n=1, cutoff=0.4)
     return f"; did you mean {close[0]}?" if close else "; `gainstage config schema` lists them all"
 
 
@@ -160,7 +160,8 @@ def load(
     if user_file and user_file.exists():
         layers.append((f"file {user_file}", read_toml(user_file)))
     layers.append(("environment", from_environment(os.environ if environ is None else environ)))
-    layers.append(("command line", {k: parse(k, v) if isinstance(v, str) else v for k, v in (overrides or {}).items()}))
+    typed = {k: parse(k, v) if isinstance(v, str) and k in SPECS else v for k, v in (overrides or {}).items()}
+    layers.append(("command line", typed))
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
