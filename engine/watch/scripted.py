@@ -32,6 +32,7 @@ from engine.desk import (
     WhatIf,
 )
 from engine.watch import scripted_queries as queries
+from engine.watch.judge import Judge
 from engine.watch.scripted_cast import parts
 from engine.watch.scripted_commands import Hand, Refused
 from engine.watch.scripted_frames import Frames, row
@@ -99,6 +100,7 @@ class ScriptedDesk:
         self.world = World(seed, parts(seed, AUDIO_S), values, self._wall, f"engine-{seed:04d}")
         self.hand = Hand(self.world, chosen)
         self.frames = Frames(self.world, source)
+        self.judge = Judge()
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
         self._history: deque[Snapshot] = deque(maxlen=HISTORY_S)
@@ -149,7 +151,7 @@ class ScriptedDesk:
             self._current = self._frame(frame + 1)
 
     def _frame(self, seq: int) -> Snapshot:
-        return self.frames.frame(seq, "0.1.0")
+        return self.judge.judge(self.frames.frame(seq, "0.1.0"), self.world.settings)
 
     def _story_change(self, key: str, value: Any, by: str) -> None:
         if key not in self.hand.touched and self.world.state in ("running", "paused"):

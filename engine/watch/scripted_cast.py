@@ -121,7 +121,7 @@ def duration(random: Random, heading: str) -> float:
 
 def parts(seed: int, audio_s: float) -> list[Part]:
     """Recordings of about ``audio_s`` seconds of audio in all, newest first."""
-    random = Random(f"cast {seed}")  # noqa: S311 - a story, not a secret
+    random = Random(f"cast {seed}")
     made: list[Part] = []
     total = 0.0
     while total < audio_s:

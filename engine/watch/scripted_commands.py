@@ -296,7 +296,7 @@ class Hand:
 
 def found_at(source: str, seed: int) -> list[Part]:
     """What the story finds at an address: one recording at a file or video, eight behind a channel or playlist."""
-    random = Random(f"{seed} {source}")  # noqa: S311 - a story, not a secret
+    random = Random(f"{seed} {source}")
     several = any(mark in source for mark in ("@", "playlist", "/c/", "feed"))
     found = []
     for i in range(8 if several else 1):

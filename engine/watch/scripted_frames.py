@@ -226,7 +226,7 @@ class Frames:
             wait_p95_s=quantile(waits, 0.95),
             service_p50_s=quantile(services, 0.5),
             service_p95_s=quantile(services, 0.95),
-            rtfx=round(sum(a for _, _, a in recent) / span, 1) if started else None,
+            rtfx=round(sum(a for _, _, a in gate.services) / total, 1) if (total := sum(services)) > 0 else None,
             busy_share=None if busy is None else round(busy, 3),
             starved_share=None if starved is None else round(starved, 3),
             blocked_share=None if blocked is None else round(blocked, 3),
@@ -287,7 +287,7 @@ class Frames:
     def _flight(self, item: Item) -> FlightView:
         w, now = self.world, self.world.now
         passes = item.passes
-        stage = next((s for s in ("transcribe", "diarize") if s in passes), None) or next(iter(passes), "fetch")
+        stage = next((s for s in STAGES if s in passes), "fetch")
         one = passes.get(stage)
         waiting = one is None or one.start is None
         progress = None

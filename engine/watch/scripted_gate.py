@@ -65,9 +65,11 @@ class Gate:
         busy, slots = len(self.slots), max(self.capacity, len(self.slots))
         self.busy_s += dt * busy
         self.capacity_s += dt * slots
-        if not self.line:
-            self.starved_s += dt * (slots - busy)
-        self.blocked_s += dt * min(slots, self.blocked_now)
+        idle = slots - busy
+        if not self.line and not self.paused:
+            blocked = min(idle, self.blocked_now)
+            self.blocked_s += dt * blocked
+            self.starved_s += dt * (idle - blocked)
         self.since = now
 
     def sample(self, now: float) -> None:

@@ -228,7 +228,7 @@ def index_health(world: World) -> IndexHealth:
 
 
 def preview(world: World, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
-    rows = []
+    rows: list[PreviewRow] = []
     known = {i.part.url for i in world.items.values()}
     longest = float(options.get("max_duration", world.settings["fetch.max_duration"]))
     limit = int(options.get("limit", 10_000))

@@ -65,9 +65,10 @@ def words_of(text: str) -> set[str]:
 
 def transcript(seed: int, item: Item) -> list[tuple[int, float, float, str, str]]:
     """(segment id, start, end, speaker, text) of the first minutes of a stored recording."""
-    random = Random(f"text {seed} {item.id}")  # noqa: S311 - a story, not a secret
+    random = Random(f"text {seed} {item.id}")
     people = list(item.speakers) or [HOST]
-    rows, at = [], random.uniform(2, 9)
+    rows: list[tuple[int, float, float, str, str]] = []
+    at = random.uniform(2, 9)
     speaker = people[0]
     for k in range(min(PER_RECORDING, max(1, int(item.part.duration_s / LINE_S) - 1))):
         if random.random() < 0.35:
@@ -99,7 +100,7 @@ def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str 
             near = min(1.0, len(kin & found) / (len(asked) + 1))
             score = {"words": exact, "meaning": 0.35 + 0.5 * near if near else 0.0}.get(mode, 0.5 * exact + 0.45 * near)
             if score > 0.05:
-                score += 0.01 * Random(f"{text} {segment}").random()  # noqa: S311 - breaks ties the same way each time
+                score += 0.01 * Random(f"{text} {segment}").random()
                 url = f"{item.part.url}&t={int(start)}"
                 hits.append(SearchHit(item.id, item.part.title, start, end, who, line, round(min(0.99, score), 3), url, segment))
     return tuple(sorted(hits, key=lambda h: (-h.score, h.segment))[:limit])

@@ -49,7 +49,7 @@ def _around(random: Random, middle: float, width: float, n: int) -> list[float]:
 
 def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = False) -> tuple[Cluster, ...]:
     """The clusters of one recording. ``massive`` makes one long turn of it, ``mixed`` puts two people into the first cluster."""
-    random = Random(f"voices {seed} {part.id}")  # noqa: S311 - a story, not a secret
+    random = Random(f"voices {seed} {part.id}")
     speech = part.duration_s * random.uniform(0.86, 0.95)
     count = 1 if part.monologue else part.speakers
     weights = [random.uniform(0.5, 1.5) + (1.2 if i == 0 else 0) for i in range(count)]

@@ -112,7 +112,7 @@ class World:
         self.wall = wall
         self.engine = engine
         self.now = 0.0
-        self.random = Random(f"world {seed}")  # noqa: S311 - a story, not a secret
+        self.random = Random(f"world {seed}")
         self.items: dict[str, Item] = {}
         self.waiting: list[tuple[int, int, str]] = []  # heap of (-priority, order, id) of queued recordings
         self.active: dict[str, Item] = {}
@@ -465,11 +465,12 @@ class World:
         self.fill()
 
     def _dice(self, one: Pass) -> Random:
-        return Random(f"{self.seed} {one.item.id} {one.stage} {one.item.attempt}")  # noqa: S311 - a story, not a secret
+        return Random(f"{self.seed} {one.item.id} {one.stage} {one.item.attempt}")
 
     # -- how long things take ---------------------------------------------------------------------------------------------
 
     def _service(self, one: Pass) -> float:
+        """Seconds this pass will take, decided as it starts."""
         dice, length, stage = self._dice(one), one.item.part.duration_s, one.stage
         if one.fails:
             return dice.uniform(4, 9) if one.fails == "connection timed out" else dice.uniform(0.5, 1.4)
@@ -480,7 +481,7 @@ class World:
         if stage == "decode":
             return (0.25 + length / 900) * jitter
         if stage == "transcribe":
-            batch = 0.55 + 0.45 * min(1.4, float(self.settings["asr.batch"]) / 16) ** 0.6
+            batch: float = 0.55 + 0.45 * min(1.4, float(self.settings["asr.batch"]) / 16) ** 0.6
             beam = 1 + 0.06 * (float(self.settings["asr.beam"]) - 5)
             return (1.0 + length / (92 * batch)) * beam * crowd * jitter
         if stage == "diarize":

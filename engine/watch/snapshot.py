@@ -74,10 +74,10 @@ class StageView:
     wait_p95_s: float | None
     service_p50_s: float | None
     service_p95_s: float | None
-    rtfx: float | None
+    rtfx: float | None  # audio seconds per second of service: the speed of one slot
     busy_share: float | None
     starved_share: float | None  # free slots with nobody waiting
-    blocked_share: float | None  # finished here, waiting for the next gate
+    blocked_share: float | None  # free slots, and what passed here waits at the next gate
     slots: tuple[SlotView, ...] = ()
     trend: tuple[float, ...] = ()  # busy_share, one per 5 s, oldest first, last 60
     last_error: str | None = None
