@@ -153,7 +153,7 @@ def _receive(
     response: httpx.Response, partial: Path, have: int, whole: int | None, settings: Fetch, token: CancelToken, progress: Progress
 ) -> None:
     with partial.open("ab" if have else "wb") as file:
-        for block in response.iter_bytes(1 << 16):
+        for block in response.iter_bytes():
             token.check()
             have += len(block)
             if have > settings.max_bytes:

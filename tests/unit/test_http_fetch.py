@@ -1,0 +1,209 @@
+"""Downloads against a real server that misbehaves in every way a server can."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from config.settings import Fetch
+from engine.errors import Cancelled, EngineError, Permanent, Rejected, Throttled, Transient
+from engine.flow.cancel import CancelToken
+from engine.sources.http import download, retry_after
+from engine.sources.policy import check_url, is_public
+from tests.http_server import Media, Request, Server, running, wait_until
+
+BODY = bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+class Case:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token = CancelToken()
+        self.shares: list[float | None] = []
+
+    def get(self, url: str, **settings: object) -> bytes:
+        fetch = Fetch.model_validate({"allow_private": True, "timeout": 2, **settings})
+        target = download(url, self.folder / "media", self.folder / "x.part", fetch, token=self.token, progress=self.shares.append)
+        return target.read_bytes()
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def test_a_file_arrives_whole_with_progress(server: Server, case: Case) -> None:
+    assert case.get(server.serve("/a.mp3", Media(BODY))) == BODY
+    assert case.shares[-1] == 1.0
+    assert not (case.folder / "x.part").exists()
+
+
+def test_a_close_half_way_is_transient_and_resumes_where_it_broke(server: Server, case: Case) -> None:
+    url = server.serve("/a.mp3", Media(BODY, close_after=200_000))
+    with pytest.raises(Transient, match="closed the connection") as caught:
+        case.get(url)
+    assert caught.value.cause == "closed early"
+    assert case.get(url) == BODY
+    assert server.ranges[-1] == ("/a.mp3", "bytes=200000-")
+
+
+def test_a_changed_file_is_not_glued_to_the_old_half(server: Server, case: Case) -> None:
+    url = server.serve("/a.mp3", Media(BODY, close_after=200_000))
+    with pytest.raises(Transient):
+        case.get(url)
+    server.serve("/a.mp3", Media(BODY[::-1], etag='"v2"'))
+    assert case.get(url) == BODY[::-1]
+
+
+def test_a_stall_is_transient(server: Server, case: Case) -> None:
+    with pytest.raises(Transient) as caught:
+        case.get(server.serve("/a.mp3", Media(BODY, stall_after=1000)), timeout=1)
+    assert caught.value.cause == "stalled"
+
+
+@pytest.mark.parametrize("how", [{"bytes_per_s": 1000.0}, {"stall_after": 1000}])
+def test_cancelling_a_slow_download_ends_it_at_once(server: Server, case: Case, how: dict[str, float]) -> None:
+    url = server.serve("/a.mp3", Media(BODY, **how))  # type: ignore[arg-type]
+    timer = threading.Thread(target=lambda: (wait_until(lambda: server.hits["/a.mp3"] > 0), case.token.cancel("enough")))
+    timer.start()
+    with pytest.raises(Cancelled):
+        case.get(url, timeout=60)
+    timer.join()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_client_errors_are_permanent(server: Server, case: Case, status: int) -> None:
+    with pytest.raises(Permanent) as caught:
+        case.get(server.serve("/a.mp3", lambda r: r.answer(status)))
+    assert caught.value.cause == f"HTTP {status}"
+    assert not caught.value.retry
+
+
+def test_a_429_carries_the_servers_own_delay(server: Server, case: Case) -> None:
+    with pytest.raises(Throttled) as caught:
+        case.get(server.serve("/a.mp3", lambda r: r.answer(429, Retry_After="17")))
+    assert caught.value.after_s == 17.0
+    with pytest.raises(Throttled) as bare:
+        case.get(server.serve("/b.mp3", lambda r: r.answer(429)))
+    assert bare.value.after_s is None
+
+
+def test_retry_after_reads_dates_and_ignores_nonsense() -> None:
+    assert 25 <= (retry_after(formatdate(time.time() + 30, usegmt=True)) or 0) <= 31
+    assert retry_after("soon") is None
+    assert retry_after(None) is None
+
+
+def test_a_500_is_transient_and_then_fine(server: Server, case: Case) -> None:
+    good = Media(BODY)
+
+    def flaky(request: Request) -> None:
+        if request.hit == 1:
+            request.answer(500)
+        else:
+            good(request)
+
+    url = server.serve("/a.mp3", flaky)
+    with pytest.raises(Transient, match="HTTP 500"):
+        case.get(url)
+    assert case.get(url) == BODY
+
+
+def test_a_redirect_to_a_private_address_is_refused(server: Server, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.sources.policy as policy
+
+    url = server.serve("/a.mp3", lambda r: r.answer(302, Location="http://10.0.0.1/secret.mp3"))
+    monkeypatch.setattr(policy, "is_public", lambda address: address == "127.0.0.1")  # this server plays the public one
+    with pytest.raises(Permanent) as caught:
+        case.get(url, allow_private=False)
+    assert caught.value.cause == "private address refused"
+
+
+def test_redirects_are_followed_but_not_in_circles(server: Server, case: Case) -> None:
+    server.serve("/a.mp3", Media(BODY))
+    assert case.get(server.serve("/r.mp3", lambda r: r.answer(302, Location="/a.mp3"))) == BODY
+    with pytest.raises(Permanent) as caught:
+        case.get(server.serve("/c.mp3", lambda r: r.answer(302, Location="/c.mp3")))
+    assert caught.value.cause == "redirect loop"
+
+
+def test_a_ten_gigabyte_claim_is_refused_before_a_byte_is_read(server: Server, case: Case) -> None:
+    url = server.serve("/a.mp3", lambda r: r.answer(200, b"", Content_Type="audio/mpeg", Content_Length=str(10 * 1024**3)))
+    with pytest.raises(Rejected) as caught:
+        case.get(url)
+    assert caught.value.cause == "too large"
+
+
+def test_more_than_allowed_without_a_length_is_cut_off(server: Server, case: Case) -> None:
+    def endless(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "audio/mpeg")
+        request.send_header("Connection", "close")
+        request.end_headers()
+        for _ in range(1000):
+            request.wfile.write(BODY)
+
+    with pytest.raises(Rejected):
+        case.get(server.serve("/a.mp3", endless), max_bytes=1_000_000)
+
+
+def test_a_web_page_is_not_media(server: Server, case: Case) -> None:
+    with pytest.raises(Permanent) as caught:
+        case.get(server.serve("/a.mp3", Media(b"<html>", content_type="text/html; charset=utf-8")))
+    assert caught.value.cause == "not media"
+
+
+def test_gzip_in_transit_is_undone(server: Server, case: Case) -> None:
+    assert case.get(server.serve("/a.mp3", Media(BODY, gzipped=True))) == BODY
+
+
+def test_an_empty_file_is_permanent(server: Server, case: Case) -> None:
+    with pytest.raises(Permanent, match="empty"):
+        case.get(server.serve("/a.mp3", Media(b"")))
+
+
+def test_nobody_at_home_is_transient(case: Case) -> None:
+    with pytest.raises(Transient):
+        case.get("http://127.0.0.1:9/a.mp3")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1%eth0", "fc00::1",
+     "::ffff:127.0.0.1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1"],
+)  # fmt: skip
+def test_addresses_inside_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+def test_addresses_outside_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://example.org/a.mp3",
+        "http://",
+        "javascript:alert(1)",
+        "http://localhost/a.mp3",
+        "http://127.1/a",
+        "gopher://x",
+    ],
+)
+def test_other_schemes_and_inner_names_are_refused(url: str) -> None:
+    with pytest.raises(EngineError):
+        check_url(url, allow_private=False)
