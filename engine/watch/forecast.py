@@ -18,7 +18,7 @@ from statistics import fmean, pstdev
 from engine.terms import STAGES
 from engine.watch.snapshot import FlightView, Forecast, Snapshot, StageView
 
-MOST_SIMULATED = 240
+MOST_SIMULATED = 160
 """Recordings simulated one by one; the rest of a longer queue is extrapolated at the rate of their middle part."""
 
 ENOUGH_DONE = 3
@@ -28,6 +28,10 @@ GPU_STAGES = frozenset({"transcribe", "diarize", "identify", "embed"})
 GPU_CEILING = 0.95
 """SM share above which more work on a GPU only makes all of it slower."""
 
+_DRAWS = 4093  # a prime, so that neighbouring jobs and stages land far apart
+_CHANCE = Random(20)
+_NORMAL = tuple(_CHANCE.gauss(0, 1) for _ in range(_DRAWS))
+_UNIFORM = tuple(_CHANCE.random() for _ in range(_DRAWS))
 _FETCH, _DECODE, _TRANSCRIBE, _DIARIZE, _IDENTIFY = range(5)
 _LAST = len(STAGES) - 1
 
@@ -123,10 +127,10 @@ class _Run:
         model = self.models[stage]
         if model is None:
             return 0.0
-        dice = Random(self.seed * 1_000_003 + job * 8 + stage)
-        if model.share < 1 and dice.random() >= model.share:
+        draw = (self.seed * 40_503 + job * 2_654_435_761 + stage * 7_919) >> 3
+        if model.share < 1 and _UNIFORM[(draw >> 11) % _DRAWS] >= model.share:
             return 0.0
-        spread = exp(dice.gauss(0, model.sigma) - model.sigma**2 / 2) if model.sigma else 1.0
+        spread = exp(model.sigma * _NORMAL[draw % _DRAWS] - model.sigma**2 / 2)
         return (model.base_s + model.per_audio_s * self.jobs[job].duration_s) * spread
 
     def enter(self, now: float, job: int, stage: int, remaining: float = 1.0) -> None:
@@ -284,7 +288,7 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     """Seconds left with an interval that should hold four times in five.
 
     Unknown before :data:`ENOUGH_DONE` recordings are done and while nothing may start. The width comes from how much the
-    measured rate moved from window to window, which evens out over a long rest, and from the seeds of the simulation.
+    measured rate moved from window to window, which evens out over a long rest, and from how few recordings are left.
     """
     run = snapshot.run
     if run.state == "done" or (run.queued + run.running == 0 and run.stored):
@@ -299,13 +303,12 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     bound = pipeline.bound(600.0)
     if bound is None:
         return Forecast(None, None, None, "no service times yet")
+    jobs, beyond = jobs_of(snapshot, seed)
     if run.state == "draining":
-        tries = [simulate(pipeline, jobs_of(snapshot)[0][: len(snapshot.flights)], seed + i).left_s for i in range(3)]
-    else:
-        tries = [left_s(pipeline, *jobs_of(snapshot, seed + i), seed=seed + i) for i in range(3)]
-    middle = fmean(tries)
-    spread = pstdev(tries) / middle if middle > 0 else 0.0
-    relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + spread**2 + 0.03**2)
+        jobs, beyond = jobs[: len(snapshot.flights)], 0.0
+    middle = left_s(pipeline, jobs, beyond, seed)
+    chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
+    relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
     return Forecast(round(middle, 1), round(middle * max(0.0, 1 - relative), 1), round(middle * (1 + relative), 1), basis)
 

@@ -100,7 +100,7 @@ class ScriptedDesk:
         self.world = World(seed, parts(seed, AUDIO_S), values, self._wall, f"engine-{seed:04d}")
         self.hand = Hand(self.world, chosen)
         self.frames = Frames(self.world, source)
-        self.judge = Judge()
+        self.judge = Judge(forecast_s=10.0, expect_s=30.0)
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
         self._history: deque[Snapshot] = deque(maxlen=HISTORY_S)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import exp, sin
 
 from engine.terms import STAGES
-from engine.watch.scripted_gate import Gate
+from engine.watch.scripted_gate import Gate, quantile
 from engine.watch.scripted_world import MODELS, Batches, Decided, Item, World
 from engine.watch.snapshot import (
     SCHEMA,
@@ -37,14 +36,6 @@ LATEST = 24
 PENDING = Verdict("starting", "", None, Bottleneck(None, "unknown", "not known yet"), None, Forecast(None, None, None))
 
 
-def quantile(values: Sequence[float], q: float) -> float | None:
-    """Nearest-rank quantile; None of nothing."""
-    if not values:
-        return None
-    rows = sorted(values)
-    return round(rows[min(len(rows) - 1, int(q * len(rows)))], 3)
-
-
 def wobble(t: float, k: float) -> float:
     """Smooth noise in -1 .. 1 that depends on the time alone."""
     return (sin(0.41 * t + 7 * k) * 0.5 + sin(1.37 * t + 3 * k) * 0.3 + sin(0.097 * t + k) * 0.2) if t >= 0 else 0.0
@@ -65,6 +56,7 @@ class Frames:
         self.memory_history: list[list[float | None]] = [[] for _ in range(devices)]
         self.cpu_history: list[float | None] = []
         self.minutes: list[float | None] = []
+        self._feed: tuple[tuple[int, float], tuple[int, ...], tuple[DecisionRow, ...]] | None = None
         self._ticked = 0.0
         self._five = 0.0
         self._minute = 0.0
@@ -198,10 +190,13 @@ class Frames:
         now = self.world.now
         gate.account(now)
         busy, starved, blocked = gate.shares()
-        recent = [(at, s, a) for at, s, a in gate.services if at > now - 60]
+        recent = 0
+        for at, _, _ in reversed(gate.services):
+            if at <= now - 60:
+                break
+            recent += 1
         span = min(60.0, max(1.0, now))
-        services = [s for _, s, _ in gate.services]
-        waits = [s for _, s in gate.waits]
+        measured = gate.measured()
         count = max(gate.capacity, max(gate.slots, default=-1) + 1)
         slots = []
         for i in range(count):
@@ -211,7 +206,6 @@ class Frames:
                 slots.append(SlotView(i, one.item.id, state, round(now - one.start, 1)))
             elif i < gate.capacity:
                 slots.append(SlotView(i, None, "idle", round(now - gate.idle_since.get(i, 0.0), 1)))
-        started = bool(recent) or gate.done > 0
         return StageView(
             name=gate.name,
             capacity=gate.capacity,
@@ -221,17 +215,17 @@ class Frames:
             paused=gate.paused,
             done=gate.done,
             failed=gate.failed,
-            per_minute=round(len(recent) * 60 / span, 1) if started else None,
-            wait_p50_s=quantile(waits, 0.5),
-            wait_p95_s=quantile(waits, 0.95),
-            service_p50_s=quantile(services, 0.5),
-            service_p95_s=quantile(services, 0.95),
-            rtfx=round(sum(a for _, _, a in gate.services) / total, 1) if (total := sum(services)) > 0 else None,
+            per_minute=round(recent * 60 / span, 1) if gate.done else None,
+            wait_p50_s=measured.wait_p50_s,
+            wait_p95_s=measured.wait_p95_s,
+            service_p50_s=measured.service_p50_s,
+            service_p95_s=measured.service_p95_s,
+            rtfx=measured.rtfx,
             busy_share=None if busy is None else round(busy, 3),
             starved_share=None if starved is None else round(starved, 3),
             blocked_share=None if blocked is None else round(blocked, 3),
             slots=tuple(slots),
-            trend=gate.trend()[-60:],
+            trend=gate.trend,
             last_error=gate.last_error,
             retries=gate.retries,
             note=self._note(gate.name),
@@ -295,9 +289,8 @@ class Frames:
             progress = round(min(1.0, (now - one.start) / max(0.01, one.end - one.start)), 3)
         since = now if one is None else (one.queued if one.start is None else one.start)
         length = item.part.duration_s
-        known = [s / max(30.0, a) for _, s, a in w.gates[stage].services]
-        per_audio = quantile(known, 0.95)
-        expected = None if per_audio is None or len(known) < 8 else round(per_audio * max(30.0, length), 1)
+        per_audio = w.gates[stage].measured().per_audio_p95
+        expected = None if per_audio is None else round(per_audio * max(30.0, length), 1)
         rtfx = None
         if stage in ("transcribe", "diarize") and progress and one is not None and one.start is not None and now > one.start + 1:
             rtfx = round(length * progress / (now - one.start), 1)
@@ -326,21 +319,25 @@ class Frames:
     def _decisions(self) -> DecisionsView:
         w = self.world
         limit = float(w.settings["identify.variance_limit"])
-        histogram = [0] * 16
-        latest = w.decisions[-500:]
-        for d in latest:
-            if d.statistics is not None:
-                bucket = 15 if limit <= 0 else min(15, int(d.statistics[1] / (2 * limit) * 15))
-                histogram[bucket] += 1
+        seen = (len(w.decisions), limit)
+        if self._feed is None or self._feed[0] != seen:
+            self._feed = (seen, self._histogram(limit), tuple(row(w, d) for d in reversed(w.decisions[-LATEST:])))
         return DecisionsView(
             clusters=len(w.decisions),
             **w.tally,
             variance_limit=limit,
             range_limit=float(w.settings["identify.range_limit"]),
-            variance_histogram=tuple(histogram),
+            variance_histogram=self._feed[1],
             split_share_24h=0.09,
-            latest=tuple(row(w, d) for d in reversed(w.decisions[-LATEST:])),
+            latest=self._feed[2],
         )
+
+    def _histogram(self, limit: float) -> tuple[int, ...]:
+        counts = [0] * 16
+        for d in self.world.decisions[-500:]:
+            if d.statistics is not None:
+                counts[15 if limit <= 0 else min(15, int(d.statistics[1] / (2 * limit) * 15))] += 1
+        return tuple(counts)
 
     def _device(self, i: int) -> DeviceView:
         sm, used = self.sm(i), self.memory(i)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +33,26 @@ class Pass:
     fails: str | None = None  # how this pass will end when not well
 
 
+def quantile(values: Sequence[float], q: float) -> float | None:
+    """Nearest-rank quantile; None of nothing."""
+    if not values:
+        return None
+    rows = sorted(values)
+    return round(rows[min(len(rows) - 1, int(q * len(rows)))], 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures of the last 200 passes of a gate."""
+
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    service_p50_s: float | None
+    service_p95_s: float | None
+    rtfx: float | None
+    per_audio_p95: float | None  # service seconds per audio second, of at least 8 passes
+
+
 @dataclass(slots=True, eq=False)
 class Gate:
     """See the module. Times are story seconds."""
@@ -56,6 +76,9 @@ class Gate:
     starved_s: float = 0.0
     blocked_s: float = 0.0
     samples: deque[tuple[float, float, float, float]] = field(default_factory=lambda: deque(maxlen=61))
+    trend: tuple[float, ...] = ()  # busy share of each past sample interval, oldest first
+    _passed: int = 0
+    _measured: tuple[int, Measured] | None = None
 
     def account(self, now: float) -> None:
         """Carry the integrals on to ``now``; called before anything changes."""
@@ -74,6 +97,10 @@ class Gate:
 
     def sample(self, now: float) -> None:
         self.account(now)
+        if self.samples:
+            busy, slots, *_ = self.samples[-1]
+            span = self.capacity_s - slots
+            self.trend = (*self.trend[-59:], round((self.busy_s - busy) / span, 3) if span > 0 else 0.0)
         self.samples.append((self.busy_s, self.capacity_s, self.starved_s, self.blocked_s))
 
     def shares(self) -> tuple[float | None, float | None, float | None]:
@@ -86,10 +113,21 @@ class Gate:
             return None, None, None
         return (self.busy_s - then[0]) / span, (self.starved_s - then[2]) / span, (self.blocked_s - then[3]) / span
 
-    def trend(self) -> tuple[float, ...]:
-        """Busy share of each past sample interval, oldest first."""
-        rows = list(self.samples)
-        return tuple(round((b[0] - a[0]) / (b[1] - a[1]), 3) if b[1] > a[1] else 0.0 for a, b in pairwise(rows))
+    def measured(self) -> Measured:
+        if self._measured is None or self._measured[0] != self._passed:
+            waits = [w for _, w in self.waits]
+            services = [s for _, s, _ in self.services]
+            total = sum(services)
+            found = Measured(
+                wait_p50_s=quantile(waits, 0.5),
+                wait_p95_s=quantile(waits, 0.95),
+                service_p50_s=quantile(services, 0.5),
+                service_p95_s=quantile(services, 0.95),
+                rtfx=round(sum(a for _, _, a in self.services) / total, 1) if total > 0 else None,
+                per_audio_p95=quantile([s / max(30.0, a) for _, s, a in self.services], 0.95) if len(services) >= 8 else None,
+            )
+            self._measured = (self._passed, found)
+        return self._measured[1]
 
     def queue(self, one: Pass, priority: int, n: int) -> None:
         self.account(one.queued)
@@ -116,6 +154,7 @@ class Gate:
         one.start = now
         self.slots[one.slot] = one
         self.waits.append((now, now - one.queued))
+        self._passed += 1
         return one
 
     def leave(self, one: Pass, now: float, audio_s: float, well: bool) -> None:
@@ -127,5 +166,6 @@ class Gate:
         if well:
             self.done += 1
             self.services.append((now, now - one.start, audio_s))
+            self._passed += 1
         else:
             self.failed += 1
