@@ -30,12 +30,21 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one engine said. ``data`` is what a question asked for (see ``embed_query``)."""
+    """What one engine said, ``after_s`` seconds after it was asked. ``data`` is what a question asked for."""
 
     engine: str
     state: str  # "pending", "taken", "done", "refused"
     text: str
     data: Any
+    after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An engine's answer with data, for commands that are questions."""
+
+    text: str = ""
+    data: Any = None
 
 
 def ask(connection: Link, command: Command, engines: Sequence[str], *, expires_s: float = EXPIRES_S) -> int:
@@ -99,7 +108,11 @@ def answers(db: Database, id: int) -> tuple[Answer, ...]:
 
 
 def read_answers(connection: Link, id: int) -> tuple[Answer, ...]:
-    rows = connection.execute("select engine, state, text, data from command_answer where command = %s order by engine", [id])
+    rows = connection.execute(
+        "select a.engine, a.state, a.text, a.data, extract(epoch from a.at - c.created)::float8 "
+        "from command_answer a join command c on c.id = a.command where a.command = %s order by a.engine",
+        [id],
+    )
     return tuple(Answer(*row) for row in rows)
 
 
@@ -111,7 +124,8 @@ def _joined(id: int, given: Sequence[Answer], expired: bool) -> Ack:
     if open_:
         silent = f"no answer from {', '.join(open_)}"
         return Ack(id, "expired", f"{said}; {silent}" if said else silent)
-    return Ack(id, "refused" if any(a.state == "refused" for a in given) else "done", said)
+    after_s = max((a.after_s for a in given if a.after_s is not None), default=None)
+    return Ack(id, "refused" if any(a.state == "refused" for a in given) else "done", said, applied_after_s=after_s)
 
 
 def pending(connection: Link, engine: str) -> tuple[Received, ...]:

@@ -38,6 +38,7 @@ class EngineRegistry:
         self.engine_id = engine_id
         self._watched = False
         self._history_at = float("-inf")
+        self._places: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @property
@@ -89,6 +90,9 @@ class EngineRegistry:
             keep = time.monotonic() - self._history_at >= HISTORY_EVERY_S
             if keep:
                 self._history_at = time.monotonic()
+            places = {flight.id: flight.stage for flight in snapshot.flights}
+            moved = {id: stage for id, stage in places.items() if self._places.get(id) != stage}
+            self._places = places
         with self.db.transaction() as connection:
             connection.execute("set local synchronous_commit = off")  # a frame lost in a crash is a frame of the past
             row = connection.execute(
@@ -109,7 +113,25 @@ class EngineRegistry:
                     [self.engine_id, HISTORY_S],
                 )
         self._watched = bool(row and row[0])
+        if moved:
+            self._write_places(moved)
         return self._watched
+
+    def _write_places(self, moved: dict[str, str]) -> None:
+        """Where recordings stand, into their rows, so that lists can show and filter it; a row in use waits for the next move."""
+        with self.db.transaction() as connection:
+            connection.execute("set local synchronous_commit = off")
+            connection.execute(
+                """
+                with free as (
+                  select r.id, place.stage from recording r
+                  join unnest(%s::text[], %s::text[]) as place (id, stage) on place.id = r.id
+                  where r.status = 'running' and r.engine = %s for update of r skip locked
+                )
+                update recording r set stage = free.stage from free where r.id = free.id
+                """,
+                [list(moved), list(moved.values()), self.engine_id],
+            )
 
     def add_events(self, events: Sequence[Event]) -> None:
         """Write a batch of the journal's lines for consoles to read."""

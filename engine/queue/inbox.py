@@ -7,12 +7,12 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.desk import Command
 from engine.errors import EngineError, Transient
 from engine.queue import commands
-from engine.queue.commands import Received
+from engine.queue.commands import Received, Reply
 from engine.store.database import Database
 
 T = TypeVar("T")
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Inbox(threading.Thread):
-    """``obey`` acts on a command and returns the answer in words, or None to answer later by :meth:`answer`; it raises
-    :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    """``obey`` acts on a command and returns the answer (in words, or with data), or None to answer later by :meth:`answer`;
+    it raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
     """
 
-    def __init__(self, db: Database, engine_id: str, obey: Callable[[Command], str | None]) -> None:
+    def __init__(self, db: Database, engine_id: str, obey: Callable[[Command], str | Reply | None]) -> None:
         super().__init__(name="inbox", daemon=True)
         self.db = db
         self.engine_id = engine_id
@@ -51,21 +51,23 @@ class Inbox(threading.Thread):
             if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
                 self._act(received)
 
-    def answer(self, id: int, text: str, *, refused: bool = False) -> None:
+    def answer(self, id: int, text: str, *, refused: bool = False, data: Any = None) -> None:
         """Answer a command; waits through an outage unless the inbox ends."""
-        self._through_outage(partial(commands.answer, self.db, self.engine_id, id, refused=refused, text=text))
+        self._through_outage(partial(commands.answer, self.db, self.engine_id, id, refused=refused, text=text, data=data))
 
     def _act(self, received: Received) -> None:
         try:
-            text = self._obey(received.command)
+            reply = self._obey(received.command)
         except EngineError as error:
             self.answer(received.id, error.message, refused=True)
         except Exception as error:  # a fault in a handler is told to the operator; the engine must stay reachable
             log.exception("command %s failed", received.command.name)
             self.answer(received.id, f"a fault of the engine: {type(error).__name__}: {error}", refused=True)
         else:
-            if text is not None:
-                self.answer(received.id, text)
+            if isinstance(reply, Reply):
+                self.answer(received.id, reply.text, data=reply.data)
+            elif reply is not None:
+                self.answer(received.id, reply)
 
     def _through_outage(self, call: Callable[[], T]) -> T | None:
         wait_s = 0.1

@@ -10,14 +10,15 @@ import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from config.settings import Retry
 from engine.errors import EngineError, LostClaim
+from engine.flow.records import StageSpan
 from engine.queue.backlog import QUEUE, Backlog, announce
 from engine.queue.counts import fold_tally
 from engine.queue.retrying import Outcome, decide
 from engine.queue.rows import Link, Transaction, document, plain
+from engine.store.codec import span_record
 from engine.store.database import Database
 from engine.terms import Recording, Status
 
@@ -153,11 +154,9 @@ class JobQueue(Backlog):
             [claim.recording.id],
         )
 
-    def fail(
-        self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[Any] | None = None
-    ) -> Outcome:
+    def fail(self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[StageSpan] = ()) -> Outcome:
         """Decide by the error's class what becomes of the recording (see :func:`engine.queue.retrying.decide`) and write it
-        down with the cause (and the passes made, plain JSON, where given). Raises :class:`engine.errors.LostClaim`. The
+        down with the cause (and the passes made). Raises :class:`engine.errors.LostClaim`. The
         caller stops its intake where the outcome says ``pause``.
         """
         with self._transaction() as connection, connection.cursor() as cursor:
@@ -173,12 +172,12 @@ class JobQueue(Backlog):
                     [outcome.status.value, error.retry, claim.recording.id],
                 )
             cursor.execute(
-                "update recording set cause = %s, error = %s, hint = %s, traceback = %s, stage = %s, spans = coalesce(%s, spans) "
+                "update recording set cause = %s, error = %s, hint = %s, traceback = %s, stage = %s, spans = case when attempt <= 1 then %s else spans || %s end "
                 "where id = %s",
                 [
                     *map(plain, (error.cause, error.message, error.hint, traceback)),
                     error.stage,
-                    None if spans is None else document(spans),
+                    *[document([span_record(span, claim.attempt) for span in spans])] * 2,
                     claim.recording.id,
                 ],
             )

@@ -123,7 +123,7 @@ class Follower(threading.Thread):
         *,
         live: LiveSettings,
         on_settings: OnSettings | None = None,
-        on_command: Callable[[Command], str | None] | None = None,
+        on_command: Callable[[Command], str | commands.Reply | None] | None = None,
         on_jobs: Callable[[], None] | None = None,
         probe_s: float = PROBE_S,
     ) -> None:

@@ -11,6 +11,10 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from engine.store.codec import plain
+
+__all__ = ["Link", "Transaction", "document", "plain"]
+
 Link = Connection[TupleRow]
 """A connection as :class:`engine.store.database.Database` gives it."""
 
@@ -18,13 +22,11 @@ Transaction = Cursor[Any]
 """A cursor inside somebody's open transaction."""
 
 
-def plain(text: str) -> str:
-    """Text as Postgres takes it: without NUL and lone surrogates."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
-
-
 def document(value: Any) -> Jsonb:
-    """A value as jsonb: every text in it :func:`plain`, NaN and infinity as null, anything JSON does not know as text."""
+    """A value as jsonb: every text in it :func:`plain`, NaN and infinity as null, anything JSON does not know as text.
+
+    (:func:`engine.store.codec.document` is the strict one for results; this is for what is only told.)
+    """
     return Jsonb(_plain_tree(value), dumps=partial(json.dumps, default=str))
 
 

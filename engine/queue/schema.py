@@ -31,6 +31,9 @@ def ensure(connection: Link) -> bool:
     connection.execute(script)
     # Its own index is partial on status, which the foreign key's "set null" cannot use when a worker goes.
     connection.execute("create index procrastinate_jobs_worker on procrastinate_jobs (worker_id) where worker_id is not null")
+    connection.execute(
+        "alter table procrastinate_jobs set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)"
+    )
     return True
 
 
