@@ -1,0 +1,16 @@
+"""The seven screens, each imported when it is first shown."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.screens.base import DeskScreen
+
+
+def make_screen(name: str) -> DeskScreen:
+    """The screen of a name of :data:`tui.actions.SCREENS`."""
+    module = import_module(f"tui.screens.{name}")
+    screen: DeskScreen = getattr(module, f"{name.capitalize()}Screen")()
+    return screen

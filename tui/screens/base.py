@@ -1,0 +1,162 @@
+"""What every screen of the console has: status line, tabs, body, prompt, footer, notices - and no timers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tui.actions import actions_on
+from tui.frame import EMPTY, Frame
+from tui.pump import Answer, Feed
+from tui.widgets.chrome import FooterBar, NavBar, Notices, StatusBar
+from tui.widgets.panel import Panel
+from tui.widgets.prompt import Prompt
+from tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from engine.desk import Event
+    from tui.app import GainstageApp
+
+
+class DeskScreen(Screen[None]):
+    """Subclasses name themselves, give :meth:`body`, and take frames, events and answers when the pump brings them."""
+
+    NAME: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-short"), (32, "-normal"), (44, "-tall")]  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__(id=f"screen-{self.NAME}")
+        self.frame = EMPTY
+        self.maximised_panel: Panel | None = None
+        self._status, self._nav, self._footer, self._notices = StatusBar(), NavBar(), FooterBar(), Notices()
+        self._foot = tuple(a for a in actions_on(self.NAME) if a.foot)
+
+    @property
+    def console_app(self) -> GainstageApp:
+        return cast("GainstageApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield self._status
+        yield self._nav
+        yield from self.body()
+        yield Prompt()
+        yield self._footer
+        yield self._notices
+
+    def body(self) -> ComposeResult:
+        """The panels."""
+        raise NotImplementedError
+
+    # -- what the pump brings; each called only while this screen is shown
+
+    def feeds(self) -> tuple[Feed, ...]:
+        """What to ask the desk for while this screen is shown."""
+        return ()
+
+    def apply(self, frame: Frame) -> None:
+        """Draw a frame: hand slices to the panels."""
+
+    def tell(self, events: list[Event]) -> None:
+        """New lines of the journal."""
+
+    def receive(self, answer: Answer) -> None:
+        """An answer to one of the feeds."""
+
+    # -- the frame around the body
+
+    def show(self, frame: Frame) -> None:
+        """Draw a frame everywhere on this screen."""
+        self.frame = frame
+        self.show_chrome(frame)
+        self.apply(frame)
+
+    def show_chrome(self, frame: Frame) -> None:
+        app = self.console_app
+        self._status.show(frame, self.title_of())
+        if self._nav.display:
+            self._nav.show(frame, self.NAME)
+        self._footer.show(frame, self._foot)
+        self._notices.show(app.notices_now())
+
+    def title_of(self) -> str:
+        from tui.actions import SCREEN_TITLES
+
+        return SCREEN_TITLES[self.NAME]
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.query_one(Prompt)
+
+    def watch_again(self) -> None:
+        """Ask the pump for the feeds as they are now."""
+        if self.is_active:
+            self.console_app.watch(self.feeds())
+
+    def on_screen_resume(self) -> None:
+        """Shown again: ask for what this screen needs and draw the present."""
+        self.console_app.watch(self.feeds())
+        self.call_after_refresh(self.show, self.console_app.frame)
+
+    # -- panels
+
+    @property
+    def panels(self) -> list[Panel]:
+        """Panels that can be seen, in order."""
+        return [w for w in self.query(Panel) if w.display and w.size.height > 0 and w.can_focus]
+
+    @property
+    def focused_panel(self) -> Panel | None:
+        node: Widget | None = self.focused
+        return node if isinstance(node, Panel) else None
+
+    @property
+    def table(self) -> Table[Any] | None:
+        """The table that has the focus, else the first one."""
+        if isinstance(self.focused, Table):
+            return self.focused
+        return next((w for w in self.query(Table) if w.display), None)
+
+    def maximise(self) -> None:
+        """The focused panel alone, and back."""
+        if self.maximised_panel is not None:
+            self.maximised_panel.remove_class("-maximised")
+            self.remove_class("-one-panel")
+            self.maximised_panel = None
+            return
+        panel = self.focused_panel
+        if panel is None:
+            self.console_app.notice("no panel has the focus: Tab", "info")
+            return
+        panel.add_class("-maximised")
+        self.add_class("-one-panel")
+        self.maximised_panel = panel
+
+    # -- moving about, for every table
+
+    def do_cursor_up(self, _: str) -> None:
+        if self.table:
+            self.table.move_by(-1)
+
+    def do_cursor_down(self, _: str) -> None:
+        if self.table:
+            self.table.move_by(1)
+
+    def do_page_up(self, _: str) -> None:
+        if self.table:
+            self.table.move_by(-max(1, self.table.rows_shown - 1))
+
+    def do_page_down(self, _: str) -> None:
+        if self.table:
+            self.table.move_by(max(1, self.table.rows_shown - 1))
+
+    def do_top(self, _: str) -> None:
+        if self.table:
+            self.table.move_to(0)
+
+    def do_bottom(self, _: str) -> None:
+        if self.table:
+            self.table.move_to(10**9)

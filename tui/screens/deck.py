@@ -1,0 +1,271 @@
+"""1 Deck: the whole run at a glance, and the hands on it."""
+
+from __future__ import annotations
+
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from engine.desk import Command
+from tui import format as fmt
+from tui.actions import bindings
+from tui.frame import Frame
+from tui.screens.base import DeskScreen
+from tui.screens.recording_actions import RecordingActions
+from tui.values import BadValue, bounded
+from tui.widgets.flights import SORTS, FlightsPanel
+from tui.widgets.machine import MachinePanel
+from tui.widgets.stages import Planned, StagesPanel
+from tui.widgets.table import Table
+from tui.widgets.throughput import ThroughputPanel, changes_of
+from tui.widgets.ticker import TickerPanel
+from tui.widgets.verdict import VerdictPanel
+from tui.widgets.voices_panel import VoicesPanel
+
+if TYPE_CHECKING:
+    from engine.desk import Event
+
+IGNORE_S = 1800.0
+
+
+class DeckScreen(RecordingActions, DeskScreen):
+    NAME = "deck"
+    BINDINGS: ClassVar[list[Any]] = bindings("deck")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdict, self.stages, self.machine = VerdictPanel(), StagesPanel(), MachinePanel()
+        self.voices, self.throughput = VoicesPanel(), ThroughputPanel()
+        self.flights, self.ticker = FlightsPanel(), TickerPanel()
+        self.outcomes: dict[str, str] = {}
+
+    def body(self) -> ComposeResult:
+        yield self.verdict
+        with Container(id="panels"):
+            yield self.stages
+            yield self.machine
+            yield self.voices
+            yield self.throughput
+        yield self.flights
+        yield self.ticker
+
+    def on_mount(self) -> None:
+        self.set_focus(self.flights)
+
+    # -- drawing
+
+    def tell(self, events: list[Event]) -> None:
+        self.ticker.tell(events)
+        for e in events:
+            if e.recording and e.kind in ("stored", "failure", "skipped", "cancelled"):
+                self.outcomes[e.recording] = "failed" if e.kind == "failure" else e.kind
+        while len(self.outcomes) > 500:
+            del self.outcomes[next(iter(self.outcomes))]
+
+    def apply(self, frame: Frame) -> None:
+        self._apply(frame)
+
+    def _apply(self, frame: Frame, at_once: bool = False) -> None:
+        app = self.console_app
+        s = frame.snapshot
+        advice = s.verdict.advice if s else None
+        self.verdict.show(frame, advice is not None and app.ignored.get(advice.id, 0.0) > frame.now)
+        if s is None:
+            self.flights.empty = ["nothing in flight"]
+            return
+        stage = s.verdict.bottleneck.stage if s.verdict.bottleneck.kind == "stage" else None
+        self.stages.show(s.stages, stage, self._planned())
+        gpu = f"gpu{s.devices[0].index}" if s.devices else ""
+        names = (f"{gpu}.sm", f"{gpu}.memory", f"{gpu}.temperature", "disk")
+        self.machine.show(s.devices, s.host, app.memory_limit, tuple(app.levels.of(n) for n in names), s.run.rtfx)
+        self.voices.show(s.batchers, s.decisions)
+        self.throughput.show(s.run, s.wall, changes_of(app.events))
+        self.flights.empty = self._why_empty(frame)
+        waiting = s.run.queued + s.run.retrying
+        self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
+
+    @staticmethod
+    def _why_empty(frame: Frame) -> list[str]:
+        s = frame.snapshot
+        if s is None or s.verdict.health == "starting" or s.run.loading:
+            return ["models are loading"]
+        if s.run.state in ("done", "stopped") or s.verdict.health == "done":
+            return ["everything is done"]
+        if s.run.state == "paused":
+            return ["intake is paused: P resumes"]
+        if s.run.queued:
+            return ["nothing in flight yet"]
+        return ["Queue is empty.  a adds sources, or drop ids with  gainstage add FILE"]
+
+    def _planned(self) -> dict[str, Planned]:
+        outbox = self.console_app.outbox
+        planned: dict[str, Planned] = {}
+        for sent in outbox.pending:
+            key = str(sent.command.args.get("key", ""))
+            if sent.command.name == "set" and key.startswith("workers."):
+                planned[key.removeprefix("workers.")] = Planned(int(sent.command.args["value"]), True)
+        for key, staged in outbox.staged.items():
+            if key.startswith("workers.") and staged.due is not None:
+                planned[key.removeprefix("workers.")] = Planned(int(staged.new), False)
+        return planned
+
+    # -- stages
+
+    def do_cursor_left(self, _: str) -> None:
+        self.stages.move(-1)
+
+    def do_cursor_right(self, _: str) -> None:
+        self.stages.move(1)
+
+    def do_cursor_up(self, words: str) -> None:
+        if self.focused is self.stages and not self.stages.strips:
+            self.stages.move(-1)
+        else:
+            super().do_cursor_up(words)
+
+    def do_cursor_down(self, words: str) -> None:
+        if self.focused is self.stages and not self.stages.strips:
+            self.stages.move(1)
+        else:
+            super().do_cursor_down(words)
+
+    def do_more(self, _: str) -> None:
+        self._slots(1)
+
+    def do_fewer(self, _: str) -> None:
+        self._slots(-1)
+
+    def _slots(self, step: int) -> None:
+        app = self.console_app
+        stage = self.stages.selected
+        if stage is None:
+            app.notice("no stage to change", "info")
+            return
+        key = f"workers.{stage.name}"
+        row = app.settings.get(key)
+        if row is None:
+            app.notice(f"{stage.name} has no slots of its own to set" if app.settings else "settings are not read yet", "warn")
+            return
+        held = app.outbox.staged.get(key)
+        value = held.new if held is not None else row.value
+        try:
+            new = bounded(row, value + step)
+        except BadValue as problem:
+            app.notice(f"{key}: {problem}", "warn")
+            return
+        app.stage_soon(key, row.value, new)
+
+    def do_pause_stage(self, words: str) -> None:
+        app = self.console_app
+        name = words.strip() or self.stages.current
+        stage = next((s for s in self.stages.stages if s.name == name), None)
+        if stage is None:
+            app.notice(f"no stage {name!r}", "warn")
+            return
+        command = "resume_stage" if stage.paused else "pause_stage"
+        app.send(Command(command, {"stage": stage.name}), f"{'resume' if stage.paused else 'pause'} {stage.name}")
+
+    # -- advice
+
+    def do_ignore_advice(self, _: str) -> None:
+        app = self.console_app
+        advice = self.frame.snapshot.verdict.advice if self.frame.snapshot else None
+        if advice is None:
+            app.notice("no advice to ignore", "info")
+            return
+        app.ignored[advice.id] = app.desk.now() + IGNORE_S
+        app.notice("ignored for 30 minutes", "info")
+        self.apply(self.frame)
+
+    def do_take_advice(self, _: str) -> None:
+        from tui.screens.modals.confirm import ConfirmScreen
+
+        app = self.console_app
+        s = self.frame.snapshot
+        advice = s.verdict.advice if s else None
+        if advice is None or advice.key is None:
+            app.notice("no advice to try", "info")
+            return
+        lines = [f"{advice.key}  {fmt.value(advice.old)} → {fmt.value(advice.new)}", "", advice.text, advice.expected, advice.evidence]
+        lines.append(f"confidence {advice.confidence}; what it did is measured and shown in Tune")
+        command = Command("set", {"key": advice.key, "value": advice.new})
+        label = f"{advice.key} {fmt.value(advice.old)} → {fmt.value(advice.new)}"
+        question = ConfirmScreen("Try this?", [line for line in lines if line is not None], yes="Apply")
+        app.push_screen(question, lambda yes: app.send(command, label) if yes else None)
+
+    def do_undo(self, _: str) -> None:
+        self.console_app.send(Command("undo"), "undo the last change")
+
+    # -- the table
+
+    def selected_ids(self) -> list[str]:
+        item = self.flights.selected
+        return [item.view.id] if item is not None else []
+
+    def do_filter(self, words: str) -> None:
+        if words:
+            self._filter(words)
+        else:
+            self.prompt.ask("/", self._filter, start=self.flights.filter_text, changed=self._filter, hint="text, stage:transcribe, !text")
+
+    def _filter(self, text: str) -> None:
+        self.flights.filter_text = text.strip()
+        self._apply(self.frame, at_once=True)
+        self.flights.redraw()
+
+    def do_faults(self, _: str) -> None:
+        self.flights.faults_only = not self.flights.faults_only
+        self._apply(self.frame, at_once=True)
+        self.flights.redraw()
+
+    def do_back(self, words: str) -> None:
+        if self.flights.filter_text or self.flights.faults_only:
+            self.flights.filter_text, self.flights.faults_only = "", False
+            self._apply(self.frame, at_once=True)
+            self.flights.redraw()
+        else:
+            self.console_app.do_back(words)
+
+    def do_sort(self, words: str) -> None:
+        column, descending = self.flights.sorted_by or SORTS[0:1]
+        name = words if words in SORTS else SORTS[(SORTS.index(column) + 1) % len(SORTS)]
+        self._sort(name, False)
+
+    def do_reverse(self, _: str) -> None:
+        column, descending = self.flights.sorted_by or (SORTS[0], False)
+        self._sort(column, not descending)
+
+    def _sort(self, column: str, descending: bool) -> None:
+        self.flights.sorted_by = (column, descending)
+        self._apply(self.frame, at_once=True)
+        self.flights.redraw()
+
+    def on_table_header_clicked(self, event: Table.HeaderClicked) -> None:
+        if event.key in SORTS:
+            column, descending = self.flights.sorted_by or ("", False)
+            self._sort(event.key, not descending if column == event.key else False)
+
+    def do_columns(self, _: str) -> None:
+        self.flights.compact = not self.flights.compact
+        self.flights.redraw()
+
+    async def do_open(self, words: str) -> None:
+        app = self.console_app
+        if self.focused is self.stages or self.focused is self.verdict:
+            s = self.frame.snapshot
+            if self.focused is self.verdict and s is not None and s.verdict.advice is not None:
+                app.perform("take-advice")
+                return
+        item = self.flights.selected
+        if self.frame.snapshot is None or item is None:
+            await app.do_open(words)
+            return
+        await app.do_goto(item.view.id)
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.console_app.perform("open")
+
+
+

@@ -1,0 +1,125 @@
+"""Pictures of every screen at named moments of the scripted story, as SVG and PNG; the same run gives the same pictures."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.watch.scripted import ScriptedDesk
+from tui.app import GainstageApp
+
+WIDE, MEDIUM, NARROW = (160, 48), (120, 36), (80, 24)
+FAULTS = Path("gainstage-shots-faults.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: where in the story, on which screen, after which keys, in which theme."""
+
+    name: str
+    mark: str
+    keys: tuple[str, ...] = ()
+    theme: str = "gainstage-dark"
+    sizes: tuple[tuple[int, int], ...] = (WIDE, NARROW)
+
+
+SHOTS: tuple[Shot, ...] = (
+    Shot("deck", "bottleneck", sizes=(WIDE, MEDIUM, NARROW)),
+)
+
+
+async def settle(app: GainstageApp, pilot: Any) -> None:
+    """Everything asked, sent and drawn."""
+    for _ in range(3):
+        app.pump.poll()
+        app.tick()
+        await pilot.pause()
+        await app.settled()
+        await pilot.pause()
+
+
+async def take(shot: Shot, size: tuple[int, int], seed: int = 0) -> str:
+    """The SVG of a shot."""
+    desk = ScriptedDesk(seed, label="pg:prod")
+    app = GainstageApp(desk, manual=True, theme=shot.theme, log=FAULTS)
+    async with app.run_test(size=size) as pilot:
+        moment = _moment(shot.mark)
+        desk.advance(max(0.0, moment - 40.0))
+        for _ in range(40):
+            app.pump.poll()
+            app.tick()
+            desk.advance(1.0)
+        await settle(app, pilot)
+        for key in shot.keys:
+            await pilot.press(key)
+            await settle(app, pilot)
+        await settle(app, pilot)
+        if app.reported:
+            raise RuntimeError(f"faults while drawing {shot.name}: see {FAULTS}")
+        return app.export_screenshot(title=f"gainstage · {shot.name}")
+
+
+def _moment(mark: str) -> float:
+    from engine.watch.scripted import STORY
+
+    return STORY[mark] if mark in STORY else float(mark)
+
+
+def fonts() -> str | None:
+    """Folder of DejaVu Sans Mono on this machine."""
+    places = [Path("/usr/share/fonts/truetype/dejavu"), Path("/usr/share/fonts/dejavu"), Path("/usr/share/fonts/TTF")]
+    return next((str(p) for p in places if (p / "DejaVuSansMono.ttf").exists()), None)
+
+
+def png(svg: str) -> bytes:
+    """The SVG drawn with a font that has every glyph the console uses."""
+    import resvg_py
+
+    font = "DejaVu Sans Mono"
+    folder = fonts()
+    drawn = resvg_py.svg_to_bytes(
+        svg_string=svg.replace("Fira Code, monospace", font).replace("Fira Code", font),
+        font_dirs=[folder] if folder else None,
+        monospace_family=font,
+    )
+    return bytes(drawn)
+
+
+def write_all(folder: Path, only: Iterable[str] = ()) -> list[Path]:
+    """Write every picture, or those named; the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = set(only)
+    written = []
+    for shot in SHOTS:
+        if chosen and shot.name not in chosen:
+            continue
+        for size in shot.sizes:
+            svg = asyncio.run(take(shot, size))
+            stem = folder / f"{shot.name}-{size[0]}x{size[1]}"
+            stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
+            stem.with_suffix(".png").write_bytes(png(svg))
+            written += [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    return written
+
+
+def main() -> int:
+    """``python -m tui.shots [FOLDER] [NAME ...]``"""
+    parser = argparse.ArgumentParser(prog="python -m tui.shots", description=main.__doc__)
+    parser.add_argument("folder", nargs="?", default="screenshots", type=Path)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    for path in write_all(options.folder, options.names):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,211 @@
+"""Recordings in flight. A row keeps its place for a second at least, and leaves five seconds after its recording is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.watch.snapshot import FlightView
+from tui import format as fmt
+from tui.cells import Line
+from tui.levels import lateness
+from tui.theme import Palette
+from tui.widgets.marks import meter
+from tui.widgets.table import Column, Ranking, Table
+
+LEAVES_AFTER_S = 5.0
+STAGE_ORDER = ("store", "embed", "segment", "identify", "diarize", "transcribe", "decode", "fetch")
+
+_WIDE = (
+    Column("id", "RECORDING", 11, keep=10),
+    Column("title", "TITLE", 16, grow=True, keep=8),
+    Column("length", "LENGTH", 7, ">", keep=6),
+    Column("stage", "STAGE", 10, keep=10),
+    Column("progress", "PROGRESS", 19, keep=9),
+    Column("age", "IN STAGE", 8, ">", keep=9),
+    Column("late", "VS P95", 7, ">", keep=5),
+    Column("rtfx", "×RT", 5, ">", keep=4),
+    Column("speakers", "SPK", 3, ">", keep=2),
+    Column("segments", "SEG", 5, ">", keep=2),
+    Column("note", "NOTE", 14, keep=3),
+)
+_NARROW = (
+    Column("id", "RECORDING", 11, keep=10),
+    Column("stage", "STAGE", 10, keep=10),
+    Column("progress", "PROGRESS", 14, keep=9),
+    Column("age", "IN STAGE", 8, ">", keep=9),
+    Column("note", "NOTE", 10, grow=True, keep=8),
+)
+SORTS = ("stage", "age", "length", "title", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A row: what the engine says of it, and how it left once it did."""
+
+    view: FlightView
+    left: str | None = None  # "stored", "failed", "gone"
+    left_at: float = 0.0
+
+
+class FlightsPanel(Table[Flight]):
+    TITLE = "in flight"
+
+    def __init__(self) -> None:
+        super().__init__(id="flights")
+        self.waiting = self.failed = 0
+        self.filter_text = ""
+        self.faults_only = False
+        self.compact = False
+        self.sorted_by = ("stage", False)
+        self._ranking = Ranking()
+        self._known: dict[str, Flight] = {}
+        self._total = 0
+        self.empty: list[str] = []
+
+    def key_of(self, item: Flight) -> str:
+        return item.view.id
+
+    def show(self, flights: tuple[FlightView, ...], now: float, waiting: int, failed: int, outcomes: dict[str, str], at_once: bool = False) -> None:
+        """``outcomes``: how recordings ended, by id, from the journal."""
+        self.waiting, self.failed = waiting, failed
+        here = {f.id: Flight(f) for f in flights}
+        for key, flight in self._known.items():
+            if key in here:
+                continue
+            gone = flight if flight.left else replace(flight, left=outcomes.get(key, "gone"), left_at=now)
+            if gone.left == "gone" and key in outcomes:
+                gone = replace(gone, left=outcomes[key])
+            if 0 <= now - gone.left_at < LEAVES_AFTER_S:
+                here[key] = gone
+        self._known = here
+        self._total = len(flights)
+        rows = [f for f in here.values() if self._wanted(f)]
+        column, descending = self.sorted_by or ("stage", False)
+
+        def rank(f: Flight) -> Any:
+            v = f.view
+            order = STAGE_ORDER.index(v.stage) if v.stage in STAGE_ORDER else len(STAGE_ORDER)
+            keys: dict[str, Any] = {
+                "stage": (order, v.waiting, -v.in_stage_s),
+                "age": -v.in_stage_s,
+                "length": -(v.duration_s or 0),
+                "title": v.title.casefold(),
+                "id": v.id,
+            }
+            return keys.get(column, keys["stage"])
+
+        ranked = self._ranking.order(rows, self.key_of, rank, now, at_once=at_once)
+        self.set_items(ranked[::-1] if descending else ranked)
+
+    def _wanted(self, f: Flight) -> bool:
+        v = f.view
+        if self.faults_only and not (self._level(f) != "ok" or v.attempt > 1):
+            return False
+        words = self.filter_text.casefold()
+        if not words:
+            return True
+        invert = words.startswith("!")
+        words = words.lstrip("!")
+        hit = words in f"{v.id} {v.title} stage:{v.stage} {v.note or ''}".casefold()
+        return hit != invert
+
+    @staticmethod
+    def _level(f: Flight) -> str:
+        if f.left:
+            return "ok"
+        return "ok" if f.view.waiting else lateness(f.view.in_stage_s, f.view.expected_p95_s)
+
+    def heading(self, p: Palette) -> Line:
+        line = super().heading(p).add(f"  {self._total}", p["bright"]).add(f"  waiting {self.waiting:,}", p["muted"])
+        if self.failed:
+            line.add(f"  failed {self.failed:,}", p["warn"])
+        if self.filter_text or self.faults_only:
+            line.add(f"  shown {len(self.items)}", p["text"]).add(f"  {'! ' if self.faults_only else ''}{self.filter_text}", p["accent"])
+        return line
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add(f"/ filter  ! faults  s sort: {self.sorted_by[0] if self.sorted_by else 'stage'}  Enter detail", p["faint"])
+
+    def columns(self) -> tuple[Column, ...]:
+        return _NARROW if self.size.width < 100 or self.compact else _WIDE
+
+    def nothing(self, p: Palette) -> list[Line]:
+        if self._total:
+            return [Line().add(f"  0 of {self._total} match  {self.filter_text}", p["muted"]).add("   Esc", p["accent"]).add(" clears", p["muted"])]
+        return [Line().add(f"  {text}", p["muted"]) for text in self.empty]
+
+    def mark(self, item: Flight) -> tuple[str, str]:
+        if item.left:
+            return {"stored": ("✓", "ok"), "failed": ("✗", "crit")}.get(item.left, ("·", "muted"))
+        level = self._level(item)
+        if level != "ok":
+            return ("■", "crit") if level == "crit" else ("▲", "warn")
+        return ("↻", "warn") if item.view.attempt > 1 else (" ", "text")
+
+    def cell(self, item: Flight, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+        v = item.view
+        gone = item.left is not None
+        match key:
+            case "id":
+                return v.id, "muted" if gone else "text"
+            case "title":
+                return v.title, "muted" if gone else "bright"
+            case "length":
+                return fmt.runtime(v.duration_s), "muted"
+            case "stage":
+                if gone:
+                    return item.left or "", "muted"
+                return (f"… {v.stage}", "faint") if v.waiting else (v.stage, "text")
+            case "progress":
+                return self._progress(item, width, p)
+            case "age":
+                return ("" if gone else fmt.span(v.in_stage_s)), "muted" if v.waiting else "text"
+            case "late":
+                return self._late(item)
+            case "rtfx":
+                return (fmt.times(v.rtfx).rstrip("×") if v.rtfx is not None else fmt.UNKNOWN), "muted"
+            case "speakers":
+                return (str(v.speakers) if v.speakers is not None else fmt.UNKNOWN), "muted"
+            case "segments":
+                return fmt.brief(v.segments), "muted"
+            case "note":
+                return self._note(item, width)
+        return "", "text"
+
+    @staticmethod
+    def _progress(item: Flight, width: int, p: Palette) -> Line:
+        v = item.view
+        if item.left:
+            return Line().fit("", width, p["muted"])
+        if v.waiting:
+            return Line().fit("waiting", width, p["faint"])
+        line = Line()
+        meter(line, v.progress, width - 5, p, "bar")
+        return line.fit(fmt.percent(v.progress), 5, p["text"], ">")
+
+    def _late(self, item: Flight) -> tuple[str, str]:
+        v = item.view
+        if item.left or v.waiting or v.expected_p95_s is None:
+            return fmt.UNKNOWN, "faint"
+        level = self._level(item)
+        factor = v.in_stage_s / v.expected_p95_s if v.expected_p95_s else 0.0
+        if level == "ok":
+            return "ok", "faint"
+        return f"{'■' if level == 'crit' else '▲'} {factor:.1f}×", level
+
+    def _note(self, item: Flight, width: int) -> tuple[str, str]:
+        v = item.view
+        if item.left:
+            return "", "muted"
+        parts = []
+        if v.attempt > 1:
+            parts.append(f"attempt {v.attempt}/{v.attempts}")
+        if v.side_stage:
+            parts.append(f"+ {v.side_stage}")
+        if v.note:
+            parts.append(v.note)
+        level = self._level(item)
+        if level != "ok" and v.expected_p95_s and self.size.width < 100:
+            parts.insert(0, f"{v.in_stage_s / v.expected_p95_s:.1f}× p95")
+        return " · ".join(parts), "warn" if v.attempt > 1 or level != "ok" else "muted"

@@ -1,0 +1,136 @@
+"""The base of everything that moves: a widget that draws its own lines and repaints only those that changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.segment import Segment
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.cells import Line
+from tui.theme import Palette
+
+if TYPE_CHECKING:
+    from tui.app import GainstageApp
+
+_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("╭╮╰╯┌┐└┘├┤┼╶╴", "+"),
+        **dict.fromkeys("─━╸╺▁▂–—‖", "-"),
+        **dict.fromkeys("│┃┊▏▎▐▕", "|"),
+        **dict.fromkeys("▃▄▅", "="),
+        **dict.fromkeys("▆▇█▉▊▋▌▍", "#"),
+        **dict.fromkeys("░▒▓", ":"),
+        **dict.fromkeys("▸▶→❯↻", ">"),
+        **dict.fromkeys("◂←", "<"),
+        **dict.fromkeys("●◆✱•", "*"),
+        **dict.fromkeys("○◌", "o"),
+        **dict.fromkeys("▲↑", "^"),
+        **dict.fromkeys("▼↓↧", "v"),
+        **dict.fromkeys("×✗", "x"),
+        **dict.fromkeys("·…", "."),
+        **dict.fromkeys("“”", '"'),
+        **dict.fromkeys("‘’", "'"),
+        "■": "!", "✓": "+", "±": "~", "❄": "*", "°": " ",
+    }
+)  # fmt: skip
+
+
+def _ascii(text: str) -> str:
+    plain = text.translate(_ASCII)
+    return plain if plain.isascii() else "".join("#" if "\u2801" <= c <= "\u28ff" else " " if c == "\u2800" else c for c in plain)
+
+
+class Live(Widget):
+    """Draws :meth:`draw` line by line. Call :meth:`redraw` after the data changed: unchanged lines cost nothing.
+
+    A widget on a screen that is not shown only notes that it is out of date.
+    """
+
+    ALLOW_SELECT = False
+    FADES: ClassVar[bool] = True
+    """Whether old figures in here are drawn faded."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._rows: list[list[Segment]] = []
+        self._painted: list[Strip] = []
+        self._drawn_for: tuple[int, int, int] | None = None
+
+    @property
+    def console_app(self) -> GainstageApp:
+        """The app, by its own type."""
+        return cast("GainstageApp", self.app)
+
+    def draw(self, width: int, height: int, p: Palette) -> list[Line]:
+        """The lines of the widget, at most ``height`` of them. Must not change any state."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw again and repaint the lines that came out different."""
+        width, height = self.size
+        if not width or not height or not self.is_attached or not self.screen.is_active:
+            self._drawn_for = None
+            return
+        before = self._rows
+        fresh = self._drawn_for is None or self._drawn_for[:2] != (width, height)
+        self._build(width, height)
+        if fresh or len(before) != len(self._rows):
+            self.refresh()
+            return
+        changed: list[Region] = []
+        for y, row in enumerate(self._rows):
+            if row is not before[y]:
+                last = changed[-1] if changed else None
+                if last is not None and last.bottom == y:
+                    changed[-1] = Region(0, last.y, width, last.height + 1)
+                else:
+                    changed.append(Region(0, y, width, 1))
+        if changed:
+            self.refresh(*changed)
+
+    def _build(self, width: int, height: int) -> None:
+        app = self.console_app
+        p = app.palette_of(self.FADES)
+        try:
+            lines = self.draw(width, height, p)[:height]
+        except Exception as problem:  # shown with an id, logged, and the console goes on
+            app.report(problem, f"drawing {type(self).__name__}")
+            lines = [Line().add("this panel could not be drawn", p["crit"])]
+        app.counts.builds += 1
+        base = p["ground"]
+        rows, strips = self._rows, self._painted
+        if len(rows) != height or self._drawn_for is None or self._drawn_for[0] != width:
+            rows, strips = [], []
+        new_rows: list[list[Segment]] = []
+        new_strips: list[Strip] = []
+        for y in range(height):
+            parts = lines[y].parts if y < len(lines) else []
+            if y < len(rows) and rows[y] == parts:
+                new_rows.append(rows[y])
+                new_strips.append(strips[y])
+                continue
+            app.counts.lines += 1
+            new_rows.append(parts)
+            strip = lines[y].strip(width, base) if y < len(lines) else Strip.blank(width, base)
+            if app.plain_ascii:
+                strip = Strip([Segment(_ascii(s.text), s.style) for s in strip], width)
+            new_strips.append(strip)
+        self._rows, self._painted = new_rows, new_strips
+        self._drawn_for = (width, height, app.palette_version)
+
+    def render_line(self, y: int) -> Strip:
+        width, height = self.size
+        if self._drawn_for != (width, height, self.console_app.palette_version):
+            self._drawn_for = None
+            self._build(width, height)
+        return self._painted[y] if y < len(self._painted) else Strip.blank(width)
+
+    def on_show(self) -> None:
+        self.redraw()
+
+    def as_text(self) -> str:
+        """What is drawn, as plain text."""
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in self._painted)

@@ -1,0 +1,113 @@
+"""The line at the bottom for typing: commands after ``:``, filters after ``/``, values after the name of a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual import on
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.suggester import SuggestFromList
+from textual.widgets import Input, Static
+
+from tui import safe
+
+
+class _Line(Input):
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("escape", "leave", "Leave", show=False),
+        Binding("up", "older", "Older", show=False),
+        Binding("down", "newer", "Newer", show=False),
+    ]
+
+    def action_leave(self) -> None:
+        self.screen.query_one(Prompt).close()
+
+    def action_older(self) -> None:
+        self.screen.query_one(Prompt).walk(-1)
+
+    def action_newer(self) -> None:
+        self.screen.query_one(Prompt).walk(1)
+
+
+class Prompt(Horizontal):
+    """Hidden until asked; gives the focus back where it was. ``changed`` hears every key, ``done`` the line that was entered."""
+
+    def __init__(self) -> None:
+        super().__init__(id="prompt")
+        self._done: Callable[[str], None] | None = None
+        self._changed: Callable[[str], None] | None = None
+        self._history: list[str] = []
+        self._place = 0
+        self._back: Any = None
+
+    def compose(self) -> Any:
+        yield Static("", id="prompt-sign", markup=False)
+        yield _Line(id="prompt-line", compact=True, select_on_focus=False)
+
+    @property
+    def open_now(self) -> bool:
+        return self.has_class("-open")
+
+    def ask(
+        self,
+        sign: str,
+        done: Callable[[str], None],
+        *,
+        start: str = "",
+        changed: Callable[[str], None] | None = None,
+        history: list[str] | None = None,
+        suggest: list[str] | None = None,
+        hint: str = "",
+    ) -> None:
+        """Open with ``sign`` before the line; ``done`` gets what was entered, nothing is called when the operator leaves."""
+        self._done, self._changed = done, changed
+        self._history = history if history is not None else []
+        self._place = len(self._history)
+        self._back = self.screen.focused
+        sign_box = self.query_one("#prompt-sign", Static)
+        sign_box.update(safe.display(sign), layout=True)
+        line = self.query_one(_Line)
+        line.suggester = SuggestFromList(suggest, case_sensitive=True) if suggest else None
+        line.placeholder = safe.display(hint)
+        self.add_class("-open")
+        with line.prevent(Input.Changed):
+            line.value = start
+        line.cursor_position = len(start)
+        line.focus()
+
+    def close(self) -> None:
+        """Hide, and give the focus back."""
+        self.remove_class("-open")
+        self._done = self._changed = None
+        if self._back is not None and self._back.is_attached:
+            self._back.focus()
+        elif self.screen.focused is self.query_one(_Line):
+            self.screen.set_focus(None)
+
+    def walk(self, step: int) -> None:
+        """Through the lines entered before."""
+        if not self._history:
+            return
+        self._place = max(0, min(len(self._history), self._place + step))
+        line = self.query_one(_Line)
+        line.value = self._history[self._place] if self._place < len(self._history) else ""
+        line.cursor_position = len(line.value)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._changed is not None and self.open_now:
+            self._changed(event.value)
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        done, text = self._done, event.value
+        if text.strip() and (not self._history or self._history[-1] != text):
+            self._history.append(text)
+            del self._history[:-200]
+        self.close()
+        if done is not None:
+            done(text)

@@ -1,0 +1,105 @@
+"""Audio hours per hour over time, with a mark where a setting was changed."""
+
+from __future__ import annotations
+
+from engine.desk import Event
+from engine.watch.snapshot import Run
+from tui import format as fmt
+from tui.cells import Line
+from tui.theme import Palette
+from tui.widgets.marks import braille, nice_top
+from tui.widgets.panel import Panel
+
+WINDOWS_MIN = (15, 30, 60)
+
+
+def stretched(values: list[float | None], points: int) -> list[float | None]:
+    """The values drawn out to more points, straight lines between them; gaps stay gaps."""
+    n = len(values)
+    if n == 0 or points <= 0:
+        return []
+    if n == 1:
+        return [values[0]] * points
+    out: list[float | None] = []
+    for i in range(points):
+        x = i * (n - 1) / max(1, points - 1)
+        a, b = values[int(x)], values[min(n - 1, int(x) + 1)]
+        out.append(a if b is None else b if a is None else a + (b - a) * (x - int(x)))
+    return out
+
+
+class ThroughputPanel(Panel):
+    TITLE = "throughput"
+
+    def __init__(self) -> None:
+        super().__init__(id="throughput")
+        self.run: Run | None = None
+        self.changes: tuple[tuple[float, str], ...] = ()
+        self.wall = 0.0
+
+    def show(self, run: Run, wall: float, changes: tuple[tuple[float, str], ...]) -> None:
+        """``changes``: (time, words) of settings changed, oldest first."""
+        minute = wall // 5
+        if (run, changes, minute) != (self.run, self.changes, self.wall // 5):
+            self.run, self.changes, self.wall = run, changes, wall
+            self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        return super().heading(p).add("  audio hours per hour", p["muted"])
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add("now ", p["faint"]).add(fmt.times(self.run.rtfx), p["bright"]) if self.run else Line()
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        run = self.run
+        if run is None:
+            return [Line().add("not known yet", p["faint"])]
+        rows = max(1, height - 2)
+        label = 6
+        cells = max(4, width - label)
+        known = [v for v in run.rtfx_history if v is not None]
+        window = next((w for w in WINDOWS_MIN if len(run.rtfx_history) <= w), WINDOWS_MIN[-1])
+        top = nice_top(max([*known, run.rtfx or 0.0, 1.0]))
+        lines: list[Line] = []
+        recent = list(run.rtfx_history[-window:])
+        if run.rtfx is not None:
+            recent.append(run.rtfx)
+        drawn = stretched(recent, round(2 * cells * min(1.0, len(recent) / (window + 1))))
+        graph = braille(drawn, cells, rows, top)
+        for i, text in enumerate(graph):
+            scale = top if i == 0 else top / 2 if i == rows // 2 else None
+            line = Line().fit(f"{fmt.brief(scale)}┤" if scale is not None else "┤", label, p["faint"], ">")
+            lines.append(line.add(text, p["bar"]))
+        lines.append(self._axis(window * 60.0, cells, label, p))
+        lines.append(self._sums(width, p))
+        return lines
+
+    def _axis(self, seconds: float, cells: int, label: int, p: Palette) -> Line:
+        start = self.wall - seconds
+        left, right = fmt.clock(start, False), fmt.clock(self.wall, False)
+        marks = ["─"] * cells
+        for wall, _ in self.changes:
+            if wall >= start:
+                marks[min(cells - 1, max(0, int((wall - start) / seconds * cells)))] = "◆"
+        text = "".join(marks)
+        text = left + text[len(left) : cells - len(right)] + right
+        line = Line().fit("└", label, p["faint"], ">")
+        for i, piece in enumerate(text.split("◆")):
+            if i:
+                line.add("◆", p["change"])
+            line.add(piece, p["faint"])
+        return line
+
+    def _sums(self, width: int, p: Palette) -> Line:
+        run = self.run
+        assert run is not None
+        if self.changes and self.wall - self.changes[-1][0] < 300:
+            return Line().add("◆ ", p["change"]).clip(self.changes[-1][1], width - 2, p["text"])
+        line = Line().add("failed ", p["muted"]).add(fmt.count(run.failed), p["warn" if run.failed else "text"])
+        line.add("  retrying ", p["muted"]).add(fmt.count(run.retrying), p["text"]).add("  skipped ", p["muted"]).add(fmt.count(run.skipped), p["text"])
+        return line.add("  last stored ", p["muted"]).add(fmt.roughly(self.wall - run.last_commit_wall) if run.last_commit_wall else fmt.UNKNOWN, p["text"])
+
+
+def changes_of(events: list[Event]) -> tuple[tuple[float, str], ...]:
+    """The changes of settings among journal lines, the last twenty."""
+    return tuple((e.wall, e.text) for e in events if e.kind == "change")[-20:]

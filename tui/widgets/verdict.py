@@ -1,0 +1,119 @@
+"""The operator's four questions, answered in two lines: healthy? bottleneck? what should I change? (when? is in the status line)."""
+
+from __future__ import annotations
+
+from tui import format as fmt
+from tui.cells import Line, sides
+from tui.frame import EMPTY, Contact, Frame
+from tui.theme import Palette
+from tui.widgets.chrome import HEALTH
+from tui.widgets.panel import Panel
+
+
+class VerdictPanel(Panel):
+    TITLE = "verdict"
+    HINT = "why? w"
+    FADES = False
+
+    def __init__(self) -> None:
+        super().__init__(id="verdict")
+        self.frame = EMPTY
+        self.ignored = False
+
+    def show(self, frame: Frame, ignored: bool) -> None:
+        """``ignored``: the operator does not want to see this advice for a while."""
+        self.frame, self.ignored = frame, ignored
+        self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        line = super().heading(p)
+        s = self.frame.snapshot
+        if s is None or self.frame.health in ("stale", "offline", "starting"):
+            return line
+        reason = s.verdict.reason or s.run.reason or ""
+        glyph, word, token = HEALTH[self.frame.health]
+        if reason and self.frame.health != "healthy":
+            line.add("  ", p["ground"]).add(f"{glyph} {word.lower()}: {reason}", p[token])
+        return line
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        return self._lines(width, p)
+
+    def _lines(self, width: int, p: Palette) -> list[Line]:
+        f = self.frame
+        s = f.snapshot
+        if s is None:
+            if f.error:
+                return [Line().add("✗ ", p["crit"]).clip(f.error, width - 2, p["text"])]
+            return [
+                Line().add("No engine at this database.  ", p["bright"]).add("Enter", p["accent"]).add(" starts one", p["muted"]),
+                Line().add("a", p["accent"]).add(" adds sources first  ·  elsewhere: gainstage attach URL  ·  to look around: gainstage demo", p["muted"]),
+            ]
+        if f.contact is Contact.FOREIGN:
+            return [Line().add(f"The engine speaks schema {s.schema}, this console another: read-only.", p["warn"])]
+        if f.contact is Contact.STOPPED:
+            line = Line().add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"]).add("Enter", p["accent"]).add(" starts one again.", p["muted"])
+            return [line, self._finished(p)]
+        if f.contact is Contact.OFFLINE:
+            why = f": {f.error}" if f.error else ""
+            return [
+                Line().clip(f"No word from the engine since {fmt.clock(f.now - (f.age_s or 0))}{why}", width, p["crit"]),
+                Line().add("What is shown is the last frame. Keys that need the engine are refused until it is back.", p["muted"]),
+            ]
+        if f.health == "starting" or s.run.loading:
+            head = Line().add("Starting  ", p["bright"]).add(f"{fmt.span(max(0.0, f.now - s.run.started_wall))}  ", p["muted"])
+            if not s.run.loading:
+                return [head.add("first figures come with the first recordings", p["muted"])]
+            lines = [head.clip(s.run.loading[0], max(0, width - head.used), p["text"])]
+            return lines + [Line().clip(text, width, p["text"]) for text in s.run.loading[1:]]
+        if f.health == "done" or s.run.state == "done":
+            return [self._finished(p), Line().add("R", p["accent"]).add(" retry failed   ", p["muted"]).add("a", p["accent"]).add(" add more", p["muted"])]
+        if not s.flights and not s.run.queued and not s.run.running:
+            return [Line().add("Queue is empty.  ", p["bright"]).add("a", p["accent"]).add(" adds sources, or  gainstage add FILE", p["muted"])]
+        return [self._bottleneck(width, p), self._advice(width, p)]
+
+    def _finished(self, p: Palette) -> Line:
+        s = self.frame.snapshot
+        assert s is not None
+        run = s.run
+        line = Line().add("✓ ", p["ok+b"]).add(f"done in {fmt.roughly(run.state_since_wall - run.started_wall)}: ", p["bright"])
+        line.add(f"{run.stored:,} stored", p["text"])
+        line.add(f", {run.failed:,} failed", p["warn" if run.failed else "text"])
+        return line.add(f", {run.skipped:,} skipped", p["text"])
+
+    def _bottleneck(self, width: int, p: Palette) -> Line:
+        s = self.frame.snapshot
+        assert s is not None
+        b = s.verdict.bottleneck
+        label = "BOTTLENECK  "
+        line = Line().add(label, p["muted"])
+        if b.kind in ("stage", "source"):
+            name = b.stage or "source"
+            line.add(name, p["accent+b"]).add("  ", p["ground"])
+            text = b.text.removeprefix(name).strip()
+        else:
+            text = b.text
+        right = Line().clip(b.evidence, max(0, width - line.used - len(text) - 3), p["muted"])
+        return sides(line.clip(text, width - line.used, p["text"]), right, width, p["ground"])
+
+    def _advice(self, width: int, p: Palette) -> Line:
+        s = self.frame.snapshot
+        assert s is not None
+        a = s.verdict.advice
+        line = Line().add("TRY         ", p["muted"])
+        if a is None or self.ignored:
+            return line.add("nothing: " + ("ignored for now" if a else "no setting would help"), p["faint"])
+        right = Line()
+        if a.key is not None:
+            line.add(f"{a.key} ", p["bright"]).add(f"{fmt.value(a.old)} → {fmt.value(a.new)}", p["accent+b"]).add("  ", p["ground"])
+            right.add(" T", p["accent"]).add(" try", p["muted"]).add("  i", p["accent"]).add(" ignore", p["muted"])
+        else:
+            line.clip(a.text, width - line.used, p["text"]).add("  ", p["ground"])
+            right.add(" i", p["accent"]).add(" ignore", p["muted"])
+        if width > 110:
+            right = Line().add(f"confidence {a.confidence}  ", p["faint"]).extend(right)
+        for text, token in ((a.expected, "text"), (a.evidence, "muted")):
+            room = width - right.used - line.used - 2
+            if text and room > 12:
+                line.clip(text, room, p[token]).add("  ", p["ground"])
+        return sides(line, right, width, p["ground"])
