@@ -238,13 +238,14 @@ class EmbeddedPostgres:
 
     def _answers(self, server: psutil.Process | None) -> bool:
         """Wait until the server takes connections; False when it ended before."""
-        end = time.monotonic() + START_S
+        end, wait_s = time.monotonic() + START_S, POLL_S
         while server is not None and time.monotonic() < end:
             if self._ping() is Ping.OK:
                 return True
             if _ended(server):
                 return False
-            time.sleep(POLL_S)
+            time.sleep(wait_s)
+            wait_s = min(0.2, 1.2 * wait_s)  # a server that recovers logs each refusal
         return False
 
     def _initialise(self) -> None:

@@ -1,0 +1,206 @@
+"""Reading recordings: the rows of a table at 100,000, one with all that is known of it, failures by cause, decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+from psycopg.sql import SQL, Composable, Identifier
+
+from engine.desk import FailureGroup, Query, RecordingPage, RecordingRow, Span
+from engine.store.codec import decision_of, plain, span_of
+from engine.store.database import Database
+from engine.terms import Balance, Decision, Recording, Status
+from engine.watch.snapshot import DecisionRow
+
+SORTS = {
+    **{name: name for name in ("changed", "added", "title", "duration", "status", "stage", "priority", "attempt", "cause", "id")},
+    **{name: name for name in ("segments", "speakers", "stored", "channel", "published")},
+    "duration_s": "duration",
+    "changed_wall": "changed",
+    "added_wall": "added",
+}
+"""What a page may be sorted by: the column behind each name."""
+
+MOST_IDS = 500
+"""Ids a failure group lists; its count is of all."""
+
+ALL = SQL("true")
+
+_ROW = """id, title, source, status, duration as duration_s, stage, attempt, %(attempts)s::int as attempts, priority,
+    extract(epoch from added)::float8 as added_wall, extract(epoch from changed)::float8 as changed_wall, segments, speakers,
+    cause, error, hint, engine, extract(epoch from next_try)::float8 as next_try_wall,
+    case when source ~ '^https?://' then source end as url"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecording:
+    """All that is known of one recording but its segments and decisions."""
+
+    recording: Recording
+    row: RecordingRow
+    facts: dict[str, Any]
+    spans: tuple[Span, ...]
+    balance: Balance | None
+    revision: int | None
+    fingerprint: str | None
+    duplicate_of: str | None
+    retryable: bool | None
+    traceback: str | None
+    stored_wall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """A decision with its number and its recording."""
+
+    id: int
+    wall: float
+    recording: str
+    title: str
+    decision: Decision
+
+    def row(self) -> DecisionRow:
+        """The decision as the console's feed shows it."""
+        d = self.decision
+        threshold = next((score.threshold for score in d.scores if score.primary), None)
+        return DecisionRow(
+            id=self.id,
+            wall=self.wall,
+            recording=self.recording,
+            title=self.title,
+            cluster=d.cluster,
+            turns=d.turns,
+            seconds=d.seconds,
+            mean=d.mean,
+            variance=d.variance,
+            low=d.low,
+            high=d.high,
+            range=d.spread,
+            similarities=d.similarities,
+            split=d.split,
+            massive=d.massive,
+            rule=d.rule,
+            speakers=tuple(sorted(d.seconds_by_speaker.items(), key=lambda pair: -pair[1])),
+            why=d.why,
+            revision=d.revision,
+            threshold=threshold,
+        )
+
+
+def page(db: Database, query: Query, attempts: int) -> RecordingPage:
+    """The rows of a filtered, sorted table, with the counts of all and of those that match. ``ValueError`` for an unknown sort."""
+    if query.sort not in SORTS:
+        raise ValueError(f"recordings are not sorted by {query.sort!r}: use one of {', '.join(SORTS)}")
+    where, values = _filter(query)
+    order = SQL("{} {} nulls last, id").format(Identifier(SORTS[query.sort]), SQL("desc" if query.descending else "asc"))
+    values |= {"attempts": attempts, "limit": max(0, query.limit), "offset": max(0, query.offset)}
+    # the keys of the page first: its wide rows are read only for what is shown
+    text = SQL(
+        "select {row} from recording where id in (select id from recording where {where} order by {order}"
+        " limit %(limit)s offset %(offset)s) order by {order}"
+    ).format(row=SQL(_ROW), where=where, order=order)
+    with db.connection() as connection:
+        with connection.cursor(row_factory=class_row(RecordingRow)) as cursor:
+            rows = tuple(cursor.execute(text, values).fetchall())
+        total = _count(connection, SQL("true"), {})
+        matched = _count(connection, where, values) if where is not ALL else total
+    return RecordingPage(rows, total, matched)
+
+
+def _count(connection: Connection[TupleRow], where: Composable, values: dict[str, Any]) -> int:
+    found = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:
+    parts: list[str] = []
+    values: dict[str, Any] = {}
+    if query.text:
+        parts.append("(id ilike %(text)s or title ilike %(text)s)")
+        values["text"] = "%" + plain(query.text).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+    if query.status:
+        parts.append("status = any(%(status)s)")
+        values["status"] = list(query.status)
+    for name, operator, value in (
+        ("stage", "=", query.stage),
+        ("cause", "=", query.cause),
+        ("min_duration", ">=", query.min_duration_s),
+        ("max_duration", "<=", query.max_duration_s),
+    ):
+        if value is not None:
+            parts.append(f"{name.removeprefix('min_').removeprefix('max_')} {operator} %({name})s")
+            values[name] = plain(value) if isinstance(value, str) else value
+    if not parts:
+        return ALL, values
+    text = " and ".join(parts)
+    return SQL(f"not coalesce({text}, false)" if query.invert else text), values
+
+
+def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
+    """One recording, or None."""
+    query = SQL(
+        "select {}, key, published, channel, extra, facts, spans, revision, fingerprint, duplicate_of, retryable, traceback,"
+        " stored, speech_s, labelled_s, unknown_s from recording where id = %(id)s"
+    ).format(SQL(_ROW))
+    with db.connection() as connection, connection.cursor() as cursor:
+        found = cursor.execute(query, {"id": plain(id), "attempts": attempts}).fetchone()
+        names = [column.name for column in cursor.description or ()]
+    if found is None:
+        return None
+    values = dict(zip(names, found, strict=True))
+    row = RecordingRow(**{name: values[name] for name in RecordingRow.__dataclass_fields__})
+    stored: datetime | None = values["stored"]
+    return StoredRecording(
+        recording=Recording(
+            id=row.id,
+            key=values["key"],
+            source=row.source,
+            title=row.title,
+            duration=row.duration_s,
+            priority=row.priority,
+            published=values["published"],
+            channel=values["channel"],
+            extra=values["extra"],
+        ),
+        row=row,
+        facts=values["facts"],
+        spans=tuple(span_of(record) for record in values["spans"]),
+        balance=(None if values["speech_s"] is None else Balance(values["speech_s"], values["labelled_s"], values["unknown_s"])),
+        revision=values["revision"],
+        fingerprint=values["fingerprint"],
+        duplicate_of=values["duplicate_of"],
+        retryable=values["retryable"],
+        traceback=values["traceback"],
+        stored_wall=stored.timestamp() if stored else None,
+    )
+
+
+def failures(db: Database) -> tuple[FailureGroup, ...]:
+    """Failed recordings by cause, the largest group first; ids are those that failed last."""
+    with db.connection() as connection:
+        rows = connection.execute(
+            "select coalesce(cause, 'unknown'), count(*), (array_agg(hint order by changed desc) filter (where hint <> ''))[1],"
+            " bool_or(coalesce(retryable, true)), (array_agg(id order by changed desc))[1:%s]"
+            " from recording where status = %s group by 1 order by 2 desc, 1",
+            [MOST_IDS, Status.FAILED],
+        ).fetchall()
+    return tuple(FailureGroup(cause, count, hint or "", retryable, tuple(ids)) for cause, count, hint, retryable, ids in rows)
+
+
+def decisions(db: Database, limit: int | None, recording: str | None) -> tuple[StoredDecision, ...]:
+    """The newest decisions first; of one recording, in its own order."""
+    query = (
+        "select d.id, extract(epoch from d.wall)::float8, d.recording, r.title, d.record from decision d"
+        " join recording r on r.id = d.recording"
+    )
+    with db.connection() as connection:
+        if recording is not None:
+            found = connection.execute(query + " where d.recording = %s order by d.ordinal limit %s", [plain(recording), limit])
+        else:
+            found = connection.execute(query + " order by d.wall desc, d.id desc limit %s", [limit])
+        rows = found.fetchall()
+    return tuple(StoredDecision(id, wall, of, title, decision_of(record)) for id, wall, of, title, record in rows)
