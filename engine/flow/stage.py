@@ -279,8 +279,6 @@ class Pass:
 def _outcome(error: BaseException | None) -> tuple[Outcome, str | None]:
     if error is None:
         return "ok", None
-    if isinstance(error, Cancelled) or not isinstance(error, Exception):
-        return "cancelled", clean_text(str(error) or type(error).__name__, 200)
-    if isinstance(error, EngineError):
-        return "failed", clean_text(error.cause, 200)
-    return "failed", clean_text(f"{type(error).__name__}: {error}", 200)
+    cause = error.cause if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+    cancelled = isinstance(error, Cancelled) or not isinstance(error, Exception)
+    return "cancelled" if cancelled else "failed", clean_text(cause, 200)

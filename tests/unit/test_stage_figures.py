@@ -1,0 +1,201 @@
+"""The figures of a stage are integrals over time, and they add up."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import Permanent
+from engine.flow.cancel import CancelToken
+from engine.flow.occupancy import BUSY, LIVE, SPAN_S, Occupancy
+from engine.flow.stage import Stage
+
+PATIENCE_S = 60.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passed(stage: Stage, clock: Clock, service_s: float, audio_s: float | None = None) -> None:
+    with stage.enter("rec", token=CancelToken(), audio_s=audio_s):
+        clock.now += service_s
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    steps=st.lists(st.tuples(st.floats(0.0, 90.0), st.integers(0, 4)), min_size=1, max_size=40),
+    tail=st.floats(0.0, 5.0),
+    window=st.integers(1, SPAN_S),
+)
+def test_a_window_holds_exactly_what_happened_in_it(steps: list[tuple[float, int]], tail: float, window: int) -> None:
+    occupancy = Occupancy(0.0)
+    now, history = 0.0, [(0.0, 0)]
+    for dt, busy in steps:
+        now += dt
+        occupancy.advance(now)
+        occupancy.set_rates((4, busy, 4 - busy, 0, 0))
+        history.append((now, busy))
+    now += tail
+    occupancy.advance(now)
+    history.append((now, 0))
+    length, sums = occupancy.window(window)
+    begin = now - length
+    exact = sum(busy * max(0.0, end - max(start, begin)) for (start, busy), (end, _) in pairwise(history))
+    assert sums[BUSY] == pytest.approx(exact, abs=1e-6)
+    assert length <= window + 1e-9
+    assert length >= min(window, now) - 1.0 - 1e-9
+    assert sums[LIVE] == pytest.approx(4 * (length - max(0.0, steps[0][0] - begin)), abs=1e-6)
+
+
+def test_a_long_quiet_time_is_accounted_for() -> None:
+    occupancy = Occupancy(0.0)
+    occupancy.set_rates((2, 1, 1, 0, 0))
+    occupancy.advance(5000.25)
+    assert occupancy.window(60)[0] == pytest.approx(59.25)
+    assert occupancy.window(60)[1][BUSY] == pytest.approx(59.25)
+    assert occupancy.trend() == (0.5,) * 60
+
+
+def test_busy_and_starved_shares_split_the_capacity() -> None:
+    clock = Clock()
+    stage = Stage("asr", 2, clock=clock)
+    passed(stage, clock, 15.0)
+    clock.now += 5.0
+    figures = stage.figures(60)
+    assert figures.window_s == pytest.approx(20.0)
+    assert figures.capacity_s == pytest.approx(40.0)
+    assert figures.busy_share == pytest.approx(15 / 40)
+    assert figures.starved_share == pytest.approx(25 / 40)
+    assert figures.blocked_share == 0.0
+    assert figures.per_minute == pytest.approx(3.0)
+    assert stage.view().trend == (0.5, 0.5, 0.5, 0.0)
+
+
+def test_a_wait_at_the_next_gate_blocks_the_stage_before() -> None:
+    clock = Clock()
+    decode, asr = Stage("decode", 2, clock=clock), Stage("asr", 1, clock=clock)
+    inside = threading.Event()
+
+    def wait_behind() -> None:
+        with asr.enter("b", token=CancelToken(), after=decode):
+            inside.set()
+
+    with asr.enter("a", token=CancelToken(), after=decode):
+        clock.now += 10.0
+        waiter = threading.Thread(target=wait_behind, daemon=True)
+        waiter.start()
+        pause = threading.Event()
+        while not (asr.depth and decode._gate.blocked):
+            pause.wait(0.001)
+        clock.now += 10.0
+    assert inside.wait(PATIENCE_S)
+    waiter.join(PATIENCE_S)
+    clock.now += 10.0
+    figures = decode.figures(60)
+    assert figures.blocked_s == pytest.approx(10.0)
+    assert figures.starved_s == pytest.approx(50.0)
+    assert decode.view().blocked_share == pytest.approx(1 / 6)
+
+
+def test_paused_time_is_neither_starved_nor_wait() -> None:
+    clock = Clock()
+    stage = Stage("asr", 1, clock=clock)
+    clock.now += 5.0
+    stage.pause()
+    clock.now += 30.0
+    stage.resume()
+    clock.now += 5.0
+    figures = stage.figures(60)
+    assert figures.paused_s == pytest.approx(30.0)
+    assert figures.starved_s == pytest.approx(10.0)
+
+
+def test_a_view_says_nothing_it_does_not_know() -> None:
+    stage = Stage("asr", 3, clock=Clock())
+    view = stage.view()
+    assert view.busy_share is None
+    assert view.per_minute is None
+    assert view.wait_p50_s is None
+    assert view.service_p95_s is None
+    assert view.rtfx is None
+    assert view.oldest_wait_s is None
+    assert view.trend == ()
+    assert [(s.index, s.recording, s.state) for s in view.slots] == [(0, None, "idle"), (1, None, "idle"), (2, None, "idle")]
+
+
+def test_a_view_is_fully_filled() -> None:
+    clock = Clock()
+    stage = Stage("asr", 1, clock=clock)
+    stage.note = "batch 16"
+    for service_s in (10.0, 20.0, 30.0, 40.0):
+        passed(stage, clock, service_s, audio_s=600.0)
+    with pytest.raises(Permanent), stage.enter("bad", token=CancelToken()):
+        raise Permanent("no audio", cause="no audio stream")
+    with stage.enter("now", token=CancelToken()):
+        clock.now += 7.0
+        view = stage.view()
+    assert (view.done, view.failed, view.busy, view.depth) == (4, 1, 1, 0)
+    assert view.rtfx == pytest.approx(24.0)
+    assert view.service_p50_s == pytest.approx(20.0, rel=0.021)
+    assert view.service_p95_s == pytest.approx(30.0, rel=0.021)
+    assert view.wait_p50_s == 0.0
+    assert view.last_error == "no audio stream"
+    assert view.note == "batch 16"
+    assert view.busy_share == 1.0
+    assert view.slots[0].recording == "now"
+    assert view.slots[0].for_s == pytest.approx(7.0)
+
+
+def test_quantiles_are_those_of_the_last_ten_minutes_once_they_hold_enough() -> None:
+    clock = Clock()
+    stage = Stage("asr", 1, clock=clock)
+    for _ in range(30):
+        passed(stage, clock, 20.0)
+        stage.view()
+    assert stage.view().service_p50_s == pytest.approx(20.0, rel=0.021)
+    for _ in range(700):
+        passed(stage, clock, 1.0)
+        stage.view()
+    assert stage.view().service_p95_s == pytest.approx(1.0, rel=0.021)
+    assert stage.totals().service_p95_s == pytest.approx(1.0, rel=0.021)
+    clock.now += 3600.0
+    stage.view()
+    passed(stage, clock, 20.0)
+    assert stage.view().service_p50_s == pytest.approx(1.0, rel=0.021), "too few recent passes to speak of"
+
+
+def test_oldest_wait_and_presence_leave_pauses_out() -> None:
+    clock = Clock()
+    stage = Stage("asr", 1, clock=clock)
+    stage.pause()
+    token = CancelToken()
+    errors: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            with stage.enter("waiting", token=token, audio_s=3.0):
+                pytest.fail("must not be served")
+        except Exception as error:
+            errors.append(error)
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    pause = threading.Event()
+    while not stage.depth:
+        pause.wait(0.001)
+    clock.now += 60.0
+    assert stage.view().oldest_wait_s == 0.0
+    (presence,) = stage.present()
+    assert (presence.recording, presence.slot, presence.for_s, presence.paused_s, presence.audio_s) == ("waiting", None, 60, 60, 3)
+    token.cancel("done")
+    waiter.join(PATIENCE_S)
+    assert len(errors) == 1

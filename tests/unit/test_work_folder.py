@@ -1,0 +1,201 @@
+"""A recording's work folder is its own while it is in flight, and gone afterwards, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Cancelled, Permanent, Transient
+from engine.flow.locks import FileLock
+from engine.flow.work_folder import WorkFolders
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from engine.flow.work_folder import WorkFolders
+with WorkFolders(Path(sys.argv[1])).open(sys.argv[2], keep=sys.argv[3] == "keep") as path:
+    (path / "audio.pcm").write_bytes(b"x" * 100_000)
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def held_elsewhere(root: Path, recording: str, keep: bool = False) -> subprocess.Popen[str]:
+    """Another process that has the folder open."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(root), recording, "keep" if keep else ""], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def attempt(folders: WorkFolders, error: BaseException, *, keep: bool) -> None:
+    """Open the folder of "rec", leave half a download in it and fail."""
+    with folders.open("rec", keep=keep) as path:
+        (path / "media.part").write_bytes(b"half")
+        raise error
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_folder_is_there_for_the_block_and_gone_after(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path / "work")
+    with folders.open("rec-1") as path:
+        (path / "deep" / "er").mkdir(parents=True)
+        (path / "deep" / "er" / "audio.pcm").write_bytes(b"x" * 50_000)
+        assert folders.bytes_used() >= 50_000
+        assert path.name == "rec-1"
+    assert not path.exists()
+    assert folders.bytes_used() < 50_000
+
+
+@pytest.mark.parametrize("error", [Permanent("bad file"), Transient("host away"), Cancelled("drain"), KeyboardInterrupt()])
+def test_a_folder_is_gone_after_any_end(tmp_path: Path, error: BaseException) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(type(error)):
+        attempt(folders, error, keep=False)
+    assert not (tmp_path / "rec").exists()
+
+
+@pytest.mark.parametrize("error", [Transient("host away"), Cancelled("drain"), KeyboardInterrupt()])
+def test_a_kept_folder_waits_for_the_next_attempt(tmp_path: Path, error: BaseException) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(type(error)):
+        attempt(folders, error, keep=True)
+    assert folders.sweep().kept == ("rec",)
+    with folders.open("rec", keep=True) as path:
+        assert (path / "media.part").read_bytes() == b"half"
+    assert not path.exists()
+
+
+def test_what_can_never_succeed_is_not_kept(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(Permanent), folders.open("rec", keep=True) as path:
+        raise Permanent("no audio")
+    assert not path.exists()
+
+
+def test_an_attempt_that_keeps_nothing_starts_empty(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(Transient):
+        attempt(folders, Transient("host away"), keep=True)
+    with folders.open("rec") as path:
+        assert [p.name for p in path.iterdir()] == [".owner"]
+
+
+def test_kept_folders_can_be_discarded_and_are_given_up_after_a_time(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    for recording in ("a", "b"):
+        with pytest.raises(Transient), folders.open(recording, keep=True):
+            raise Transient("host away")
+    assert folders.discard("a")
+    assert not folders.discard("a")
+    assert folders.sweep(kept_for_s=0.0).removed == ("b",)
+    assert list(tmp_path.glob("[ab]")) == []
+
+
+def test_two_owners_exclude_each_other(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    with folders.open("rec"):
+        with pytest.raises(Transient) as caught, folders.open("rec"):
+            pytest.fail("must not get in")
+        assert caught.value.cause == "work folder in use"
+        assert f"process {os.getpid()}" in caught.value.message
+        assert not folders.discard("rec")
+        assert folders.sweep().owned == ("rec",)
+    assert folders.sweep() == type(folders.sweep())()
+
+
+def test_a_killed_owner_leaves_nothing_that_a_sweep_does_not_find(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    process = held_elsewhere(tmp_path, "rec")
+    try:
+        assert folders.sweep().owned == ("rec",)
+        assert (tmp_path / "rec" / "audio.pcm").exists()
+    finally:
+        killed(process)
+    assert folders.sweep().removed == ("rec",)
+    assert not (tmp_path / "rec").exists()
+
+
+def test_a_killed_owners_partial_download_is_found_by_the_next_attempt(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    killed(held_elsewhere(tmp_path, "rec", keep=True))
+    assert folders.sweep().kept == ("rec",)
+    with folders.open("rec", keep=True) as path:
+        assert (path / "audio.pcm").stat().st_size == 100_000
+
+
+def test_a_recording_of_a_killed_engine_can_be_opened_without_a_sweep(tmp_path: Path) -> None:
+    killed(held_elsewhere(tmp_path, "rec"))
+    with WorkFolders(tmp_path).open("rec") as path:
+        assert not (path / "audio.pcm").exists()
+
+
+def test_folders_of_other_hosts_and_plain_files_are_left_alone(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    (tmp_path / "readme").write_text("mine")
+    for name, host in (("theirs", "another-host"), ("ours", socket.gethostname())):
+        (tmp_path / name).mkdir()
+        owner = {"pid": 1, "host": host, "boot": "", "since_wall": time.time(), "keep": False}
+        (tmp_path / name / ".owner").write_text(json.dumps(owner))
+    (tmp_path / "crashed-early").mkdir()
+    swept = folders.sweep()
+    assert (swept.removed, swept.owned, swept.failed) == (("crashed-early", "ours"), ("theirs",), ())
+    assert (tmp_path / "readme").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../escape", "a/b", ".hidden", "nul\0", "x" * 200, "café"])
+def test_ids_unsafe_in_file_names_are_refused(tmp_path: Path, name: str) -> None:
+    folders = WorkFolders(tmp_path / "work")
+    with pytest.raises(ValueError, match="not safe"), folders.open(name):
+        pytest.fail("must not get in")
+
+
+def test_too_little_free_disk_is_a_transient_error_with_its_cause(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    folders.check_floor(0)
+    with pytest.raises(Transient) as caught:
+        folders.check_floor(2**60)
+    assert caught.value.cause == "disk floor"
+    assert "fetch.disk_floor" in caught.value.hint
+
+
+def test_a_root_that_cannot_be_written_is_a_transient_error(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path / "work")
+    (tmp_path / "work").rmdir()
+    with pytest.raises(Transient) as caught, folders.open("rec"):
+        pytest.fail("must not get in")
+    assert caught.value.cause == "work folder not writable"
+
+
+def test_a_lock_follows_the_file_and_not_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first, second = FileLock(path), FileLock(path)
+    assert first.acquire()
+    assert first.held
+    assert not second.acquire(blocking=False)
+    first.write(b"me")
+    first.write(b"x")
+    assert second.read() == b"x"
+    path.unlink()
+    assert second.acquire(blocking=False), "the old file is nobody's any more"
+    first.release()
+    first.release()
+    second.release()
+    with pytest.raises(RuntimeError, match="not held"):
+        second.write(b"late")
