@@ -240,23 +240,37 @@ RULES: tuple[Callable[[Case], Advice | None], ...] = (
 )
 
 
-def advice(case: Case, ignored: Mapping[str, float], now_wall: float) -> Advice | None:
-    """The first rule that holds and was not ignored within the last half hour; what it should bring is not filled in."""
+def advice(
+    case: Case,
+    ignored: Mapping[str, float],
+    now_wall: float,
+    advise: Callable[[Advice, Case], Advice | None] | None = None,
+) -> Advice | None:
+    """The first rule that holds, was not ignored within the last half hour and is worth it, with what it should bring.
+
+    ``advise`` fills that in, or answers None for advice that is not worth it; :func:`expected` where none is given.
+    """
     if case.now.run.state not in ("running", "paused"):
         return None
     for rule in RULES:
         found = rule(case)
         if found is not None and now_wall - ignored.get(found.id, float("-inf")) >= IGNORED_S:
-            return found
+            worth = (advise or expected)(found, case)
+            if worth is not None:
+                return worth
     return None
 
 
-def expected(found: Advice, case: Case) -> Advice:
-    """The same advice with what the forecast says it will bring; advice that would change next to nothing says so."""
+def expected(found: Advice, case: Case) -> Advice | None:
+    """The same advice with what the forecast says it will bring; None when more slots would bring next to nothing."""
     if found.key is None or not isinstance(found.new, int | float):
         return found
     then = forecast.expect(case.now, int(case.value("in_flight")), {found.key: found.new})
-    return found if then is None else replace(found, expected=then.text)
+    if then is None:
+        return found
+    if found.id.startswith("more-") and then.gain < forecast.LITTLE:
+        return None
+    return replace(found, expected=then.text)
 
 
 def _setting(case: Case, id: str, key: str, new: float, evidence: str) -> Advice:

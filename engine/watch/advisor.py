@@ -49,7 +49,7 @@ def verdict(
     ignored: Mapping[str, float],
     *,
     left: Forecast | None = None,
-    advise: Callable[[Advice, Case], Advice] = expected,
+    advise: Callable[[Advice, Case], Advice | None] = expected,
 ) -> Verdict:
     """The verdict on the last frame of ``history`` (oldest first, not empty; ten minutes of it are enough).
 
@@ -61,13 +61,12 @@ def verdict(
     first = next(f for f in findings if f.holds)
     found = bottleneck(history)
     case = Case(history, found, settings)
-    advised = advice(case, ignored, now_wall)
     return Verdict(
         health=first.health,
         reason=first.reason,
         since_wall=_since(history, first.health),
         bottleneck=found,
-        advice=None if advised is None else advise(advised, case),
+        advice=advice(case, ignored, now_wall, advise),
         forecast=forecast.eta(now, int(case.value("in_flight"))) if left is None else left,
         why=tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings),
     )
@@ -97,7 +96,7 @@ def health_findings(history: Sequence[Snapshot]) -> tuple[Finding, ...]:
         _draining(now),
         _done(now),
         _degraded(history),
-        Finding("healthy", True, "no other rule holds"),
+        _healthy(now),
     )
 
 
@@ -225,6 +224,15 @@ def _degraded(history: Sequence[Snapshot]) -> Finding:
     if reasons:
         wrong.append(f"GPU slowed: {reasons[0]}")
     return Finding("degraded", bool(wrong), ", ".join(wrong) or "errors, throttling, disk and devices are fine")
+
+
+def _healthy(now: Snapshot) -> Finding:
+    run = now.run
+    if run.queued + run.running == 0:
+        return Finding("healthy", True, "the queue is empty")
+    if run.rtfx is None:
+        return Finding("healthy", True, "nothing is stored yet")
+    return Finding("healthy", True, f"{run.rtfx:.0f} audio hours per hour, {run.finished_10m} finished in 10 m")
 
 
 def _since_recent(history: Sequence[Snapshot], counter: Callable[[Snapshot], int]) -> int:

@@ -21,6 +21,9 @@ from engine.watch.snapshot import FlightView, Forecast, Snapshot, StageView
 MOST_SIMULATED = 160
 """Recordings simulated one by one; the rest of a longer queue is extrapolated at the rate of their middle part."""
 
+LITTLE = 0.02
+"""A relative change of throughput below this is no change."""
+
 ENOUGH_DONE = 3
 """Recordings that must be done before a finish time is shown."""
 
@@ -93,13 +96,13 @@ class Outcome:
 
     @property
     def rtfx(self) -> float | None:
-        """Audio seconds per second of the middle half of the run (its start and end are not full); None of fewer than 8."""
+        """Audio seconds per second while the pipeline was full: without the first and last tenth. None of nothing."""
         n = len(self.ends)
-        if n < 8:
+        if n < 10:
             return self.audio_s / self.left_s if self.left_s > 0 else None
-        first, last = self.ends[n // 4][0], self.ends[3 * n // 4][0]
-        audio = sum(a for _, a in self.ends[n // 4 + 1 : 3 * n // 4 + 1])
-        return audio / (last - first) if last > first else None
+        a, b = n // 10, 9 * n // 10
+        first, last = self.ends[a][0], self.ends[b][0]
+        return sum(audio for _, audio in self.ends[a + 1 : b + 1]) / (last - first) if last > first else None
 
 
 class _Run:
@@ -310,7 +313,7 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
     relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
-    return Forecast(round(middle, 1), round(middle * max(0.0, 1 - relative), 1), round(middle * (1 + relative), 1), basis)
+    return Forecast(round(middle), round(middle * max(0.0, 1 - relative)), round(middle * (1 + relative)), basis)
 
 
 def _measured_spread(minutes: Sequence[float | None], horizon_s: float) -> float:
@@ -328,12 +331,14 @@ def _measured_spread(minutes: Sequence[float | None], horizon_s: float) -> float
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a change should do. Rates are audio seconds per second with a full queue; ``left`` seconds until done."""
+    """What a change should do. Rates are audio seconds per second with a full queue; ``left`` seconds until done.
+
+    The time left after is the time left before at the new rate: both would otherwise rest on which recording comes last.
+    """
 
     rtfx_before: float
     rtfx_after: float
     left_before_s: float
-    left_after_s: float
     gpu_bound: bool  # more was asked of the GPU than it has
 
     @property
@@ -342,7 +347,13 @@ class Expected:
         return self.rtfx_after / self.rtfx_before - 1 if self.rtfx_before > 0 else 0.0
 
     @property
+    def left_after_s(self) -> float:
+        return self.left_before_s / (1 + self.gain) if self.gain > -1 else self.left_before_s
+
+    @property
     def text(self) -> str:
+        if abs(self.gain) < LITTLE:
+            return f"audio/h about the same, done in {span(self.left_before_s)}"
         words = f"{self.gain * 100:+.0f}% audio/h, done in {span(self.left_before_s)} → {span(self.left_after_s)}"
         return words + (" (the GPU is then full)" if self.gpu_bound else "")
 
@@ -363,7 +374,7 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
         return None
     run = snapshot.run
     mean = run.audio_done_s / run.stored if run.stored else 600.0
-    full = backlog(max(120, 3 * min(now.in_flight, 80)), mean, seed)
+    full = backlog(max(160, 3 * min(now.in_flight, 80)), mean, seed)
     before, after = simulate(now, full, seed), simulate(then, full, seed)
     slower = 1.0
     if now.sm is not None and (work := _gpu_work(before)) > 0:
@@ -376,7 +387,7 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     rates = before.rtfx, after.rtfx
     if not rates[0] or not rates[1]:
         return None
-    return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), left_s(then, jobs, beyond, seed), slower > 1.0)
+    return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), slower > 1.0)
 
 
 def _gpu_work(outcome: Outcome) -> float:

@@ -31,7 +31,7 @@ class Judge:
         self.ignored: dict[str, float] = {}
         self._history: deque[Snapshot] = deque()
         self._left: tuple[float, object, Forecast] | None = None
-        self._expected: tuple[float, object, Advice] | None = None
+        self._expected: tuple[float, object, Advice | None] | None = None
 
     def ignore(self, advice_id: str, wall: float) -> None:
         """Keep this advice away for the next half hour."""
@@ -60,11 +60,11 @@ class Judge:
         self._left = (frame.wall, shape, fresh)
         return fresh
 
-    def _advise(self, found: Advice, case: Case) -> Advice:
+    def _advise(self, found: Advice, case: Case) -> Advice | None:
         held = self._expected
         key = (found.id, found.old, found.new)
         if held is not None and held[1] == key and case.now.wall - held[0] < self.expect_s:
-            return replace(found, expected=held[2].expected)
+            return None if held[2] is None else replace(found, expected=held[2].expected)
         fresh = expected(found, case)
         self._expected = (case.now.wall, key, fresh)
         return fresh

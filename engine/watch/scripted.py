@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from config.settings import SPECS, Settings, changed, value_of
@@ -32,22 +33,46 @@ from engine.desk import (
     WhatIf,
 )
 from engine.watch import scripted_queries as queries
+from engine.watch.effects import complete, effect
+from engine.watch.forecast import expect
 from engine.watch.judge import Judge
-from engine.watch.scripted_cast import parts
+from engine.watch.scripted_cast import parts, plenty
 from engine.watch.scripted_commands import Hand, Refused
 from engine.watch.scripted_frames import Frames, row
 from engine.watch.scripted_story import AUDIO_S, FILE, STORY, schedule
 from engine.watch.scripted_world import World
-from engine.watch.snapshot import DecisionRow, Snapshot
+from engine.watch.snapshot import SCHEMA, DecisionRow, Snapshot
 
 START_WALL = 1_795_347_280.0
 """2026-11-22 11:34:40 UTC: when the story begins on its own clock."""
 
 FRAME_S = 0.2
 HISTORY_S = 7200
-EXPIRES_S = 10.0
+EFFECT_S = 64.0
+SETTLE_S = 15.0
+"""The story measures effects over shorter windows than an engine does: it is over after twelve minutes."""
 
-__all__ = ["FRAME_S", "START_WALL", "STORY", "FakeClock", "ScriptedDesk"]
+_MIDDLE = STORY["bottleneck"]
+SPECIAL: dict[str, dict[str, Any]] = {
+    "no-engine": {"engine": False, "start_at": STORY["burst"]},
+    "starting": {"start_at": STORY["warm-up"]},
+    "empty": {"empty": True, "start_at": 60.0},
+    "done": {"start_at": STORY["done"]},
+    "stale": {"frame_age_s": 2.3, "start_at": _MIDDLE},
+    "offline": {"frame_age_s": 12.0, "start_at": _MIDDLE},
+    "no-gpu": {"gpus": 0, "start_at": _MIDDLE},
+    "two-gpus": {"gpus": 2, "start_at": _MIDDLE},
+    "no-profiles": {"profiles": False, "start_at": _MIDDLE},
+    "no-decisions": {"start_at": 26.0},
+    "schema": {"schema": SCHEMA + 1, "start_at": _MIDDLE},
+    "read-only": {"read_only": True, "start_at": _MIDDLE},
+    "many": {"more": 100_000, "start_at": _MIDDLE},
+    "dropped": {"events": 60, "start_at": _MIDDLE},
+    "database-down": {"start_at": STORY["outage"]},
+}
+"""States every console screen is designed for, as options of :class:`ScriptedDesk`."""
+
+__all__ = ["FRAME_S", "SPECIAL", "START_WALL", "STORY", "FakeClock", "ScriptedDesk"]
 
 
 class FakeClock:
@@ -84,6 +109,14 @@ class ScriptedDesk:
         label: str = "story",
         source: str = "https://www.youtube.com/@kitchentable",
         settings: Mapping[str, Any] | None = None,
+        gpus: int = 1,
+        profiles: bool = True,
+        engine: bool = True,
+        empty: bool = False,
+        more: int = 0,
+        frame_age_s: float = 0.0,
+        schema: int = SCHEMA,
+        events: int = 20_000,
     ) -> None:
         self.seed = seed
         self.clock = clock if clock is not None else FakeClock()
@@ -97,18 +130,30 @@ class ScriptedDesk:
         for key, value in {**FILE, **(settings or {})}.items():
             chosen = changed(chosen, key, value)
         values = {key: value_of(chosen, key) for key in SPECS}
-        self.world = World(seed, parts(seed, AUDIO_S), values, self._wall, f"engine-{seed:04d}")
+        cast = [] if empty else parts(seed, AUDIO_S) + plenty(seed, more)
+        self.world = World(seed, cast, values, self._wall, f"engine-{seed:04d}", profiles=profiles, events=events)
         self.hand = Hand(self.world, chosen)
-        self.frames = Frames(self.world, source)
+        note = None if gpus else "libnvidia-ml.so.1 not found"
+        self.frames = Frames(self.world, "nothing yet" if empty else source, devices=gpus, gpu_note=note)
+        self._engine = engine
+        self._frame_age_s = frame_age_s
+        self._schema = schema
+        self._pages = queries.Pages()
         self.judge = Judge(forecast_s=10.0, expect_s=30.0)
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
         self._history: deque[Snapshot] = deque(maxlen=HISTORY_S)
         self._current: Snapshot | None = None
         self._second = 0
+        self.hand.predict = self._predict
         schedule(self.world, self._story_change)
         with self._lock:
             self._sync()
+
+    @classmethod
+    def special(cls, state: str, seed: int = 0, clock: Callable[[], float] | None = None, **options: Any) -> ScriptedDesk:
+        """A designed state of the console, one of ``SPECIAL``; ``options`` override those of the constructor."""
+        return cls(seed, clock, **{**SPECIAL[state], **options})
 
     # -- time -------------------------------------------------------------------------------------------------------------
 
@@ -137,7 +182,7 @@ class ScriptedDesk:
 
     def _sync(self) -> None:
         """Simulate up to the frame that is due; keep one frame of each second."""
-        frame = int(self.at / FRAME_S + 1e-6)
+        frame = int(max(0.0, self.at - self._frame_age_s) / FRAME_S + 1e-6)
         if self._current is not None and frame <= self._current.seq - 1:
             return
         per_second = round(1 / FRAME_S)
@@ -151,31 +196,54 @@ class ScriptedDesk:
             self._current = self._frame(frame + 1)
 
     def _frame(self, seq: int) -> Snapshot:
-        return self.judge.judge(self.frames.frame(seq, "0.1.0"), self.world.settings)
+        frame = self.judge.judge(self.frames.frame(seq, "0.1.0"), self.world.settings)
+        return frame if self._schema == frame.schema else replace(frame, schema=self._schema)
 
     def _story_change(self, key: str, value: Any, by: str) -> None:
         if key not in self.hand.touched and self.world.state in ("running", "paused"):
             self.hand.change(key, value, by, 0.4)
+
+    def _predict(self, key: str, value: Any) -> str | None:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if self._current is None or not numeric or self.world.state != "running" or self.world.settings.get(key) == value:
+            return None
+        then = expect(self._current, int(self.world.settings["in_flight"]), {key: value})
+        return None if then is None else then.text
+
+    def _measure(self) -> None:
+        """Fill in the effects of changes whose time after is over; a story cannot wait ten minutes for one."""
+        applied = [r for r in self.hand.rows if r.state == "applied"]
+        span = {"window_s": EFFECT_S, "settle_s": SETTLE_S}
+        for i, change in enumerate(applied):
+            if change.effect_text is not None or not complete(change.wall, self.now(), **span):
+                continue
+            since = applied[i - 1].wall if i else START_WALL
+            until = applied[i + 1].wall if i + 1 < len(applied) else float("inf")
+            found = effect(self._history, change.wall, change.key, since_wall=since, until_wall=until, **span)
+            told = replace(change, before=found.before, after=found.after, effect_text=found.text)
+            self.hand.rows[self.hand.rows.index(change)] = told
 
     # -- what is seen -----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
         with self._lock:
             self._sync()
-            return self._current
+            return self._current if self._engine else None
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         with self._lock:
             self._sync()
             oldest = self.world.now - seconds
-            return tuple(s for s in self._history if s.wall >= self._wall(oldest))
+            return tuple(s for s in self._history if s.wall >= self._wall(oldest)) if self._engine else ()
 
     def engines(self) -> tuple[EngineRow, ...]:
         with self._lock:
             self._sync()
             w = self.world
+            if not self._engine:
+                return ()
             doing = f"{len(w.active)} in flight" if w.active else "nothing in flight"
-            return (EngineRow(w.engine, "gpu-01", 41_207, w.state, 0.2, doing, "0.1.0"),)
+            return (EngineRow(w.engine, "gpu-01", 41_207, w.state, 0.2 + self._frame_age_s, doing, "0.1.0"),)
 
     def events(self, after: int, limit: int = 500) -> Events:
         with self._lock:
@@ -223,7 +291,7 @@ class ScriptedDesk:
     def recordings(self, query: Query) -> RecordingPage:
         with self._lock:
             self._sync()
-            return queries.recordings(self.world, query)
+            return self._pages.page(self.world, query)
 
     def recording(self, id: str) -> RecordingDetail:
         with self._lock:
@@ -254,6 +322,7 @@ class ScriptedDesk:
     def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
         with self._lock:
             self._sync()
+            self._measure()
             return tuple(reversed(self.hand.rows[-limit:]))
 
     def profiles(self) -> tuple[ProfileRow, ...]:

@@ -119,6 +119,20 @@ def duration(random: Random, heading: str) -> float:
     return round(min(12_300.0, max(75.0, random.lognormvariate(0, 0.62) * middle)), 1)
 
 
+def plenty(seed: int, count: int) -> list[Part]:
+    """``count`` recordings made quickly: what a large queue looks like."""
+    random = Random(f"plenty {seed}")
+    made = []
+    for i in range(count):
+        key = f"{video_id(random)[:6]}{i:05d}"
+        heading = (
+            AWKWARD[i // 97 % len(AWKWARD)] if i % 97 == 0 else f"{_SUBJECTS[i % len(_SUBJECTS)]}, part {i // len(_SUBJECTS) + 1}"
+        )
+        length = 60.0 + 3000.0 * random.random() ** 2
+        made.append(Part(key, heading, f"https://www.youtube.com/watch?v={key}", round(length, 1), 2, False, "stored", "en"))
+    return made
+
+
 def parts(seed: int, audio_s: float) -> list[Part]:
     """Recordings of about ``audio_s`` seconds of audio in all, newest first."""
     random = Random(f"cast {seed}")
@@ -128,13 +142,15 @@ def parts(seed: int, audio_s: float) -> list[Part]:
         index = len(made)
         heading = title(random, index)
         length = 12_070.0 if index == 23 else duration(random, heading)
+        if total > 0.8 * audio_s:
+            length = min(length, 800.0)  # no straggler at the end
         monologue = random.random() < 0.38
         many = heading.startswith("Panel")
         fate = "stored"
-        dice = random.random() if total < 0.8 * audio_s else 1.0  # the end of the run is quiet
+        dice = random.random() if total < 0.7 * audio_s else 1.0  # the end of the run is quiet
         if index > 8 and dice < 0.045:
             fate = f"skipped:{random.choice(SKIPS)}"
-        elif index > 8 and dice < 0.075:
+        elif index > 150 and dice < 0.11:
             fate = f"failed:{random.choice(['no audio stream', 'corrupt media', 'connection timed out'])}"
         made.append(
             Part(

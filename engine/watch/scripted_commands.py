@@ -32,6 +32,7 @@ class Hand:
         self.revisions: dict[str, int] = {}
         self.rows: list[ChangeRow] = []
         self.touched: set[str] = set()
+        self.predict: Callable[[str, Any], str | None] = lambda key, value: None
         self.doing: dict[str, Callable[[Command], str]] = {
             "pause": self._pause,
             "resume": self._resume,
@@ -67,6 +68,7 @@ class Hand:
     def change(self, key: str, value: Any, by: str, took: float, text: str = "") -> ChangeRow:
         """Through the one door: validate, next revision, apply, write the row. Raises :class:`Refused`, which is a row too."""
         old = self.world.settings.get(key)
+        predicted = self.predict(key, value)
         try:
             self.settings = changed(self.settings, key, value)
         except KeyError:
@@ -85,7 +87,7 @@ class Hand:
         self.revisions[key] = self.world.revision
         shown = "changed" if SPECS[key].secret else f"{_show(old)} -> {_show(new)}"
         self.world.tell("info", "change", f"{by}: {key} {shown}", key=key, revision=self.world.revision)
-        done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took)
+        done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took, predicted=predicted)
         self._row(done)
         self.world.changed(key)
         return done
@@ -260,6 +262,7 @@ class Hand:
             raise Refused("nothing to move: already finished")
         top = max((i.priority for i in self.world.items.values()), default=0) + 1
         for item in chosen:
+            self.world.version += 1
             item.priority = top if command.args.get("to_front") else item.priority + int(command.args.get("delta", 1))
             if item.status == "queued" and item.next_try is None:
                 heapq.heappush(self.world.waiting, (-item.priority, item.order, item.id))

@@ -174,7 +174,7 @@ class Frames:
             by=w.by,
             reason=w.reason,
             **w.counts,
-            retrying=sum(1 for i in w.items.values() if i.next_try is not None) if w.gates["fetch"].retries else 0,
+            retrying=len(w.backing_off),
             audio_done_s=round(w.audio_done_s, 1),
             audio_left_s=round(left, 1),
             rtfx=self.rate(600.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from engine.desk import (
@@ -90,7 +91,7 @@ _SORTS: dict[str, Any] = {
 
 def _matches(item: Item, query: Query, text: str) -> bool:
     return (
-        (not text or text in item.id.lower() or text in item.part.title.lower())
+        (not text or text in item.haystack)
         and (not query.status or item.status in query.status)
         and (query.stage is None or _stage(item) == query.stage)
         and (query.cause is None or (item.cause is not None and query.cause.lower() in item.cause.lower()))
@@ -99,16 +100,32 @@ def _matches(item: Item, query: Query, text: str) -> bool:
     )
 
 
-def recordings(world: World, query: Query) -> RecordingPage:
-    """One page. Ties keep the order of the queue, so that rows do not jump."""
-    key = _SORTS.get(query.sort)
-    if key is None:
-        raise DeskError(f"cannot sort by {query.sort!r}; one of {', '.join(_SORTS)}")
-    text = query.text.lower()
-    found = [i for i in world.items.values() if _matches(i, query, text) != query.invert]
-    found.sort(key=key, reverse=query.descending)
-    page = found[query.offset : query.offset + query.limit]
-    return RecordingPage(tuple(_row(world, i) for i in page), len(world.items), len(found))
+class Pages:
+    """Pages of recordings. The last order is kept and only mended while the same question is asked: rows hardly move."""
+
+    def __init__(self) -> None:
+        self._asked: Query | None = None
+        self._version = -1
+        self._held: list[Item] = []
+
+    def page(self, world: World, query: Query) -> RecordingPage:
+        """One page. Ties keep the order of the queue, so that rows do not jump."""
+        key = _SORTS.get(query.sort)
+        if key is None:
+            raise DeskError(f"cannot sort by {query.sort!r}; one of {', '.join(_SORTS)}")
+        asked = replace(query, offset=0, limit=0)
+        if asked != self._asked or self._version != world.version:
+            plain = asked == replace(Query(), sort=query.sort, descending=query.descending, offset=0, limit=0)
+            if plain and asked == self._asked and len(self._held) == len(world.items):
+                found = self._held
+            else:
+                text = query.text.lower()
+                found = [i for i in world.items.values() if plain or _matches(i, query, text) != query.invert]
+            found.sort(key=lambda i: i.order)
+            found.sort(key=key, reverse=query.descending)
+            self._asked, self._version, self._held = asked, world.version, found
+        page = self._held[query.offset : query.offset + query.limit]
+        return RecordingPage(tuple(_row(world, i) for i in page), len(world.items), len(self._held))
 
 
 def recording(world: World, id: str) -> RecordingDetail:
@@ -183,6 +200,8 @@ def _words(split: bool, speakers: tuple[tuple[str, float], ...]) -> str:
 
 
 def profiles(world: World) -> tuple[ProfileRow, ...]:
+    if not world.profiles:
+        return ()
     created = world.wall(-86_400 * 12)
     model = str(world.settings["voice.model"])
     need = float(world.settings["identify.primary_threshold"])

@@ -56,6 +56,8 @@ class Item:
     note: str | None = None
     revision: int = 0
 
+    haystack: str = ""  # what a text filter looks at
+
     @property
     def id(self) -> str:
         return self.part.id
@@ -106,11 +108,22 @@ class Batches:
 class World:
     """See the module. ``settings`` are values by dotted key; :meth:`changed` tells the world that one moved."""
 
-    def __init__(self, seed: int, parts: list[Part], settings: dict[str, Any], wall: Callable[[float], float], engine: str) -> None:
+    def __init__(
+        self,
+        seed: int,
+        parts: list[Part],
+        settings: dict[str, Any],
+        wall: Callable[[float], float],
+        engine: str,
+        *,
+        profiles: bool = True,
+        events: int = 20_000,
+    ) -> None:
         self.seed = seed
         self.settings = settings
         self.wall = wall
         self.engine = engine
+        self.profiles = profiles
         self.now = 0.0
         self.random = Random(f"world {seed}")
         self.items: dict[str, Item] = {}
@@ -128,7 +141,7 @@ class World:
         self.tally = dict.fromkeys(("kept", "split", "massive", "unknown", "grey", "fast_path"), 0)
         self.voices = Batches(budget=float(settings["voice.batch_seconds"]))
         self.texts = Batches(budget=float(settings["embed.batch"]))
-        self.events: deque[Event] = deque(maxlen=20_000)
+        self.events: deque[Event] = deque(maxlen=events)
         self.event_seq = 0
         self.audio_done_s = 0.0
         self.audio_total_s = 0.0
@@ -147,7 +160,8 @@ class World:
         self.loaded: dict[str, float] = {}
         self.loading: tuple[str, float, float] | None = None  # role, since, takes
         self.wants: list[str] = []
-        self.gpu_seconds = 0.0
+        self.backing_off: set[str] = set()
+        self.version = 0  # rises with whatever a page of recordings may show
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._n = 0
         for part in parts:
@@ -199,8 +213,10 @@ class World:
 
     def add(self, part: Part, priority: int = 0) -> Item:
         item = Item(part, len(self.items), priority=priority, added=self.now, changed=self.now)
+        item.haystack = f"{part.id} {part.title}".lower()
         self.items[part.id] = item
         self.counts["queued"] += 1
+        self.version += 1
         self.audio_total_s += part.duration_s
         heapq.heappush(self.waiting, (-priority, item.order, part.id))
         return item
@@ -210,6 +226,8 @@ class World:
         self.counts[status] += 1
         item.status = status
         item.changed = self.now
+        self.version += 1
+        self.backing_off.discard(item.id)
 
     def requeue(self, item: Item) -> None:
         """A terminal or interrupted recording goes back into the queue."""
@@ -265,12 +283,14 @@ class World:
         item.after.clear()
         self.active.pop(item.id, None)
         self._set(item, "queued")
+        self.backing_off.add(item.id)
         self.at(item.next_try, lambda: self._again(item))
         self.fill()
 
     def _again(self, item: Item) -> None:
         if item.status == "queued" and item.next_try is not None and item.next_try <= self.now:
             item.next_try = None
+            self.backing_off.discard(item.id)
             heapq.heappush(self.waiting, (-item.priority, item.order, item.id))
             self.fill()
 
@@ -377,7 +397,7 @@ class World:
     def _onward(self, item: Item, one: Pass) -> None:
         stage = one.stage
         if stage == "decode":
-            fast = item.part.monologue and self.settings["identify.fast_path"]
+            fast = item.part.monologue and self.profiles and self.settings["identify.fast_path"]
             follow = ["transcribe"] if fast else ["transcribe", "diarize"]
             item.after = {"transcribe", "diarize"} - set(follow)
         elif stage in ("transcribe", "diarize"):
@@ -508,6 +528,10 @@ class World:
 
     def _decide(self, item: Item) -> None:
         part = item.part
+        if not self.profiles:  # nobody is enrolled: no decision is made, everybody keeps a number
+            for i in range(part.speakers):
+                item.speakers[f"Speaker {i + 1}"] = round(part.duration_s * 0.93 / part.speakers, 1)
+            return
         want = self.wants[0] if self.wants and part.speakers >= 2 and not part.monologue else None
         if want:
             self.wants.pop(0)
