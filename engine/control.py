@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from config.settings import SPECS, Effect, Settings, value_of
 from engine.desk import Command
-from engine.errors import EngineError, Misconfigured, Transient
+from engine.errors import Cancelled, EngineError, Misconfigured, Transient
+from engine.queue.jobs import Recovered
 from engine.queue.live import Follower
 from engine.sampler import Sampler
 from engine.watch.snapshot import RunState
@@ -97,7 +98,7 @@ class Control:
     def nothing_left(self) -> bool:
         """Whether no recording is queued, running elsewhere or waiting for a retry."""
         counts = self.engine.queue.counts()
-        return counts["queued"] == 0 and counts["running"] == 0
+        return counts.queued == 0 and counts.running == 0
 
     def idle(self) -> None:
         """The queue gave nothing: wait for a note or a moment. The state says whether work is waiting for its retry time."""
@@ -128,8 +129,10 @@ class Control:
     def running(self) -> Iterator[None]:
         """Register this engine and run its threads for the block."""
         engine = self.engine
-        engine.through_outage(engine.queue.register, engine.token, patience_s=60)
-        engine.through_outage(lambda: engine.registry.register(engine.paths, engine.started_wall), engine.token, patience_s=60)
+        engine.through_outage(
+            lambda: engine.registry.register(engine.paths, engine.started_wall, engine.loaded), engine.token, patience_s=60
+        )
+        self._recovered(engine.through_outage(engine.queue.register, engine.token, patience_s=60))
         self.follower.start()
         self._keeper.start()
         self.sampler.start()
@@ -155,12 +158,18 @@ class Control:
         while not engine.token.wait(period):
             try:
                 engine.queue.beat()
-                for id in engine.queue.recover():
-                    engine.journal.log("warning", "its engine died: queued again", recording=id, kind="state")
-                    engine.nudge()
+                self._recovered(engine.queue.recover())
                 self.database_back()
             except Transient as error:
                 self.database_away(error, sleep=False)
+
+    def _recovered(self, recovered: Recovered) -> None:
+        for id in recovered.requeued:
+            self.engine.journal.log("warning", "its engine died: queued again", recording=id, kind="state")
+        for id in recovered.ended:
+            self.engine.journal.log("error", "its engine died while holding it: ended", recording=id, kind="failure")
+        if recovered.requeued:
+            self.engine.nudge()
 
     # -- settings ---------------------------------------------------------------------------------------------------
 
@@ -188,21 +197,21 @@ class Control:
 
         def swap() -> None:
             stages = [self.engine.stages[s] for s in STAGES_OF[role]]
-            paused = [s for s in stages if not s.paused]
-            for stage in paused:
-                stage.pause()
+            for stage in stages:
+                stage.pause(by="reload")
             try:
-                while any(s.busy for s in stages) and not self.engine.token.wait(0.05):
-                    pass
                 for stage in stages:
-                    stage.clear_slots()
+                    stage.wait_idle(self.engine.token)
+                    stage.renew()
                 self.engine.models.reload(role)
                 self.engine.journal.log("info", f"{role} model reloaded", kind="model")
+            except Cancelled:
+                return
             except Misconfigured as error:
                 self.pause(by="engine", reason=str(error))
             finally:
-                for stage in paused:
-                    stage.resume()
+                for stage in stages:
+                    stage.resume(by="reload")
 
         before = self._reloads.get(role)
 

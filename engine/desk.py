@@ -323,6 +323,10 @@ class Preview:
     notes: tuple[str, ...] = ()
 
 
+ENDED = frozenset({"stopped", "done", "died", "lost"})
+"""States of an engine that serves no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRow:
     """One engine of the database."""
@@ -334,6 +338,11 @@ class EngineRow:
     heartbeat_age_s: float
     doing: str
     version: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves: neither ended nor lost."""
+        return self.state not in ENDED
 
 
 class Desk(Protocol):

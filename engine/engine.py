@@ -18,7 +18,7 @@ from config.paths import Paths
 from config.settings import Settings
 from engine.clean import clean_text
 from engine.control import Control
-from engine.desk import Event
+from engine.desk import Level
 from engine.errors import Cancelled, EngineError, LostClaim, Misconfigured, OutOfMemory, Transient
 from engine.flight import Flight
 from engine.flow.batcher import Batcher
@@ -38,7 +38,7 @@ from engine.terms import STAGES, Cast
 from engine.voices.cache import VoiceCache
 from engine.voices.extract import VoiceExtractor
 from engine.voices.profiles import Profile, ProfileStore
-from engine.watch.journal import Journal
+from engine.watch.journal import Journal, clean_lines
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Engine:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
         self.started_wall = time.time()
         self.token = CancelToken()
-        self.journal = Journal(paths.logs)
+        self.journal = Journal(paths.logs, engine=self.id)
         self.live = LiveSettings(loaded.settings, loaded.origins)
         self.tally = Tally()
         self.store = RecordingStore(database)
@@ -239,26 +239,21 @@ class Engine:
             self.through_outage(lambda: self.queue.release(flight.claim), CancelToken(), patience_s=5.0)
             return
         outcome = self.through_outage(
-            lambda: self.queue.fail(flight.claim, error, clean_text_block(trace), self.settings.retry, spans=flight.spans),
+            lambda: self.queue.fail(flight.claim, error, clean_lines(trace), self.settings.retry),
             CancelToken(),
             patience_s=600.0,
         )
         self.tally.failed(error)
-        level: Any = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
-        self.journal.emit(
-            Event(
-                0,
-                time.time(),
-                level,
-                "failure",
-                f"{outcome.text}: {error.message}",
-                stage=error.stage,
-                recording=flight.recording.id,
-                engine=self.id,
-                thread=threading.current_thread().name,
-                data={"cause": error.cause, "hint": error.hint},
-                traceback=trace or None,
-            )
+        level: Level = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
+        self.journal.log(
+            level,
+            f"{outcome.text}: {error.message}",
+            kind="failure",
+            stage=error.stage,
+            recording=flight.recording.id,
+            error=error if trace else None,
+            cause=error.cause,
+            hint=error.hint,
         )
         if isinstance(error, Misconfigured):
             self.control.pause(by="engine", reason=str(error))
@@ -284,13 +279,12 @@ class Engine:
             flight = self._flights.get(span.recording)
         if flight is not None:
             flight.spans.append(span)
-        self.tally.span(span)
         self.journal.span(span)
 
-    def _model_event(self, level: str, text: str, **data: Any) -> None:
-        self.journal.log(level, text, kind="model", **data)  # type: ignore[arg-type]
+    def _model_event(self, level: Level, text: str, **data: Any) -> None:
+        self.journal.log(level, text, kind="model", **data)
 
-    def note_decisions(self, flight: Flight, cast: Cast, ids: Sequence[int]) -> None:
+    def note_decisions(self, flight: Flight, cast: Cast, ids: tuple[int, ...]) -> None:
         """Count and show the decisions of a recording; called once they are stored."""
         self.tally.decisions(flight.recording.id, flight.title, cast, ids, self.settings.identify)
         for decision in cast.decisions:
@@ -309,16 +303,6 @@ class Engine:
 
 def _free_slot(slot: Slot) -> None:
     slot.state.clear()
-
-
-def clean_text_block(text: str, lines: int = 60) -> str:
-    """A traceback made harmless line by line, its last lines kept."""
-    return "\n".join(clean_text_line(line) for line in text.splitlines()[-lines:])
-
-
-def clean_text_line(line: str) -> str:
-    indent = len(line) - len(line.lstrip(" "))
-    return " " * min(indent, 40) + clean_text(line, 500)
 
 
 def _unforeseen(error: Exception) -> EngineError:

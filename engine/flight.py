@@ -72,7 +72,7 @@ class Flight:
                 priority=self.recording.priority,
                 age=self.entered,
                 audio_s=audio_s,
-                after=after,
+                after=self.stages[after] if after else None,
             ) as slot:
                 here.slot, here.since = slot, time.monotonic()
                 yield slot

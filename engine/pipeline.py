@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,7 +138,6 @@ def identify(flight: Flight, engine: Engine, audio: Audio, heard: Cast | Diariza
                 recording=flight.recording.id,
             )
     flight.speakers = len({t.speaker for t in cast.turns})
-    engine.note_decisions(flight, cast)
     return cast
 
 
@@ -170,18 +169,38 @@ def store(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, 
     from engine.text.segments import balance
 
     with flight.stage("store", after="embed"):
-        engine.through_outage(
+        recording, facts, shares = (
+            replace(flight.recording, duration=audio.seconds),
+            facts_of(flight, transcript, cast),
+            balance(cast),
+        )
+        stored = engine.through_outage(
             lambda: engine.store.store(
-                replace(flight.recording, duration=audio.seconds),
+                recording,
                 segments,
                 cast.decisions,
                 models=engine.models.ids(),
                 revision=flight.revision,
-                facts=engine.facts_of(flight, transcript, cast),
+                facts=facts,
                 spans=flight.spans,
                 fingerprint=audio.fingerprint,
-                balance=balance(cast),
+                balance=shares,
                 fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
             ),
             flight.token,
         )
+    engine.note_decisions(flight, cast, stored.decisions)
+
+
+def facts_of(flight: Flight, transcript: Transcript, cast: Cast) -> dict[str, Any]:
+    """What is worth knowing later of how a recording was understood: language, models, turns."""
+    return {
+        "language": transcript.language,
+        "language_probability": transcript.language_probability,
+        "average_log_probability": transcript.average_log_probability,
+        "recogniser": transcript.model,
+        "fast_path": cast.fast_path,
+        "looped": transcript.looped,
+        "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
+        "turns": [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
+    }

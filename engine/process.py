@@ -51,7 +51,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     paths.ensure()
     command = [sys.executable, "-m", "engine.process", *arguments]
     with paths.engine_log.open("ab") as log:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,

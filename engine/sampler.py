@@ -9,16 +9,17 @@ from collections import deque
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from config.settings import SPECS, value_of
 from engine.errors import Transient
+from engine.queue.counts import Counts
 from engine.terms import STAGES
-from engine.watch.advisor import verdict
 from engine.watch.devices import Devices
 from engine.watch.host import HostSampler
+from engine.watch.judge import Judge
 from engine.watch.replay import Recorder
 from engine.watch.snapshot import (
     SCHEMA,
     Bottleneck,
-    DatabaseView,
     Forecast,
     Run,
     Snapshot,
@@ -52,7 +53,8 @@ class Sampler:
         self.busy_s = 0.0  # CPU seconds spent here, for the cost figure
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self._counts: dict[str, int] = {}
+        self._counts = Counts()
+        self._judge = Judge()
         self._verdict = UNDECIDED
         self._recorder: Recorder | None = None
         self._recorded = 0
@@ -93,6 +95,7 @@ class Sampler:
         try:
             if slow:
                 self._counts = self.engine.queue.counts()
+                self.engine.database.ping()
             frame = self.build(slow)
             self.engine.registry.publish(frame)
             if slow:
@@ -133,14 +136,15 @@ class Sampler:
             decisions=engine.tally.decisions_view(settings.identify),
             devices=devices,
             host=self.host.read(work_bytes=engine.work.bytes_used if slow else None, gpu_note=note),
-            database=self._database_view(),
+            database=engine.database.view(),
             models=engine.models.views(),
             budgets=engine.fetcher.budgets(),
             counters=(("frames", self.frames),),
         )
         if slow:
+            frame = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
+            self._verdict = frame.verdict
             self.history.append(frame)
-            self._verdict = verdict(self.history, frame.wall, settings)
         return frame
 
     def _run_view(self) -> Run:
@@ -153,15 +157,15 @@ class Sampler:
             state_since_wall=control.since_wall,
             by=control.by,
             reason=control.reason,
-            queued=counts.get("queued", 0),
-            running=counts.get("running", 0),
-            stored=counts.get("stored", 0),
-            failed=counts.get("failed", 0),
-            skipped=counts.get("skipped", 0),
-            cancelled=counts.get("cancelled", 0),
-            retrying=counts.get("retrying", 0),
+            queued=counts.queued,
+            running=counts.running,
+            stored=counts.stored,
+            failed=counts.failed,
+            skipped=counts.skipped,
+            cancelled=counts.cancelled,
+            retrying=counts.retrying,
             audio_done_s=tally.audio_s,
-            audio_left_s=counts.get("audio_left_s"),
+            audio_left_s=self._audio_left(),
             rtfx=tally.rtfx(),
             rtfx_history=tally.rtfx_history(),
             last_commit_wall=tally.last_commit_wall,
@@ -171,16 +175,9 @@ class Sampler:
             loading=self.engine.models.loading(),
         )
 
-    def _database_view(self) -> DatabaseView:
-        database = self.engine.database
-        return DatabaseView(
-            up=self.control.away_since is None,
-            where=database.where,
-            embedded=database.embedded,
-            latency_p50_s=database.latency.quantile(0.5),
-            latency_p95_s=database.latency.quantile(0.95),
-            pool_size=database.pool_size,
-            pool_busy=database.pool_busy,
-            down_since_wall=self.control.away_since,
-            reconnects=self.control.follower.reconnects,
-        )
+    def _audio_left(self) -> float | None:
+        """Seconds of audio not stored yet; what has no known length counts as the mean of what is stored, None without one."""
+        counts = self._counts
+        if not counts.unknown:
+            return counts.audio_left_s
+        return counts.audio_left_s + counts.unknown * counts.audio_done_s / counts.stored if counts.stored else None

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 TIMES = {"fetch": 0.02, "decode": 0.01, "transcribe": 0.08, "diarize": 0.05, "identify": 0.02, "embed": 0.01, "store": 0.0}
 """Default seconds per stage."""
 
-MODELS = {"text": ModelId("simulated", "1", 64), "voice": ModelId("simulated", "1", 96)}
+MODELS = {"embed": ModelId("simulated", "1", 64), "voice": ModelId("simulated", "1", 96)}
 
 
-def simulated_recordings(count: int, *, seed: int = 0, times: dict[str, float] | None = None, scale: float = 1.0) -> list[Recording]:
+def simulated_recordings(
+    count: int, *, seed: int = 0, times: dict[str, float] | None = None, scale: float = 1.0
+) -> list[Recording]:
     """Recordings whose stage times vary by seed around ``times`` (seconds, times ``scale``)."""
     base = {**TIMES, **(times or {})}
     made = []
@@ -37,8 +39,12 @@ def simulated_recordings(count: int, *, seed: int = 0, times: dict[str, float] |
         name = f"sim-{seed}-{n:06}"
         made.append(
             Recording(
-                id=name, key=f"simulated:{name}", source=f"simulated:{name}", title=f"Simulated {n}",
-                duration=60.0 * draw.uniform(0.5, 3.0), extra={"simulate": spans},
+                id=name,
+                key=f"simulated:{name}",
+                source=f"simulated:{name}",
+                title=f"Simulated {n}",
+                duration=60.0 * draw.uniform(0.5, 3.0),
+                extra={"simulate": spans},
             )
         )
     return made
@@ -77,9 +83,16 @@ def simulated(flight: Flight, engine: Engine) -> None:
             seconds = sum(s.end - s.start for s in segments)
             engine.through_outage(
                 lambda: engine.store.store(
-                    recording, segments, (), models=MODELS, revision=flight.revision, facts={"simulated": True},
-                    spans=flight.spans, fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
-                    balance=Balance(seconds, seconds, 0.0), fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
+                    recording,
+                    segments,
+                    (),
+                    models=MODELS,
+                    revision=flight.revision,
+                    facts={"simulated": True},
+                    spans=flight.spans,
+                    fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
+                    balance=Balance(seconds, seconds, 0.0),
+                    fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
                 ),
                 flight.token,
             )
@@ -96,9 +109,16 @@ def simulated_segments(recording: Recording) -> tuple[Segment, ...]:
         speaker = f"Speaker {1 + n % 2}"
         segments.append(
             Segment(
-                start, end, speaker, None, None, Provenance.CLUSTER, " ".join(words),
+                start,
+                end,
+                speaker,
+                None,
+                None,
+                Provenance.CLUSTER,
+                " ".join(words),
                 tuple(Word(w, start + 0.4 * i, start + 0.4 * i + 0.3, 0.9, speaker) for i, w in enumerate(words)),
-                voice=_vector(draw, 96), vector=_vector(draw, 64),
+                voice=_vector(draw, 96),
+                vector=_vector(draw, 64),
             )
         )
         start = end + 0.2
@@ -108,5 +128,3 @@ def simulated_segments(recording: Recording) -> tuple[Segment, ...]:
 def _vector(draw: random.Random, size: int) -> Vector:
     v = np.array([draw.gauss(0, 1) for _ in range(size)], np.float32)
     return v / np.linalg.norm(v)
-
-

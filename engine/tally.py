@@ -8,7 +8,6 @@ from collections import Counter, deque
 
 from config.settings import Identify
 from engine.errors import Cancelled, EngineError, Throttled
-from engine.flow.stage import StageSpan
 from engine.terms import Cast, Decision
 from engine.watch.snapshot import DecisionRow, DecisionsView
 
@@ -89,9 +88,6 @@ class Tally:
             if error.stage:
                 self.last_error[error.stage] = error.cause
                 self.retries[error.stage] += error.retry
-
-    def span(self, span: StageSpan) -> None:
-        """Only a place to add; the stages keep their own figures."""
 
     def recent(self) -> tuple[int, int, int]:
         """(finished, failed, throttled) of the last 10 minutes."""

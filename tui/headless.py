@@ -10,10 +10,11 @@ from config.paths import Paths
 from engine.desk import Command
 from engine.summary import standing
 from engine.watch.snapshot import FlightView, Snapshot
-from tui.commands.common import clock, plain
+from tui.commands.common import alive, clock, plain
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
+
     from engine.store.database import Database
 
 GONE_S = 20.0
@@ -51,7 +52,7 @@ def _choice(console: Any) -> str:
 
 
 def _wait_gone(desk: PostgresDesk) -> None:
-    while desk.engines():
+    while alive(desk):
         time.sleep(0.2)
 
 
@@ -72,7 +73,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> b
                 return True
             if frame and console.is_terminal:
                 live.update(_picture(frame, now.done, len(ids)))
-            if desk.engines():
+            if alive(desk):
                 alone_since = None
             elif alone_since is None:
                 alone_since = time.monotonic()
@@ -130,10 +131,11 @@ def _place(flight: FlightView) -> str:
 
 def print_summary(database: Database, result: dict[str, Any], *, demo: bool) -> None:
     """What was said, by whom, and the figures per stage."""
-    from engine.store.recordings import RecordingStore
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from engine.store.recordings import RecordingStore
 
     console = Console()
     store = RecordingStore(database)

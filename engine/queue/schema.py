@@ -38,4 +38,6 @@ def ensure(connection: Link) -> bool:
 
 
 def _stands(connection: Link) -> bool:
-    return connection.execute("select to_regclass('procrastinate_jobs') is not null").fetchall()[0][0] is True
+    # Not to_regclass(): it may answer from a cache that is older than the lock just waited for.
+    query = "select exists (select from pg_class where relname = 'procrastinate_jobs' and relnamespace = current_schema()::regnamespace)"
+    return connection.execute(query).fetchall()[0][0] is True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,16 +136,15 @@ def file_name(id: str) -> str:
 
 
 def _write(target: Path, text: str) -> None:
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    draft = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        with open(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+        with open(draft, "x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(target)
+        draft.replace(target)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 

@@ -17,6 +17,8 @@ from engine.clean import clean_text
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
+
+    from engine.desk import Desk
     from engine.store.database import Database
 
 
@@ -130,3 +132,8 @@ def table(headers: list[str], rows: list[list[str]], right: tuple[int, ...] = ()
 def speaking(args: argparse.Namespace) -> bool:
     """Whether progress and remarks may be printed: not when JSON is asked for."""
     return not getattr(args, "json", False)
+
+
+def alive(desk: Desk) -> bool:
+    """Whether any engine serves this database."""
+    return any(e.alive for e in desk.engines())

@@ -8,7 +8,7 @@ import time
 
 from engine.desk import Ack, Command, CommandName, Desk, DeskError
 from engine.watch.snapshot import Snapshot, dumps
-from tui.commands.common import clock, open_desk, place_arguments, plain, print_json, speaking, table
+from tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
 
 EXAMPLES = {
     "status": "examples:\n  gainstage status\n  gainstage status --json\n  gainstage status --database postgresql://db/prod",
@@ -50,8 +50,8 @@ def status(desk: Desk, args: argparse.Namespace) -> int:
         from dataclasses import asdict
 
         print_json({"engines": [asdict(e) for e in engines], "snapshot": asdict(frame) if frame else None})
-        return 0 if engines else 1
-    if not engines:
+        return 0 if any(e.alive for e in engines) else 1
+    if not any(e.alive for e in engines):
         print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
         return 1
     print(
@@ -124,7 +124,7 @@ def acknowledged(desk: Desk, ack: Ack, timeout_s: float = 15.0) -> Ack:
 
 
 def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
-    if not desk.engines():
+    if not alive(desk):
         raise DeskError("no engine runs on this database")
     verbs: dict[str, CommandName] = {"pause": "pause", "resume": "resume", "stop": "drain"}
     verb: CommandName = "stop" if name == "stop" and args.now else verbs[name]
@@ -133,7 +133,7 @@ def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
         verb, arguments = ("pause_stage" if name == "pause" else "resume_stage"), {"stage": args.stage}
     ack = acknowledged(desk, desk.send(Command(verb, arguments, engine=args.engine, by="cli")))
     if name == "stop" and ack.state == "done" and not args.no_wait:
-        while desk.engines() and not args.engine:
+        while alive(desk) and not args.engine:
             frame = desk.snapshot()
             if frame and speaking(args) and sys.stderr.isatty():
                 print(f"\r{frame.run.state}: {len(frame.flights)} in flight ", end="", file=sys.stderr)

@@ -15,6 +15,7 @@ from engine.desk import DeskError
 from engine.flow.cancel import CancelToken
 from engine.terms import Recording
 from tui.commands.common import (
+    alive,
     database_url,
     open_desk,
     paths_of,
@@ -165,7 +166,7 @@ def start_engine(
     """Start an engine of this home unless one serves it or the database already; wait until it has signed on."""
     from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
 
-    if any(e.state not in ("stopped", "done") for e in desk.engines()) or engine_pid(paths):
+    if alive(desk) or engine_pid(paths):
         return
     arguments = ["--home", str(paths.data)] if args.home else []
     url = database_url(args, loaded)
@@ -178,7 +179,7 @@ def start_engine(
     arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
     child = start_detached(paths, arguments, environ)
     end = time.monotonic() + STARTUP_S
-    while not desk.engines():
+    while not alive(desk):
         if child.poll() not in (None, 0):
             raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
         if child.poll() == 0 or time.monotonic() > end:
