@@ -256,7 +256,7 @@ class Backlog:
             ).fetchall()
             command = None
             if running:
-                asked = Command("cancel", {"ids": [id for _, id in running]}, by=by)
+                asked = Command("cancel", {"ids": sorted(id for _, id in running)}, by=by)
                 command = commands.ask(connection, asked, sorted({engine for engine, _ in running if engine}))
             return Ended(done, len(running), command)
 

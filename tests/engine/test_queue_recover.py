@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.errors import LostClaim
+from engine.queue.engines import list_engines
+from engine.queue.jobs import JobQueue
+from engine.store.database import Database
+from tests.queue_kit import column, job_queue, jobs, recording, recordings, register, store, until
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from engine.store.database import Database
+from tests.queue_kit import job_queue, register
+url, home, name, stalled_s = sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+db = Database.open(url, home, pool_size=1)
+register(db, name, home)
+queue = job_queue(db, name, stalled_s=stalled_s)
+held = [queue.take() for _ in range(3)]
+print("holds", *[c.recording.id for c in held], flush=True)
+while True:
+    queue.beat()
+    time.sleep(0.1)
+"""
+
+
+class Holder:
+    """A process of its own that holds three recordings and beats."""
+
+    def __init__(self, url: str, home: Path, name: str, stalled_s: float) -> None:
+        home.mkdir(exist_ok=True)
+        arguments = [sys.executable, "-c", HOLDER, url, str(home), name, str(stalled_s)]
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        assert self.process.stdout
+        self.held = self.process.stdout.readline().split()[1:]
+        assert len(self.held) == 3
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def holders() -> Iterator[list[Holder]]:
+    made: list[Holder] = []
+    yield made
+    for holder in made:
+        holder.end()
+
+
+def test_what_a_killed_engine_held_is_queued_again(
+    database: Database, database_url: str, tmp_path: Path, holders: list[Holder]
+) -> None:
+    survivor = job_queue(database, "survivor", stalled_s=1.0)
+    survivor.add(recordings(6))
+    holders.append(Holder(database_url, tmp_path / "a", "a", 1.0))
+    holders.append(Holder(database_url, tmp_path / "b", "b", 1.0))
+    holders[0].process.kill()
+    back: set[str] = set()
+
+    def recovered() -> bool:
+        survivor.beat()
+        back.update(survivor.recover().requeued)
+        return set(holders[0].held) <= back
+
+    until(recovered)
+    assert {column(database, id, "status") for id in holders[1].held} <= {"running", "queued"}
+    for id in holders[0].held:
+        assert [column(database, id, c) for c in ("status", "attempt", "deaths", "engine")] == ["queued", 0, 1, None]
+    claim = survivor.take()
+    assert claim
+    store(database, survivor, claim)
+    assert column(database, claim.recording.id, "deaths") == 0
+
+
+def test_a_frozen_engine_loses_its_claims(database: Database, database_url: str, tmp_path: Path, holders: list[Holder]) -> None:
+    survivor = job_queue(database, "survivor", stalled_s=1.0)
+    survivor.add(recordings(3))
+    holders.append(Holder(database_url, tmp_path / "a", "a", 1.0))
+    os.kill(holders[0].process.pid, signal.SIGSTOP)
+    until(lambda: survivor.beat() and survivor.recover().requeued)
+    os.kill(holders[0].process.pid, signal.SIGCONT)
+    claims = [claim for _ in range(3) if (claim := survivor.take())]
+    assert [c.recording.id for c in claims] == holders[0].held
+    for claim in claims:
+        store(database, survivor, claim)
+    assert jobs(database) == 0
+
+
+def test_a_successor_on_the_same_home_does_not_wait(
+    database: Database, database_url: str, tmp_path: Path, holders: list[Holder]
+) -> None:
+    queue = job_queue(database, "other")
+    queue.add(recordings(3))
+    home = tmp_path / "home"
+    holders.append(Holder(database_url, home, "first", 3600.0))
+    holders[0].end()
+    assert queue.recover().requeued == ()
+    register(database, "second", home)
+    successor = JobQueue(database, "second", heartbeat_s=1200.0, stalled_s=3600.0)
+    assert set(successor.register().requeued) == set(holders[0].held)
+    assert {row.id: row.state for row in list_engines(database)}["first"] == "died"
+
+
+def test_leaving_hands_back_what_is_still_claimed(database: Database) -> None:
+    leaving, other = job_queue(database, "leaving"), job_queue(database, "other")
+    leaving.add(recordings(1))
+    claim = leaving.take()
+    leaving.unregister()
+    assert other.recover().requeued == ("r0000",)
+    assert claim
+    with pytest.raises(LostClaim):
+        store(database, other, claim)
+
+
+def test_an_engine_that_was_given_up_registers_anew(database: Database) -> None:
+    queue = job_queue(database)
+    before = queue.worker
+    assert queue.beat()
+    with database.connection() as connection:
+        connection.execute("delete from procrastinate_workers")
+    assert not queue.beat()
+    assert queue.worker != before
+    assert queue.beat()
+
+
+def test_a_recording_that_kills_engine_after_engine_fails_with_that_cause(database: Database) -> None:
+    queue = job_queue(database, stalled_s=0.0, most_deaths=3)
+    queue.add([recording(1)])
+    for _ in range(2):
+        assert queue.take()
+        assert queue.recover().requeued == ("r0001",)
+    assert queue.take()
+    assert queue.recover().ended == ("r0001",)
+    assert [column(database, "r0001", c) for c in ("status", "cause", "job")] == ["failed", "engine died", None]
+    assert queue.retry(["r0001"]) == 1
+    assert column(database, "r0001", "deaths") == 0
+
+
+def test_a_wish_outlives_the_engine_it_was_told(database: Database) -> None:
+    queue = job_queue(database, stalled_s=0.0)
+    queue.add(recordings(2))
+    queue.take(), queue.take()
+    queue.cancel(["r0000"])
+    queue.skip(["r0001"])
+    assert set(queue.recover().ended) == {"r0000", "r0001"}
+    assert (column(database, "r0000", "status"), column(database, "r0001", "status")) == ("cancelled", "skipped")
+    assert jobs(database) == 0
