@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
-from typing import Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from engine.clean import clean_text
 from engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
@@ -222,55 +222,48 @@ class Batcher(Generic[T, R]):
             failure = error
         out_of_memory = failure is not None and self._ran_out(failure)
         final = failure is None or len(part) == 1 or (isinstance(failure, Misconfigured | Cancelled) and not out_of_memory)
-        self._account(part, why, failure, results if final else (), began, start_wall, out_of_memory, final)
+        record = self._record(part, why, failure, out_of_memory, began, start_wall)
+        if self._on_batch is not None:
+            self._on_batch(record)
+        if failure is not None:
+            results = [self._too_large(part, failure) if out_of_memory else failure] * len(part) if final else ()
         failure = None
         if out_of_memory and self._on_oom is not None:
             self._on_oom()
+        self._settle(part, record, results)
         return "done" if final else "split"
 
-    def _account(
-        self,
-        part: list[Entry[T]],
-        why: Why,
-        failure: Exception | None,
-        results: Sequence[R | Exception],
-        began: float,
-        start_wall: float,
-        out_of_memory: bool,
-        final: bool,
-    ) -> None:
-        """Hand out what the call gave, count it, and tell ``on_batch``."""
-        cost = sum(e.cost for e in part)
-        cells = len(part) * max(e.length for e in part)
-        if failure is not None and final:
-            lot = self._too_large(part, failure) if out_of_memory else failure
-            results = [lot] * len(part)
+    def _record(
+        self, part: list[Entry[T]], why: Why, failure: Exception | None, out_of_memory: bool, began: float, start_wall: float
+    ) -> BatchRecord:
+        cells = _cells(part)
+        return BatchRecord(
+            batcher=self.name,
+            items=len(part),
+            cost=sum(e.cost for e in part),
+            budget=self._allowance.now,
+            unit=self.unit,
+            why=why,
+            waited_s=max(0.0, began - min(e.arrived for e in part)),
+            service_s=max(0.0, self._clock() - began),
+            outcome="ok" if failure is None else "out of memory" if out_of_memory else "failed",
+            cause=None if failure is None else _cause(failure),
+            padding=1.0 - sum(e.length for e in part) / cells if cells > 0 else None,
+            start_wall=start_wall,
+        )
+
+    def _settle(self, part: list[Entry[T]], record: BatchRecord, results: Sequence[R | Exception]) -> None:
+        """Count a call and hand out what it gave; no results when its items are tried again."""
+        good = sum(not isinstance(r, Exception) for r in results)
         with self._lock:
-            record = BatchRecord(
-                batcher=self.name,
-                items=len(part),
-                cost=cost,
-                budget=self._allowance.now,
-                unit=self.unit,
-                why=why,
-                waited_s=max(0.0, began - min(e.arrived for e in part)),
-                service_s=max(0.0, self._clock() - began),
-                outcome="ok" if failure is None else "out of memory" if out_of_memory else "failed",
-                cause=None if failure is None else _cause(failure),
-                padding=1.0 - sum(e.length for e in part) / cells if cells > 0 else None,
-                start_wall=start_wall,
-            )
-            if failure is None:
-                self._allowance.fitted(cost)
-            elif out_of_memory:
-                self._allowance.ran_out(cost, len(part))
-            good = sum(not isinstance(r, Exception) for r in results)
-            self._tally.call(record, good, cells)
+            if record.outcome == "ok":
+                self._allowance.fitted(record.cost)
+            elif record.outcome == "out of memory":
+                self._allowance.ran_out(record.cost, record.items)
+            self._tally.call(record, good, _cells(part))
             self._tally.refused += len(results) - good
             for entry, result in zip(part, results, strict=False):
                 self._deliver(entry, result)
-        if self._on_batch is not None:
-            self._on_batch(record)
 
     def _deliver(self, entry: Entry[T], result: R | Exception) -> None:
         submission = cast("Submission[R]", entry.owner)
@@ -321,6 +314,11 @@ class Batcher(Generic[T, R]):
             raise ValueError(f"{self.name}: an item cannot cost {cost} {self.unit}")
         near = self._sort(item) if self._sort else 0.0
         return Entry(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0)
+
+
+def _cells(part: list[Entry[Any]]) -> float:
+    """Size of a call whose items are padded to the longest."""
+    return len(part) * max(e.length for e in part)
 
 
 def _cause(error: Exception) -> str:

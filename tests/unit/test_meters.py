@@ -71,7 +71,8 @@ def test_recent_quantiles_fall_back_on_the_whole_life() -> None:
         recent.record(1.0)
         recent.read(float(second))
     for second in range(100, 2000, 10):
-        assert recent.read(float(second)).count == 100
+        assert recent.read(float(second)).count >= 20
+    assert recent.read(2000.0).count == 100
     for second in range(2000, 2010):
         recent.record(50.0)
         recent.read(float(second))

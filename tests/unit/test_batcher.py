@@ -1,0 +1,357 @@
+"""The batcher with real threads: nothing lost, nothing out of order, only the guilty fail."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import Cancelled, Misconfigured, OutOfMemory, Permanent
+from engine.flow.batcher import Batcher, BatchRecord
+from engine.flow.cancel import CancelToken
+
+PATIENCE_S = 60.0
+FOREVER_S = 1e6
+
+
+def double(items: list[int]) -> list[int]:
+    return [2 * item for item in items]
+
+
+class Worker:
+    """A batcher's run function that can be held, and remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Event()
+
+    def __call__(self, items: list[int]) -> Sequence[int]:
+        self.calls.append(list(items))
+        self.begun.release()
+        assert self.go.wait(PATIENCE_S)
+        return double(items)
+
+
+class Submitter(threading.Thread):
+    def __init__(self, batcher: Batcher[int, int], items: list[int], token: CancelToken | None = None) -> None:
+        super().__init__(daemon=True)
+        self.batcher, self.items, self.token = batcher, items, token or CancelToken()
+        self.results: list[int | Exception] | None = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.results = self.batcher.submit(self.items, token=self.token)
+        except Exception as error:
+            self.error = error
+
+    def done(self) -> Submitter:
+        self.join(PATIENCE_S)
+        assert not self.is_alive()
+        return self
+
+
+def waits_for(batcher: Batcher[int, int], n: int) -> None:
+    pause = threading.Event()
+    while batcher.view().waiting != n:
+        pause.wait(0.001)
+
+
+def test_results_come_back_in_order() -> None:
+    with Batcher("b", double, cost=lambda _: 1.0, budget=7.0, linger_s=0.0) as batcher:
+        assert batcher.submit(list(range(100)), token=CancelToken()) == double(list(range(100)))
+        assert batcher.submit([], token=CancelToken()) == []
+        view = batcher.view()
+    assert (view.items, view.waiting, view.refused, view.out_of_memory) == (100, 0, 0, 0)
+    assert view.items_max == 7
+    assert sum(view.sizes) == view.batches
+
+
+def test_items_of_many_threads_share_a_call_once_everybody_waits() -> None:
+    worker = Worker()
+    worker.go.set()
+    with Batcher("b", worker, cost=lambda _: 1.0, budget=100.0, linger_s=FOREVER_S, producers=lambda: 4) as batcher:
+        submitters = [Submitter(batcher, [n, n + 10]) for n in range(4)]
+        assert [s.done().results for s in submitters] == [double(s.items) for s in submitters]
+    assert [sorted(call) for call in worker.calls] == [sorted(n + k for n in range(4) for k in (0, 10))]
+
+
+def test_a_full_batch_does_not_linger() -> None:
+    with Batcher("b", double, cost=lambda _: 1.0, budget=4.0, linger_s=FOREVER_S) as batcher:
+        assert batcher.submit([1, 2, 3, 4], token=CancelToken()) == [2, 4, 6, 8]
+
+
+def test_a_lingering_batch_goes_when_the_limits_or_the_producers_change() -> None:
+    producers = [2]
+    with Batcher("b", double, cost=lambda _: 1.0, budget=4.0, linger_s=FOREVER_S, producers=lambda: producers[0]) as batcher:
+        submitter = Submitter(batcher, [1, 2])
+        waits_for(batcher, 2)
+        batcher.resize(budget=2.0)
+        assert submitter.done().results == [2, 4]
+        submitter = Submitter(batcher, [3])
+        waits_for(batcher, 1)
+        batcher.resize(linger_s=0.0)
+        assert submitter.done().results == [6]
+        batcher.resize(linger_s=FOREVER_S)
+        submitter = Submitter(batcher, [4])
+        waits_for(batcher, 1)
+        producers[0] = 1
+        batcher.nudge()
+        assert submitter.done().results == [8]
+        assert batcher.view().budget == 2.0
+
+
+def test_only_items_of_equal_key_share_a_call() -> None:
+    calls: list[list[int]] = []
+
+    def run(items: list[int]) -> list[int]:
+        calls.append(items)
+        return double(items)
+
+    with Batcher("b", run, cost=lambda _: 1.0, budget=50.0, linger_s=0.0, key=lambda n: n % 3) as batcher:
+        assert batcher.submit(list(range(30)), token=CancelToken()) == double(list(range(30)))
+    assert all(len({n % 3 for n in call}) == 1 for call in calls)
+    assert len(calls) == 3
+
+
+def test_padding_and_fill_are_measured() -> None:
+    texts = ["a" * 10, "b" * 40, "c" * 12, "d" * 38]
+    with Batcher(
+        "texts",
+        lambda items: [len(t) for t in items],
+        cost=lambda _: 1.0,
+        budget=2.0,
+        linger_s=0.0,
+        sort=len,
+        padded=len,
+        unit="texts",
+    ) as batcher:
+        assert batcher.submit(texts, token=CancelToken()) == [10, 40, 12, 38]
+        view = batcher.view()
+    assert view.fill == 1.0
+    assert view.padding_waste == pytest.approx(1 - 100 / (2 * 12 + 2 * 40))
+    assert (view.items_p50, view.items_max, view.unit) == (2, 2, "texts")
+
+
+def test_a_cancelled_submitter_leaves_at_once_and_its_items_are_not_run() -> None:
+    worker = Worker()
+    with Batcher("b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0) as batcher:
+        first = Submitter(batcher, [1, 2])
+        assert worker.begun.acquire(timeout=PATIENCE_S)
+        second = Submitter(batcher, [3])
+        waits_for(batcher, 2)
+        first.token.cancel("operator asked")
+        assert isinstance(first.done().error, Cancelled)
+        waits_for(batcher, 1)
+        worker.go.set()
+        assert second.done().results == [6]
+    assert worker.calls == [[1], [3]]
+    token = CancelToken()
+    token.cancel("late")
+    with pytest.raises(Cancelled, match="late"):
+        batcher.submit([1], token=token)
+
+
+def test_closing_ends_the_threads_and_sends_everybody_home() -> None:
+    worker = Worker()
+    batcher = Batcher("voices", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, runners=2)
+    running = [Submitter(batcher, [n]) for n in (1, 2)]
+    for _ in running:
+        assert worker.begun.acquire(timeout=PATIENCE_S)
+    waiting = Submitter(batcher, [3])
+    waits_for(batcher, 1)
+    assert {t.name for t in threading.enumerate()} >= {"voices-batcher-1", "voices-batcher-2"}
+    closer = threading.Thread(target=batcher.close, args=("engine stops",), daemon=True)
+    closer.start()
+    assert isinstance(waiting.done().error, Cancelled)
+    worker.go.set()
+    closer.join(PATIENCE_S)
+    assert not closer.is_alive()
+    assert not any(t.name.startswith("voices-batcher") for t in threading.enumerate())
+    with pytest.raises(Cancelled, match="engine stops"):
+        batcher.submit([1], token=CancelToken())
+    batcher.close()
+
+
+def test_the_same_items_are_tried_in_halves_after_out_of_memory() -> None:
+    records: list[BatchRecord] = []
+    freed: list[int] = []
+
+    def run(items: list[int]) -> list[int]:
+        if sum(items) > 10:
+            raise OutOfMemory("CUDA out of memory")
+        return double(items)
+
+    with Batcher(
+        "b",
+        run,
+        cost=float,
+        budget=40.0,
+        linger_s=0.0,
+        on_batch=records.append,
+        on_oom=lambda: freed.append(1),
+        sort=float,
+    ) as batcher:
+        results = batcher.submit([5, 5, 5, 5, 99, 5, 5], token=CancelToken())
+        view = batcher.view()
+        assert results[:4] + results[5:] == [10] * 6
+        assert isinstance(results[4], OutOfMemory)
+        assert results[4].cause == "out of memory"
+        assert results[4].__cause__ is None
+        assert (view.items, view.refused) == (6, 1)
+        assert view.out_of_memory == sum(r.outcome == "out of memory" for r in records) > 1
+        assert view.budget == 7.5, "remembered for the next batch"
+        before = len(records)
+        assert batcher.submit([5] * 8, token=CancelToken()) == [10] * 8
+        assert {r.outcome for r in records[before:]} == {"ok"}
+        batcher.resize(budget=30.0)
+        assert batcher.view().budget == 30.0
+    assert len(freed) == view.out_of_memory
+
+
+def test_nothing_of_a_call_that_ran_out_is_held_while_the_next_one_runs() -> None:
+    class Tensor:
+        pass
+
+    kept: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+
+    def run(items: list[int]) -> list[int]:
+        alive.extend(ref() is not None for ref in kept)
+        big = Tensor()
+        kept.append(weakref.ref(big))
+        if len(items) > 1:
+            raise MemoryError("no room")
+        return double(items)
+
+    gc.disable()
+    try:
+        with Batcher("b", run, cost=lambda _: 1.0, budget=4.0, linger_s=0.0) as batcher:
+            assert batcher.submit([1, 2, 3, 4], token=CancelToken()) == [2, 4, 6, 8]
+    finally:
+        gc.enable()
+    assert len(kept) == 7
+    assert not any(alive)
+
+
+def test_only_the_guilty_item_fails() -> None:
+    def run(items: list[int]) -> list[int]:
+        if 13 in items:
+            raise ValueError("thirteen")
+        return double(items)
+
+    with Batcher("b", run, cost=lambda _: 1.0, budget=100.0, linger_s=0.0) as batcher:
+        results = batcher.submit(list(range(20)), token=CancelToken())
+        view = batcher.view()
+    assert results[:13] + results[14:] == double([n for n in range(20) if n != 13])
+    assert isinstance(results[13], ValueError)
+    assert (view.items, view.refused, view.out_of_memory) == (19, 1, 0)
+    assert view.budget == 100.0
+
+
+def test_a_wrong_setup_is_nobodys_guilt() -> None:
+    calls: list[int] = []
+
+    def run(items: list[int]) -> list[int]:
+        calls.append(len(items))
+        raise Misconfigured("no such model")
+
+    with Batcher("b", run, cost=lambda _: 1.0, budget=100.0, linger_s=0.0) as batcher:
+        results = batcher.submit([1, 2, 3], token=CancelToken())
+    assert all(isinstance(r, Misconfigured) for r in results)
+    assert calls == [3]
+
+
+def test_a_run_that_forgets_results_is_an_error_and_an_exception_is_a_refusal() -> None:
+    with Batcher("b", lambda items: double(items)[:1], cost=lambda _: 1.0, budget=9.0, linger_s=0.0) as batcher:
+        assert batcher.submit([1, 2], token=CancelToken()) == [2, 4], "alone each gets its own"
+    silent = Permanent("silent")
+
+    def refuse(items: list[int]) -> list[int | Exception]:
+        return [silent if n < 0 else n for n in items]
+
+    with Batcher("b", refuse, cost=lambda _: 1.0, budget=9.0, linger_s=0.0) as refusing:
+        assert refusing.submit([1, -1, 2], token=CancelToken()) == [1, silent, 2]
+        assert refusing.view().refused == 1
+
+
+def test_what_cannot_be_counted_is_refused_to_the_one_who_submits_it() -> None:
+    def cost(item: int) -> float:
+        return float("nan") if item else 1.0
+
+    with Batcher("b", double, cost=cost, budget=9.0, linger_s=0.0) as batcher:
+        with pytest.raises(ValueError, match="cannot cost"):
+            batcher.submit([1], token=CancelToken())
+        assert batcher.submit([0], token=CancelToken()) == [0]
+        with pytest.raises(ValueError, match="linger"):
+            batcher.resize(linger_s=-1.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    submissions=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), min_size=1, max_size=6),
+    guilty=st.frozensets(st.integers(1, 30), max_size=3),
+    memory=st.integers(5, 200),
+    budget=st.integers(1, 120),
+    runners=st.integers(1, 2),
+    sorts=st.booleans(),
+    keys=st.integers(1, 3),
+)
+def test_no_item_is_lost_or_out_of_order_whatever_fails(
+    submissions: list[list[int]], guilty: frozenset[int], memory: int, budget: int, runners: int, sorts: bool, keys: int
+) -> None:
+    succeeded: list[int] = []
+    oversized: list[list[int]] = []
+    lock = threading.Lock()
+
+    def run(items: list[int]) -> list[int]:
+        with lock:
+            if len(items) > 1 and sum(items) > budget:
+                oversized.append(items)
+        if sum(items) > memory:
+            raise RuntimeError("CUDA out of memory")
+        if guilty & set(items):
+            raise KeyError(min(guilty & set(items)))
+        with lock:
+            succeeded.extend(items)
+        return double(items)
+
+    records: list[BatchRecord] = []
+    with Batcher(
+        "b",
+        run,
+        cost=float,
+        budget=float(budget),
+        linger_s=0.0005,
+        key=lambda n: n % keys,
+        sort=float if sorts else None,
+        runners=runners,
+        producers=lambda: len(submissions),
+        is_oom=lambda e: "out of memory" in str(e),
+        on_batch=records.append,
+    ) as batcher:
+        submitters = [Submitter(batcher, items) for items in submissions]
+        results = [s.done().results for s in submitters]
+        view = batcher.view()
+    for items, got in zip(submissions, results, strict=True):
+        assert got is not None
+        for item, result in zip(items, got, strict=True):
+            if item > memory:
+                assert isinstance(result, OutOfMemory)
+            elif item in guilty:
+                assert isinstance(result, KeyError)
+            else:
+                assert result == 2 * item
+    everything = [item for items in submissions for item in items]
+    assert sorted(succeeded) == sorted(n for n in everything if n <= memory and n not in guilty), "each good item succeeds once"
+    assert oversized == []
+    assert view.items + view.refused == len(everything)
+    assert view.items == sum(r.items for r in records if r.outcome == "ok")
+    assert view.waiting == 0
