@@ -69,6 +69,19 @@ AWKWARD = (
     "١٢٣ numbers and a zero\u200bwidth space",
 )
 
+FATES = {
+    118: "no audio stream",
+    133: "corrupt media",
+    151: "no audio stream",
+    168: "connection timed out",
+    176: "HTTP 429 too many requests",
+    180: "HTTP 429 too many requests",
+    184: "HTTP 429 too many requests",
+    188: "HTTP 429 too many requests",
+    201: "corrupt media",
+}
+"""Recordings of the story that fail, by their place in the queue (those throttled only if the storm meets them)."""
+
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -150,8 +163,8 @@ def parts(seed: int, audio_s: float) -> list[Part]:
         dice = random.random() if total < 0.7 * audio_s else 1.0  # the end of the run is quiet
         if index > 8 and dice < 0.045:
             fate = f"skipped:{random.choice(SKIPS)}"
-        elif index > 150 and dice < 0.11:
-            fate = f"failed:{random.choice(['no audio stream', 'corrupt media', 'connection timed out'])}"
+        if index in FATES:
+            fate = f"failed:{FATES[index]}"
         made.append(
             Part(
                 id=(key := video_id(random)),

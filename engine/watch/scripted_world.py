@@ -442,7 +442,7 @@ class World:
         if one.stage == "fetch":
             if fate.startswith("skipped:") or fate == "failed:connection timed out":
                 return fate.split(":", 1)[1]
-            if self.storm and self._dice(one).random() < 0.8:
+            if self.storm and (fate.startswith("failed:HTTP 429") or self._dice(one).random() < 0.8):
                 return "HTTP 429 too many requests"
         if one.stage == "decode" and fate in ("failed:no audio stream", "failed:corrupt media"):
             return fate.split(":", 1)[1]
@@ -463,6 +463,8 @@ class World:
                 self.throttles.append(self.now)
                 self.throttled_total += 1
                 self._trip()
+                if item.part.fate.startswith("failed:HTTP 429"):
+                    item.attempt = item.attempts
             wait = float(self.settings["retry.backoff"]) * 2 ** (item.attempt - 1) * self._dice(one).uniform(0.9, 1.2)
             text = f"{item.id} {cause}, attempt {item.attempt}/{item.attempts}, again in {wait:.0f} s"
             self.tell("warning", "retry", text, item, one.stage, slot=one.slot)
