@@ -35,6 +35,7 @@ CommandName = Literal[
     "reload",
     "enrol",
     "relabel",
+    "embed_query",
 ]
 
 
@@ -44,7 +45,7 @@ class Command:
 
     Arguments by name: pause_stage/resume_stage ``stage``; set ``key``, ``value``; undo_to ``revision``; retry ``ids`` or
     ``cause`` or ``all``; cancel/skip ``ids``; priority ``ids``, ``delta`` or ``to_front``; add ``sources``, ``options``;
-    relabel ``settings``, ``last``.
+    relabel ``settings``, ``last``; embed_query ``text`` (a desk asks an engine for the vector of a query).
     """
 
     name: CommandName
