@@ -1,0 +1,30 @@
+"""Out of memory, whoever says it: PyTorch, CTranslate2 and cuBLAS each have words of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engine.errors import OutOfMemory
+
+_PHRASES = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cublas_status_not_initialized")
+HINT = "Lower the batch of this stage or its workers, or choose a smaller model."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` means that a device or the host had too little memory."""
+    if isinstance(error, (OutOfMemory, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
+
+
+@contextmanager
+def out_of_memory_named(what: str) -> Iterator[None]:
+    """Turn a library's out-of-memory error into :class:`engine.errors.OutOfMemory`; every other error passes."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"{what}: out of memory", cause="out of memory", hint=HINT) from error

@@ -1,0 +1,109 @@
+"""Third parties kept quiet: telemetry off before they are imported, their import warnings and loggers out of the way.
+
+Every late import of a model library goes through :func:`importing`, every call into one through :func:`working`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENVIRONMENT = {
+    "PYANNOTE_METRICS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    # idle OpenMP threads sleep instead of spinning: several stages share the cores, and with spinning a diarizer of two
+    # threads beside other work on two cores was 13 times slower (RTFx 2 against 26)
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",  # a fork after use of a tokenizer would warn on stderr otherwise
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Read by the libraries when they are imported, so set before."""
+
+LOGGERS = (
+    "faster_whisper",
+    "huggingface_hub",
+    "lightning",
+    "lightning.fabric",
+    "lightning.pytorch",
+    "lightning_fabric",
+    "pytorch_lightning",
+    "pyannote",
+    "sentence_transformers",
+    "speechbrain",
+    "torio",
+    "torchaudio",
+    "transformers",
+)
+
+_HARMLESS = (
+    # speakers found outside the bounds asked for: the bounds are wishes, the result says how many were found
+    (UserWarning, r"\s*The detected number of speakers"),
+    # the variance of one frame, in the statistics layer of pyannote's own voice model
+    (UserWarning, r"std\(\): degrees of freedom is <= 0"),
+    # pyannote turns TensorFloat-32 off for reproducible results, and says so
+    (UserWarning, r"\s*TensorFloat-32 \(TF32\) has been disabled"),
+)
+
+_import_lock = threading.RLock()
+_lock = threading.Lock()
+_holders = {"importing": 0, "working": 0}
+_context: warnings.catch_warnings[None] | None = None
+
+
+def hush() -> None:
+    """Set the environment and the loggers. Cheap, safe to call again."""
+    os.environ.update(ENVIRONMENT)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level < logging.ERROR:
+            logger.setLevel(logging.ERROR)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Around a late import or a load: one at a time, no third-party warning, no telemetry."""
+    with _import_lock, _filtered("importing"):
+        hush()
+        yield
+        hush()  # some libraries set the levels of their loggers when imported
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Around a call into a model: the few warnings known to be harmless are dropped."""
+    with _filtered("working"):
+        yield
+
+
+@contextmanager
+def _filtered(kind: str) -> Iterator[None]:
+    _hold(kind, +1)
+    try:
+        yield
+    finally:
+        _hold(kind, -1)
+
+
+def _hold(kind: str, by: int) -> None:
+    """Warning filters belong to the process: threads that overlap must share one ``catch_warnings``, or the last to leave
+    restores what another had set."""
+    global _context
+    with _lock:
+        if _context is not None:
+            _context.__exit__(None, None, None)
+            _context = None
+        _holders[kind] += by
+        if not any(_holders.values()):
+            return
+        _context = warnings.catch_warnings()
+        _context.__enter__()
+        for category, message in _HARMLESS:
+            warnings.filterwarnings("ignore", message, category)
+        if _holders["importing"]:
+            warnings.simplefilter("ignore")

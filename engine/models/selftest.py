@@ -1,0 +1,56 @@
+"""Known pairs: what a model must get right at load before anything it says is believed.
+
+An encoder with random or wrong weights gives vectors that look like any other; only a comparison of known cases shows it.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Misconfigured
+
+CLIPS = Path(__file__).parent / "demo" / "selftest"
+"""Two clips of one voice and one of another, 16 kHz."""
+
+SENTENCE = "My sister planted seven yellow roses near the stone wall."
+PARAPHRASE = "Near the wall there are yellow roses that my sister planted."
+UNRELATED = "The captain left the harbour at night because of a storm."
+
+LEAD = 0.05
+"""By how much the known pair must beat the other one, in cosine."""
+
+Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def clip(name: str) -> NDArray[np.float32]:
+    """One of the bundled clips as ``(samples,) float32``."""
+    with wave.open(str(CLIPS / f"{name}.wav"), "rb") as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
+
+
+def check_voices(model: str, embed: Encode) -> str:
+    """Two clips of one speaker must be closer than clips of two. Returns the figures; raises :class:`Misconfigured`."""
+    one, again, other = (embed(clip(name)[None])[0] for name in ("one_a", "one_b", "other"))
+    return _check("voice", model, "same speaker", float(one @ again), "other speaker", max(float(one @ other), float(again @ other)))
+
+
+def check_texts(model: str, encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> str:
+    """A sentence must be nearer its paraphrase than an unrelated one. Returns the figures; raises :class:`Misconfigured`."""
+    said, again, other = encode([SENTENCE, PARAPHRASE, UNRELATED])
+    return _check("embed", model, "paraphrase", float(said @ again), "unrelated", float(said @ other))
+
+
+def _check(role: str, model: str, near: str, near_cosine: float, far: str, far_cosine: float) -> str:
+    figures = f"{near} {near_cosine:.2f}, {far} {far_cosine:.2f}"
+    if not near_cosine > far_cosine + LEAD:  # also when either is not a number
+        raise Misconfigured(
+            f"{role} model {model} fails its self-test: {figures}",
+            cause="self-test failed",
+            hint=f"Its weights are not what they should be: fetch it again, or set {role}.model to another one.",
+        )
+    return figures

@@ -1,0 +1,119 @@
+"""The voice model: spans of audio to speaker vectors (speechbrain's ECAPA-TDNN or another encoder of its kind)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Misconfigured
+from engine.models import quiet
+from engine.models.oom import out_of_memory_named
+from engine.models.resolve import Found
+from engine.terms import SAMPLE_RATE, ModelId
+
+if TYPE_CHECKING:
+    import torch
+
+_TAG = re.compile(r"!([a-z_]+)(?::([\w.]+))?")
+_COMMENT = re.compile(r"(^|\s)#.*")
+_HARMLESS_TAGS = {"ref", "copy", "tuple"}
+
+
+class VoiceEncoder:
+    """A speaker-embedding model on one device. Safe to call from several threads: nothing in it changes after loading.
+
+    A voice depends on its span alone as long as every batch holds spans of equal length, so only such are taken.
+    """
+
+    min_seconds = 0.2
+    """Shorter spans are refused by :meth:`embed`: a few frames say nothing about who speaks."""
+
+    def __init__(self, classifier: Any, id: ModelId, device: str) -> None:
+        self._classifier = classifier
+        self.id = id
+        self.device = device
+
+    def features(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(n, samples) float32`` at 16 kHz to ``(n, frames, mels) float32``, the mean over time taken off."""
+        import torch
+
+        with torch.inference_mode(), out_of_memory_named(f"voices on {self.device}"):
+            return self._features(self._tensor(waveforms)).cpu().numpy()
+
+    def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Voices of spans of equal length: ``(n, samples) float32`` at 16 kHz to ``(n, d) float32``, L2-normalised.
+
+        A row whose voice is not finite or is zero comes back as NaN: it is no voice, and its batch mates are not touched.
+        Raises :class:`engine.errors.OutOfMemory`; ``ValueError`` for another shape or spans under ``min_seconds``.
+        """
+        batch = np.asarray(batch, np.float32)
+        if batch.ndim != 2 or batch.shape[1] < self.min_seconds * SAMPLE_RATE:
+            raise ValueError(f"voices need (n, samples) with at least {self.min_seconds} s each, not {batch.shape}")
+        if len(batch) == 0:
+            return np.zeros((0, self.id.dimension), np.float32)
+        raw = self.raw(batch)
+        length = np.linalg.norm(raw, axis=1, keepdims=True)
+        sound = np.isfinite(length) & (length > 1e-8)
+        return np.where(sound, raw / np.where(sound, length, 1.0), np.nan).astype(np.float32)
+
+    def raw(self, batch: NDArray[np.float32] | torch.Tensor) -> NDArray[np.float32]:
+        """As :meth:`embed` before normalisation and without its checks: what a diarizer's PLDA was trained on."""
+        import torch
+
+        with torch.inference_mode(), out_of_memory_named(f"voices on {self.device}"):
+            features = self._features(self._tensor(batch))
+            lengths = torch.ones(len(features), device=features.device)
+            vectors: NDArray[np.float32] = self._classifier.mods.embedding_model(features, lengths).squeeze(1).cpu().numpy()
+        return vectors
+
+    def _tensor(self, batch: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(batch, dtype=torch.float32, device=self.device)
+
+    def _features(self, waveforms: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        lengths = torch.ones(len(waveforms), device=waveforms.device)
+        features: torch.Tensor = self._classifier.mods.mean_var_norm(self._classifier.mods.compute_features(waveforms), lengths)
+        return features
+
+
+def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
+    """The encoder in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"). Raises :class:`Misconfigured`."""
+    text = (found.folder / "hyperparams.yaml").read_text("utf-8")
+    _refuse_foreign_code(found, text)
+    with quiet.importing():
+        from speechbrain.inference.classifiers import EncoderClassifier
+
+        # a hub folder names its own repository as the place of its weights; they are to come from the folder itself
+        overrides = {"pretrained_path": str(found.folder)} if re.search(r"^pretrained_path:", text, re.M) else {}
+        try:
+            classifier = EncoderClassifier.from_hparams(
+                source=str(found.folder), overrides=overrides, savedir=None, run_opts={"device": device}
+            )
+        except (ValueError, KeyError, OSError) as error:
+            raise Misconfigured(
+                f"voice model {found.name} cannot be loaded from {found.folder}: {error}",
+                cause="model cannot be loaded",
+                hint="Choose a speechbrain encoder folder (hyperparams.yaml and its .ckpt files), or fetch it again.",
+            ) from error
+    encoder = VoiceEncoder(classifier, ModelId(found.name, found.revision or "", 0), device)
+    dimension = encoder.raw(np.zeros((1, SAMPLE_RATE), np.float32)).shape[1]
+    encoder.id = ModelId(found.name, found.revision or "", dimension)
+    return encoder
+
+
+def _refuse_foreign_code(found: Found, text: str) -> None:
+    """hyperpyyaml builds whatever a tag names; only speechbrain's own classes are let through."""
+    for tag, target in _TAG.findall(_COMMENT.sub("", text)):
+        if tag in _HARMLESS_TAGS or (tag in ("new", "name") and target.startswith("speechbrain.")):
+            continue
+        raise Misconfigured(
+            f"voice model {found.name}: hyperparams.yaml asks for !{tag}{':' + target if target else ''}",
+            cause="model not safe to load",
+            hint="Only speechbrain's own classes are loaded; choose another model or remove the line.",
+        )

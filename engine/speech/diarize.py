@@ -1,0 +1,112 @@
+"""Who speaks when: the diarizer's turns, one pipeline per slot over weights that all slots share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from config.settings import Diarization as DiarizationSettings
+from engine.errors import Misconfigured, Permanent
+from engine.flow.cancel import CancelToken
+from engine.models import quiet
+from engine.models.oom import out_of_memory_named
+from engine.terms import SAMPLE_RATE, Audio, Diarization, Turn
+
+if TYPE_CHECKING:
+    from engine.models.diarizer import DiarizerParts
+
+_SHARES = {"segmentation": (0.0, 0.4), "speaker_counting": (0.4, 0.4), "embeddings": (0.4, 0.95), "discrete_diarization": (0.98, 0.98)}
+"""Where each step of the pipeline lies in its progress; measured on a CPU with the demo models."""
+
+
+class Diarizer:
+    """One slot's pipeline. Not for two threads at once; another slot builds its own over the same weights."""
+
+    def __init__(self, parts: DiarizerParts) -> None:
+        self.parts = parts
+        self.device = parts.device
+        self._pipeline = parts.pipeline()
+
+    def diarize(
+        self,
+        audio: Audio,
+        settings: DiarizationSettings,
+        *,
+        token: CancelToken,
+        progress: Callable[[float], None] | None = None,
+    ) -> Diarization:
+        """The turns of a recording; none where nobody speaks. The waveform is in memory as float32 meanwhile (230 MB an hour).
+
+        Raises :class:`Misconfigured` for bounds that exclude each other, :class:`engine.errors.OutOfMemory`,
+        :class:`engine.errors.Cancelled`.
+        """
+        low, high = settings.min_speakers, settings.max_speakers
+        if low is not None and high is not None and low > high:
+            raise Misconfigured(
+                f"diarization.min_speakers ({low}) is above diarization.max_speakers ({high})",
+                cause="speaker bounds exclude each other",
+                hint="Change one of the two.",
+            )
+        self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
+        waveform = audio.read()
+        if not waveform.any():  # digital silence: the model would find nobody either, after all the work
+            return Diarization((), (), self.parts.label)
+        output = self._run(waveform, low, high, token, progress)
+        turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
+        offered = getattr(output, "exclusive_speaker_diarization", None)
+        sole = exclusive(_turns(offered, audio.seconds) if offered is not None else turns)
+        if progress is not None:
+            progress(1.0)
+        return Diarization(turns, sole, self.parts.label)
+
+    def _run(
+        self,
+        waveform: np.ndarray[Any, np.dtype[np.float32]],
+        low: int | None,
+        high: int | None,
+        token: CancelToken,
+        progress: Callable[[float], None] | None,
+    ) -> Any:
+        import torch
+
+        def hook(step: str, _artefact: object, *, total: int | None = None, completed: int | None = None, **_: object) -> None:
+            token.check()
+            if progress is not None and step in _SHARES:
+                a, b = _SHARES[step]
+                done = 1.0 if total is None else min(1.0, float(completed or 0) / total)  # no total: the step is over
+                progress(a + (b - a) * done)
+
+        token.check()
+        file = {"waveform": torch.from_numpy(waveform)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
+        try:
+            with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"):
+                return self._pipeline(file, min_speakers=low, max_speakers=high, hook=hook)
+        except ValueError as error:
+            raise Permanent(
+                f"the diarizer cannot work on this audio: {error}", cause="diarizer refused the audio", stage="diarize"
+            ) from error
+
+
+def _turns(annotation: Any, seconds: float) -> tuple[Turn, ...]:
+    """In time order, inside the recording (the last window of the model is padded beyond its end)."""
+    turns = (
+        Turn(round(max(0.0, span.start), 3), round(min(span.end, seconds), 3), str(label))
+        for span, _, label in annotation.itertracks(yield_label=True)
+    )
+    return tuple(sorted((t for t in turns if t.end > t.start), key=lambda t: (t.start, t.end, t.cluster)))
+
+
+def exclusive(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """Turns that never overlap: whoever has the floor keeps it until the end of that turn.
+
+    The union of time stays the same, so no speech is lost; a turn that goes on longer takes over where the floor is free.
+    """
+    waiting = sorted(turns, key=lambda t: (t.start, -t.end))
+    result: list[Turn] = []
+    for turn in waiting:
+        start = max(turn.start, result[-1].end) if result else turn.start
+        if turn.end > start:
+            result.append(Turn(start, turn.end, turn.cluster))
+    return tuple(result)
