@@ -28,7 +28,6 @@ from engine.store.migrate import store_migrations
 
 QUICK = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
     "shared_buffers": "128MB",
@@ -36,7 +35,7 @@ QUICK = {
     "max_wal_size": "256MB",
     "max_connections": "300",
 }
-"""A server that forgets everything in a power cut and is quick."""
+"""A server that may forget everything in a power cut, not when it is killed, and is quick."""
 
 ROOM = 2 * 1024**3
 
