@@ -270,7 +270,10 @@ def test_a_wrong_setup_is_nobodys_guilt() -> None:
 
 
 def test_a_run_that_forgets_results_is_an_error_and_an_exception_is_a_refusal() -> None:
-    with Batcher("b", lambda items: double(items)[:1], cost=lambda _: 1.0, budget=9.0, linger_s=0.0) as batcher:
+    def forget(items: list[int]) -> list[int]:
+        return double(items)[:1]
+
+    with Batcher("b", forget, cost=lambda _: 1.0, budget=9.0, linger_s=0.0) as batcher:
         assert batcher.submit([1, 2], token=CancelToken()) == [2, 4], "alone each gets its own"
     silent = Permanent("silent")
 
