@@ -33,7 +33,7 @@ def ingest(flight: Flight, engine: Engine) -> None:
         cast = identify(flight, engine, audio, heard)
         segments = segment(flight, transcript, cast)
         segments = embed(flight, engine, segments)
-        store(flight, engine, audio, transcript, cast, segments)
+        store(flight, engine, audio, transcript, heard, cast, segments)
 
 
 def fetch(flight: Flight, engine: Engine, folder: Path) -> Path:
@@ -164,14 +164,22 @@ def embed(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> tupl
     return tuple(replace(s, vector=np.asarray(v, np.float32)) for s, v in zip(segments, vectors, strict=True))
 
 
-def store(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, cast: Cast, segments: tuple[Segment, ...]) -> None:
+def store(
+    flight: Flight,
+    engine: Engine,
+    audio: Audio,
+    transcript: Transcript,
+    heard: Cast | Diarization,
+    cast: Cast,
+    segments: tuple[Segment, ...],
+) -> None:
     """One transaction. A database that is away is waited for here, so that finished work is not done again."""
     from engine.text.segments import balance
 
     with flight.stage("store", after="embed"):
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
-            facts_of(flight, transcript, cast),
+            facts_of(transcript, heard, cast),
             balance(cast),
         )
         stored = engine.through_outage(
@@ -192,7 +200,7 @@ def store(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, 
     engine.note_decisions(flight, cast, stored.decisions)
 
 
-def facts_of(flight: Flight, transcript: Transcript, cast: Cast) -> dict[str, Any]:
+def facts_of(transcript: Transcript, heard: Cast | Diarization, cast: Cast) -> dict[str, Any]:
     """What is worth knowing later of how a recording was understood: language, models, turns."""
     return {
         "language": transcript.language,
@@ -202,5 +210,6 @@ def facts_of(flight: Flight, transcript: Transcript, cast: Cast) -> dict[str, An
         "fast_path": cast.fast_path,
         "looped": transcript.looped,
         "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
+        "diarized": [[round(t.start, 3), round(t.end, 3), t.cluster] for t in heard.turns],
         "turns": [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
     }

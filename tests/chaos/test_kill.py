@@ -1,0 +1,145 @@
+"""kill -9, freezes, stops and a lost server: nothing lost, nothing twice, nothing partial to be seen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.store.database import Database
+from engine.store.embedded import EmbeddedPostgres
+from tests.chaos.kit import (
+    EngineProcess,
+    Witness,
+    assert_all_stored_once,
+    cared_for,
+    commits,
+    log_commits,
+    queue_simulated,
+    standing,
+    wait_for,
+    work_left,
+)
+
+LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"
+KILLS = 200 if LONG else 6
+"""Kills of the first test; GAINSTAGE_LONG_CHAOS=1 runs the long form."""
+
+
+def test_an_engine_killed_again_and_again_loses_and_repeats_nothing(database: Database, database_url: str, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    log_commits(database_url)
+    recordings = queue_simulated(database, 12 * KILLS, scale=2.0)
+    with Witness(database_url) as witness:
+        for _ in range(KILLS):
+            before = sum(commits(database).values())
+            engine = EngineProcess(tmp_path / "home", database_url)
+            with cared_for(engine):
+                wait_for(lambda n=before, e=engine: sum(commits(database).values()) > n or e.process.poll() is not None, "a commit")
+                engine.process.poll()
+                random_s = draw.uniform(0.0, 0.4)
+                wait_for(_after(random_s), "the moment")
+                engine.kill()
+        last = EngineProcess(tmp_path / "home", database_url, until_empty=True)
+        with cared_for(last):
+            assert last.wait(300) == 0, last.tail()
+    assert witness.looks > KILLS
+    assert witness.partial == []
+    assert_all_stored_once(database, recordings)
+    assert work_left(tmp_path / "home") == []
+
+
+def test_a_frozen_engine_whose_work_was_taken_over_stores_nothing_twice(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    log_commits(database_url)
+    recordings = queue_simulated(database, 60, scale=4.0)
+    with Witness(database_url) as witness:
+        one = EngineProcess(tmp_path / "one", database_url)
+        two = EngineProcess(tmp_path / "two", database_url)
+        with cared_for(one, two):
+            wait_for(lambda: sum(commits(database).values()) > 4, "both at work")
+            one.freeze()
+            wait_for(lambda: sum(commits(database).values()) == len(recordings), "the other to take over", 120)
+            one.thaw()
+            for engine in (one, two):
+                engine.ask(signal.SIGTERM)
+            assert one.wait() == 0, one.tail()
+            assert two.wait() == 0, two.tail()
+    assert witness.partial == []
+    assert_all_stored_once(database, recordings)
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_only_time(
+    own_postgres: Callable[..., EmbeddedPostgres], tmp_path: Path
+) -> None:
+    server = own_postgres().start()
+    with Database.open(server.url, tmp_path / "unused") as database:
+        log_commits(server.url)
+        recordings = queue_simulated(database, 60, scale=3.0)
+        engine = EngineProcess(tmp_path / "home", server.url, until_empty=True)
+        with cared_for(engine):
+            wait_for(lambda: sum(commits(database).values()) > 5, "the engine at work")
+            for child in sorted(server_processes(server), reverse=True):
+                os.kill(child, signal.SIGKILL)
+            wait_for(lambda: not server_processes(server), "the server to be gone")
+            wait_for(_after(2.0), "an outage of some length")
+            server.revive()
+            assert engine.wait(180) == 0, engine.tail()
+        assert_all_stored_once(database, recordings)
+    server.stop()
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_sigterm_drains_and_a_second_one_stops_now(database: Database, database_url: str, tmp_path: Path, signals: int) -> None:
+    log_commits(database_url)
+    recordings = queue_simulated(database, 80, scale=8.0)
+    engine = EngineProcess(tmp_path / "home", database_url)
+    with cared_for(engine):
+        wait_for(lambda: sum(commits(database).values()) > 2, "the engine at work")
+        for _ in range(signals):
+            engine.ask(signal.SIGTERM)
+            wait_for(_after(0.3), "the signal to be heard")
+        assert engine.wait() == 0, engine.tail()
+    after = standing(database)
+    assert after.get("running", 0) == 0
+    assert after["queued"] > 0
+    assert work_left(tmp_path / "home") == []
+    rest = EngineProcess(tmp_path / "home", database_url, until_empty=True, in_flight="64", workers__transcribe="16")
+    with cared_for(rest):
+        assert rest.wait(300) == 0, rest.tail()
+    assert_all_stored_once(database, recordings)
+
+
+def test_a_second_engine_of_the_same_home_is_refused(database: Database, database_url: str, tmp_path: Path) -> None:
+    queue_simulated(database, 20, scale=10.0)
+    first = EngineProcess(tmp_path / "home", database_url)
+    with cared_for(first):
+        wait_for(lambda: standing(database).get("running"), "the first at work")
+        second = EngineProcess(tmp_path / "home", database_url)
+        with cared_for(second):
+            assert second.wait() == 3
+            assert "serves" in second.tail()
+
+
+def server_processes(server: EmbeddedPostgres) -> list[int]:
+    """The postmaster and its children."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "ppid"]):
+        if any(str(server.folder) in part for part in process.info["cmdline"] or ()) and "postgres" in process.info["cmdline"][0]:
+            found.append(process.info["pid"])
+            found += [child.pid for child in process.children()]
+    return found
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    import time
+
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end

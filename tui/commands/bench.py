@@ -1,0 +1,44 @@
+"""``bench``: figures of this machine, as ratios against a reference of the same run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any
+
+from tui.commands.common import print_json, speaking
+
+EXAMPLES = {
+    "bench": """examples:
+  gainstage bench pipeline              is the bottleneck busy, what does a gate cost
+  gainstage bench voices --segments 60  batch extraction against the usual ways
+  gainstage bench quality --fresh 2     word, diarization and speaker errors on new recordings
+  gainstage bench console --json""",
+}
+
+MODULES = {
+    "pipeline": "engine.bench.pipeline",
+    "voices": "engine.bench.voices",
+    "quality": "engine.bench.quality",
+    "console": "tui.bench_console",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("what", choices=sorted(MODULES))
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--recordings", type=int, help="pipeline: how many")
+    parser.add_argument("--segments", type=int, help="voices: how many")
+    parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
+    parser.add_argument("--seed", type=int)
+
+
+def run(name: str, args: argparse.Namespace) -> int:
+    module: Any = importlib.import_module(MODULES[args.what])
+    wanted = {k: v for k, v in vars(args).items() if k in ("recordings", "segments", "fresh", "seed") and v is not None}
+    result = module.run(**wanted)
+    if speaking(args):
+        print(module.table(result))
+    else:
+        print_json(result)
+    return 0
