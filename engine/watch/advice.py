@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from config.settings import SPECS
 from engine.watch import forecast
+from engine.watch.bands import HARMLESS_THROTTLE
 from engine.watch.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Snapshot
 
 IGNORED_S = 1800.0
@@ -82,7 +83,12 @@ def _memory_after(case: Case, slots: int) -> float | None:
 
 
 def _throttled_hardware(case: Case) -> tuple[str, ...]:
-    return tuple(reason for d in case.now.devices for reason in d.throttle or ())
+    return slowed(case.now)
+
+
+def slowed(snapshot: Snapshot) -> tuple[str, ...]:
+    """Why GPUs slow themselves down; a power cap under full load is not among the reasons."""
+    return tuple(r for d in snapshot.devices for r in d.throttle or () if r not in HARMLESS_THROTTLE)
 
 
 def more_gpu_slots(case: Case) -> Advice | None:

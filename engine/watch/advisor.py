@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.watch import forecast
-from engine.watch.advice import Case, advice, expected
+from engine.watch.advice import Case, advice, expected, slowed
 from engine.watch.bottleneck import bottleneck
 from engine.watch.snapshot import Advice, Forecast, Health, Snapshot, StageView, Verdict
 
@@ -220,8 +220,7 @@ def _degraded(history: Sequence[Snapshot]) -> Finding:
         wrong.append(f"disk full in {forecast.span(host.disk_full_in_s)}")
     if database.latency_p95_s is not None and database.latency_p95_s > DATABASE_SLOW_S:
         wrong.append(f"database p95 {database.latency_p95_s:.1f} s")
-    reasons = [r for d in now.devices for r in d.throttle or ()]
-    if reasons:
+    if reasons := slowed(now):
         wrong.append(f"GPU slowed: {reasons[0]}")
     return Finding("degraded", bool(wrong), ", ".join(wrong) or "errors, throttling, disk and devices are fine")
 

@@ -96,6 +96,10 @@ def stage_age(expected_p95_s: float | None) -> Band:
     return Band(None, None) if expected_p95_s is None else Band(expected_p95_s * 1.5, expected_p95_s * 3)
 
 
+POWER_CAP = "power cap"
+HARMLESS_THROTTLE = frozenset({POWER_CAP, "sync boost"})
+"""Reasons for lower GPU clocks that are part of a fully used card's day: shown, but no trouble."""
+
 ERROR_RATE = Band(0.02, 0.10, hysteresis=0.5, dwell_s=60, relative=True)
 THROTTLED = Band(3, 10)
 DISK_FULL_S = Band(48 * 3600, 6 * 3600, dwell_s=600, high_is_bad=False)
