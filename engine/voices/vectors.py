@@ -14,6 +14,7 @@ DECIMALS = 4
 """Similarities are rounded to this before anything is decided, so that a decision rests on the very numbers that are shown."""
 
 SMALLEST_NORM = 1e-6
+UNIT = 1e-6
 
 
 class BadVoice(Permanent):
@@ -46,6 +47,7 @@ def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "vo
     norms = np.linalg.norm(array.astype(np.float64), axis=-1, keepdims=True)
     if (norms < SMALLEST_NORM).any():
         raise BadVoice(f"{what} is a zero vector", cause="not a voice")
+    norms[np.abs(norms - 1.0) < UNIT] = 1.0  # a unit vector stays itself, bit by bit, however often it is checked
     unit: NDArray[np.float32] = (array / norms).astype(np.float32)
     return unit
 

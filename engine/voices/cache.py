@@ -1,0 +1,109 @@
+"""Voices kept in the database, so that a run with changed thresholds extracts nothing again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from engine.errors import Transient
+from engine.store.database import Database
+from engine.store.vectors import model_row
+from engine.terms import ModelId, Vector
+from engine.voices.evidence import Refusal
+from engine.voices.vectors import BadVoice, checked
+
+Key = tuple[int, int]
+"""Start and end of a span in milliseconds."""
+
+
+class VoiceCache:
+    """Voices by audio fingerprint, span, model and preprocessing. Thread-safe; ``hits`` and ``misses`` count spans asked for.
+
+    It is there to save work and never stands in its way: while the database is away everything is a miss and nothing is kept.
+    ``enabled()`` False (``voice.cache`` off) does the same.
+    """
+
+    def __init__(self, database: Database, enabled: Callable[[], bool] = lambda: True) -> None:
+        self._database = database
+        self._enabled = enabled
+        self._lock = threading.Lock()
+        self._models: dict[ModelId, int] = {}
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
+        """What is known of ``spans``, in one statement."""
+        found: dict[Key, Vector | Refusal] = {}
+        if self._enabled():
+            try:
+                found = self._read(fingerprint, spans, model, preprocessing)
+            except Transient as error:
+                if error.cause != Database.AWAY:
+                    raise
+        with self._lock:
+            self.hits += len(found)
+            self.misses += len(spans) - len(found)
+        return found
+
+    def put(self, fingerprint: str, voices: Mapping[Key, Vector | Refusal], model: ModelId, preprocessing: str) -> None:
+        """Keep voices, and why others are none, in one statement; what is there already stays."""
+        if not (voices and self._enabled()):
+            return
+        starts, ends = [list(column) for column in zip(*voices, strict=True)]
+        vectors = [None if isinstance(v, Refusal) else np.asarray(v, "<f4").tobytes() for v in voices.values()]
+        reasons = [v.reason if isinstance(v, Refusal) else None for v in voices.values()]
+        try:
+            with self._database.connection() as connection:
+                connection.execute(
+                    "insert into voice_cache (fingerprint, start_ms, end_ms, model, preprocessing, voice, refused)"
+                    " select %s, start_ms, end_ms, %s, %s, voice, refused"
+                    " from unnest(%s::int[], %s::int[], %s::bytea[], %s::text[]) as new (start_ms, end_ms, voice, refused)"
+                    " on conflict do nothing",
+                    [fingerprint, self._model(model), preprocessing, starts, ends, vectors, reasons],
+                )
+        except Transient as error:
+            if error.cause != Database.AWAY:
+                raise
+
+    def forget(self, fingerprints: Collection[str]) -> int:
+        """Delete every voice of these recordings' audio; how many there were."""
+        with self._database.connection() as connection:
+            return connection.execute("delete from voice_cache where fingerprint = any(%s)", [list(fingerprints)]).rowcount
+
+    def _read(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
+        with self._database.connection() as connection:
+            rows = connection.execute(
+                "select start_ms, end_ms, voice, refused from voice_cache"
+                " where fingerprint = %s and model = %s and preprocessing = %s"
+                " and (start_ms, end_ms) in (select * from unnest(%s::int[], %s::int[]))",
+                [fingerprint, self._model(model), preprocessing, [s for s, _ in spans], [e for _, e in spans]],
+            ).fetchall()
+        found: dict[Key, Vector | Refusal] = {}
+        for start_ms, end_ms, voice, refused in rows:
+            kept = Refusal(refused) if voice is None else _voice(voice, model)
+            if kept is not None:
+                found[start_ms, end_ms] = kept
+        return found
+
+    def _model(self, model: ModelId) -> int:
+        with self._lock:
+            number = self._models.get(model)
+        if number is None:
+            with self._database.connection() as connection:
+                number = model_row(connection, "voice", model)
+            with self._lock:
+                self._models[model] = number
+        return number
+
+
+def _voice(stored: bytes, model: ModelId) -> Vector | None:
+    """A stored voice, None when the row is damaged: then it is extracted anew."""
+    vector = np.frombuffer(stored, "<f4")
+    if len(vector) != model.dimension:
+        return None
+    try:
+        return checked(vector)
+    except BadVoice:
+        return None

@@ -1,0 +1,225 @@
+"""Enrolment: from recordings of one person to a profile, with a report on how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Permanent
+from engine.flow.cancel import CancelToken
+from engine.terms import Audio, ModelId
+from engine.voices.evidence import Refusal
+from engine.voices.exemplars import cohesion, inliers, spread_exemplars
+from engine.voices.extract import Span, VoiceExtractor
+from engine.voices.gallery import Gallery, Profile, profile
+from engine.voices.openset import own_scores, suggest
+from engine.voices.profile_store import ProfileStore, Version, checked_name
+from engine.voices.vectors import checked, same_model
+
+if TYPE_CHECKING:
+    from engine.store.recordings import RecordingStore
+
+WINDOW_S = 3.0
+HOP_S = 1.5
+LEAST_S = 30.0
+"""Speech that a profile needs."""
+
+QUIET_BELOW_LOUD_DB = 30.0
+FLOOR_DB = -60.0
+SHORTEST_SEGMENT_S = 1.5
+HELD_OUT = 5
+"""Every fifth window is kept out of the exemplars, so that the profile is scored against speech it was not made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReport:
+    """How good a profile is. Seconds count speech that was used; cosines lie in -1..1."""
+
+    name: str
+    profile: int
+    version: int
+    seconds: float
+    windows: int  # used
+    silent: int
+    outliers: int
+    exemplars: int
+    cohesion: float | None  # mean pairwise cosine of the windows used
+    held_out: float | None  # mean score of windows the exemplars do not hold
+    nearest: str | None  # the other profile most alike
+    nearest_cosine: float | None  # of both centroids
+    suggested: float | None  # threshold, shown and never applied
+    reason: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Voices of one person with the speech behind them, before judgement. ``seconds`` (n,) of each voice's own speech."""
+
+    voices: NDArray[np.float32]
+    seconds: NDArray[np.float64]
+    silent: int
+
+
+def enrol(
+    store: ProfileStore,
+    name: str,
+    audios: Sequence[Audio],
+    extractor: VoiceExtractor,
+    *,
+    token: CancelToken,
+    provenance: str,
+    ranges: Sequence[Sequence[Span] | None] | None = None,
+    add: bool = False,
+) -> EnrolmentReport:
+    """Enrol a person from audio in which nobody else speaks, or the next version of one who is enrolled.
+
+    ``ranges`` limits each audio to spans in seconds. ``add`` keeps the exemplars there are and adds to them. Windows of 3 s
+    every 1.5 s; quiet ones are skipped, outliers rejected. Raises :class:`Permanent` with less than 30 s of speech left.
+    """
+    parts: list[Gathered] = []
+    for audio, spans in zip(audios, ranges or [None] * len(audios), strict=True):
+        parts.append(_listen(audio, spans or [(0.0, audio.seconds)], extractor, token))
+    gathered = Gathered(
+        np.concatenate([p.voices for p in parts]) if parts else np.zeros((0, extractor.model.dimension), np.float32),
+        np.concatenate([p.seconds for p in parts]) if parts else np.zeros(0),
+        sum(p.silent for p in parts),
+    )
+    source = {"text": provenance, "fingerprints": [a.fingerprint for a in audios]}
+    return _save(store, name, gathered, extractor.model, source, add)
+
+
+def enrol_speaker(
+    store: ProfileStore,
+    name: str,
+    recordings: RecordingStore,
+    recording: str,
+    speaker: str,
+    model: ModelId,
+    *,
+    add: bool = False,
+) -> EnrolmentReport:
+    """Enrol a speaker of a stored recording from the voices stored with the segments; no audio and no model is needed.
+
+    Raises :class:`Permanent` when nobody of that name speaks there long enough, or another model made the voices.
+    """
+    stored = recordings.get(recording)
+    segments = [s for s in recordings.segments(recording, vectors=True) if s.speaker == speaker]
+    if stored is None or not segments:
+        raise Permanent(
+            f"nobody called {speaker} speaks in {recording}", cause="no such speaker", hint=f"`show {recording}` lists the speakers"
+        )
+    if (maker := store.maker(recording)) is not None:
+        same_model(maker, model, what=f"the voices of {recording}")
+    usable = [(s.voice, s.end - s.start) for s in segments if s.voice is not None and s.end - s.start >= SHORTEST_SEGMENT_S]
+    voices = checked(np.stack([v for v, _ in usable]), model.dimension) if usable else np.zeros((0, model.dimension), np.float32)
+    source = {"text": f"{recording}:{speaker}", "fingerprints": [stored.fingerprint] if stored.fingerprint else []}
+    return _save(store, name, Gathered(voices, np.array([n for _, n in usable], np.float64), 0), model, source, add)
+
+
+def _listen(audio: Audio, spans: Sequence[Span], extractor: VoiceExtractor, token: CancelToken) -> Gathered:
+    """Voices of the audible windows of an audio. Nothing of it goes to the cache: the profile is the only copy kept."""
+    wanted: list[Span] = []
+    for start, end in spans:
+        end = min(end, audio.seconds)
+        count = int((end - start - WINDOW_S) // HOP_S) + 1
+        wanted += [(start + i * HOP_S, start + i * HOP_S + WINDOW_S) for i in range(max(0, count))]
+    loud = [_level_db(audio, *w) for w in wanted]
+    line = max(FLOOR_DB, float(np.percentile(loud, 95)) - QUIET_BELOW_LOUD_DB) if loud else FLOOR_DB
+    audible = [w for w, level in zip(wanted, loud, strict=True) if level >= line]
+    found = extractor.extract(audio, audible, token=token, cached=False).voices
+    heard = [(v, w) for v, w in zip(found, audible, strict=True) if not isinstance(v, Refusal)]
+    dimension = extractor.model.dimension
+    voices = np.stack([v for v, _ in heard]) if heard else np.zeros((0, dimension), np.float32)
+    return Gathered(voices, _own_seconds([w for _, w in heard]), len(wanted) - len(heard))
+
+
+def _level_db(audio: Audio, start: float, end: float) -> float:
+    samples = audio.read(start, end)
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return 10 * np.log10(power) if power > 0 else -np.inf
+
+
+def _own_seconds(windows: Sequence[Span]) -> NDArray[np.float64]:
+    """Seconds each window adds to those before it, so that overlapping windows are not counted twice."""
+    seconds, reached = [], -np.inf
+    for start, end in windows:
+        seconds.append(end - max(start, min(reached, end)))
+        reached = max(reached, end)
+    return np.array(seconds, np.float64)
+
+
+def _save(
+    store: ProfileStore, name: str, gathered: Gathered, model: ModelId, source: Mapping[str, object], add: bool
+) -> EnrolmentReport:
+    name = checked_name(name)
+    kept = inliers(gathered.voices)
+    seconds = float(gathered.seconds[kept].sum())
+    if seconds < LEAST_S:
+        raise Permanent(
+            f"{seconds:.0f} s of speech are left for {name} ({gathered.silent} windows silent, {int((~kept).sum())} outliers), "
+            f"{LEAST_S:.0f} s are needed",
+            cause="too little speech to enrol",
+            hint="Give more or longer recordings of this person alone",
+        )
+    voices = gathered.voices[kept]
+    held = np.arange(len(voices)) % HELD_OUT == HELD_OUT - 1
+    enrolled = store.load(model)
+    before = next((p for p in enrolled if p.name == name), None)
+    base = voices[~held] if before is None or not add else np.concatenate([_rows(before), voices[~held]])
+    exemplars = spread_exemplars(base)
+    others = [p for p in enrolled if p.name != name]
+    report = _judged(profile(0, name, model, exemplars), voices, voices[held], others, gathered, int((~kept).sum()), seconds)
+    kept_report = {k: v for k, v in asdict(report).items() if k not in ("profile", "version")}
+    id = store.save(name, Version(model, exemplars, None, dict(source), kept_report))
+    saved = next(p for p in store.load(model) if p.id == id)
+    return replace(report, profile=id, version=saved.version)
+
+
+def _judged(
+    made: Profile,
+    voices: NDArray[np.float32],
+    held: NDArray[np.float32],
+    others: Sequence[Profile],
+    gathered: Gathered,
+    outliers: int,
+    seconds: float,
+) -> EnrolmentReport:
+    gallery = Gallery([made], made.model)
+    fresh: list[float] = gallery.similarities(held)[:, 0].tolist() if len(held) else []
+    strange: list[float] = [s for p in others for s in gallery.similarities(_rows(p))[:, 0].tolist()]
+    alike = max(((float(p.centroid @ made.centroid), p.name) for p in others), default=None)
+    suggestion = suggest(fresh + own_scores(made.exemplars), strange)
+    together = cohesion(voices)
+    total = len(gathered.voices)
+    warnings = []
+    if outliers > total / 4:
+        warnings.append(f"{outliers} of {total} windows are unlike the rest: more than one person may speak")
+    if suggestion.equal_error is not None and suggestion.equal_error.rate > 0.05:
+        warnings.append("hard to tell from somebody already enrolled")
+    return EnrolmentReport(
+        name=made.name,
+        profile=0,
+        version=0,
+        seconds=round(seconds, 2),
+        windows=len(voices),
+        silent=gathered.silent,
+        outliers=outliers,
+        exemplars=len(made.exemplars),
+        cohesion=None if together is None else round(together, 4),
+        held_out=round(float(np.mean(fresh)), 4) if fresh else None,
+        nearest=alike[1] if alike else None,
+        nearest_cosine=round(alike[0], 4) if alike else None,
+        suggested=suggestion.threshold,
+        reason=suggestion.reason,
+        warnings=tuple(warnings),
+    )
+
+
+def _rows(p: Profile) -> NDArray[np.float32]:
+    """The voices of a profile: its exemplars, else its centroid alone."""
+    return p.exemplars if len(p.exemplars) else p.centroid[None]

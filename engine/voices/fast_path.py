@@ -1,0 +1,167 @@
+"""The fast path: a recording in which only the primary speaker is heard needs no diarization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Identify
+from engine.desk import Level
+from engine.errors import Cancelled, EngineError, Misconfigured
+from engine.flow.cancel import CancelToken
+from engine.terms import Audio, Cast, Decision, Provenance, SpeakerTurn, TurnEvidence
+from engine.voices.analysis import statistics
+from engine.voices.evidence import Refusal, profile_scores
+from engine.voices.extract import Span, VoiceExtractor
+from engine.voices.gallery import Gallery, Profile
+from engine.voices.identify import as_primary
+from engine.voices.limits import Limits
+from engine.voices.vectors import DECIMALS, mean_voice
+
+if TYPE_CHECKING:
+    from engine.watch.journal import Journal
+
+PLACES = 12
+PLACE_S = 5.0
+SHORTEST_S = 24.0
+"""A shorter recording has no room for twelve places worth listening to; it is diarized in a moment anyway."""
+
+CLUSTER = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What was heard at the places: ``similarities`` to the primary (n,), scores of every profile (n, p)."""
+
+    spans: tuple[Span, ...]
+    similarities: tuple[float, ...]
+    scores: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        return round(float(np.mean(self.similarities)), DECIMALS)
+
+    @property
+    def low(self) -> float:
+        """The 10th percentile."""
+        return round(float(np.percentile(self.similarities, 10)), DECIMALS)
+
+
+def places(seconds: float) -> tuple[Span, ...]:
+    """Twelve spans spread evenly over the whole recording, 5 s each or less where they would overlap."""
+    step = seconds / PLACES
+    length = min(PLACE_S, step)
+    return tuple((step * (i + 0.5) - length / 2, step * (i + 0.5) + length / 2) for i in range(PLACES))
+
+
+def doubt(heard: Places, limits: Limits, primary: int) -> str | None:
+    """Why the fast path is not taken; None when every place is the primary speaker. Pure."""
+    if heard.mean < limits.fast_path_mean:
+        return f"mean {heard.mean:.3f} is below {limits.fast_path_mean:.2f}"
+    if heard.low < limits.fast_path_low:
+        return f"10th percentile {heard.low:.3f} is below {limits.fast_path_low:.2f}"
+    if (heard.scores.argmax(axis=1) != primary).any():
+        return "somebody else is more alike at one place"
+    return None
+
+
+def monologue(
+    audio: Audio,
+    profiles: Sequence[Profile],
+    settings: Identify,
+    *,
+    revision: int,
+    extractor: VoiceExtractor,
+    token: CancelToken,
+    journal: Journal | None = None,
+    recording: str | None = None,
+) -> Cast | None:
+    """The cast of a recording that is the primary speaker throughout, else None: any doubt or failure takes the full path.
+
+    Raises :class:`Cancelled`, and :class:`Misconfigured` for profiles that cannot be used.
+    """
+    gallery = Gallery(as_primary(profiles, settings.primary), extractor.model)
+    if not settings.fast_path or gallery.primary is None or audio.seconds < SHORTEST_S:
+        return None
+    limits = Limits.from_settings(settings)
+    try:
+        spans = places(audio.seconds)
+        voices = extractor.extract(audio, spans, token=token, recording=recording).voices
+        silent = sum(isinstance(v, Refusal) for v in voices)
+        sound = np.stack([v for v in voices if not isinstance(v, Refusal)]) if silent == 0 else None
+    except (Cancelled, Misconfigured):
+        raise
+    except EngineError as error:
+        _say(journal, recording, "warning", f"fast path failed, full path taken: {error.message}", {})
+        return None
+    if sound is None:
+        _say(journal, recording, "info", f"fast path not taken: {silent} of {PLACES} places give no voice", {})
+        return None
+    alike = gallery.similarities(sound)
+    heard = Places(spans, tuple(alike[:, gallery.primary].tolist()), gallery.scores(alike))
+    why = doubt(heard, limits, gallery.primary)
+    figures = {"similarities": list(heard.similarities), "mean": heard.mean, "low": heard.low, "taken": why is None}
+    if why is not None:
+        _say(journal, recording, "info", f"fast path not taken: {why}", figures)
+        return None
+    _say(journal, recording, "info", f"fast path: mean {heard.mean:.3f}, 10th percentile {heard.low:.3f}", figures)
+    return _cast(audio, heard, sound, gallery, gallery.primary, limits, revision)
+
+
+def _cast(
+    audio: Audio,
+    heard: Places,
+    voices: NDArray[np.float32],
+    gallery: Gallery,
+    primary: int,
+    limits: Limits,
+    revision: int,
+) -> Cast:
+    """One turn from start to end, and the one decision behind it."""
+    person, middle = gallery.profiles[primary], mean_voice(voices)
+    ranked = profile_scores(gallery.candidates, gallery.scores(gallery.similarities(middle[None]))[0].tolist(), limits)
+    stats = statistics(heard.similarities)
+    turn = SpeakerTurn(
+        0.0, audio.seconds, CLUSTER, person.name, person.id, heard.mean, Provenance.FAST_PATH, heard.mean, voice=middle
+    )
+    others = [s.score for s in ranked if not s.primary]
+    decision = Decision(
+        cluster=CLUSTER,
+        seconds=audio.seconds,
+        turns=1,
+        similarities=heard.similarities,
+        reference="primary",
+        mean=stats and stats.mean,
+        variance=stats and stats.variance,
+        low=stats and stats.low,
+        high=stats and stats.high,
+        spread=stats and stats.spread,
+        bimodality=stats and stats.bimodality,
+        split=False,
+        rule="fast path",
+        limits=limits.record(),
+        revision=revision,
+        scores=tuple(sorted(ranked, key=lambda s: -s.score)),
+        margin=round(ranked[primary].score - max(others), 6) if others else None,
+        speaker=person.name,
+        seconds_by_speaker={person.name: audio.seconds},
+        provenance=Provenance.FAST_PATH,
+        evidence=tuple(
+            TurnEvidence(start, end, profile_scores(gallery.candidates, row, limits), similarity)
+            for (start, end), row, similarity in zip(heard.spans, heard.scores.tolist(), heard.similarities, strict=True)
+        ),
+        why=(
+            f"{person.name} alone: {PLACES} places over the whole recording have mean {heard.mean:.3f} and 10th percentile "
+            f"{heard.low:.3f}, at least {limits.fast_path_mean:.2f} and {limits.fast_path_low:.2f}."
+        ),
+    )
+    return Cast((turn,), (decision,), fast_path=True)
+
+
+def _say(journal: Journal | None, recording: str | None, level: Level, text: str, figures: dict[str, Any]) -> None:
+    if journal is not None:
+        journal.log(level, text, kind="fast path", stage="identify", recording=recording, **figures)

@@ -1,0 +1,291 @@
+"""Enrolled people in the database: versions that can be taken back, names, the primary. A run only ever reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from engine.clean import clean_text
+from engine.desk import ProfileRow
+from engine.errors import Permanent
+from engine.store.database import Database
+from engine.store.vectors import model_row
+from engine.terms import UNKNOWN_PREFIX, ModelId, Vector
+from engine.voices.exemplars import cohesion, spread_exemplars
+from engine.voices.gallery import Profile, profile
+from engine.voices.vectors import checked, same_model
+
+LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a profile, to be written. ``exemplars`` (k, d); ``centroid`` where there are none or it was given."""
+
+    model: ModelId
+    exemplars: NDArray[np.float32]
+    centroid: Vector | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)  # "text", "fingerprints" of the audio it was made from
+    report: dict[str, Any] = field(default_factory=dict)  # "seconds", "cohesion", "suggested" ...
+
+
+def checked_name(name: str) -> str:
+    """A name as it may be enrolled. Raises :class:`Permanent` for an empty one and for what unknown people are called."""
+    clean = clean_text(name, LONGEST_NAME)
+    if not clean or len(name) > LONGEST_NAME:
+        raise Permanent(f"a profile needs a name of 1 to {LONGEST_NAME} characters", cause="bad profile name")
+    if re.fullmatch(rf"{UNKNOWN_PREFIX.strip()}\s*\d+", clean, re.IGNORECASE):
+        raise Permanent(f"{clean} is what unknown people are called", cause="bad profile name", hint="Choose another name")
+    return clean
+
+
+class ProfileStore:
+    """Thread-safe. Every method may raise :class:`Transient` while the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def load(self, model: ModelId, primary: str | None = None) -> tuple[Profile, ...]:
+        """Everybody enrolled with this model, the primary first, then by id.
+
+        ``primary`` (the setting ``identify.primary``) names the primary profile; without it the one marked in the database is.
+        """
+        with self.database.connection() as connection:
+            rows = connection.execute(
+                f"select p.id, p.name, p.is_primary, p.threshold, p.version, v.centroid,"
+                f" array(select e.voice from exemplar e where e.profile_version = v.id order by e.ordinal) {_IN_USE}"
+                " where p.deleted is null and v.model = %s order by p.id",
+                [model_row(connection, "voice", model)],
+            ).fetchall()
+        found = [
+            profile(
+                id,
+                name,
+                model,
+                _matrix(voices, model.dimension),
+                None if centroid is None else np.frombuffer(centroid, "<f4"),
+                threshold=_threshold(threshold),
+                primary=name == primary if primary else marked,
+                version=version,
+            )
+            for id, name, marked, threshold, version, centroid, voices in rows
+        ]
+        return tuple(sorted(found, key=lambda p: (not p.primary, p.id)))
+
+    def rows(self, primary: str | None = None) -> tuple[ProfileRow, ...]:
+        """Every profile of every model as the console lists it, by name."""
+        with self.database.connection() as connection:
+            rows = connection.execute(
+                "select p.id, p.name, p.version, p.is_primary, p.threshold, extract(epoch from v.created)::float8, v.provenance,"
+                f" v.report, m.name, m.revision, m.dimension {_IN_USE} join model m on m.id = v.model where p.deleted is null"
+                " order by lower(p.name), p.id"
+            ).fetchall()
+        models = {ModelId(*row[8:11]) for row in rows}
+        nearest = {p.id: near for model in models for p, near in _nearest(self.load(model))}
+        counts = {p.id: len(p.exemplars) for model in models for p in self.load(model)}
+        return tuple(
+            ProfileRow(
+                id=id,
+                name=name,
+                version=version,
+                primary=name == primary if primary else marked,
+                exemplars=counts.get(id, 0),
+                seconds=float(report.get("seconds") or 0.0),
+                cohesion=report.get("cohesion"),
+                nearest=nearest.get(id),
+                threshold=_threshold(threshold),
+                suggested=report.get("suggested"),
+                model=model,
+                dimension=dimension,
+                created_wall=created,
+                provenance=str(provenance.get("text", "")),
+            )
+            for id, name, version, marked, threshold, created, provenance, report, model, _, dimension in rows
+        )
+
+    def find(self, name: str) -> int:
+        """The id of a profile. Raises :class:`Permanent` when nobody is called that."""
+        with self.database.connection() as connection:
+            return _find(connection, name)
+
+    def maker(self, recording: str) -> ModelId | None:
+        """The model that made the voices of a stored recording; None when none are stored."""
+        with self.database.connection() as connection:
+            row = connection.execute(
+                "select m.name, m.revision, m.dimension from recording r join model m on m.id = r.voice_model where r.id = %s",
+                [recording],
+            ).fetchone()
+        return None if row is None else ModelId(*row)
+
+    # -- changing ---------------------------------------------------------------------------------------------------
+
+    def save(self, name: str, version: Version, *, threshold: float | None = None) -> int:
+        """A new profile, or the next version of the one of that name; returns its id. ``threshold`` None leaves what there is.
+
+        Raises ``BadVoice`` or ``ForeignVoice`` for vectors that are none of this model, :class:`Permanent` for a bad name.
+        """
+        name = checked_name(name)
+        profile(0, name, version.model, version.exemplars, version.centroid)  # refuses what could not be loaded again
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                "insert into profile (name) values (%s) on conflict (name) where deleted is null"
+                " do update set name = excluded.name returning id",
+                [name],
+            ).fetchone()
+            id = int(row[0]) if row else 0
+            if threshold is not None:
+                connection.execute("update profile set threshold = %s where id = %s", [_checked_threshold(threshold), id])
+            _add(connection, id, version)
+        return id
+
+    def undo(self, name: str) -> int:
+        """Back to the version before; returns its number. Raises :class:`Permanent` when there is none."""
+        with self.database.transaction() as connection:
+            id = _find(connection, name)
+            row = connection.execute(
+                "update profile p set version = (select max(v.version) from profile_version v"
+                " where v.profile = p.id and v.version < p.version) where p.id = %(id)s and exists"
+                " (select 1 from profile_version v where v.profile = p.id and v.version < p.version) returning p.version",
+                {"id": id},
+            ).fetchone()
+        if row is None:
+            raise Permanent(f"{name} has no version before this one", cause="nothing to undo")
+        return int(row[0])
+
+    def rename(self, name: str, new: str) -> int:
+        """Another name for the same person, on stored segments as well; returns how many segments were renamed."""
+        new = checked_name(new)
+        with self.database.transaction() as connection:
+            id = _find(connection, name)
+            taken = connection.execute(
+                "select 1 from profile where name = %s and deleted is null and id <> %s", [new, id]
+            ).fetchone()
+            if taken is not None:
+                raise Permanent(f"somebody is called {new} already", cause="name taken", hint="`voices merge` makes two one")
+            connection.execute("update profile set name = %s where id = %s", [new, id])
+            return connection.execute(
+                "update segment set speaker = %s where profile = %s and speaker is distinct from %s", [new, id, new]
+            ).rowcount
+
+    def merge(self, name: str, other: str) -> int:
+        """``other`` turns out to be ``name``: the voices of both make the next version of ``name``, segments are named so, and
+        ``other`` is gone. Returns how many segments were renamed. Raises ``ForeignVoice`` when two models made them."""
+        with self.database.transaction() as connection:
+            id, gone = _find(connection, name), _find(connection, other)
+            if id == gone:
+                raise Permanent("a profile cannot be merged with itself", cause="same profile")
+            (keep, kept), (lose, lost) = _version(connection, id), _version(connection, gone)
+            same_model(lose, keep, what=f"profile {other}")
+            voices = np.concatenate([kept.exemplars, lost.exemplars])
+            middles = [v.centroid for v in (kept, lost) if v.centroid is not None and not len(v.exemplars)]
+            voices = np.concatenate([voices, *[m[None] for m in middles]]) if middles else voices
+            provenance = {
+                "text": f"{kept.provenance.get('text', name)} + {lost.provenance.get('text', other)}",
+                "fingerprints": [*kept.provenance.get("fingerprints", []), *lost.provenance.get("fingerprints", [])],
+            }
+            seconds = float(kept.report.get("seconds") or 0) + float(lost.report.get("seconds") or 0)
+            report = {"seconds": seconds, "cohesion": cohesion(voices)}
+            _add(connection, id, Version(keep, spread_exemplars(voices), None, provenance, report))
+            renamed = connection.execute(
+                "update segment set speaker = %s, profile = %s where profile = %s", [clean_text(name, LONGEST_NAME), id, gone]
+            ).rowcount
+            connection.execute("delete from profile where id = %s", [gone])
+        return renamed
+
+    def set_primary(self, name: str | None) -> None:
+        """Mark one profile as the primary, or nobody."""
+        with self.database.transaction() as connection:
+            id = None if name is None else _find(connection, name)
+            connection.execute("update profile set is_primary = (id is not distinct from %s) where deleted is null", [id])
+
+    def set_threshold(self, name: str, threshold: float | None) -> None:
+        """A threshold of the profile's own, or None for the setting's."""
+        value = None if threshold is None else _checked_threshold(threshold)
+        with self.database.transaction() as connection:
+            connection.execute("update profile set threshold = %s where id = %s", [value, _find(connection, name)])
+
+
+_IN_USE = "from profile p join profile_version v on v.profile = p.id and v.version = p.version"
+
+
+def _find(connection: Connection[TupleRow], name: str) -> int:
+    row = connection.execute("select id from profile where name = %s and deleted is null for update", [clean_text(name)]).fetchone()
+    if row is None:
+        raise Permanent(f"nobody is enrolled as {clean_text(name, 80)}", cause="no such profile", hint="`voices list` shows all")
+    return int(row[0])
+
+
+def _add(connection: Connection[TupleRow], id: int, version: Version) -> None:
+    """The next version of a profile, in use from now on."""
+    row = connection.execute(
+        "insert into profile_version (profile, version, model, provenance, report, centroid)"
+        " select %(id)s, coalesce(max(version), 0) + 1, %(model)s, %(provenance)s, %(report)s, %(centroid)s"
+        " from profile_version where profile = %(id)s returning id, version",
+        {
+            "id": id,
+            "model": model_row(connection, "voice", version.model),
+            "provenance": Jsonb(version.provenance),
+            "report": Jsonb(version.report),
+            "centroid": None if version.centroid is None else checked(version.centroid).astype("<f4").tobytes(),
+        },
+    ).fetchone()
+    number, count = row or (0, 1)
+    voices = [v.astype("<f4").tobytes() for v in version.exemplars]
+    connection.execute(
+        "insert into exemplar (profile_version, ordinal, voice)"
+        " select %s, ordinal - 1, voice from unnest(%s::bytea[]) with ordinality as new (voice, ordinal)",
+        [number, voices],
+    )
+    connection.execute("update profile set version = %s where id = %s", [count, id])
+
+
+def _version(connection: Connection[TupleRow], id: int) -> tuple[ModelId, Version]:
+    """The version of a profile that is in use."""
+    row = connection.execute(
+        "select m.name, m.revision, m.dimension, v.centroid, v.provenance, v.report,"
+        f" array(select e.voice from exemplar e where e.profile_version = v.id order by e.ordinal) {_IN_USE}"
+        " join model m on m.id = v.model where p.id = %s",
+        [id],
+    ).fetchone()
+    if row is None:
+        raise Permanent("the profile has no voices", cause="no such profile")
+    model = ModelId(*row[:3])
+    centroid = None if row[3] is None else np.frombuffer(row[3], "<f4")
+    return model, Version(model, _matrix(row[6], model.dimension), centroid, row[4], row[5])
+
+
+def _matrix(voices: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+    if not voices:
+        return np.zeros((0, dimension), np.float32)
+    return np.stack([np.frombuffer(v, "<f4") for v in voices]).astype(np.float32)
+
+
+def _nearest(profiles: Sequence[Profile]) -> list[tuple[Profile, tuple[str, float] | None]]:
+    """Each profile with the other whose centroid is nearest, and their cosine."""
+    found: list[tuple[Profile, tuple[str, float] | None]] = []
+    for p in profiles:
+        others = [(float(p.centroid @ o.centroid), o.name) for o in profiles if o.id != p.id]
+        cosine, name = max(others, default=(0.0, ""))
+        found.append((p, (name, round(cosine, 4)) if others else None))
+    return found
+
+
+def _threshold(stored: float | None) -> float | None:
+    """The column keeps single precision; 0.62 is to come back as 0.62."""
+    return None if stored is None else round(float(stored), 6)
+
+
+def _checked_threshold(value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise Permanent(f"a threshold lies between 0 and 1, not {value}", cause="bad threshold")
+    return value

@@ -1,0 +1,77 @@
+"""How a span of audio becomes windows of the few lengths that are batched together.
+
+Batches hold windows of one length, because a padded voice is another voice. So that whole batches are found among spans of
+every length, a window's length is the nearest of a geometric grid: the span is cut at both ends when it is a little longer
+and repeats its own beginning when it is a little shorter. A span over 12 s is several windows, whose voices are averaged.
+Nothing but the span itself decides, so its voice never depends on its batch mates.
+
+Measured with the demo's encoder on 28 unseen voices (EER in % at 0.5-1 s / 1-1.5 / 1.5-2.5 / 2.5-4 / 4-8 s): whole spans 12.2 /
+5.4 / 2.5 / 1.4 / 1.0; this grid 12.7 / 5.9 / 2.7 / 1.4 / 0.9 with the same frames in 10 lengths instead of one per span; a grid
+of 0.25 s steps, cut down, 13.8 / 6.4 / 2.9 / 1.4 / 0.9; windows of 1 s, averaged, 12.9 / 7.1 / 3.1 / 1.5 / 0.9; of 2 s 12.7 / 5.9 /
+2.8 / 2.0 / 1.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.terms import SAMPLE_RATE, Audio
+
+SHORTEST_S = 0.5
+RATIO = 1.25
+LONGEST_SPAN_S = 12.0
+PREPROCESSING = "grid 0.5 s x 1.25, windows up to 12 s, wrapped"
+"""Names this way of cutting in the cache; changed whenever the same span would give another voice."""
+
+SILENT_RMS = 10 ** (-65 / 20)
+_HOP = SAMPLE_RATE // 100
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Samples [start, stop) of ``audio``, brought to ``length`` samples by repeating them where they are fewer."""
+
+    audio: Audio
+    start: int
+    stop: int
+    length: int
+
+    @property
+    def seconds(self) -> float:
+        """Audio the model sees."""
+        return self.length / SAMPLE_RATE
+
+    def read(self) -> NDArray[np.float32]:
+        """``(length,) float32``."""
+        samples = self.audio.read(self.start / SAMPLE_RATE, self.stop / SAMPLE_RATE)
+        return samples if len(samples) == self.length else np.resize(samples, self.length)
+
+    def silent(self) -> bool:
+        """Whether there is nothing to hear: below -65 dBFS on average, or no samples at all."""
+        samples = self.audio.read(self.start / SAMPLE_RATE, self.stop / SAMPLE_RATE)
+        return len(samples) == 0 or float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) < SILENT_RMS
+
+
+def grid(samples: int) -> int:
+    """The grid length nearest to ``samples`` (by ratio), at least half a second: whole frames of 10 ms."""
+    step = max(0, round(math.log(max(1, samples) / (SHORTEST_S * SAMPLE_RATE)) / math.log(RATIO)))
+    return round(SHORTEST_S * SAMPLE_RATE * RATIO**step / _HOP) * _HOP
+
+
+def windows(audio: Audio, start_ms: int, end_ms: int) -> tuple[Window, ...]:
+    """The windows of a span, spread evenly over it; none when it lies outside the audio."""
+    first = max(0, start_ms * SAMPLE_RATE // 1000)
+    last = min(audio.samples, end_ms * SAMPLE_RATE // 1000)
+    if last <= first:
+        return ()
+    count = math.ceil((last - first) / (LONGEST_SPAN_S * SAMPLE_RATE))
+    length = grid((last - first) // count)
+    if length >= last - first:
+        return (Window(audio, first, last, length),)
+    room = last - first - length
+    starts = [first + room // 2] if count == 1 else [first + room * i // (count - 1) for i in range(count)]
+    return tuple(Window(audio, at, at + length, length) for at in starts)
