@@ -216,6 +216,13 @@ class Backlog:
                 command = commands.ask(connection, Command("priority", {"priorities": running}, by=by), told)
             return Moved(len(moved) - len(running), len(running), command)
 
+    def unknown(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of the ids that no recording has."""
+        with self._transaction() as connection:
+            rows = connection.execute("select id from recording where id = any(%s)", [list(ids)])
+            known = {id for (id,) in rows}
+        return tuple(id for id in ids if id not in known)
+
     def counts(self) -> Counts:
         with self._transaction() as connection:
             return read_counts(connection)

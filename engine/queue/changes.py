@@ -57,7 +57,11 @@ def undo(db: Database, by: str, to_revision: int | None = None, *, below: Mappin
         first: dict[str, tuple[Any, bool]] = {}
         for _, key, old, live_before in standing:  # newest first: the oldest change of a key is written last and stays
             first[key] = (old, live_before)
-        first = {k: (old, was_live) for k, (old, was_live) in first.items() if (k in live, live.get(k)) != (was_live, old)}
+        first = {
+            key: (old, was_live)
+            for key, (old, was_live) in first.items()
+            if (key in live) != was_live or (was_live and live[key] != old)
+        }
         if not first:
             return Ack(0, "refused", "nothing to undo" if to_revision is None else f"nothing differs from revision {to_revision}")
         if secret := next((k for k, (_, was_live) in first.items() if was_live and k in SPECS and SPECS[k].secret), None):

@@ -6,6 +6,7 @@ update before it acts, so that a command acts at most once however often it is a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,18 @@ def ack(db: Database, id: int) -> Ack:
 def answers(db: Database, id: int) -> tuple[Answer, ...]:
     with db.transaction() as connection:
         return read_answers(connection, id)
+
+
+def wait(db: Database, id: int, engine: str, within_s: float) -> Answer | None:
+    """The answer of one engine as soon as it is there; None when it stays away."""
+    end = time.monotonic() + within_s
+    while True:
+        given = next((a for a in answers(db, id) if a.engine == engine), None)
+        if given is not None and given.state not in ("pending", "taken"):
+            return given
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.01)
 
 
 def read_answers(connection: Link, id: int) -> tuple[Answer, ...]:

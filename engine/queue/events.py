@@ -12,6 +12,8 @@ from engine.store.database import Database
 KEPT = 20_000
 """Events kept; older ones are dropped and counted."""
 
+COLUMNS = "seq, wall, level, kind, text, stage, recording, engine, thread, data, traceback"
+
 TRIM_EVERY = 500
 """Events between two trims."""
 
@@ -40,15 +42,21 @@ def read_events(db: Database, after: int, limit: int = 500) -> Events:
     with db.transaction() as connection:
         ((head, gone),) = connection.execute("select seq, dropped from event_head").fetchall()
         rows = connection.execute(f"select {COLUMNS} from event where seq > %s order by seq limit %s", [after, limit]).fetchall()
-    items = tuple(to_event(row) for row in rows)
+    items = tuple(_event(row) for row in rows)
     cursor = items[-1].seq if items else min(after, head)
     return Events(items, cursor, max(0, gone - after) if after > 0 else 0)
 
 
-COLUMNS = "seq, wall, level, kind, text, stage, recording, engine, thread, data, traceback"
+def of_recording(db: Database, id: str, limit: int = 200) -> tuple[Event, ...]:
+    """The last events of a recording, oldest first."""
+    with db.transaction() as connection:
+        rows = connection.execute(
+            f"select {COLUMNS} from event where recording = %s order by seq desc limit %s", [id, limit]
+        ).fetchall()
+    return tuple(_event(row) for row in reversed(rows))
 
 
-def to_event(row: Sequence[Any]) -> Event:
+def _event(row: Sequence[Any]) -> Event:
     """The event of a row of :data:`COLUMNS`."""
     *columns, data, traceback = row
     return Event(*[*columns, data or {}, traceback])
