@@ -102,7 +102,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("detach", "q", "Detach", "Close the console; the engine goes on.", foot="detach"),
     Action("add", "a", "Add sources", "Channels, playlists, videos, feeds, files; previewed before anything is queued.", needs="desk", usage="[SOURCE ...]"),
     # The deck
-    Action("more", "plus,equals_sign", "One slot more", "A slot more for the stage under the cursor; sent after a moment.", _on("deck"), "engine", foot="± slots"),
+    Action("more", "plus,equals_sign", "One slot more", "A slot more for the stage under the cursor; sent after a moment.", _on("deck"), "engine", foot="slots"),
     Action("fewer", "minus", "One slot fewer", "A slot fewer for the stage under the cursor; sent after a moment.", _on("deck"), "engine"),
     Action("pause-stage", "p", "Pause or resume the stage", "Let no recording pass the stage under the cursor. Again: resume.", _on("deck"), "engine", usage="[STAGE]"),
     Action("ignore-advice", "i", "Ignore this advice", "Not again for half an hour.", _on("deck")),
@@ -177,6 +177,16 @@ def shown_key(action: Action, keymap: dict[str, str]) -> str:
     """The first key of an action as people read it; empty when it has none."""
     keys = keys_of(action, keymap)
     return key_name(keys.split(",")[0]) if keys else ""
+
+
+PAIRED = {"more": "fewer"}
+"""Actions shown in the footer together with their opposite."""
+
+
+def foot_key(action: Action, keymap: dict[str, str]) -> str:
+    """The key of an action in the footer, with that of its opposite."""
+    key = shown_key(action, keymap)
+    return f"{key}{shown_key(BY_ID[PAIRED[action.id]], keymap)}" if action.id in PAIRED else key
 
 
 def actions_on(screen: str) -> tuple[Action, ...]:

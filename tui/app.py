@@ -61,7 +61,8 @@ class GainstageApp(Handlers, App[int]):
     TITLE = "gainstage"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[Any]] = [*bindings(None), Binding("ctrl+q", "app.act('detach')", show=False, id="quit")]
-    SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {name: partial(make_screen, name) for name in SCREENS}
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(make_screen, name) for name in SCREENS}
+    DEFAULT_MODE = "deck"
     HORIZONTAL_BREAKPOINTS = DeskScreen.HORIZONTAL_BREAKPOINTS
     VERTICAL_BREAKPOINTS = DeskScreen.VERTICAL_BREAKPOINTS
 
@@ -78,7 +79,6 @@ class GainstageApp(Handlers, App[int]):
         exports: Path | None = None,
         start_engine: Callable[[], str] | None = None,
         manual: bool = False,
-        first: str = "deck",
     ) -> None:
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
@@ -91,7 +91,6 @@ class GainstageApp(Handlers, App[int]):
         self.exports = exports or Path.cwd()
         self.start_engine = start_engine
         self.manual = manual
-        self.first = first
         self.pump = Pump(desk, self.refresh_hz)
         self.view = View(self.pump.ring)
         self.outbox = Outbox()
@@ -125,9 +124,6 @@ class GainstageApp(Handlers, App[int]):
         self.theme = "mono" if colourless and theme is None else theme if theme in themes.THEMES else themes.DEFAULT
 
     # -- life
-
-    def get_default_screen(self) -> DeskScreen:
-        return self.get_screen(self.first, DeskScreen)
 
     def on_mount(self) -> None:
         self.set_keymap(self.keymap)
@@ -192,7 +188,7 @@ class GainstageApp(Handlers, App[int]):
             self.settings = {row.key: row for row in answer.value}
         screen.receive(answer)
 
-    def watch(self, feeds: tuple[Feed, ...]) -> None:
+    def ask_for(self, feeds: tuple[Feed, ...]) -> None:
         """Ask for the settings and for what the screen needs."""
         self.pump.watch((self._settings_feed, *feeds))
 
@@ -254,14 +250,14 @@ class GainstageApp(Handlers, App[int]):
     async def go(self, name: str, *, remember: bool = True) -> DeskScreen:
         """Show a screen; the one before is kept for Backspace."""
         here = self.desk_screen
-        target = self.get_screen(name, DeskScreen)
-        if here is target:
-            return target
-        if remember and here is not None:
-            self.trail.append(here.NAME)
-            del self.trail[:-50]
-        await self.switch_screen(name)
-        return target
+        if here is not None and name != here.NAME:
+            if remember:
+                self.trail.append(here.NAME)
+                del self.trail[:-50]
+            await self.switch_mode(name)
+        screen = self.desk_screen
+        assert screen is not None
+        return screen
 
     # -- actions
 
@@ -376,7 +372,11 @@ class GainstageApp(Handlers, App[int]):
         now = self.desk.now()
         self.notices = [n for n in self.notices if now < n.until <= now + 10 * NOTICE_S]
         pending = [Notice(told(s)[0], "pending", now) for s in self.outbox.pending[-2:]]
-        staged = [Notice(f"{s.key} {s.old} → {s.new}, about to be sent", "change", now) for s in self.outbox.staged.values() if s.due is not None]
+        staged = [
+            Notice(f"{s.key} {s.old} → {s.new}, about to be sent", "change", now)
+            for s in self.outbox.staged.values()
+            if s.due is not None
+        ]
         return [*self.notices, *staged, *pending]
 
     def report(self, problem: BaseException, what: str) -> None:
@@ -418,7 +418,9 @@ class GainstageApp(Handlers, App[int]):
         """In place of Textual's own, which prints the locals of every frame, and with them whatever secrets they hold."""
         problem = sys.exc_info()[1]
         number = write_report(problem, "the console", self.log_path) if problem is not None else "?"
-        self.panic(f"The console failed (fault {number}); the engine goes on.\nDetails: {self.log_path}\nOpen it again with: gainstage")
+        self.panic(
+            f"The console failed (fault {number}); the engine goes on.\nDetails: {self.log_path}\nOpen it again with: gainstage"
+        )
 
 
 def run_console(desk: Desk, **options: Any) -> int:

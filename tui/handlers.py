@@ -110,7 +110,12 @@ class Handlers:
         if screen is not None:
             suggest = [f"{a.id} " if a.usage else a.id for a in ACTIONS]
             screen.prompt.ask(
-                ":", app.typed, start=words, history=app.past_lines, suggest=suggest, hint="set KEY VALUE · goto ID · export csv · ? lists all"
+                ":",
+                app.typed,
+                start=words,
+                history=app.past_lines,
+                suggest=suggest,
+                hint="set KEY VALUE · goto ID · export csv · ? lists all",
             )
 
     def do_palette(self, _: str) -> None:
@@ -144,7 +149,10 @@ class Handlers:
     def do_freeze(self, _: str) -> None:
         app = self._app
         held = app.view.freeze(app.newest, app.desk.now())
-        app.notice(f"view frozen, the work goes on; {shown_key(_action('freeze'), app.keymap)} again is live" if held else "live again", "info")
+        app.notice(
+            f"view frozen, the work goes on; {shown_key(_action('freeze'), app.keymap)} again is live" if held else "live again",
+            "info",
+        )
         app.redraw_now()
 
     def do_live(self, _: str) -> None:
@@ -189,10 +197,9 @@ class Handlers:
         if table is None or table.selected is None:
             app.notice("nothing under the cursor", "info")
             return
-        names, rows = table.exported()
-        row = rows[min(table.cursor, len(rows) - 1)] if rows else []
-        app.copy_to_clipboard("\t".join(map(str, row)))
-        app.notice(f"copied: {fmt.value(row[0]) if row else ''}", "ok")
+        cells = table.cells_of(table.selected)
+        app.copy_to_clipboard("\t".join(cells))
+        app.notice(f"copied: {cells[0] if cells else ''}", "ok")
 
     def do_copy_panel(self, _: str) -> None:
         app = self._app
@@ -214,7 +221,10 @@ class Handlers:
                 if kind:
                     self.do_export(kind)
 
-            app.push_screen(ChooseScreen("export this panel as", (("csv", "comma separated"), ("json", "JSON"), ("text", "as it is drawn"))), chosen)
+            app.push_screen(
+                ChooseScreen("export this panel as", (("csv", "comma separated"), ("json", "JSON"), ("text", "as it is drawn"))),
+                chosen,
+            )
             return
         if kind not in export.KINDS:
             app.notice(f"export as {', '.join(export.KINDS)}, not {kind!r}", "warn")
@@ -279,7 +289,9 @@ class Handlers:
         def chosen(answer: tuple[tuple[str, ...], dict[str, Any]] | None) -> None:
             if answer is not None:
                 sources, options = answer
-                app.send(Command("add", {"sources": list(sources), "options": options}), f"add {fmt.plural(len(sources), 'source')}")
+                app.send(
+                    Command("add", {"sources": list(sources), "options": options}), f"add {fmt.plural(len(sources), 'source')}"
+                )
 
         app.push_screen(AddScreen(words), chosen)
 

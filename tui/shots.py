@@ -31,6 +31,8 @@ class Shot:
 
 SHOTS: tuple[Shot, ...] = (
     Shot("deck", "bottleneck", sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("voices", "outage", ("3", "right", "down"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("recordings", "throttled", ("2", "down", "down", "down"), sizes=(WIDE, MEDIUM, NARROW)),
 )
 
 

@@ -13,7 +13,7 @@ from textual.color import Color
 from textual.theme import Theme
 
 TOKENS = (
-    "text", "bright", "muted", "faint", "line", "line-focus", "title", "accent", "bar", "track", "limit",
+    "text", "bright", "muted", "faint", "line", "line-focus", "title", "accent", "bar", "spark", "track", "limit",
     "band-ok", "band-warn", "band-crit", "band-info", "band-stale", "change",
     "voice-1", "voice-2", "voice-3", "voice-4",
 )  # fmt: skip
@@ -58,28 +58,28 @@ def _theme(name: str, dark: bool, colours: dict[str, str], *, ansi: bool = False
 
 DARK = _theme("gainstage-dark", True, {
     "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#465260",
-    "line": "#29323d", "line-focus": "#4d7f8f", "title": "#9fb0c0", "accent": "#62c3d0", "bar": "#4f9fb3", "track": "#232c36",
+    "line": "#29323d", "line-focus": "#4d7f8f", "title": "#9fb0c0", "accent": "#62c3d0", "bar": "#4f9fb3", "spark": "#35636f", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#72c98a", "band-warn": "#e6b450", "band-crit": "#f0716f", "band-info": "#7aaef5",
     "band-stale": "#66717d", "change": "#c79bf0", "voice-1": "#62c3d0", "voice-2": "#e0a572", "voice-3": "#b7a3ec", "voice-4": "#9ac27a",
 })  # fmt: skip
 
 LIGHT = _theme("gainstage-light", False, {
     "ground": "#fbfaf7", "cursor": "#e3ebee", "text": "#2f3943", "bright": "#0c1116", "muted": "#6b7580", "faint": "#a9b1b8",
-    "line": "#d5d8d6", "line-focus": "#3d8494", "title": "#4a5763", "accent": "#0f7585", "bar": "#3d8ea0", "track": "#e2e5e3",
+    "line": "#d5d8d6", "line-focus": "#3d8494", "title": "#4a5763", "accent": "#0f7585", "bar": "#3d8ea0", "spark": "#9cc4cc", "track": "#e2e5e3",
     "limit": "#39434d", "band-ok": "#24803f", "band-warn": "#99640a", "band-crit": "#c0302f", "band-info": "#2661b8",
     "band-stale": "#98a0a8", "change": "#7a3fc0", "voice-1": "#0f7585", "voice-2": "#a55a14", "voice-3": "#6650b8", "voice-4": "#4d7a26",
 })  # fmt: skip
 
 DEUTERANOPIA = _theme("deuteranopia", True, {
     "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#465260",
-    "line": "#29323d", "line-focus": "#5b83b8", "title": "#9fb0c0", "accent": "#7db4f0", "bar": "#5490cf", "track": "#232c36",
+    "line": "#29323d", "line-focus": "#5b83b8", "title": "#9fb0c0", "accent": "#7db4f0", "bar": "#5490cf", "spark": "#3a5f86", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#6aaef2", "band-warn": "#f0a43a", "band-crit": "#ee6ad6", "band-info": "#a9c7ee",
     "band-stale": "#66717d", "change": "#f5e08a", "voice-1": "#7db4f0", "voice-2": "#f0a43a", "voice-3": "#f5e08a", "voice-4": "#c9d1da",
 })  # fmt: skip
 
 CONTRAST = _theme("high-contrast", True, {
     "ground": "#000000", "cursor": "#00344d", "text": "#ffffff", "bright": "#ffffff", "muted": "#c8d0d8", "faint": "#8f99a3",
-    "line": "#7f8992", "line-focus": "#ffffff", "title": "#ffffff", "accent": "#5fe6ff", "bar": "#5fe6ff", "track": "#3c444c",
+    "line": "#7f8992", "line-focus": "#ffffff", "title": "#ffffff", "accent": "#5fe6ff", "bar": "#5fe6ff", "spark": "#3f9aab", "track": "#3c444c",
     "limit": "#ffffff", "band-ok": "#5dff8f", "band-warn": "#ffd93b", "band-crit": "#ff7b7b", "band-info": "#9fc8ff",
     "band-stale": "#a5aeb7", "change": "#e3b8ff", "voice-1": "#5fe6ff", "voice-2": "#ffc48f", "voice-3": "#d8c6ff", "voice-4": "#c6ff9e",
 })  # fmt: skip
@@ -94,7 +94,13 @@ _WEIGHTS = {
     "bright": "bold", "accent": "bold", "title": "bold", "line-focus": "bold", "band-warn": "bold", "band-crit": "bold reverse",
     "muted": "dim", "faint": "dim", "track": "dim", "line": "dim", "band-stale": "dim", "change": "bold",
 }  # fmt: skip
-_MODIFIERS = {"b": Style(bold=True), "d": Style(dim=True), "r": Style(reverse=True), "u": Style(underline=True), "i": Style(italic=True)}
+_MODIFIERS = {
+    "b": Style(bold=True),
+    "d": Style(dim=True),
+    "r": Style(reverse=True),
+    "u": Style(underline=True),
+    "i": Style(italic=True),
+}
 
 
 class Palette(dict[str, Style]):

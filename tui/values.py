@@ -50,11 +50,15 @@ def _number(row: SettingRow, text: str) -> Any:
 
 def bounded(row: SettingRow, number: float) -> Any:
     """A number inside the range of a setting, whole where the setting is; raises :class:`BadValue`."""
-    whole = isinstance(row.default, int) or (row.default is None and isinstance(row.step, int | float) and float(row.step).is_integer())
+    whole = isinstance(row.default, int) or (
+        row.default is None and isinstance(row.step, int | float) and float(row.step).is_integer()
+    )
     if whole and number != int(number):
         raise BadValue("a whole number")
     if (row.low is not None and number < row.low) or (row.high is not None and number > row.high):
-        raise BadValue(f"{number:g} is outside {row.low:g} to {row.high:g}" if row.low is not None and row.high is not None else "out of range")
+        raise BadValue(
+            f"{number:g} is outside {row.low:g} to {row.high:g}" if row.low is not None and row.high is not None else "out of range"
+        )
     return int(number) if whole else round(number, 6)
 
 

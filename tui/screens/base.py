@@ -94,11 +94,11 @@ class DeskScreen(Screen[None]):
     def watch_again(self) -> None:
         """Ask the pump for the feeds as they are now."""
         if self.is_active:
-            self.console_app.watch(self.feeds())
+            self.console_app.ask_for(self.feeds())
 
     def on_screen_resume(self) -> None:
         """Shown again: ask for what this screen needs and draw the present."""
-        self.console_app.watch(self.feeds())
+        self.console_app.ask_for(self.feeds())
         self.call_after_refresh(self.show, self.console_app.frame)
 
     # -- panels

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from engine.desk import Command
+from engine.desk import Command, CommandName
 from tui import format as fmt
 from tui.actions import bindings
 from tui.frame import Frame
@@ -164,7 +163,7 @@ class DeckScreen(RecordingActions, DeskScreen):
         if stage is None:
             app.notice(f"no stage {name!r}", "warn")
             return
-        command = "resume_stage" if stage.paused else "pause_stage"
+        command: CommandName = "resume_stage" if stage.paused else "pause_stage"
         app.send(Command(command, {"stage": stage.name}), f"{'resume' if stage.paused else 'pause'} {stage.name}")
 
     # -- advice
@@ -188,7 +187,13 @@ class DeckScreen(RecordingActions, DeskScreen):
         if advice is None or advice.key is None:
             app.notice("no advice to try", "info")
             return
-        lines = [f"{advice.key}  {fmt.value(advice.old)} → {fmt.value(advice.new)}", "", advice.text, advice.expected, advice.evidence]
+        lines = [
+            f"{advice.key}  {fmt.value(advice.old)} → {fmt.value(advice.new)}",
+            "",
+            advice.text,
+            advice.expected,
+            advice.evidence,
+        ]
         lines.append(f"confidence {advice.confidence}; what it did is measured and shown in Tune")
         command = Command("set", {"key": advice.key, "value": advice.new})
         label = f"{advice.key} {fmt.value(advice.old)} → {fmt.value(advice.new)}"
@@ -208,7 +213,9 @@ class DeckScreen(RecordingActions, DeskScreen):
         if words:
             self._filter(words)
         else:
-            self.prompt.ask("/", self._filter, start=self.flights.filter_text, changed=self._filter, hint="text, stage:transcribe, !text")
+            self.prompt.ask(
+                "/", self._filter, start=self.flights.filter_text, changed=self._filter, hint="text, stage:transcribe, !text"
+            )
 
     def _filter(self, text: str) -> None:
         self.flights.filter_text = text.strip()
@@ -229,7 +236,7 @@ class DeckScreen(RecordingActions, DeskScreen):
             self.console_app.do_back(words)
 
     def do_sort(self, words: str) -> None:
-        column, descending = self.flights.sorted_by or SORTS[0:1]
+        column = self.flights.sorted_by[0] if self.flights.sorted_by else SORTS[0]
         name = words if words in SORTS else SORTS[(SORTS.index(column) + 1) % len(SORTS)]
         self._sort(name, False)
 
@@ -266,6 +273,3 @@ class DeckScreen(RecordingActions, DeskScreen):
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.console_app.perform("open")
-
-
-

@@ -51,8 +51,12 @@ class RecordingActions:
         app = self.console_app
         if not (ids := self._ids(words)):
             return
-        question = ConfirmScreen(f"Cancel {self._named(ids)}?", ["What it has done so far is thrown away; r queues it again later."], yes="Cancel it")
-        app.push_screen(question, lambda yes: app.send(Command("cancel", {"ids": ids}), f"cancel {self._named(ids)}") if yes else None)
+        question = ConfirmScreen(
+            f"Cancel {self._named(ids)}?", ["What it has done so far is thrown away; r queues it again later."], yes="Cancel it"
+        )
+        app.push_screen(
+            question, lambda yes: app.send(Command("cancel", {"ids": ids}), f"cancel {self._named(ids)}") if yes else None
+        )
 
     def retry_arguments(self) -> tuple[dict[str, object], str]:
         """What ``R`` would retry here, and in words."""
@@ -67,7 +71,9 @@ class RecordingActions:
             "retry-count",
             lambda desk: desk.failures(),
             lambda groups: app.push_screen(
-                ConfirmScreen(f"Retry {words}?", [f"{g.count:>5} × {g.cause}" for g in groups][:12] or ["nothing has failed"], yes="Retry"),
+                ConfirmScreen(
+                    f"Retry {words}?", [f"{g.count:>5} × {g.cause}" for g in groups][:12] or ["nothing has failed"], yes="Retry"
+                ),
                 lambda yes: app.send(Command("retry", arguments), f"retry {words}") if yes else None,
             ),
         )

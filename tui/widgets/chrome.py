@@ -8,7 +8,7 @@ from textual import events
 
 from engine.watch.snapshot import Health
 from tui import format as fmt
-from tui.actions import BY_ID, SCREEN_TITLES, SCREENS, Action, shown_key
+from tui.actions import BY_ID, SCREEN_TITLES, SCREENS, Action, foot_key, shown_key
 from tui.cells import Line, sides
 from tui.frame import EMPTY, Contact, Frame
 from tui.theme import Palette
@@ -108,7 +108,9 @@ class StatusBar(Live):
                 hours = f"{run.audio_done_s / 3600:,.0f}"
                 left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
                 left.add(
-                    f" · {hours}/{(run.audio_done_s + run.audio_left_s) / 3600:,.0f} h" if run.audio_left_s is not None else f" · {hours} h",
+                    f" · {hours}/{(run.audio_done_s + run.audio_left_s) / 3600:,.0f} h"
+                    if run.audio_left_s is not None
+                    else f" · {hours} h",
                     p["muted"],
                 )
                 if when:
@@ -207,7 +209,7 @@ class FooterBar(Live):
         for action in self.actions:
             if action in always:
                 continue
-            key = shown_key(action, keymap)
+            key = foot_key(action, keymap)
             if line.used + len(key) + len(action.foot) + 3 + tail.used > width:
                 break
             start = line.used
@@ -255,7 +257,10 @@ class Notices(Live):
             width = max(len(n.text) for n in self.notices) + 8
             self.styles.width = min(width, max(20, self.screen.size.width - 4))
             self.styles.height = lines
-            self.styles.offset = (self.screen.size.width - int(min(width, self.screen.size.width - 4)) - 2, self.screen.size.height - lines - 2)
+            self.styles.offset = (
+                self.screen.size.width - int(min(width, self.screen.size.width - 4)) - 2,
+                self.screen.size.height - lines - 2,
+            )
         self.redraw()
 
     def draw(self, width: int, height: int, p: Palette) -> list[Line]:

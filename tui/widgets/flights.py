@@ -66,7 +66,15 @@ class FlightsPanel(Table[Flight]):
     def key_of(self, item: Flight) -> str:
         return item.view.id
 
-    def show(self, flights: tuple[FlightView, ...], now: float, waiting: int, failed: int, outcomes: dict[str, str], at_once: bool = False) -> None:
+    def show(
+        self,
+        flights: tuple[FlightView, ...],
+        now: float,
+        waiting: int,
+        failed: int,
+        outcomes: dict[str, str],
+        at_once: bool = False,
+    ) -> None:
         """``outcomes``: how recordings ended, by id, from the journal."""
         self.waiting, self.failed = waiting, failed
         here = {f.id: Flight(f) for f in flights}
@@ -121,18 +129,27 @@ class FlightsPanel(Table[Flight]):
         if self.failed:
             line.add(f"  failed {self.failed:,}", p["warn"])
         if self.filter_text or self.faults_only:
-            line.add(f"  shown {len(self.items)}", p["text"]).add(f"  {'! ' if self.faults_only else ''}{self.filter_text}", p["accent"])
+            line.add(f"  shown {len(self.items)}", p["text"]).add(
+                f"  {'! ' if self.faults_only else ''}{self.filter_text}", p["accent"]
+            )
         return line
 
     def corner(self, p: Palette) -> Line:
-        return Line().add(f"/ filter  ! faults  s sort: {self.sorted_by[0] if self.sorted_by else 'stage'}  Enter detail", p["faint"])
+        return Line().add(
+            f"/ filter  ! faults  s sort: {self.sorted_by[0] if self.sorted_by else 'stage'}  Enter detail", p["faint"]
+        )
 
     def columns(self) -> tuple[Column, ...]:
         return _NARROW if self.size.width < 100 or self.compact else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self._total:
-            return [Line().add(f"  0 of {self._total} match  {self.filter_text}", p["muted"]).add("   Esc", p["accent"]).add(" clears", p["muted"])]
+            return [
+                Line()
+                .add(f"  0 of {self._total} match  {self.filter_text}", p["muted"])
+                .add("   Esc", p["accent"])
+                .add(" clears", p["muted"])
+            ]
         return [Line().add(f"  {text}", p["muted"]) for text in self.empty]
 
     def mark(self, item: Flight) -> tuple[str, str]:
@@ -150,13 +167,13 @@ class FlightsPanel(Table[Flight]):
             case "id":
                 return v.id, "muted" if gone else "text"
             case "title":
-                return v.title, "muted" if gone else "bright"
+                return v.title, "muted" if gone else "text" if v.waiting else "bright"
             case "length":
                 return fmt.runtime(v.duration_s), "muted"
             case "stage":
                 if gone:
                     return item.left or "", "muted"
-                return (f"… {v.stage}", "faint") if v.waiting else (v.stage, "text")
+                return v.stage, "muted" if v.waiting else "text"
             case "progress":
                 return self._progress(item, width, p)
             case "age":

@@ -91,6 +91,10 @@ class Live(Widget):
         if changed:
             self.refresh(*changed)
 
+    def forget(self) -> None:
+        """Draw from the beginning next time."""
+        self._drawn_for = None
+
     def _build(self, width: int, height: int) -> None:
         app = self.console_app
         p = app.palette_of(self.FADES)

@@ -30,7 +30,9 @@ class MachinePanel(Panel):
         self.levels: tuple[str, ...] = ("ok", "ok", "ok", "ok")
         self.rtfx: float | None = None
 
-    def show(self, devices: tuple[DeviceView, ...], host: HostView, limit: float | None, levels: tuple[str, ...], rtfx: float | None) -> None:
+    def show(
+        self, devices: tuple[DeviceView, ...], host: HostView, limit: float | None, levels: tuple[str, ...], rtfx: float | None
+    ) -> None:
         """``levels`` of sm, memory, temperature and disk."""
         device = devices[0] if devices else None
         fresh = (device, host, max(0, len(devices) - 1), limit, levels, rtfx)
@@ -68,10 +70,14 @@ class MachinePanel(Panel):
 
         cores = f"{h.cores} cores" if h.cores else ""
         lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), f" {spark(h.cpu_history, 8)} {cores}"))
-        lines.append(row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used), f" of {fmt.size(h.memory_total, 0)}"))
+        lines.append(
+            row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used), f" of {fmt.size(h.memory_total, 0)}")
+        )
         disk = Line().fit("disk", 5, p["muted"]).add(fmt.size(h.disk_free), p["text"]).add(" free", p["muted"])
         if h.disk_full_in_s is not None:
-            disk.add(f" {self._sign(3)}full in {fmt.roughly(h.disk_full_in_s)}", p[self.levels[3] if self.levels[3] != "ok" else "muted"])
+            disk.add(
+                f" {self._sign(3)}full in {fmt.roughly(h.disk_full_in_s)}", p[self.levels[3] if self.levels[3] != "ok" else "muted"]
+            )
         disk.add(f"   net {fmt.size(h.net_rx)}/s", p["muted"])
         lines.append(disk)
         return lines
@@ -104,10 +110,30 @@ class MachinePanel(Panel):
         hot = share_of(d.temperature, d.shutdown_at or (d.slowdown_at + 5 if d.slowdown_at else None))
         ceiling = share_of(d.slowdown_at, d.shutdown_at or (d.slowdown_at + 5 if d.slowdown_at else None))
         return [
-            row("SM", 0, d.sm, fmt.percent(d.sm), Line().add(spark(d.sm_history, max(4, width - bar - 16)), p["bar"])),
-            row("VRAM", 1, memory, fmt.percent(memory), Line().add(f"{fmt.size(d.memory_used)} of {fmt.size(d.memory_total, 0)}", p["muted"]), self.limit),
-            row("TEMP", 2, hot, temperature, Line().add(f"slows at {d.slowdown_at:.0f}" if d.slowdown_at else "", p["muted"]), ceiling),
-            row("PWR", None, share_of(d.power_w, d.power_limit_w), power, Line().clip(throttle, 17, p["warn" if d.throttle else "muted"])),
+            row("SM", 0, d.sm, fmt.percent(d.sm), Line().add(spark(d.sm_history, max(4, width - bar - 16)), p["spark"])),
+            row(
+                "VRAM",
+                1,
+                memory,
+                fmt.percent(memory),
+                Line().add(f"{fmt.size(d.memory_used)} of {fmt.size(d.memory_total, 0)}", p["muted"]),
+                self.limit,
+            ),
+            row(
+                "TEMP",
+                2,
+                hot,
+                temperature,
+                Line().add(f"slows at {d.slowdown_at:.0f}" if d.slowdown_at else "", p["muted"]),
+                ceiling,
+            ),
+            row(
+                "PWR",
+                None,
+                share_of(d.power_w, d.power_limit_w),
+                power,
+                Line().clip(throttle, 17, p["warn" if d.throttle else "muted"]),
+            ),
         ]
 
     def _one_line(self, width: int, p: Palette) -> Line:
@@ -126,6 +152,8 @@ class MachinePanel(Panel):
         elif h is not None:
             line.add("CPU ", p["muted"])
             meter(line, h.cpu, 10, p).fit(fmt.percent(h.cpu), 5, p["text"], ">").add("  RAM ", p["muted"])
-            meter(line, share_of(h.memory_used, h.memory_total), 10, p).add(f" {fmt.size(h.memory_used)}/{fmt.size(h.memory_total, 0)}", p["muted"])
+            meter(line, share_of(h.memory_used, h.memory_total), 10, p).add(
+                f" {fmt.size(h.memory_used)}/{fmt.size(h.memory_total, 0)}", p["muted"]
+            )
             line.add("  no GPU", p["faint"])
         return line.add("  ", p["ground"]).add(fmt.times(self.rtfx), p["bright"]).add(" rt", p["muted"])

@@ -48,7 +48,8 @@ def meter(line: Line, share: float | None, cells: int, p: Palette, token: str = 
 def _spark(values: tuple[float | None, ...], cells: int, top: float) -> str:
     shown = values[-cells:]
     text = "".join(
-        " " if v is None or not known(v) else _BLOCKS[1 + min(7, max(0, int(v / top * 8)))] if top > 0 else _BLOCKS[1] for v in shown
+        " " if v is None or not known(v) else _BLOCKS[1 + min(7, max(0, int(v / top * 8)))] if top > 0 else _BLOCKS[1]
+        for v in shown
     )
     return text.rjust(cells)
 
@@ -61,7 +62,7 @@ def spark(values: Sequence[float | None], cells: int, top: float = 1.0) -> str:
 @lru_cache(256)
 def _braille(values: tuple[float | None, ...], cells: int, rows: int, top: float) -> tuple[str, ...]:
     shown: list[float | None] = list(values[-2 * cells :])
-    shown = [None] * (2 * cells - len(shown)) + shown
+    shown = [*([None] * (2 * cells - len(shown))), *shown]
     most = 4 * rows
     levels = [0 if v is None or not known(v) else min(most, max(1 if v > 0 else 0, round(v / top * most))) for v in shown]
     return tuple(
@@ -105,7 +106,9 @@ def resampled(values: Sequence[float | None], points: int) -> list[float | None]
     return out
 
 
-def similarity(line: Line, low: float | None, mean: float | None, high: float | None, limit: float | None, cells: int, p: Palette, token: str) -> Line:
+def similarity(
+    line: Line, low: float | None, mean: float | None, high: float | None, limit: float | None, cells: int, p: Palette, token: str
+) -> Line:
     """A strip 0..1 with ``├──●──┤`` from the lowest to the highest similarity and ``┊`` at the threshold."""
 
     def column(value: float) -> int:

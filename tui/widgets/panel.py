@@ -28,6 +28,7 @@ class Panel(Live):
         Binding("tab", "app.focus_next", "Next panel", show=False),
         Binding("shift+tab", "app.focus_previous", "Previous panel", show=False),
     ]
+
     def __init__(self, *, id: str | None = None, classes: str | None = None, focusable: bool = True) -> None:
         super().__init__(id=id, classes=classes)
         self.can_focus = focusable

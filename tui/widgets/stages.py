@@ -114,6 +114,9 @@ class StagesPanel(Panel):
     def _load_token(self, s: StageView) -> str:
         return "accent" if s.name == self.bottleneck else "bar"
 
+    def _trend_token(self, s: StageView) -> str:
+        return "bar" if s.name == self.bottleneck else "spark"
+
     # -- channel strips
 
     def _strips(self, width: int, height: int, p: Palette) -> list[Line]:
@@ -130,7 +133,6 @@ class StagesPanel(Panel):
 
     def _strip(self, s: StageView, w: int, p: Palette) -> list[Line]:
         here = s.name == self.current and self.has_focus
-        base = p["ground"]
         slots, token = self._slots(s)
         mark = "■ " if s.name == self.bottleneck else "‖ " if s.paused else ""
         head = p.on_cursor() if here else p
@@ -143,12 +145,13 @@ class StagesPanel(Panel):
         speed = Line().add(fmt.rate(s.per_minute, "/min"), p["text"])
         speed.fit(f"{fmt.times(s.rtfx)} rt" if s.rtfx is not None else "", w - speed.used, p["muted"], ">")
         times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), (w - 6) // 2, p["text"], ">")
-        times.add(" p95", p["muted"]).fit(fmt.span(s.service_p95_s), w - times.used - 4, p["text"], ">")
+        times.add(" p95", p["muted"])
+        times.fit(fmt.span(s.service_p95_s), w - times.used, p["text"], ">")
         errors, errors_token = self._errors(s)
         last = Line().add("err ", p["muted"]).add(errors, p[errors_token])
         note = s.last_error if s.failed and s.last_error else s.note or ""
         last.fit("  " + note if note else "", w - last.used, p["muted"], ">")
-        return [title, load, queue, speed, times, Line().add(spark(s.trend, w), p[self._load_token(s)]), last]
+        return [title, load, queue, speed, times, Line().add(spark(s.trend, w), p[self._trend_token(s)]), last]
 
     # -- table
 
@@ -161,7 +164,11 @@ class StagesPanel(Panel):
         for s in self.stages[: max(0, height - 1)]:
             here = s.name == self.current and self.has_focus
             q = p.on_cursor() if here else p
-            line = Line().add("■" if s.name == self.bottleneck else "‖" if s.paused else "▸" if here else " ", q["accent"]).gap(1, q["ground"])
+            line = (
+                Line()
+                .add("■" if s.name == self.bottleneck else "‖" if s.paused else "▸" if here else " ", q["accent"])
+                .gap(1, q["ground"])
+            )
             for f in fits:
                 self._table_cell(line, s, f.column.key, f.width, q)
                 line.gap(2, q["ground"])
@@ -195,7 +202,7 @@ class StagesPanel(Panel):
             case "failed":
                 line.fit(errors, w, p[errors_token], ">")
             case "trend":
-                line.add(spark(s.trend, w), p[self._load_token(s)])
+                line.add(spark(s.trend, w), p[self._trend_token(s)])
 
     def on_click(self, event: events.Click) -> None:
         if not self.stages:
@@ -205,7 +212,7 @@ class StagesPanel(Panel):
             n = len(self.stages)
             i = min(n - 1, max(0, (event.x - 2) * n // max(1, width)))
         else:
-            i = event.y - (2 if self.framed else 2)
+            i = event.y - 2
         if 0 <= i < len(self.stages):
             self.current = self.stages[i].name
             self.redraw()

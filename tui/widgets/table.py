@@ -55,6 +55,8 @@ class Table(Panel, Generic[T]):
 
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     HEADER = True
+    ROW_LINES: ClassVar[int] = 1
+    """Lines of one row; the further ones come from :meth:`more_lines`."""
 
     class Moved(Message):
         """The cursor stands on another row."""
@@ -107,6 +109,10 @@ class Table(Panel, Generic[T]):
     def mark(self, item: T) -> tuple[str, str]:
         """The glyph before the row and its token."""
         return (" ", "text")
+
+    def more_lines(self, item: T, width: int, p: Palette) -> list[Line]:
+        """The further lines of a row, where ``ROW_LINES`` is above one."""
+        return []
 
     def nothing(self, p: Palette) -> list[Line]:
         """What is shown instead of rows."""
@@ -167,7 +173,7 @@ class Table(Panel, Generic[T]):
     @property
     def rows_shown(self) -> int:
         """Rows of data that fit."""
-        return max(0, self.inner[1] - (1 if self.HEADER else 0))
+        return max(0, self.inner[1] - (1 if self.HEADER else 0)) // self.ROW_LINES
 
     def _clamp(self) -> None:
         self.top = max(0, min(self.top, len(self.items) - self.rows_shown))
@@ -189,9 +195,9 @@ class Table(Panel, Generic[T]):
         total, shown = len(self.items), self.rows_shown
         if total <= shown or shown <= 0:
             return None
-        lead = 1 if self.HEADER else 0
-        length = max(1, shown * shown // total)
-        start = round((shown - length) * self.top / (total - shown))
+        lead, lines = (1 if self.HEADER else 0), shown * self.ROW_LINES
+        length = max(1, lines * shown // total)
+        start = round((lines - length) * self.top / (total - shown))
         return lead + start, lead + start + length - 1
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
@@ -201,7 +207,7 @@ class Table(Panel, Generic[T]):
             lines.append(self._header(fits, p))
         if not self.items:
             return [*lines, *self.nothing(p)]
-        rows = height - len(lines)
+        rows = (height - len(lines)) // self.ROW_LINES
         first, last = self.top, min(len(self.items), self.top + rows)
         focused = self.has_focus
         missing = False
@@ -214,6 +220,10 @@ class Table(Panel, Generic[T]):
             here = i == self.cursor
             row = p.on_cursor() if here and focused else p
             lines.append(self._row(item, here, fits, width, row))
+            if self.ROW_LINES > 1:
+                more = self.more_lines(item, width - 2, row)
+                lines += [Line().gap(2, row["ground"]).extend(line).to(width, row["ground"]) for line in more]
+                lines += [Line().gap(width, row["ground"])] * (self.ROW_LINES - 1 - len(more))
         if missing and self._asked != (first, last):
             self._asked = (first, last)
             self.post_message(self.Wanted(self, first, last))
@@ -224,7 +234,11 @@ class Table(Panel, Generic[T]):
         for n, fit in enumerate(fits):
             title = fit.column.title
             if self.sorted_by and self.sorted_by[0] == fit.column.key:
-                title = f"{title} {'▼' if self.sorted_by[1] else '▲'}" if fit.column.align == "<" else f"{'▼' if self.sorted_by[1] else '▲'} {title}"
+                title = (
+                    f"{title} {'▼' if self.sorted_by[1] else '▲'}"
+                    if fit.column.align == "<"
+                    else f"{'▼' if self.sorted_by[1] else '▲'} {title}"
+                )
             line.fit(title, fit.width, p["muted"], fit.column.align)
             if n < len(fits) - 1:
                 line.gap(2, p["ground"])
@@ -243,7 +257,7 @@ class Table(Panel, Generic[T]):
             if isinstance(cell, Line):
                 line.extend(cell).gap(fit.width - cell.used, p["ground"])
             else:
-                line.fit(cell[0], fit.width, p[cell[1]], fit.column.align)
+                line.fit(cell[0].strip(), fit.width, p[cell[1]], fit.column.align)
             if n < len(fits) - 1:
                 line.gap(2, p["ground"])
         return line.to(width, p["ground"])
@@ -264,7 +278,7 @@ class Table(Panel, Generic[T]):
                     return
                 at += fit.width + 2
             return
-        row = self.top + y
+        row = self.top + y // self.ROW_LINES
         if y < 0 or row >= len(self.items):
             return
         if row == self.cursor and event.chain > 1:
@@ -289,19 +303,18 @@ class Table(Panel, Generic[T]):
 
     # -- taking it along
 
-    def exported(self) -> tuple[list[str], list[list[Any]]]:
+    def cells_of(self, item: T) -> list[str]:
+        """The cells of a row as plain text, uncut."""
         p = self.console_app.palette_of(False)
-        keys = [(c.key, c.title) for c in self.columns()]
-        rows = []
-        for item in self.items:
-            if item is None:
-                continue
-            row = []
-            for key, _ in keys:
-                cell = self.cell(item, key, 200, p)
-                row.append((cell.text if isinstance(cell, Line) else safe.display(cell[0])).strip())
-            rows.append(row)
-        return [title.lower() or key for key, title in keys], rows
+        texts = []
+        for column in self.columns():
+            cell = self.cell(item, column.key, 200, p)
+            texts.append((cell.text if isinstance(cell, Line) else safe.display(cell[0])).strip())
+        return texts
+
+    def exported(self) -> tuple[list[str], list[list[Any]]]:
+        names = [c.title.lower() or c.key for c in self.columns()]
+        return names, [list(self.cells_of(item)) for item in self.items if item is not None]
 
 
 class Ranking:

@@ -96,8 +96,12 @@ class ThroughputPanel(Panel):
         if self.changes and self.wall - self.changes[-1][0] < 300:
             return Line().add("◆ ", p["change"]).clip(self.changes[-1][1], width - 2, p["text"])
         line = Line().add("failed ", p["muted"]).add(fmt.count(run.failed), p["warn" if run.failed else "text"])
-        line.add("  retrying ", p["muted"]).add(fmt.count(run.retrying), p["text"]).add("  skipped ", p["muted"]).add(fmt.count(run.skipped), p["text"])
-        return line.add("  last stored ", p["muted"]).add(fmt.roughly(self.wall - run.last_commit_wall) if run.last_commit_wall else fmt.UNKNOWN, p["text"])
+        line.add("  retrying ", p["muted"]).add(fmt.count(run.retrying), p["text"]).add("  skipped ", p["muted"]).add(
+            fmt.count(run.skipped), p["text"]
+        )
+        return line.add("  last stored ", p["muted"]).add(
+            fmt.roughly(self.wall - run.last_commit_wall) if run.last_commit_wall else fmt.UNKNOWN, p["text"]
+        )
 
 
 def changes_of(events: list[Event]) -> tuple[tuple[float, str], ...]:

@@ -47,12 +47,19 @@ class VerdictPanel(Panel):
                 return [Line().add("✗ ", p["crit"]).clip(f.error, width - 2, p["text"])]
             return [
                 Line().add("No engine at this database.  ", p["bright"]).add("Enter", p["accent"]).add(" starts one", p["muted"]),
-                Line().add("a", p["accent"]).add(" adds sources first  ·  elsewhere: gainstage attach URL  ·  to look around: gainstage demo", p["muted"]),
+                Line()
+                .add("a", p["accent"])
+                .add(" adds sources first  ·  elsewhere: gainstage attach URL  ·  to look around: gainstage demo", p["muted"]),
             ]
         if f.contact is Contact.FOREIGN:
             return [Line().add(f"The engine speaks schema {s.schema}, this console another: read-only.", p["warn"])]
         if f.contact is Contact.STOPPED:
-            line = Line().add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"]).add("Enter", p["accent"]).add(" starts one again.", p["muted"])
+            line = (
+                Line()
+                .add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"])
+                .add("Enter", p["accent"])
+                .add(" starts one again.", p["muted"])
+            )
             return [line, self._finished(p)]
         if f.contact is Contact.OFFLINE:
             why = f": {f.error}" if f.error else ""
@@ -67,9 +74,17 @@ class VerdictPanel(Panel):
             lines = [head.clip(s.run.loading[0], max(0, width - head.used), p["text"])]
             return lines + [Line().clip(text, width, p["text"]) for text in s.run.loading[1:]]
         if f.health == "done" or s.run.state == "done":
-            return [self._finished(p), Line().add("R", p["accent"]).add(" retry failed   ", p["muted"]).add("a", p["accent"]).add(" add more", p["muted"])]
+            return [
+                self._finished(p),
+                Line().add("R", p["accent"]).add(" retry failed   ", p["muted"]).add("a", p["accent"]).add(" add more", p["muted"]),
+            ]
         if not s.flights and not s.run.queued and not s.run.running:
-            return [Line().add("Queue is empty.  ", p["bright"]).add("a", p["accent"]).add(" adds sources, or  gainstage add FILE", p["muted"])]
+            return [
+                Line()
+                .add("Queue is empty.  ", p["bright"])
+                .add("a", p["accent"])
+                .add(" adds sources, or  gainstage add FILE", p["muted"])
+            ]
         return [self._bottleneck(width, p), self._advice(width, p)]
 
     def _finished(self, p: Palette) -> Line:
@@ -93,7 +108,8 @@ class VerdictPanel(Panel):
             text = b.text.removeprefix(name).strip()
         else:
             text = b.text
-        right = Line().clip(b.evidence, max(0, width - line.used - len(text) - 3), p["muted"])
+        room = width - line.used - len(text) - 3
+        right = Line().clip(b.evidence, room, p["muted"]) if room > 24 else Line()
         return sides(line.clip(text, width - line.used, p["text"]), right, width, p["ground"])
 
     def _advice(self, width: int, p: Palette) -> Line:

@@ -52,7 +52,13 @@ class VoicesPanel(Panel):
         first.add("  ", p["ground"]).add(fmt.rate(b.per_second, "/s"), p["bright"])
         hits, misses = b.cache_hits or 0, b.cache_misses or 0
         cached = fmt.percent(hits / (hits + misses)) if hits + misses else fmt.UNKNOWN
-        second = Line().add("cache ", p["muted"]).add(cached, p["text"]).add("  budget ", p["muted"]).add(f"{b.budget:g} {b.unit}", p["text"])
+        second = (
+            Line()
+            .add("cache ", p["muted"])
+            .add(cached, p["text"])
+            .add("  budget ", p["muted"])
+            .add(f"{b.budget:g} {b.unit}", p["text"])
+        )
         if b.out_of_memory:
             second.add(f"  ▲ {b.out_of_memory} out of memory", p["warn"])
         if b.fallbacks:
@@ -79,7 +85,9 @@ class VoicesPanel(Panel):
             top = float(max([*counts, 1]))
             half = len(counts) // 2
             heights = [(c / top) ** 0.5 for c in counts]  # root scale: one tall bar must not flatten the tail
-            line.add(spark(heights[:half], half), p["bar"]).add("┊", p["limit"]).add(spark(heights[half:], len(counts) - half), p["info"])
+            line.add(spark(heights[:half], half), p["bar"]).add("┊", p["limit"]).add(
+                spark(heights[half:], len(counts) - half), p["info"]
+            )
         line.add(f" limit {fmt.decimal(d.variance_limit)}", p["muted"]).add(f"  range {fmt.decimal(d.range_limit, 2)}", p["muted"])
         if d.grey:
             line.add(f"  ~{d.grey} near", p["text"])
@@ -87,7 +95,13 @@ class VoicesPanel(Panel):
 
     def _latest(self, d: DecisionRow, width: int, p: Palette) -> Line:
         text, token = outcome(d)
-        line = Line().add(fmt.clock(d.wall)[3:], p["faint"]).gap(1, p["ground"]).fit(d.recording, 5, p["muted"]).gap(1, p["ground"])
+        line = (
+            Line()
+            .add(fmt.clock(d.wall)[3:], p["faint"])
+            .gap(1, p["ground"])
+            .fit(d.recording[:4], 4, p["muted"])
+            .gap(1, p["ground"])
+        )
         line.fit(d.cluster, 3, p["muted"]).add(f" var {fmt.decimal(d.variance)} rng {fmt.decimal(d.range, 2)} ", p["muted"])
         line.add(text, p[token])
         if d.split:

@@ -31,7 +31,11 @@ class FaultScreen(Dialog[None]):
             Line().add("The traceback is in", p["text"]),
             Line().clip(f"  {self.log_file}", width, p["accent"]),
             Line(),
-            Line().add("y", p["accent"]).add(" copies the id and the path   ", p["muted"]).add("Esc", p["accent"]).add(" goes on", p["muted"]),
+            Line()
+            .add("y", p["accent"])
+            .add(" copies the id and the path   ", p["muted"])
+            .add("Esc", p["accent"])
+            .add(" goes on", p["muted"]),
         ]
 
     def action_copy(self) -> None:

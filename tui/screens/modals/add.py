@@ -1,0 +1,145 @@
+"""Adding sources: typed, previewed by a dry run, and only then queued."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widgets import Input
+
+from engine.desk import Desk, DeskError, Preview
+from tui import format as fmt
+from tui import safe
+from tui.cells import Line
+from tui.offload import offload
+from tui.screens.modals.dialog import Dialog
+from tui.theme import Palette
+
+Chosen = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def split(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Sources and options of a line: ``https://… limit=50 oldest`` - words with ``=`` are options."""
+    sources: list[str] = []
+    options: dict[str, Any] = {}
+    for word in text.split():
+        name, found, value = word.partition("=")
+        if found and "/" not in name and name.isidentifier():
+            options[name] = int(value) if value.isdigit() else value
+        elif word == "oldest":
+            options["order"] = "oldest"
+        else:
+            sources.append(word)
+    return tuple(sources), options
+
+
+class AddScreen(Dialog[Chosen]):
+    """Enter previews; Enter again queues what was previewed."""
+
+    WIDTH = 112
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("up", "scroll_by(-1)", show=False, priority=True),
+        Binding("down", "scroll_by(1)", show=False, priority=True),
+    ]
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self.start = start
+        self.previewed: str | None = None
+        self.preview: Preview | None = None
+        self.error: str | None = None
+        self.asking = False
+
+    def fields(self) -> ComposeResult:
+        yield Input(
+            self.start,
+            placeholder="channel, playlist, video, feed, folder or file …   limit=50   oldest",
+            classes="dialog-input",
+            compact=True,
+            select_on_focus=False,
+        )
+
+    def fields_height(self) -> int:
+        return 1
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(Input).focus()
+        if self.start:
+            self._ask(self.start)
+
+    def heading_text(self) -> str:
+        return "add sources"
+
+    def corner_text(self) -> str:
+        return "Enter previews, again queues  Esc"
+
+    def lines(self, width: int, p: Palette) -> list[Line]:
+        if self.error is not None:
+            return [Line(), *(Line().add(t, p["crit"]) for t in safe.wrapped(self.error, width)), Line()]
+        if self.asking:
+            return [Line(), Line().add("asking what a run would take …", p["muted"]), Line()]
+        if self.preview is None:
+            return [
+                Line(),
+                Line().add("A dry run shows first what would be taken and what not, and why.", p["text"]),
+                Line().add("Nothing is queued before the second Enter.", p["muted"]),
+                Line(),
+            ]
+        return self._previewed(self.preview, width, p)
+
+    def _previewed(self, preview: Preview, width: int, p: Palette) -> list[Line]:
+        taken = [r for r in preview.rows if r.take]
+        head = Line().add(f"{len(taken):,} taken", p["ok+b"]).add(f"  {len(preview.rows) - len(taken):,} not", p["muted"])
+        if preview.audio_s is not None:
+            head.add(f"  {fmt.roughly(preview.audio_s)} of audio", p["text"])
+        if preview.expected_s is not None:
+            head.add(f"  about {fmt.roughly(preview.expected_s)} of work", p["text"])
+        lines = [head, *(Line().add("▲ ", p["warn"]).clip(note, width - 2, p["text"]) for note in preview.notes), Line()]
+        for row in preview.rows:
+            line = Line().add("✓ " if row.take else "✗ ", p["ok" if row.take else "faint"])
+            line.fit(row.id, 12, p["text" if row.take else "faint"]).fit(fmt.runtime(row.duration_s), 8, p["muted"], ">").gap(
+                2, p["ground"]
+            )
+            reason = "" if row.take else row.reason
+            line.fit(row.title, width - line.used - 30, p["bright" if row.take else "faint"]).gap(2, p["ground"])
+            lines.append(line.clip(reason, width - line.used, p["muted"]))
+        return lines
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        sources, options = split(text)
+        if not sources:
+            return
+        if self.preview is not None and text == self.previewed:
+            if any(r.take for r in self.preview.rows):
+                self.dismiss((sources, options))
+            return
+        self._ask(text)
+
+    @on(Input.Changed)
+    def _edited(self) -> None:
+        if self.preview is not None or self.error is not None:
+            self.preview, self.error = None, None
+            self.changed()
+
+    def _ask(self, text: str) -> None:
+        self.asking, self.error, self.preview = True, None, None
+        self.changed()
+        app: Any = self.app
+        desk: Desk = app.desk
+
+        async def run() -> None:
+            sources, options = split(text)
+            try:
+                self.preview = await offload(lambda: desk.preview(sources, options), "preview")
+                self.previewed = text
+            except DeskError as problem:
+                self.error = str(problem)
+            self.asking = False
+            self.changed()
+
+        self.run_worker(run(), name="preview", group="preview", exclusive=True, exit_on_error=False)

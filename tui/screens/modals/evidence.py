@@ -1,0 +1,89 @@
+"""The evidence behind one decision: every similarity it rests on, drawn against the threshold."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding
+
+from engine.watch.snapshot import DecisionRow, DecisionsView
+from tui import format as fmt
+from tui import safe
+from tui.cells import Line
+from tui.screens.modals.dialog import Dialog
+from tui.theme import Palette
+from tui.widgets.marks import meter, similarity
+from tui.widgets.voices_panel import outcome
+
+
+class EvidenceScreen(Dialog[None]):
+    WIDTH = 100
+    BINDINGS: ClassVar[list[Any]] = [Binding("enter,q", "leave", show=False)]
+
+    def __init__(self, decision: DecisionRow, view: DecisionsView | None) -> None:
+        super().__init__()
+        self.decision, self.view = decision, view
+
+    def heading_text(self) -> str:
+        return f"evidence · {self.decision.recording} {self.decision.cluster}"
+
+    def lines(self, width: int, p: Palette) -> list[Line]:
+        d = self.decision
+        word, token = outcome(d)
+        lines = [Line().clip(d.title, width, p["bright"])]
+        lines.append(
+            Line()
+            .add(word, p[token + "+b"])
+            .add(f"  by rule: {d.rule}  ", p["text"])
+            .add(f"settings revision {d.revision} · {fmt.clock(d.wall)}", p["muted"])
+        )
+        lines += [Line().add(t, p["text"]) for t in safe.wrapped(d.why, width)]
+        lines += [Line(), self._figures(width, p), Line()]
+        lines.append(
+            Line()
+            .fit("SAMPLE", 8, p["muted"])
+            .fit("SIM", 6, p["muted"], ">")
+            .gap(2, p["ground"])
+            .add("0 ── similarity ── 1   ┊ threshold", p["muted"])
+        )
+        cells = width - 18
+        for i, value in enumerate(d.similarities):
+            line = Line().fit(f"{i + 1}", 8, p["muted"]).fit(fmt.decimal(value, 2), 6, p["text"], ">").gap(2, p["ground"])
+            lines.append(
+                similarity(
+                    line, None, value, None, d.threshold, cells, p, "bar" if d.threshold is None or value >= d.threshold else "info"
+                )
+            )
+        if not d.similarities:
+            lines.append(Line().add("no voice was compared: too short, or one long turn that is identified again", p["muted"]))
+        lines += [Line(), Line().add("afterwards", p["title+b"])]
+        total = sum(seconds for _, seconds in d.speakers) or 1.0
+        for i, (name, seconds) in enumerate(d.speakers):
+            line = Line().fit(name, 26, p["text"])
+            meter(line, seconds / total, 30, p, f"voice-{i % 4 + 1}")
+            lines.append(line.fit(fmt.percent(seconds / total), 6, p["text"], ">").fit(fmt.runtime(seconds), 9, p["muted"], ">"))
+        return lines
+
+    def _figures(self, width: int, p: Palette) -> Line:
+        d, v = self.decision, self.view
+        line = (
+            Line()
+            .add("turns ", p["muted"])
+            .add(f"{d.turns}", p["text"])
+            .add("  speech ", p["muted"])
+            .add(fmt.runtime(d.seconds), p["text"])
+        )
+        for name, value, limit, digits in (
+            ("mean", d.mean, d.threshold, 2),
+            ("variance", d.variance, v.variance_limit if v else None, 3),
+            ("range", d.range, v.range_limit if v else None, 2),
+        ):
+            line.add(f"  {name} ", p["muted"]).add(fmt.decimal(value, digits), p["bright"])
+            if limit is not None:
+                line.add(f"/{fmt.decimal(limit, digits)}", p["muted"])
+        return (
+            line.add("  min ", p["muted"])
+            .add(fmt.decimal(d.low, 2), p["text"])
+            .add("  max ", p["muted"])
+            .add(fmt.decimal(d.high, 2), p["text"])
+        )

@@ -1,0 +1,76 @@
+"""Why this verdict: every rule that was looked at and what it saw."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding
+
+from tui import format as fmt
+from tui import safe
+from tui.cells import Line
+from tui.frame import Frame
+from tui.screens.modals.dialog import Dialog
+from tui.theme import Palette
+from tui.widgets.chrome import HEALTH, health_word
+
+
+class WhyScreen(Dialog[None]):
+    WIDTH = 108
+    BINDINGS: ClassVar[list[Any]] = [Binding("w,enter,q", "leave", show=False)]
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def heading_text(self) -> str:
+        return "why this verdict"
+
+    def lines(self, width: int, p: Palette) -> list[Line]:
+        f = self.frame
+        word, token = health_word(f)
+        lines = [Line().add(word, p[token + "+b"])]
+        s = f.snapshot
+        if s is None:
+            return [*lines, Line(), *self._said("Nothing has ever been heard of an engine here.", width, p)]
+        v = s.verdict
+        if f.health in ("stale", "offline"):
+            lines += self._said(
+                f"The last frame is {fmt.span(f.age_s)} old: 1.5 s is stale, 5 s offline. {f.error or ''}", width, p
+            )
+        lines[0].add(f"  {v.reason}", p["text"])
+        if v.since_wall is not None:
+            lines[0].add(f"  since {fmt.clock(v.since_wall)}", p["muted"])
+        lines += [Line(), Line().add("Rules, in the order they are asked", p["title+b"])]
+        for rule in v.why:
+            name, _, seen = rule.partition(":")
+            chosen = name.strip().casefold() == v.health or seen.strip().startswith("yes")
+            glyph, _, health_token = HEALTH.get(name.strip(), ("·", "", "muted"))  # type: ignore[call-overload]
+            first, *rest = safe.wrapped(rule, width - 4) or [""]
+            lines.append(
+                Line()
+                .add(f" {glyph} " if chosen else " · ", p[health_token if chosen else "faint"])
+                .add(first, p["bright" if chosen else "text"])
+            )
+            lines += [Line().gap(3, p["ground"]).add(text, p["text"]) for text in rest]
+        b = v.bottleneck
+        lines += [Line(), Line().add("Bottleneck", p["title+b"]), *self._said(f"{b.text}. {b.evidence}", width, p)]
+        a = v.advice
+        lines += [Line(), Line().add("Advice", p["title+b"])]
+        lines += self._said(
+            f"{a.text}. {a.expected}. {a.evidence}. Confidence {a.confidence}." if a else "None: no rule asks for a change.",
+            width,
+            p,
+        )
+        lines += [Line(), Line().add("Time left", p["title+b"])]
+        t = v.forecast
+        if t.left_s is None:
+            lines += self._said(f"Not yet: a forecast needs three finished recordings. {t.basis}", width, p)
+        else:
+            low, high = fmt.roughly(t.low_s), fmt.roughly(t.high_s)
+            lines += self._said(f"{fmt.roughly(t.left_s)}, between {low} and {high}: {t.basis}", width, p)
+        return lines
+
+    @staticmethod
+    def _said(text: str, width: int, p: Palette) -> list[Line]:
+        return [Line().gap(1, p["ground"]).add(t, p["text"]) for t in safe.wrapped(text, width - 1)]

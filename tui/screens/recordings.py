@@ -1,0 +1,250 @@
+"""2 Recordings: every recording, one in detail, failures by cause with what helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from engine.desk import Desk, Query, RecordingDetail, RecordingPage
+from tui import export
+from tui import format as fmt
+from tui.actions import bindings
+from tui.filters import read_filter, to_query
+from tui.frame import Frame
+from tui.pump import Answer, Feed
+from tui.screens.base import DeskScreen
+from tui.screens.recording_actions import RecordingActions
+from tui.widgets.detail import DetailPanel
+from tui.widgets.failures import FailuresPanel
+from tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
+from tui.widgets.table import Table
+
+EXPORT_PAGE = 1000
+
+
+class RecordingsScreen(RecordingActions, DeskScreen):
+    NAME = "recordings"
+    BINDINGS: ClassVar[list[Any]] = bindings("recordings")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.detail, self.failures = RecordingsTable(), DetailPanel(), FailuresPanel()
+        self.page_offset = 0
+        self.wanted: str | None = None  # the recording in the detail panel
+        self._page: Feed | None = None
+        self._detail: Feed | None = None
+        self._failures = Feed("failures", lambda desk: desk.failures(), 2.0)
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="recordings-row"):
+            yield self.rows
+            yield self.detail
+        yield self.failures
+
+    def on_mount(self) -> None:
+        self.set_focus(self.rows)
+
+    # -- asking
+
+    def query_now(self) -> Query:
+        """The question of the filter line, for the page in sight."""
+        column, descending = self.rows.sorted_by or ("changed", True)
+        query = to_query(
+            read_filter(self.rows.filter_text), sort=column, descending=descending, faults=self.rows.faults_only, limit=PAGE
+        )
+        return replace(query, offset=self.page_offset)
+
+    def feeds(self) -> tuple[Feed, ...]:
+        query = self.query_now()
+        self._page = Feed("page", lambda desk: (query, desk.recordings(query)), 1.0)
+        feeds = [self._page, self._failures]
+        if self.wanted is not None:
+            id = self.wanted
+            self._detail = Feed("detail", lambda desk: desk.recording(id), 1.0)
+            feeds.append(self._detail)
+        return tuple(feeds)
+
+    def receive(self, answer: Answer) -> None:
+        if answer.feed is self._page:
+            if answer.error is not None:
+                self.rows.error = answer.error
+                self.rows.set_items(())
+                return
+            query, page = answer.value
+            self._show_page(query, page)
+        elif answer.feed is self._failures and answer.value is not None:
+            self.failures.show(answer.value)
+        elif answer.feed is self._detail:
+            detail: RecordingDetail | None = answer.value
+            self.detail.show(detail, self.console_app.desk.now(), answer.error or "")
+
+    def _show_page(self, query: Query, page: RecordingPage) -> None:
+        self.rows.show(page, query.offset, self.console_app.desk.now())
+        if self.wanted is None and self.rows.selected is not None:
+            self._want(self.rows.selected.id)
+
+    def apply(self, frame: Frame) -> None:
+        self.rows.now = frame.now
+
+    def on_table_wanted(self, event: Table.Wanted) -> None:
+        if event.table is self.rows:
+            self.page_offset = max(0, (event.first + event.last) // 2 - PAGE // 2)
+            self.watch_again()
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        if event.table is self.rows and self.rows.selected is not None:
+            self._want(self.rows.selected.id)
+
+    def _want(self, id: str) -> None:
+        if id != self.wanted:
+            self.wanted = id
+            self.watch_again()
+
+    def show_recording(self, text: str) -> None:
+        """Go to the recording whose id is or starts with ``text``."""
+        self.rows.faults_only = False
+        self.wanted = None
+        self._filter(text)
+        self.set_focus(self.rows)
+
+    # -- actions
+
+    def selected_ids(self) -> list[str]:
+        if self.rows.marked:
+            return sorted(self.rows.marked)
+        return [self.rows.selected.id] if self.rows.selected is not None else []
+
+    def retry_arguments(self) -> tuple[dict[str, object], str]:
+        group = self.failures.selected if self.focused is self.failures else None
+        cause = group.cause if group is not None else read_filter(self.rows.filter_text).fields.get("cause")
+        if cause:
+            return {"cause": cause}, f"what failed with {cause}"
+        return {"all": True}, "every failed recording"
+
+    def do_filter(self, words: str) -> None:
+        if words:
+            self._filter(words)
+        else:
+            hint = "words · status:failed · stage:transcribe · cause:throttled · len>2h · !inverts"
+            self.prompt.ask("/", self._filter, start=self.rows.filter_text, changed=self._filter, hint=hint)
+
+    def _filter(self, text: str) -> None:
+        self.rows.filter_text = text.strip()
+        self._from_the_top()
+
+    def _from_the_top(self) -> None:
+        self.page_offset = self.rows.top = self.rows.cursor = 0
+        self.rows.cursor_key = None
+        self.rows.redraw()
+        self.watch_again()
+
+    def do_faults(self, _: str) -> None:
+        self.rows.faults_only = not self.rows.faults_only
+        self._from_the_top()
+
+    def do_back(self, words: str) -> None:
+        if self.maximised_panel is None and (self.rows.filter_text or self.rows.faults_only):
+            self.rows.faults_only = False
+            self._filter("")
+        elif self.rows.marked:
+            self.rows.marked = frozenset()
+            self.rows.redraw()
+        else:
+            self.console_app.do_back(words)
+
+    def do_sort(self, words: str) -> None:
+        column = self.rows.sorted_by[0] if self.rows.sorted_by else SORTS[0]
+        name = words if words in SORTS else SORTS[(SORTS.index(column) + 1) % len(SORTS)]
+        self._sort(name, name in ("changed", "added", "duration", "segments", "attempt"))
+
+    def do_reverse(self, _: str) -> None:
+        column, descending = self.rows.sorted_by or ("changed", True)
+        self._sort(column, not descending)
+
+    def _sort(self, column: str, descending: bool) -> None:
+        self.rows.sorted_by = (column, descending)
+        self._from_the_top()
+
+    def on_table_header_clicked(self, event: Table.HeaderClicked) -> None:
+        if event.table is self.rows and event.key in SORTS:
+            column, descending = self.rows.sorted_by or ("", False)
+            self._sort(event.key, not descending if column == event.key else event.key in ("changed", "duration", "segments"))
+
+    def do_columns(self, _: str) -> None:
+        self.rows.fewer = not self.rows.fewer
+        self.rows.redraw()
+
+    def do_mark(self, _: str) -> None:
+        item = self.rows.selected
+        if item is not None:
+            self.rows.marked = self.rows.marked ^ {item.id}
+            self.rows.move_by(1)
+
+    def do_cursor_up(self, words: str) -> None:
+        if self.focused is self.detail:
+            self.detail.scroll(-1)
+        else:
+            super().do_cursor_up(words)
+
+    def do_cursor_down(self, words: str) -> None:
+        if self.focused is self.detail:
+            self.detail.scroll(1)
+        else:
+            super().do_cursor_down(words)
+
+    def do_open(self, _: str) -> None:
+        if self.focused is self.failures and self.failures.selected is not None:
+            self._filter(f"cause:{self.failures.selected.cause.split()[0]}")
+            self.set_focus(self.rows)
+        elif self.rows.selected is not None:
+            self.set_focus(self.detail)
+            if self.size.width < 100 and self.maximised_panel is None:
+                self.maximise()
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.console_app.perform("open")
+
+    def do_open_link(self, _: str) -> None:
+        row = self.rows.selected
+        self.console_app.open_link((row.url or row.source) if row is not None else None)
+
+    def do_export(self, words: str) -> None:
+        """All rows that match, not only those that are here, as CSV or JSON; everything else as everywhere."""
+        app = self.console_app
+        kind, _, path = words.partition(" ")
+        if kind not in ("csv", "json") or self.focused not in (None, self.rows):
+            app.do_export(words)
+            return
+        query = self.query_now()
+        name = f"gainstage-recordings-{fmt.stamp(app.desk.now()).replace(' ', '-').replace(':', '')}.{kind}"
+        target = app.exports / name if not path else type(app.exports)(path).expanduser()
+
+        def fetch(desk: Desk) -> object:
+            rows: list[list[Any]] = []
+            while True:
+                page = desk.recordings(replace(query, offset=len(rows), limit=EXPORT_PAGE))
+                rows += [[getattr(r, c) for c in COLUMNS] for r in page.rows]
+                if not page.rows or len(rows) >= page.matched:
+                    return export.write(target, export.render(kind, list(COLUMNS), rows))
+
+        app.ask("export", fetch, lambda where: app.notice(f"written {where}", "ok"))
+
+
+COLUMNS = (
+    "id",
+    "title",
+    "source",
+    "status",
+    "duration_s",
+    "stage",
+    "attempt",
+    "segments",
+    "speakers",
+    "cause",
+    "error",
+    "hint",
+    "url",
+)

@@ -1,0 +1,217 @@
+"""3 Voices: decisions with their evidence, how they are spread, other limits tried out, batches, profiles."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from engine.desk import Command
+from tui import format as fmt
+from tui.actions import bindings
+from tui.frame import Frame
+from tui.pump import Answer, Feed
+from tui.screens.base import DeskScreen
+from tui.values import BadValue, read_value
+from tui.widgets.batches import BatchesPanel
+from tui.widgets.decisions import DecisionsTable, is_grey
+from tui.widgets.distribution import DistributionPanel
+from tui.widgets.profiles import ProfilesPanel
+from tui.widgets.table import Table
+from tui.widgets.whatif import KEYS, WhatIfPanel
+
+LAST = 500
+
+
+class VoicesScreen(DeskScreen):
+    NAME = "voices"
+    BINDINGS: ClassVar[list[Any]] = bindings("voices")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decisions, self.distribution, self.whatif = DecisionsTable(), DistributionPanel(), WhatIfPanel()
+        self.batches, self.profiles = BatchesPanel(), ProfilesPanel()
+        self._feeds = (
+            Feed("decisions", lambda desk: desk.decisions(LAST), 1.0),
+            Feed("profiles", lambda desk: desk.profiles(), 5.0),
+        )
+
+    def body(self) -> ComposeResult:
+        yield self.decisions
+        with Container(id="voices-grid"):
+            yield self.distribution
+            yield self.whatif
+            yield self.batches
+            yield self.profiles
+
+    def on_mount(self) -> None:
+        self.set_focus(self.decisions)
+
+    def feeds(self) -> tuple[Feed, ...]:
+        return self._feeds
+
+    def receive(self, answer: Answer) -> None:
+        if answer.value is None:
+            return
+        if answer.feed is self._feeds[0]:
+            if answer.value != self.decisions.all:
+                self.decisions.show(answer.value)
+        elif answer.feed is self._feeds[1]:
+            self.decisions.has_profiles = bool(answer.value)
+            self.profiles.set_items(answer.value)
+
+    def apply(self, frame: Frame) -> None:
+        self.whatif.show(self.console_app.settings)
+        s = frame.snapshot
+        if s is None:
+            return
+        self.decisions.show_sums(s.decisions)
+        self.distribution.show(self.decisions.all, s.decisions, self.whatif.tried.get("identify.variance_limit"))
+        self.batches.show(s.batchers)
+
+    # -- the table
+
+    def selected_ids(self) -> list[str]:
+        return [self.decisions.selected.recording] if self.decisions.selected is not None else []
+
+    def do_filter(self, words: str) -> None:
+        if words:
+            self._filter(words)
+        else:
+            self.prompt.ask(
+                "/", self._filter, start=self.decisions.filter_text, changed=self._filter, hint="words · split · rec:ID · !inverts"
+            )
+
+    def _filter(self, text: str) -> None:
+        self.decisions.filter_text = text.strip()
+        self.decisions.narrow_down()
+        self.decisions.redraw()
+
+    def do_faults(self, _: str) -> None:
+        self.decisions.faults_only = not self.decisions.faults_only
+        self.decisions.narrow_down()
+        self.decisions.redraw()
+
+    def do_back(self, words: str) -> None:
+        if self.whatif.tried:
+            self.whatif.drop()
+            self.apply(self.frame)
+        elif self.maximised_panel is None and (self.decisions.filter_text or self.decisions.faults_only):
+            self.decisions.faults_only = False
+            self._filter("")
+        else:
+            self.console_app.do_back(words)
+
+    def do_next_grey(self, _: str) -> None:
+        self._grey(1)
+
+    def do_previous_grey(self, _: str) -> None:
+        self._grey(-1)
+
+    def _grey(self, step: int) -> None:
+        view, items = self.decisions.view, self.decisions.items
+        if view is None or not items:
+            self.console_app.notice("no decisions yet", "info")
+            return
+        n = len(items)
+        for i in range(1, n + 1):
+            place = (self.decisions.cursor + i * step) % n
+            item = items[place]
+            if item is not None and is_grey(item, view.variance_limit, view.range_limit):
+                self.decisions.move_to(place)
+                return
+        self.console_app.notice("none within 10 % of a limit", "info")
+
+    def do_open(self, _: str) -> None:
+        from tui.screens.modals.evidence import EvidenceScreen
+
+        if self.focused in (None, self.decisions) and self.decisions.selected is not None:
+            self.app.push_screen(EvidenceScreen(self.decisions.selected, self.decisions.view))
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.console_app.perform("open")
+
+    async def do_log_of(self, _: str) -> None:
+        if ids := self.selected_ids():
+            screen: Any = await self.console_app.go("logs")
+            screen.do_filter(f"rec:{ids[0]}")
+
+    async def do_goto_recording(self, _: str) -> None:
+        if ids := self.selected_ids():
+            await self.console_app.do_goto(ids[0])
+
+    # -- what if
+
+    def do_cursor_up(self, words: str) -> None:
+        if self.focused is self.whatif:
+            self.whatif.move(-1)
+        else:
+            super().do_cursor_up(words)
+
+    def do_cursor_down(self, words: str) -> None:
+        if self.focused is self.whatif:
+            self.whatif.move(1)
+        else:
+            super().do_cursor_down(words)
+
+    def do_cursor_left(self, _: str) -> None:
+        self._step(-1)
+
+    def do_cursor_right(self, _: str) -> None:
+        self._step(1)
+
+    def do_big_left(self, _: str) -> None:
+        self._step(-5)
+
+    def do_big_right(self, _: str) -> None:
+        self._step(5)
+
+    def _step(self, steps: int) -> None:
+        if self.focused is not self.whatif:
+            self.set_focus(self.whatif)
+        if self.whatif.step(steps):
+            self._try()
+
+    def do_try_limit(self, words: str) -> None:
+        app = self.console_app
+        if not words:
+            self.set_focus(self.whatif)
+            key = self.whatif.key
+            if key is not None:
+                row = app.settings[key]
+                start = fmt.value(self.whatif.tried.get(key, row.value))
+                self.prompt.ask(f"try {key} = ", lambda text: self.do_try_limit(f"{key} {text}"), start=start)
+            return
+        parts = words.split()
+        for name, text in zip(parts[::2], parts[1::2], strict=False):
+            key = name if name in KEYS else f"identify.{name}"
+            if key not in self.whatif.settings:
+                app.notice(f"what-if knows {', '.join(k.removeprefix('identify.') for k in KEYS)}", "warn")
+                return
+            try:
+                self.whatif.put(key, read_value(self.whatif.settings[key], text))
+            except BadValue as problem:
+                app.notice(f"{key}: {problem}", "warn")
+                return
+        self._try()
+
+    def _try(self) -> None:
+        self.apply(self.frame)
+        if not self.whatif.tried:
+            self.whatif.show_result(None)
+            return
+        changes = dict(self.whatif.tried)
+        self.console_app.ask("what-if", lambda desk: desk.what_if(changes, LAST), self.whatif.show_result)
+
+    def do_stage_limits(self, _: str) -> None:
+        app = self.console_app
+        if not self.whatif.tried:
+            app.notice("no other limit is tried: e or ← →", "info")
+            return
+        for key, value in self.whatif.tried.items():
+            app.send(
+                Command("set", {"key": key, "value": value}),
+                f"{key} {fmt.value(self.whatif.settings[key].value)} → {fmt.value(value)}",
+            )
+        self.whatif.drop()

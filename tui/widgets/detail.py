@@ -1,0 +1,203 @@
+"""One recording: what it went through, how long each stage waited and worked, what was found, what went wrong."""
+
+from __future__ import annotations
+
+from engine.desk import RecordingDetail, Span
+from tui import format as fmt
+from tui import safe
+from tui.cells import Line, sides
+from tui.theme import Palette
+from tui.widgets.marks import meter
+from tui.widgets.panel import Panel
+from tui.widgets.recordings_table import STATES
+from tui.widgets.ticker import sign_of
+
+
+def bars(spans: tuple[Span, ...], cells: int) -> list[tuple[int, int, int]]:
+    """Where each span lies on a line of ``cells`` cells: (start, cells of waiting, cells of working)."""
+    if not spans:
+        return []
+    begin = min(s.start_wall for s in spans)
+    end = max(s.start_wall + s.wait_s + (s.service_s or 0.0) for s in spans)
+    scale = (cells - 1) / max(1e-9, end - begin)
+    places = []
+    for s in spans:
+        a = round((s.start_wall - begin) * scale)
+        b = round((s.start_wall + s.wait_s - begin) * scale)
+        c = round((s.start_wall + s.wait_s + (s.service_s or 0.0) - begin) * scale)
+        places.append((a, b - a, max(1 if s.service_s is not None else 0, c - b)))
+    return places
+
+
+class DetailPanel(Panel):
+    TITLE = "detail"
+
+    def __init__(self) -> None:
+        super().__init__(id="detail")
+        self.detail: RecordingDetail | None = None
+        self.note = "Enter opens the recording under the cursor."
+        self.now = 0.0
+        self.top = 0
+        self._total = 0
+
+    def show(self, detail: RecordingDetail | None, now: float, note: str = "") -> None:
+        if detail is None or self.detail is None or detail.row.id != self.detail.row.id:
+            self.top = 0
+        self.detail, self.now, self.note = detail, now, note
+        self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        line = super().heading(p)
+        if self.detail is not None:
+            line.add("  ", p["ground"]).add(self.detail.row.id, p["bright"])
+        return line
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add("o link  L log", p["faint"])
+
+    def scroll(self, rows: int) -> None:
+        """Down by some lines (negative: up)."""
+        self.top = max(0, min(self.top + rows, self._total - self.inner[1]))
+        self.redraw()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.scroll(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.scroll(-3)
+
+    def scroll_thumb(self, rows: int) -> tuple[int, int] | None:
+        if self._total <= rows or rows <= 0:
+            return None
+        length = max(1, rows * rows // self._total)
+        start = round((rows - length) * min(1.0, self.top / max(1, self._total - rows)))
+        return start, start + length - 1
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        if self.detail is None:
+            return [Line().add(self.note, p["faint"])]
+        lines = self._short(width, p) if height < 12 else self._long(width, p)
+        self._total = len(lines)
+        top = max(0, min(self.top, len(lines) - height))
+        return lines[top : top + height]
+
+    def _state(self, p: Palette) -> Line:
+        assert self.detail is not None
+        row = self.detail.row
+        text, token = STATES.get(row.status, (row.status, "text"))
+        line = Line().add(text, p[token])
+        if row.status == "running" and row.stage:
+            line.add(f" {row.stage}", p["text"])
+        line.add(f"  attempt {row.attempt}/{row.attempts}", p["warn" if row.attempt > 1 else "muted"])
+        if row.next_try_wall is not None:
+            line.add(f"  again in {fmt.roughly(row.next_try_wall - self.now)}", p["warn"])
+        if row.priority:
+            line.add(f"  priority {row.priority:+d}", p["muted"])
+        return line
+
+    def _fault(self, width: int, p: Palette, most: int = 4) -> list[Line]:
+        assert self.detail is not None
+        row = self.detail.row
+        lines = []
+        if row.error:
+            lines += [
+                Line().add("■ " if i == 0 else "  ", p["crit"]).add(t, p["crit"])
+                for i, t in enumerate(safe.wrapped(row.error, width - 2, most))
+            ]
+        if row.hint:
+            lines += [
+                Line().add("→ " if i == 0 else "  ", p["accent"]).add(t, p["text"])
+                for i, t in enumerate(safe.wrapped(row.hint, width - 2, most))
+            ]
+        return lines
+
+    def _short(self, width: int, p: Palette) -> list[Line]:
+        """For the few lines of a narrow screen: the stages as one chain."""
+        assert self.detail is not None
+        d = self.detail
+        chain = Line()
+        for i, s in enumerate(d.spans):
+            if i:
+                chain.add(" ▸ ", p["faint"])
+            took = s.service_s if s.service_s is not None else s.wait_s
+            chain.add(s.stage, p["text" if s.outcome in ("ok", "done") else "accent"]).add(f" {fmt.span(took)}", p["muted"])
+        facts = Line().clip(" · ".join(value for _, value in d.facts), width, p["muted"])
+        head = sides(
+            Line().clip(d.row.title, width - 20, p["bright"]),
+            Line().add(fmt.runtime(d.row.duration_s), p["muted"]),
+            width,
+            p["ground"],
+        )
+        return [head, self._state(p), chain, *self._fault(width, p, 2), facts, *self._log(width, p, 3)]
+
+    def _long(self, width: int, p: Palette) -> list[Line]:
+        assert self.detail is not None
+        d = self.detail
+        lines = [Line().add(t, p["bright"]) for t in safe.wrapped(d.row.title, width, 2)]
+        lines.append(self._state(p))
+        added = f"added {fmt.clock(d.row.added_wall)} · changed {fmt.roughly(self.now - d.row.changed_wall)} ago · {fmt.runtime(d.row.duration_s)}"
+        lines += [Line().clip(added, width, p["muted"]), Line()]
+        fault = self._fault(width, p)
+        lines += [*fault, Line()] if fault else []
+        lines += self._timeline(width, p)
+        if d.speakers:
+            lines += [Line(), *self._speakers(width, p)]
+        if d.facts:
+            lines.append(Line())
+            name_width = min(18, max(len(name) for name, _ in d.facts) + 2)
+            lines += [
+                Line().fit(name, name_width, p["muted"]).clip(value, width - name_width, p["text"]) for name, value in d.facts
+            ]
+        if d.decisions:
+            lines += [Line(), Line().add("decisions", p["title+b"])]
+            lines += [Line().fit(x.cluster, 4, p["muted"]).clip(x.why, width - 4, p["text"]) for x in d.decisions[:6]]
+        if d.events:
+            lines += [Line(), Line().add("journal", p["title+b"]), *self._log(width, p, 8)]
+        if d.traceback:
+            lines += [Line(), Line().add("traceback", p["title+b"])]
+            lines += [Line().add(t, p["muted"]) for t in safe.wrapped(safe.conceal(d.traceback), width, 40)]
+        return lines
+
+    def _timeline(self, width: int, p: Palette) -> list[Line]:
+        assert self.detail is not None
+        spans = self.detail.spans
+        if not spans:
+            return [Line().add("no stage entered yet", p["faint"])]
+        cells = width - 11 - 7 - 7 - 3
+        lines = [
+            Line()
+            .fit("STAGE", 11, p["muted"])
+            .fit("WAIT", 6, p["muted"], ">")
+            .fit("TOOK", 7, p["muted"], ">")
+            .add("   WHEN", p["muted"])
+        ]
+        for s, (start, wait, work) in zip(spans, bars(spans, cells), strict=True):
+            running = s.outcome in ("running", "waiting")
+            fine = running or s.outcome in ("ok", "done", "stored")
+            line = Line().fit(s.stage, 11, p["accent" if running else "text" if fine else "crit"])
+            line.fit(fmt.span(s.wait_s), 6, p["muted"], ">").fit(fmt.span(s.service_s), 7, p["text"], ">").gap(3, p["ground"])
+            line.gap(min(start, cells), p["ground"]).add("╌" * wait, p["faint"]).add("━" * work, p["bar" if fine else "crit"])
+            if not fine:
+                line.clip(f" {s.outcome}", width - line.used, p["crit"])
+            lines.append(line)
+        return lines
+
+    def _speakers(self, width: int, p: Palette) -> list[Line]:
+        assert self.detail is not None
+        total = sum(seconds for _, seconds in self.detail.speakers) or 1.0
+        lines = []
+        for i, (name, seconds) in enumerate(self.detail.speakers[:6]):
+            line = Line().fit(name, 22, p["text"])
+            meter(line, seconds / total, max(6, width - 22 - 15), p, f"voice-{i % 4 + 1}")
+            lines.append(line.fit(fmt.percent(seconds / total), 5, p["text"], ">").fit(fmt.runtime(seconds), 9, p["muted"], ">"))
+        return lines
+
+    def _log(self, width: int, p: Palette, most: int) -> list[Line]:
+        assert self.detail is not None
+        lines = []
+        for e in reversed(self.detail.events[-most:]):
+            sign, token = sign_of(e)
+            line = Line().add(fmt.clock(e.wall), p["faint"]).add(f" {sign} ", p[token])
+            text = e.text.removeprefix(f"{self.detail.row.id} ")
+            lines.append(line.clip(text, width - line.used, p["text"]))
+        return lines

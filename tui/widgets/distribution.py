@@ -1,0 +1,75 @@
+"""How the variances of the clusters are spread, and where the limit cuts them."""
+
+from __future__ import annotations
+
+from engine.watch.snapshot import DecisionRow, DecisionsView
+from tui import format as fmt
+from tui.cells import Line
+from tui.theme import Palette
+from tui.widgets.decisions import DecisionSums
+from tui.widgets.marks import columns_of, spark
+from tui.widgets.panel import Panel
+
+
+class DistributionPanel(Panel):
+    TITLE = "variance of similarity"
+
+    def __init__(self) -> None:
+        super().__init__(id="distribution")
+        self.rows: tuple[DecisionRow, ...] = ()
+        self.view: DecisionsView | None = None
+        self.tried: float | None = None
+
+    def show(self, rows: tuple[DecisionRow, ...], view: DecisionsView | None, tried: float | None) -> None:
+        """``tried``: the variance limit being tried out, drawn beside the one in force."""
+        if (rows, view, tried) != (self.rows, self.view, self.tried):
+            self.rows, self.view, self.tried = rows, view, tried
+            self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        return super().heading(p).add(f"  last {len(self.rows)} clusters", p["muted"])
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        if self.view is None or not self.rows:
+            return [Line().add("no clusters yet", p["faint"])]
+        limit = self.view.variance_limit
+        n = max(8, (width - 6) // 2 // 2 * 2)
+        counts = DecisionSums.buckets(self.rows, limit, n)
+        roots = [round(c**0.5 * 100) for c in counts]
+        if height < 6:
+            line = Line().add(spark([r / max(1, *roots) for r in roots[: n // 2]], n // 2), p["bar"]).add("┊", p["limit"])
+            line.add(spark([r / max(1, *roots) for r in roots[n // 2 :]], n // 2), p["info"])
+            return [line.add(f"  limit {fmt.decimal(limit)}", p["muted"])]
+        rows = height - 3
+        lines = []
+        cut = n  # in cells: buckets are two cells wide and the limit is in the middle
+        tried = None if self.tried is None or self.tried == limit else round(min(self.tried, 2 * limit) / (2 * limit) * 2 * n)
+        top = max(counts)
+        for y, text in enumerate(columns_of(roots, rows)):
+            share = (1 - y / rows) ** 2 * top
+            line = Line().fit(f"{fmt.brief(share) if y % 2 == 0 else ''}┤", 6, p["faint"], ">")
+            line.add(text[:cut], p["bar"]).add("┊", p["limit"]).add(text[cut:], p["info"])
+            if tried is not None:
+                line = _marked(line, 6 + tried + (1 if tried >= cut else 0), p)
+            lines.append(line)
+        lines.append(Line().fit("└", 6, p["faint"], ">").add("─" * (2 * n + 1), p["faint"]))
+        axis = Line().gap(6, p["ground"]).fit("0", cut - 3, p["faint"]).fit(fmt.decimal(limit), 7, p["text"], "^")
+        lines.append(axis.fit(fmt.decimal(2 * limit) + "+", 2 * n + 7 - axis.used, p["faint"], ">"))
+        note = Line().add(f"{self.view.grey} within 10% of a limit", p["text"])
+        if self.view.split_share_24h is not None:
+            note.add(f"   split {self.view.split_share_24h:.1%} over 24 h", p["muted"])
+        lines.append(note)
+        return lines
+
+
+def _marked(line: Line, column: int, p: Palette) -> Line:
+    """The line with the tried limit drawn into it."""
+    strip = line.strip(line.used, p["ground"])
+    out = Line()
+    out.parts = [*strip.crop(0, column)]
+    out.used = column
+    out.add("╎", p["change"])
+    rest = strip.crop(column + 1)
+    out.parts += [*rest]
+    out.used += rest.cell_length
+    return out

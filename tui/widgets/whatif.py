@@ -1,0 +1,133 @@
+"""Other limits tried over the recorded decisions: what would have come out, without any model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.desk import SettingRow, WhatIf
+from tui import format as fmt
+from tui.cells import Line
+from tui.theme import Palette
+from tui.values import BadValue, stepped
+from tui.widgets.panel import Panel
+
+KEYS = (
+    "identify.variance_limit",
+    "identify.range_limit",
+    "identify.primary_threshold",
+    "identify.split_threshold",
+    "identify.other_threshold",
+    "identify.margin",
+)
+
+
+class WhatIfPanel(Panel):
+    TITLE = "try other limits"
+
+    def __init__(self) -> None:
+        super().__init__(id="whatif")
+        self.settings: dict[str, SettingRow] = {}
+        self.tried: dict[str, Any] = {}
+        self.result: WhatIf | None = None
+        self.cursor = 0
+        self.asking = False
+
+    def show(self, settings: dict[str, SettingRow]) -> None:
+        held = {key: settings[key] for key in KEYS if key in settings}
+        if held != self.settings:
+            self.settings = held
+            self.tried = {k: v for k, v in self.tried.items() if k in held and v != held[k].value}
+            self.redraw()
+
+    def show_result(self, result: WhatIf | None) -> None:
+        self.result, self.asking = result, False
+        self.redraw()
+
+    @property
+    def key(self) -> str | None:
+        """The limit under the cursor."""
+        keys = list(self.settings)
+        return keys[min(self.cursor, len(keys) - 1)] if keys else None
+
+    def move(self, rows: int) -> None:
+        self.cursor = max(0, min(len(self.settings) - 1, self.cursor + rows))
+        self.redraw()
+
+    def step(self, steps: int) -> bool:
+        """The limit under the cursor some steps up or down; whether anything is tried now."""
+        key = self.key
+        if key is None:
+            return False
+        row = self.settings[key]
+        try:
+            value = stepped(row, self.tried.get(key, row.value), steps)
+        except BadValue:
+            return False
+        self.put(key, value)
+        return True
+
+    def put(self, key: str, value: Any) -> None:
+        """Try a value; the one in force drops the trial."""
+        if value == self.settings[key].value:
+            self.tried.pop(key, None)
+        else:
+            self.tried[key] = value
+        self.asking = bool(self.tried)
+        if not self.tried:
+            self.result = None
+        self.redraw()
+
+    def drop(self) -> None:
+        """Try nothing."""
+        self.tried, self.result = {}, None
+        self.redraw()
+
+    def corner(self, p: Palette) -> Line:
+        if self.tried:
+            return Line().add("A", p["accent"]).add(" apply  ", p["muted"]).add("Esc", p["accent"]).add(" drop", p["muted"])
+        return Line().add("←→ step  e", p["faint"])
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        if not self.settings:
+            return [Line().add("settings not read yet", p["faint"])]
+        lines = [
+            Line().gap(2, p["ground"]).fit("LIMIT", 20, p["muted"]).fit("NOW", 6, p["muted"], ">").fit("TRY", 8, p["muted"], ">")
+        ]
+        rows = max(1, min(len(self.settings), height - 4))
+        first = max(0, min(self.cursor - rows + 1, len(self.settings) - rows))
+        for i, (key, row) in list(enumerate(self.settings.items()))[first : first + rows]:
+            here = i == self.cursor and self.has_focus
+            q = p.on_cursor() if here else p
+            line = Line().add("▸ " if here else "  ", q["accent"]).fit(key.removeprefix("identify."), 20, q["text"])
+            line.fit(fmt.value(row.value), 6, q["muted"], ">")
+            tried = self.tried.get(key)
+            line.fit(
+                fmt.value(tried) if tried is not None else fmt.UNKNOWN, 8, q["change+b" if tried is not None else "faint"], ">"
+            )
+            lines.append(line.add("  ◂▸" if here else "", q["accent"]).to(width, q["ground"]))
+        return (
+            [*lines, Line(), *self._result(width, p)][:height] if height > rows + 2 else [*lines, *self._result(width, p)][:height]
+        )
+
+    def _result(self, width: int, p: Palette) -> list[Line]:
+        r = self.result
+        if not self.tried:
+            return [Line().add("Over recorded decisions, no model runs.", p["faint"])]
+        if r is None:
+            return [Line().add("trying …", p["muted"])]
+        change = r.split_after - r.split_before
+        line = (
+            Line()
+            .add("split ", p["muted"])
+            .add(f"{r.split_before} → {r.split_after}", p["bright"])
+            .add(f" ({change:+d})", p["change"])
+        )
+        line.add(f"  {fmt.plural(len(r.flips), 'cluster')} differ", p["text"])
+        second = Line().add(
+            f"{fmt.plural(r.recordings, 'recording')} touched, {fmt.roughly(r.seconds_moved)} of speech moves", p["muted"]
+        )
+        flips = [
+            Line().fit(f"{f.recording[:4]} {f.cluster}", 8, p["muted"]).clip(f"{f.before} → {f.after}", width - 8, p["text"])
+            for f in r.flips[:3]
+        ]
+        return [line, second, *flips]
