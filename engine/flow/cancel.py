@@ -50,7 +50,7 @@ class CancelToken:
             callbacks = list(self._callbacks.values())
             self._callbacks.clear()
             children = list(self._children)
-        calls = [*callbacks, *(partial(child.cancel, reason) for child in children)]
+        calls: list[Callable[[], object]] = [*callbacks, *(partial(child.cancel, reason) for child in children)]
         failures: list[Exception] = []
         for call in calls:
             try:

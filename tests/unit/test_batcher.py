@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Cancelled, Misconfigured, OutOfMemory, Permanent
+from engine.errors import Cancelled, Misconfigured, OutOfMemory, Permanent, Transient
 from engine.flow.batcher import Batcher, BatchRecord
 from engine.flow.cancel import CancelToken
 
@@ -358,3 +358,20 @@ def test_no_item_is_lost_or_out_of_order_whatever_fails(
     assert view.items + view.refused == len(everything)
     assert view.items == sum(r.items for r in records if r.outcome == "ok")
     assert view.waiting == 0
+
+
+def test_a_batcher_that_breaks_tells_everybody_and_is_no_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
+
+    def listener(_record: BatchRecord) -> None:
+        raise RuntimeError("listener fault")
+
+    batcher = Batcher("b", double, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, on_batch=listener)
+    for _ in range(2):
+        with pytest.raises(Transient) as caught:
+            batcher.submit([1, 2], token=CancelToken())
+        assert caught.value.cause == "batcher broke"
+        assert "listener fault" in caught.value.message
+    batcher.close()
+    assert [str(error) for error in raised] == ["listener fault"]
