@@ -1,0 +1,145 @@
+"""Recorded runs (``runs/*.gsr``): one frame a second and every event, appended so that a crash costs at most the last record.
+
+A file is ``GSR1`` and then records: kind (1 byte), length (4), CRC-32 of the payload (4), wall time (8, float), payload (zlib of
+JSON); numbers little-endian. Kinds: ``H`` the head (label, settings), ``K`` a whole frame, ``D`` the difference to the frame
+before (:mod:`engine.watch.delta`), ``E`` events, ``C`` changes of settings, ``V`` decisions. There is no index to lose: a reader
+hops over the payloads, which takes a fraction of a second for a day.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine.desk import ChangeRow, Event, SettingRow
+from engine.watch import delta
+from engine.watch.snapshot import SCHEMA, Snapshot, tree
+
+MAGIC = b"GSR1"
+RECORD = struct.Struct("<cIId")
+KEY_EVERY = 60
+"""Frames from one whole frame to the next: the most differences a seek applies."""
+
+FRAME_S = 1.0
+LARGEST = 64 * 1024**2
+"""A length beyond this is a broken record, not a frame."""
+
+
+class BadRecording(ValueError):
+    """The file is not a recorded run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a record lies: its kind, wall time, and the place and length of its payload."""
+
+    kind: str
+    wall: float
+    offset: int
+    length: int
+    crc: int
+
+
+def pack(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), 6)
+
+
+def unpack(payload: bytes) -> Any:
+    return json.loads(zlib.decompress(payload))
+
+
+def records(file: BinaryIO) -> Iterator[Record]:
+    """Every record up to the first broken one; a tail cut off by a crash is simply not there. Raises :class:`BadRecording`."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
+        raise BadRecording("not a recorded run: it does not begin with GSR1")
+    at = len(MAGIC)
+    while True:
+        file.seek(at)
+        head = file.read(RECORD.size)
+        if len(head) < RECORD.size:
+            return
+        kind, length, crc, wall = RECORD.unpack(head)
+        at += RECORD.size
+        if length > LARGEST or at + length > size or kind not in (b"H", b"K", b"D", b"E", b"C", b"V"):
+            return
+        yield Record(kind.decode(), wall, at, length, crc)
+        at += length
+
+
+def payload(file: BinaryIO, record: Record) -> bytes | None:
+    """The payload of a record; None when its checksum is wrong."""
+    file.seek(record.offset)
+    data = file.read(record.length)
+    return data if zlib.crc32(data) == record.crc else None
+
+
+class Recorder:
+    """Appends to one run. Belongs to one thread (the sampler's). Raises ``OSError`` as files do.
+
+    An existing file is continued after its last whole record.
+    """
+
+    def __init__(self, path: Path, *, label: str = "", settings: Sequence[SettingRow] = ()) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._last: dict[str, Any] | None = None
+        self._frames = 0
+        self._frame_wall = float("-inf")
+        self._decision = 0
+        known = path.exists() and path.stat().st_size >= len(MAGIC)
+        self._file: BinaryIO = open(path, "r+b" if known else "wb")  # noqa: SIM115 - closed by close()
+        if known:
+            self._resume()
+        else:
+            self._file.write(MAGIC)
+            self._write("H", 0.0, {"schema": SCHEMA, "label": label, "settings": tree(tuple(settings))})
+
+    def _resume(self) -> None:
+        end = len(MAGIC)
+        for record in records(self._file):
+            data = payload(self._file, record)
+            if data is None:
+                break
+            end = record.offset + record.length
+            if record.kind in "KD":
+                self._frame_wall = record.wall
+            elif record.kind == "V":
+                self._decision = max(self._decision, *(row["id"] for row in unpack(data)))
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def append(self, frame: Snapshot, events: Sequence[Event] = (), changes: Sequence[ChangeRow] = ()) -> bool:
+        """Write what is new; True when the frame was due (they are a second apart) and written."""
+        if events:
+            self._write("E", frame.wall, tree(tuple(events)))
+        if changes:
+            self._write("C", frame.wall, tree(tuple(changes)))
+        if frame.wall - self._frame_wall < FRAME_S - 0.05:
+            return False
+        fresh = [row for row in frame.decisions.latest if row.id > self._decision]
+        if fresh:
+            self._decision = max(row.id for row in fresh)
+            self._write("V", frame.wall, tree(tuple(fresh)))
+        whole = tree(frame)
+        key = self._last is None or self._frames % KEY_EVERY == 0
+        self._write("K" if key else "D", frame.wall, whole if key else delta.diff(self._last, whole))
+        if key:
+            os.fsync(self._file.fileno())
+        self._last, self._frames, self._frame_wall = whole, self._frames + 1, frame.wall
+        return True
+
+    def _write(self, kind: str, wall: float, value: Any) -> None:
+        data = pack(value)
+        self._file.write(RECORD.pack(kind.encode(), len(data), zlib.crc32(data), wall) + data)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
