@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -21,7 +22,7 @@ Key = tuple[int, int]
 class VoiceCache:
     """Voices by audio fingerprint, span, model and preprocessing. Thread-safe; ``hits`` and ``misses`` count spans asked for.
 
-    It is there to save work and never stands in its way: while the database is away everything is a miss and nothing is kept.
+    It is there to save work and never stands in its way: while the database is away or busy everything is a miss and nothing is kept.
     ``enabled()`` False (``voice.cache`` off) does the same.
     """
 
@@ -37,11 +38,8 @@ class VoiceCache:
         """What is known of ``spans``, in one statement."""
         found: dict[Key, Vector | Refusal] = {}
         if self._enabled():
-            try:
+            with suppress(Transient):
                 found = self._read(fingerprint, spans, model, preprocessing)
-            except Transient as error:
-                if error.cause != Database.AWAY:
-                    raise
         with self._lock:
             self.hits += len(found)
             self.misses += len(spans) - len(found)
@@ -54,18 +52,14 @@ class VoiceCache:
         starts, ends = [list(column) for column in zip(*voices, strict=True)]
         vectors = [None if isinstance(v, Refusal) else np.asarray(v, "<f4").tobytes() for v in voices.values()]
         reasons = [v.reason if isinstance(v, Refusal) else None for v in voices.values()]
-        try:
-            with self._database.connection() as connection:
-                connection.execute(
-                    "insert into voice_cache (fingerprint, start_ms, end_ms, model, preprocessing, voice, refused)"
-                    " select %s, start_ms, end_ms, %s, %s, voice, refused"
-                    " from unnest(%s::int[], %s::int[], %s::bytea[], %s::text[]) as new (start_ms, end_ms, voice, refused)"
-                    " on conflict do nothing",
-                    [fingerprint, self._model(model), preprocessing, starts, ends, vectors, reasons],
-                )
-        except Transient as error:
-            if error.cause != Database.AWAY:
-                raise
+        with suppress(Transient), self._database.connection() as connection:
+            connection.execute(
+                "insert into voice_cache (fingerprint, start_ms, end_ms, model, preprocessing, voice, refused)"
+                " select %s, start_ms, end_ms, %s, %s, voice, refused"
+                " from unnest(%s::int[], %s::int[], %s::bytea[], %s::text[]) as new (start_ms, end_ms, voice, refused)"
+                " on conflict do nothing",
+                [fingerprint, self._model(model), preprocessing, starts, ends, vectors, reasons],
+            )
 
     def forget(self, fingerprints: Collection[str]) -> int:
         """Delete every voice of these recordings' audio; how many there were."""
