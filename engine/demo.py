@@ -37,8 +37,8 @@ def enrol_demo_voices(engine: Engine) -> None:
             continue
         with engine.work.open(f"enrol-{path.stem}") as folder:
             audio = decode(path, folder, token=engine.token)
-            report = enrol(engine.profile_store, path.stem, [audio], engine.voices, token=engine.token, provenance=str(path.name))
-        engine.journal.log("info", f"enrolled {path.stem}: {report.seconds:.0f} s, cohesion {report.cohesion:.2f}", kind="voices")
+            report = enrol(engine.profile_store, path.stem, [audio], engine.voices, token=engine.token, provenance=path.name)
+        engine.journal.log("info", f"enrolled {path.stem}: {report.seconds:.0f} s, {report.windows} windows", kind="voices")
 
 
 def score_demo(database: Database, ids: list[str]) -> dict[str, float | None]:

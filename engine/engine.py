@@ -83,7 +83,12 @@ class Engine:
         self.work = WorkFolders(paths.work)
         self.fetcher = Fetcher(lambda: self.settings, database, self.journal, paths.data / "partial")
         self.stages = {name: self._stage(name) for name in STAGES}
-        self.voices = VoiceExtractor(self.models.voice_encoder, self._voice_batcher(), VoiceCache(database), self.journal)
+        self.voices = VoiceExtractor(
+            self.models.voice_encoder,
+            self._voice_batcher(),
+            VoiceCache(database, lambda: self.settings.voice.cache),
+            self.journal,
+        )
         self.texts = self._text_batcher()
         self.control = Control(self)
         self._flights: dict[str, Flight] = {}

@@ -14,13 +14,14 @@ from engine.errors import Transient
 from engine.queue.counts import Counts
 from engine.terms import STAGES
 from engine.watch.devices import Devices
-from engine.watch.host import HostSampler
+from engine.watch.host import Host
 from engine.watch.judge import Judge
 from engine.watch.replay import Recorder
 from engine.watch.snapshot import (
     SCHEMA,
     Bottleneck,
     Forecast,
+    HostView,
     Run,
     Snapshot,
     Verdict,
@@ -29,6 +30,7 @@ from engine.watch.snapshot import (
 if TYPE_CHECKING:
     from engine.control import Control
     from engine.engine import Engine
+    from engine.watch.prometheus import Exporter
 
 WATCHED_S = 0.2
 """Seconds between frames while a console watches."""
@@ -47,7 +49,8 @@ class Sampler:
         self.control = control
         self.version = version("gainstage")
         self.devices = Devices()
-        self.host = HostSampler(engine.paths.data)
+        self.host = Host(engine.paths.work, work_bytes=lambda: self._work_bytes)
+        self._work_bytes: int | None = None
         self.history: deque[Snapshot] = deque(maxlen=900)  # one a second
         self.frames = 0
         self.busy_s = 0.0  # CPU seconds spent here, for the cost figure
@@ -57,17 +60,19 @@ class Sampler:
         self._judge = Judge()
         self._verdict = UNDECIDED
         self._recorder: Recorder | None = None
+        self._exporter: Exporter | None = None
+        self._host: HostView | None = None
         self._recorded = 0
 
     def start(self) -> None:
         self.devices.start()
-        self.host.start()
         if self.engine.settings.watch.record:
             self._recorder = Recorder.create(self.engine.paths.runs, self.engine.id)
         if self.engine.settings.watch.prometheus_port:
-            from engine.watch.prometheus import serve
+            from engine.watch.prometheus import Exporter
 
-            serve(self.engine.settings.watch.prometheus_port, lambda: self.history[-1] if self.history else None)
+            port = self.engine.settings.watch.prometheus_port
+            self._exporter = Exporter(lambda: self.history[-1] if self.history else None, port)
         self._thread.start()
 
     def stop(self) -> None:
@@ -76,9 +81,10 @@ class Sampler:
         self._thread.join(10)
         self._publish(slow=True)
         self.devices.stop()
-        self.host.stop()
         if self._recorder:
             self._recorder.close()
+        if self._exporter:
+            self._exporter.close()
 
     def _run(self) -> None:
         slow_at = 0.0
@@ -107,7 +113,8 @@ class Sampler:
     def _record(self, frame: Snapshot) -> None:
         events = self.engine.journal.after(self._recorded, 1000)
         self._recorded = events.cursor
-        self.engine.registry.add_events(events.items)
+        told = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
+        self.engine.registry.add_events(told)
         if self._recorder:
             self._recorder.append(frame, events.items)
 
@@ -135,7 +142,7 @@ class Sampler:
             flights=tuple(f.view(p95) for f in sorted(engine.flights(), key=lambda f: f.entered)),
             decisions=engine.tally.decisions_view(settings.identify),
             devices=devices,
-            host=self.host.read(work_bytes=engine.work.bytes_used if slow else None, gpu_note=note),
+            host=self._host_view(note, slow),
             database=engine.database.view(),
             models=engine.models.views(),
             budgets=engine.fetcher.budgets(),
@@ -146,6 +153,13 @@ class Sampler:
             self._verdict = frame.verdict
             self.history.append(frame)
         return frame
+
+    def _host_view(self, gpu_note: str | None, slow: bool) -> HostView:
+        """Rates need a second to mean something, so the host is read with the slow look only."""
+        if slow or self._host is None:
+            self._work_bytes = self.engine.work.bytes_used()
+            self._host = self.host.read(gpu_note)
+        return self._host
 
     def _run_view(self) -> Run:
         control, tally, counts = self.control, self.engine.tally, self._counts
