@@ -123,7 +123,7 @@ def _words(connection: Connection[TupleRow], values: dict[str, Any], speaking: S
     languages = ["", *(str(code) for (code,) in connection.execute("select code from language order by code"))]
     every = _in_all(languages, "websearch_to_tsquery(text_config({}), %(text)s)")
     any_of_them = _in_all(languages, "replace(plainto_tsquery(text_config({}), %(text)s)::text, ' & ', ' | ')::tsquery")
-    enough = SQL("select count(*) from (select 1 from segment s where tsv @@ {}{} limit %(limit)s) as some").format(every, speaking)
+    enough = SQL("select count(*) from (select 1 from segment s where tsv @@ {}{} limit %(limit)s) as few").format(every, speaking)
     found = connection.execute(enough, values).fetchone()
     query = every if found and found[0] >= values["limit"] else any_of_them
     # rank / (rank + 1) is below 1, so that passages with every word come before those with some

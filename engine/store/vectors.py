@@ -117,7 +117,7 @@ def _rows(connection: Connection[TupleRow], table: VectorTable, at_least: int) -
     row = connection.execute(
         SQL(
             "select greatest((select reltuples from pg_class where oid = %s::regclass)::bigint,"
-            " (select count(*) from (select 1 from {} limit %s) as some))"
+            " (select count(*) from (select 1 from {} limit %s) as few))"
         ).format(Identifier(table.name)),
         [table.name, at_least],
     ).fetchone()
