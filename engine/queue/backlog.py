@@ -224,7 +224,7 @@ class Backlog:
         return tuple(id for id in ids if id not in known)
 
     def counts(self) -> Counts:
-        with self._transaction() as connection:
+        with self.db.connection() as connection:
             return read_counts(connection)
 
     @contextmanager
