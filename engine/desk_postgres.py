@@ -37,6 +37,7 @@ from engine.queue import changes, commands, engines, events
 from engine.queue.acts import Acts
 from engine.queue.backlog import Backlog
 from engine.queue.engines import Seen
+from engine.queue.setting_rows import setting_rows
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
 from engine.terms import ModelId, Vector
@@ -55,7 +56,8 @@ Embed = Callable[[str], tuple[Vector, ModelId]]
 class PostgresDesk:
     """See :class:`engine.desk.Desk`. Thread-safe.
 
-    With several engines, frames are those of ``engine``, or of the one with the newest heartbeat; the counts of recordings are
+    With several engines, frames are those of ``engine``, or of the one whose heartbeat was newest at first, as long as it
+    lives; the counts of recordings are
     the database's. ``loaded`` are this process's own settings, shown where no engine has ever told its own. ``embed`` makes
     the vector of a query where no engine lives that could; without either, search finds words only.
     """
@@ -82,6 +84,7 @@ class PostgresDesk:
         self._loaded = loaded or Loaded(Settings())
         self._embed = embed
         self._lock = threading.Lock()
+        self._chosen: str | None = None
         self._last: Snapshot | None = None
         self._lost_wall: float | None = None
         self._watch_at = float("-inf")
@@ -101,7 +104,7 @@ class PostgresDesk:
                 watching = time.monotonic() - self._watch_at >= WATCH_EVERY_S
                 if watching:
                     self._watch_at = time.monotonic()
-            seen = engines.look(self.database, self.engine, watching=watching)
+            seen = self._look(watching=watching)
             counts = self.queue.counts()
         except EngineError:
             return self._away()
@@ -122,6 +125,16 @@ class PostgresDesk:
             self._last, self._lost_wall = frame, None
         return frame
 
+    def _look(self, *, watching: bool = False, frame: bool = True) -> Seen | None:
+        """The engine named, else the one chosen before while it lives, else the one with the newest heartbeat."""
+        seen = None
+        if self.engine is None and self._chosen is not None:
+            seen = engines.look(self.database, self._chosen, watching=watching, frame=frame)
+        if seen is None or not seen.alive:
+            seen = engines.look(self.database, self.engine, watching=watching, frame=frame)
+            self._chosen = seen.id if seen else None
+        return seen
+
     def _away(self) -> Snapshot | None:
         with self._lock:
             self._lost_wall = self._lost_wall or time.time()
@@ -131,7 +144,7 @@ class PostgresDesk:
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         with _told():
-            seen = engines.look(self.database, self.engine, frame=False)
+            seen = self._look(frame=False)
             return engines.frames(self.database, seen.id, seconds) if seen else ()
 
     def engines(self) -> tuple[EngineRow, ...]:
@@ -148,7 +161,7 @@ class PostgresDesk:
         if self.read_only:
             raise DeskError(f"read-only: {command.name} was not sent")
         with _told():
-            seen = engines.look(self.database, self.engine, frame=False)
+            seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}
             return self._acts.send(command, engine=seen.id if seen and seen.alive else None, below=below)
 
@@ -214,35 +227,10 @@ class PostgresDesk:
 
     def settings(self) -> tuple[SettingRow, ...]:
         with _told():
-            below = self._below(engines.look(self.database, self.engine, frame=False))
+            below = self._below(self._look(frame=False))
             with self.database.transaction() as connection:
                 live = changes.live_values(connection)
-        rows = []
-        for key, spec in SPECS.items():
-            value, origin = below[key]
-            revision = None
-            if key in live:
-                (value, revision), origin = live[key], "live"
-            rows.append(
-                SettingRow(
-                    key=key,
-                    value=value,
-                    default=spec.default,
-                    origin=origin,
-                    low=spec.low,
-                    high=spec.high,
-                    step=spec.step,
-                    unit=spec.unit,
-                    effect=spec.effect.value,
-                    help=spec.help,
-                    risk=spec.risk,
-                    choices=spec.choices,
-                    optional=spec.optional,
-                    secret=spec.secret,
-                    revision=revision,
-                )
-            )
-        return tuple(rows)
+        return setting_rows(below, live)
 
     def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
         with _told():
@@ -280,7 +268,7 @@ class PostgresDesk:
 
     def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:
         """The query's vector by an engine that lives, else by our own means, else none."""
-        seen = engines.look(self.database, self.engine, frame=False)
+        seen = self._look(frame=False)
         if seen and seen.alive:
             asked = commands.send(self.database, Command("embed_query", {"text": text}, seen.id, "desk"), expires_s=EMBED_WAIT_S)
             answer = commands.wait(self.database, asked.id, seen.id, EMBED_WAIT_S)

@@ -185,7 +185,6 @@ def void(connection: Link, engine: str) -> None:
     )
 
 
-def forget(db: Database, *, older_than_s: float = 30 * 86_400) -> int:
+def forget(connection: Link, *, older_than_s: float = 30 * 86_400) -> int:
     """Delete commands long gone."""
-    with db.transaction() as connection:
-        return connection.execute("delete from command where created < now() - make_interval(secs => %s)", [older_than_s]).rowcount
+    return connection.execute("delete from command where created < now() - make_interval(secs => %s)", [older_than_s]).rowcount

@@ -60,6 +60,7 @@ class EngineRegistry:
             connection.execute("delete from engine_frame f where not exists (select 1 from engine e where e.id = f.engine)")
             connection.execute("delete from snapshot_history h where at < now() - make_interval(secs => %s)", [HISTORY_S])
             commands.void(connection, self.engine_id)
+            commands.forget(connection)
             connection.execute(
                 "insert into engine (id, host, pid, home, version, state, lease_s, started, settings) "
                 "values (%s, %s, %s, %s, %s, 'starting', %s, to_timestamp(%s), %s) on conflict (id) do update set "

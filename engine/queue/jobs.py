@@ -11,6 +11,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg.errors import ForeignKeyViolation
+
 from config.settings import Retry
 from engine.errors import EngineError, LostClaim
 from engine.flow.records import StageSpan
@@ -109,8 +111,16 @@ class JobQueue(Backlog):
     def take(self) -> Claim | None:
         """Claim the next recording: highest priority first, then oldest; None when nothing is due.
 
-        One statement: the job is *doing* and the recording *running* together, or neither is.
+        One statement: the job is *doing* and the recording *running* together, or neither is. An engine whose worker was
+        given up meanwhile (its machine slept for long) is registered anew first.
         """
+        try:
+            return self._take()
+        except ForeignKeyViolation:
+            self.beat()
+            return self._take()
+
+    def _take(self) -> Claim | None:
         with self._transaction() as connection:
             row = connection.execute(
                 """

@@ -108,6 +108,17 @@ class LiveSettings:
         return tuple(refused)
 
 
+def read_live(connection: Link) -> tuple[dict[str, Any], int]:
+    """The live values and the revision they are, in one statement. An engine loads them before it builds its parts, so that
+    settings which act at the next start do.
+    """
+    ((revision, values),) = connection.execute(
+        "select (select coalesce(max(revision), 0) from change where not refused), "
+        "(select coalesce(jsonb_object_agg(key, value), '{}') from setting)"
+    ).fetchall()
+    return values, revision
+
+
 class Follower(threading.Thread):
     """One LISTEN connection of an engine, for settings, commands and news of the queue alike.
 
@@ -196,11 +207,7 @@ class Follower(threading.Thread):
             self._on_jobs()
 
     def _read_settings(self, connection: Link) -> None:
-        row = connection.execute(
-            "select (select coalesce(max(revision), 0) from change where not refused), "
-            "(select coalesce(jsonb_object_agg(key, value), '{}') from setting)"
-        ).fetchone()
-        revision, values = row if row else (0, {})
+        values, revision = read_live(connection)
         before = self.live.revision
         refused = self.live.load(values, revision)
         if revision > before:

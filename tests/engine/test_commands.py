@@ -147,7 +147,8 @@ def test_an_unknown_number_is_an_error(database: Database) -> None:
 
 def test_old_commands_are_forgotten(two: Database) -> None:
     ack = commands.send(two, Command("pause"))
-    assert commands.forget(two) == 0
-    assert commands.forget(two, older_than_s=-1) == 1
+    with two.connection() as connection:
+        assert commands.forget(connection) == 0
+        assert commands.forget(connection, older_than_s=-1) == 1
     with pytest.raises(KeyError):
         commands.ack(two, ack.id)

@@ -97,6 +97,18 @@ def test_frames_carry_the_counts_of_the_database(desk: PostgresDesk, tmp_path: P
     assert [row.id for row in desk.engines()] == ["one"]
 
 
+def test_the_engine_looked_at_stays_the_same_while_it_lives(desk: PostgresDesk, tmp_path: Path) -> None:
+    registries = {name: register(desk.database, name, tmp_path / name) for name in ("a", "b")}
+    shown = []
+    for name in ("a", "b", "a", "b"):
+        registries[name].publish(frame(name))
+        shown.append(desk.snapshot())
+    assert {s.engine for s in shown if s} == {"a"}
+    registries["a"].unregister()
+    assert (last := desk.snapshot())
+    assert last.engine == "b"
+
+
 def test_when_the_database_goes_the_last_frame_stays_and_says_so(
     own_postgres: Callable[..., EmbeddedPostgres], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from config.settings import Settings, value_of
 from engine.desk import Figures
 from engine.errors import Misconfigured
 from engine.queue import changes
-from engine.queue.live import LiveSettings
+from engine.queue.live import LiveSettings, read_live
 from engine.store.database import Database
 from tests.queue_kit import following, register, until
 
@@ -43,6 +43,10 @@ def test_an_engine_that_starts_later_has_the_live_values_at_once(database: Datab
     live = LiveSettings(Settings())
     with following(database, "late", live):
         assert of(live) == 7
+    early = LiveSettings(Settings())
+    with database.connection() as connection:
+        early.load(*read_live(connection))
+    assert (of(early), early.revision) == (7, 1)
 
 
 def test_subscribers_hear_what_changed_with_the_settings_before_and_after(database: Database) -> None:

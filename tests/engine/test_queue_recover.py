@@ -132,6 +132,10 @@ def test_an_engine_that_was_given_up_registers_anew(database: Database) -> None:
     assert not queue.beat()
     assert queue.worker != before
     assert queue.beat()
+    queue.add(recordings(1))
+    with database.connection() as connection:
+        connection.execute("delete from procrastinate_workers")
+    assert queue.take()
 
 
 def test_a_recording_that_kills_engine_after_engine_fails_with_that_cause(database: Database) -> None:

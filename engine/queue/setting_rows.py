@@ -1,0 +1,41 @@
+"""Every setting as a console lists it: the schema, the value in force, and where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from config.settings import SPECS
+from engine.desk import SettingRow
+
+
+def setting_rows(below: Mapping[str, tuple[Any, str]], live: Mapping[str, tuple[Any, int]]) -> tuple[SettingRow, ...]:
+    """Rows in the order of the schema. ``below`` has (value, origin) of every key under the live layer, ``live`` (value,
+    revision) of those set live.
+    """
+    rows = []
+    for key, spec in SPECS.items():
+        value, origin = below[key]
+        revision = None
+        if key in live:
+            (value, revision), origin = live[key], "live"
+        rows.append(
+            SettingRow(
+                key=key,
+                value=value,
+                default=spec.default,
+                origin=origin,
+                low=spec.low,
+                high=spec.high,
+                step=spec.step,
+                unit=spec.unit,
+                effect=spec.effect.value,
+                help=spec.help,
+                risk=spec.risk,
+                choices=spec.choices,
+                optional=spec.optional,
+                secret=spec.secret,
+                revision=revision,
+            )
+        )
+    return tuple(rows)
