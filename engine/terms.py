@@ -168,6 +168,7 @@ class TurnEvidence:
     scores: tuple[ProfileScore, ...]
     similarity: float | None  # to the reference of the cluster (primary profile, else leave-one-out centroid)
     refused: str | None = None  # why it has no voice: "too short", "silent"
+    follows: bool = False  # nobody else speaks between it and the cluster's turn before
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ class Stats(NamedTuple):
     low: float
     high: float
     spread: float
-    bimodality: float
 
 
 class Label(NamedTuple):
@@ -43,21 +42,28 @@ class Label(NamedTuple):
     smoothed: bool = False
 
 
+NOBODY = Label(None, None, Provenance.CLUSTER)
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What was concluded for a cluster. ``who`` and ``margin`` are the cluster level's best candidate, accepted or not."""
 
     evidence: ClusterEvidence
-    seconds: float
     stats: Stats | None
     split: bool
     rule: Rule
     verdict: Verdict
     who: int | None
     margin: float | None
-    labels: tuple[Label, ...]  # one per turn
+    label: Label | None  # of the whole cluster; None when split
+    labels: tuple[Label, ...] = ()  # one per turn when split
     unknown: str | None = None  # what its unknown turns are called
     holder: str | None = None  # the cluster that has the person already
+
+    def label_of(self, turn: int) -> Label:
+        """What a turn is called, by its number in the evidence."""
+        return self.labels[turn] if self.label is None else self.label
 
     @property
     def accepted(self) -> Candidate | None:
@@ -77,7 +83,7 @@ def statistics(similarities: Sequence[float]) -> Stats | None:
     mean = sum(similarities) / n
     variance = sum((s - mean) ** 2 for s in similarities) / n
     low, high = min(similarities), max(similarities)
-    return Stats(mean, variance, low, high, high - low, two_mode_gap(similarities))
+    return Stats(mean, variance, low, high, high - low)
 
 
 def two_mode_gap(values: Sequence[float]) -> float:
@@ -115,27 +121,24 @@ def bonus(seconds: float) -> float:
 
 def judge(evidence: Sequence[ClusterEvidence], limits: Limits) -> tuple[Ruling, ...]:
     """Rulings on all clusters of one recording, by first appearance; their order in ``evidence`` does not matter."""
-    ordered = sorted(evidence, key=lambda e: (e.turns[0].start, e.cluster))
-    rulings = _exclusive([_rule(e, limits) for e in ordered])
-    if limits.smooth_below > 0 and any(r.split for r in rulings):
-        rulings = _smoothed(rulings, limits.smooth_below)
-    return _numbered(rulings)
+    ordered = sorted(evidence, key=lambda e: (e.start, e.cluster))
+    return _numbered(_exclusive([_rule(e, limits) for e in ordered]))
 
 
 def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
-    seconds = evidence.seconds
-    if seconds < SHORTEST_CLUSTER_S:
-        return _whole(Ruling(evidence, seconds, None, False, "too short", "too short", None, None, ()))
+    if evidence.seconds < SHORTEST_CLUSTER_S:
+        return Ruling(evidence, None, False, "too short", "too short", None, None, NOBODY)
     stats = statistics(evidence.similarities)
     split, rule = split_rule(stats, limits)
-    who, margin, verdict = _cluster_level(evidence, seconds, limits)
-    ruling = Ruling(evidence, seconds, stats, split, rule, verdict, who, margin, ())
+    who, margin, verdict = _cluster_level(evidence, limits)
     if split:
-        return replace(ruling, verdict="split", labels=_per_segment(evidence, limits))
-    return _whole(ruling)
+        labels = smoothed(evidence, _per_segment(evidence, limits), limits.smooth_below)
+        return Ruling(evidence, stats, True, rule, "split", who, margin, None, labels)
+    label = Label(who, evidence.scores[who], Provenance.CLUSTER) if verdict == "accepted" and who is not None else NOBODY
+    return Ruling(evidence, stats, False, rule, verdict, who, margin, label)
 
 
-def _cluster_level(evidence: ClusterEvidence, seconds: float, limits: Limits) -> tuple[int | None, float | None, Verdict]:
+def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, Verdict]:
     """The best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
     scores = evidence.scores
     if not evidence.similarities:
@@ -145,7 +148,7 @@ def _cluster_level(evidence: ClusterEvidence, seconds: float, limits: Limits) ->
     who = max(range(len(scores)), key=scores.__getitem__)
     margin = _lead(scores, who)
     best = evidence.candidates[who]
-    if scores[who] * bonus(seconds) < limits.threshold(best.primary, best.threshold):
+    if scores[who] * bonus(evidence.seconds) < limits.threshold(best.primary, best.threshold):
         return who, margin, "below threshold"
     if margin is not None and margin < limits.margin:
         return who, margin, "too close"
@@ -157,13 +160,6 @@ def _lead(scores: Sequence[float], who: int) -> float | None:
     if len(scores) == 1:
         return None
     return round(scores[who] - max(s for i, s in enumerate(scores) if i != who), 6)
-
-
-def _whole(ruling: Ruling) -> Ruling:
-    """The ruling with one label on every turn, those without a voice of their own included."""
-    who = ruling.who if ruling.verdict == "accepted" else None
-    confidence = None if who is None else ruling.evidence.scores[who]
-    return replace(ruling, labels=(Label(who, confidence, Provenance.CLUSTER),) * len(ruling.evidence.turns))
 
 
 def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
@@ -183,13 +179,13 @@ def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
             found.append(r)
         else:
             holder = rulings[holders[person.id]].evidence.cluster
-            found.append(_whole(replace(r, verdict="taken", holder=holder)))
+            found.append(replace(r, verdict="taken", holder=holder, label=NOBODY))
     return found
 
 
 def _claim(ruling: Ruling) -> tuple[float, float]:
     """What a cluster's claim on its person weighs: the score with its bonus, then speech."""
-    return max(ruling.evidence.scores) * bonus(ruling.seconds), ruling.seconds
+    return max(ruling.evidence.scores) * bonus(ruling.evidence.seconds), ruling.evidence.seconds
 
 
 def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[Label, ...]:
@@ -218,26 +214,21 @@ def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int
     return who
 
 
-def _smoothed(rulings: list[Ruling], below_s: float) -> list[Ruling]:
-    """One pass in time order over the recording: a short turn of a split cluster joins its neighbours.
+def smoothed(evidence: ClusterEvidence, labels: tuple[Label, ...], below_s: float) -> tuple[Label, ...]:
+    """One pass in time order over a split cluster: a turn shorter than ``below_s`` joins its neighbours.
 
-    It does when the turns right before and after it are of the same cluster, agree with each other and differ from it. A turn
-    that was changed supports nobody, neither as what it was nor as what it became, so nothing cascades.
+    It does when the cluster's turns right before and after it, with nobody else in between, agree with each other and differ
+    from it. A turn that was changed supports nobody, neither as what it was nor as what it became, so nothing cascades.
     """
-    order = sorted(
-        ((t.start, t.end, r, i) for r, ruling in enumerate(rulings) for i, t in enumerate(ruling.evidence.turns)),
-        key=lambda x: x[:3],
-    )
-    labels = [list(r.labels) for r in rulings]
-    for before, here, after in zip(order, order[1:], order[2:], strict=False):
-        start, end, r, i = here
-        if not rulings[r].split or end - start >= below_s or before[2] != r or after[2] != r:
+    found, turns = list(labels), evidence.turns
+    for i in range(1, len(turns) - 1):
+        turn = turns[i]
+        if turn.end - turn.start >= below_s or not (turn.follows and turns[i + 1].follows):
             continue
-        left, label, right = labels[r][before[3]], labels[r][i], labels[r][after[3]]
-        if left.smoothed or left.who != right.who or left.who == label.who:
-            continue
-        labels[r][i] = Label(left.who, _own_score(rulings[r].evidence, i, left.who), Provenance.SMOOTHED, True)
-    return [replace(r, labels=tuple(of)) if r.split else r for r, of in zip(rulings, labels, strict=True)]
+        left, right = found[i - 1], found[i + 1]
+        if not left.smoothed and left.who == right.who != found[i].who:
+            found[i] = Label(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
+    return tuple(found)
 
 
 def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float | None:
@@ -252,12 +243,12 @@ def _numbered(rulings: list[Ruling]) -> tuple[Ruling, ...]:
     """Names for the unknown: one per cluster that has unknown turns, by the first of these."""
     first: dict[int, float] = {}
     for r, ruling in enumerate(rulings):
-        if ruling.split:
+        if ruling.label is not None:
+            starts = [ruling.evidence.start] if ruling.label.who is None else []
+        else:
             starts = [t.start for t, label in zip(ruling.evidence.turns, ruling.labels, strict=True) if label.who is None]
-            if starts:
-                first[r] = min(starts)
-        elif ruling.verdict != "accepted":
-            first[r] = ruling.evidence.turns[0].start
+        if starts:
+            first[r] = min(starts)
     ranked = sorted(first, key=lambda r: (first[r], rulings[r].evidence.cluster))
     names = {r: f"{UNKNOWN_PREFIX}{k}" for k, r in enumerate(ranked, 1)}
     return tuple(replace(ruling, unknown=names[r]) if r in names else ruling for r, ruling in enumerate(rulings))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.terms import Cast, Decision, Provenance, SpeakerTurn, Vector
-from engine.voices.analysis import Label, Ruling, judge
+from engine.voices.analysis import Label, Ruling, judge, two_mode_gap
 from engine.voices.evidence import ClusterEvidence, profile_scores, turn_evidence
 from engine.voices.explain import why
 from engine.voices.limits import Limits
@@ -38,8 +38,8 @@ def decide(
 
 def seconds_by_speaker(ruling: Ruling) -> dict[str, float]:
     """Seconds of the cluster by speaker's name, in order of appearance; they sum to the cluster's speech."""
-    if not ruling.split:
-        return {ruling.name(ruling.labels[0]): ruling.seconds}
+    if ruling.label is not None:
+        return {ruling.name(ruling.label): ruling.evidence.seconds}
     found: dict[str, float] = {}
     for turn, label in zip(ruling.evidence.turns, ruling.labels, strict=True):
         name = ruling.name(label)
@@ -55,7 +55,7 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
     scores = profile_scores(evidence.candidates, evidence.scores, limits)
     return Decision(
         cluster=evidence.cluster,
-        seconds=ruling.seconds,
+        seconds=evidence.seconds,
         turns=evidence.turn_count,
         similarities=evidence.similarities,
         reference=evidence.reference,
@@ -64,7 +64,7 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
         low=stats and stats.low,
         high=stats and stats.high,
         spread=stats and stats.spread,
-        bimodality=stats and stats.bimodality,
+        bimodality=two_mode_gap(evidence.similarities) if stats else None,
         split=ruling.split,
         rule=ruling.rule,
         limits=limits.record(),
@@ -81,14 +81,13 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
 
 
 def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -> list[SpeakerTurn]:
-    """The turns of a cluster with names on them, in time order; touching pieces with one label are joined."""
+    """The turns of a cluster with names on them, in time order; touching pieces of an unsplit cluster are joined."""
     rows = ruling.evidence.turns
     found: list[SpeakerTurn] = []
     start = 0
-    for i, label in enumerate(ruling.labels):
-        last = i + 1 == len(rows) or rows[i + 1].start != rows[i].end or ruling.split or ruling.labels[i + 1] != label
-        if last:
-            found.append(_turn(ruling, label, start, i + 1, voices))
+    for i, row in enumerate(rows):
+        if ruling.split or i + 1 == len(rows) or rows[i + 1].start != row.end:
+            found.append(_turn(ruling, ruling.label_of(i), start, i + 1, voices))
             start = i + 1
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -29,27 +30,26 @@ class TurnRow(NamedTuple):
     similarity: float | None  # to the reference of the cluster
     refused: str | None  # why it has no voice
     scores: tuple[float, ...]
+    follows: bool  # nobody else speaks between it and the cluster's turn before
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterEvidence:
-    """One cluster: its turns in time order, the similarities of its samples to ``reference``, and its mean voice's scores.
+    """One cluster: its speech, the similarities of its samples to ``reference``, its mean voice's scores, and its turns.
 
-    ``scores`` follow ``candidates`` and are empty when no turn has a voice or nobody is enrolled.
+    ``scores`` follow ``candidates`` and are empty when no turn has a voice or nobody is enrolled. ``turns`` are in time order;
+    no rule looks at them unless the cluster is split, so a replay may leave them out where it is not.
     """
 
     cluster: str
-    turns: tuple[TurnRow, ...]
+    seconds: float
+    start: float  # of its first turn
     similarities: tuple[float, ...]
     reference: Reference
     candidates: tuple[Candidate, ...]
     scores: tuple[float, ...]
     massive: bool
-
-    @property
-    def seconds(self) -> float:
-        """Speech of the cluster."""
-        return float(sum(t.end - t.start for t in self.turns))
+    turns: tuple[TurnRow, ...]
 
     @property
     def turn_count(self) -> int:
@@ -80,15 +80,25 @@ def weigh(
     ``voices`` belong to :func:`wanted` of ``spans``. Raises :class:`engine.voices.vectors.BadVoice` for a voice that is none.
     """
     it = iter(voices)
+    order = {(piece, c.cluster): i for i, (piece, c) in enumerate(sorted(((p, c) for c in spans for p in c.pieces), key=_in_time))}
     evidence, kept = [], []
     for c in spans:
         found = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
-        evidence.append(_weigh_cluster(c, found, gallery))
+        places = [order[piece, c.cluster] for piece in c.pieces]
+        follows = [False, *(b == a + 1 for a, b in itertools.pairwise(places))]
+        evidence.append(_weigh_cluster(c, found, follows, gallery))
         kept.append(tuple(None if isinstance(v, Refusal) else v for v in found))
     return tuple(evidence), tuple(kept)
 
 
-def _weigh_cluster(spans: ClusterSpans, found: Sequence[Vector | Refusal], gallery: Gallery) -> ClusterEvidence:
+def _in_time(entry: tuple[tuple[float, float], ClusterSpans]) -> tuple[float, float, str]:
+    (start, end), spans = entry
+    return start, end, spans.cluster
+
+
+def _weigh_cluster(
+    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], gallery: Gallery
+) -> ClusterEvidence:
     heard = [i for i, v in enumerate(found) if not isinstance(v, Refusal)]
     reference: Reference = "self" if gallery.primary is None else "primary"
     similarities: dict[int, float] = {}
@@ -112,11 +122,20 @@ def _weigh_cluster(spans: ClusterSpans, found: Sequence[Vector | Refusal], galle
         else:
             similarities = dict(zip(heard, _to_self(matrix, picked).tolist(), strict=True))
     turns = tuple(
-        TurnRow(start, end, similarities.get(i), v.reason if isinstance(v, Refusal) else None, scores.get(i, ()))
-        for i, ((start, end), v) in enumerate(zip(spans.pieces, found, strict=True))
+        TurnRow(start, end, similarities.get(i), v.reason if isinstance(v, Refusal) else None, scores.get(i, ()), after)
+        for i, ((start, end), v, after) in enumerate(zip(spans.pieces, found, follows, strict=True))
     )
-    sampled = tuple(similarities[i] for i in samples)
-    return ClusterEvidence(spans.cluster, turns, sampled, reference, candidates, cluster_scores, spans.massive)
+    return ClusterEvidence(
+        cluster=spans.cluster,
+        seconds=float(sum(end - start for start, end in spans.pieces)),
+        start=spans.pieces[0][0],
+        similarities=tuple(similarities[i] for i in samples),
+        reference=reference,
+        candidates=candidates,
+        scores=cluster_scores,
+        massive=spans.massive,
+        turns=turns,
+    )
 
 
 def _telling(scores: NDArray[np.float64], primary: int | None) -> list[int]:
@@ -155,25 +174,28 @@ def profile_scores(candidates: Sequence[Candidate], scores: Sequence[float], lim
 def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEvidence, ...]:
     """The turns of a cluster as a stored decision holds them."""
     return tuple(
-        TurnEvidence(t.start, t.end, profile_scores(evidence.candidates, t.scores, limits), t.similarity, t.refused)
+        TurnEvidence(t.start, t.end, profile_scores(evidence.candidates, t.scores, limits), t.similarity, t.refused, t.follows)
         for t in evidence.turns
     )
 
 
 def recall(decision: Decision) -> ClusterEvidence:
     """The evidence a stored decision rests on."""
-    candidates, scores = _unranked(decision)
-    order = [c.id for c in candidates]
+    ranked = sorted(decision.scores, key=lambda s: (not s.primary, s.profile))
+    order = [s.profile for s in ranked]
     turns = []
     for t in decision.evidence:
         by_id = {s.profile: s.score for s in t.scores}
-        turns.append(TurnRow(t.start, t.end, t.similarity, t.refused, tuple(by_id[i] for i in order) if by_id else ()))
-    reference: Reference = "primary" if decision.reference == "primary" else "self"
-    return ClusterEvidence(decision.cluster, tuple(turns), decision.similarities, reference, candidates, scores, decision.massive)
-
-
-def _unranked(decision: Decision) -> tuple[tuple[Candidate, ...], tuple[float, ...]]:
-    """Candidates and cluster scores in gallery order (primary first, then by id) from scores stored best first."""
-    ranked = sorted(decision.scores, key=lambda s: (not s.primary, s.profile))
-    candidates = tuple(Candidate(s.profile, s.name, s.primary, s.threshold if s.own else None) for s in ranked)
-    return candidates, tuple(s.score for s in ranked)
+        scores = tuple(by_id[i] for i in order) if by_id else ()
+        turns.append(TurnRow(t.start, t.end, t.similarity, t.refused, scores, t.follows))
+    return ClusterEvidence(
+        cluster=decision.cluster,
+        seconds=decision.seconds,
+        start=decision.evidence[0].start if decision.evidence else 0.0,
+        similarities=decision.similarities,
+        reference="primary" if decision.reference == "primary" else "self",
+        candidates=tuple(Candidate(s.profile, s.name, s.primary, s.threshold if s.own else None) for s in ranked),
+        scores=tuple(s.score for s in ranked),
+        massive=decision.massive,
+        turns=tuple(turns),
+    )

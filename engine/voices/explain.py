@@ -37,7 +37,7 @@ def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
         return _shares(ruling, seconds)
     unknown = f"{ruling.unknown} is unknown"
     if ruling.verdict == "too short":
-        return f"{unknown}: {ruling.seconds:.1f} s of speech, {SHORTEST_CLUSTER_S:.0f} s are needed."
+        return f"{unknown}: {evidence.seconds:.1f} s of speech, {SHORTEST_CLUSTER_S:.0f} s are needed."
     if ruling.verdict == "no voice":
         reasons = sorted({t.refused for t in evidence.turns if t.refused})
         return f"{unknown}: no turn gave a voice ({', '.join(reasons)})."
@@ -45,7 +45,7 @@ def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
         return f"{unknown}: nobody is enrolled."
     best = evidence.candidates[ruling.who]
     score = evidence.scores[ruling.who]
-    factor = bonus(ruling.seconds)
+    factor = bonus(evidence.seconds)
     said = f"{score:.3f}" + (f" x {factor:.2f} = {score * factor:.3f}" if factor != 1.0 else "")
     if len(evidence.candidates) > SMALLEST_COHORT:
         said += ", normalised,"

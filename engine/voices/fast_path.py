@@ -14,7 +14,7 @@ from engine.desk import Level
 from engine.errors import Cancelled, EngineError, Misconfigured
 from engine.flow.cancel import CancelToken
 from engine.terms import Audio, Cast, Decision, Provenance, SpeakerTurn, TurnEvidence
-from engine.voices.analysis import statistics
+from engine.voices.analysis import statistics, two_mode_gap
 from engine.voices.evidence import Refusal, profile_scores
 from engine.voices.extract import Span, VoiceExtractor
 from engine.voices.gallery import Gallery, Profile
@@ -140,7 +140,7 @@ def _cast(
         low=stats and stats.low,
         high=stats and stats.high,
         spread=stats and stats.spread,
-        bimodality=stats and stats.bimodality,
+        bimodality=two_mode_gap(heard.similarities),
         split=False,
         rule="fast path",
         limits=limits.record(),

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Identify
+from engine.store.codec import decision_of, jsonable
 from engine.terms import Cast, Provenance
 from engine.voices.analysis import judge, split_rule, statistics, two_mode_gap
 from engine.voices.casting import decide
 from engine.voices.evidence import ClusterEvidence, TurnRow, recall
 from engine.voices.gallery import Candidate
 from engine.voices.limits import Limits
-from engine.voices.records import pack, recall_record, unpack
 
 HOST = Candidate(1, "Ann", True, None)
 GUEST = Candidate(2, "Bob", False, None)
@@ -27,6 +27,15 @@ LIMITS = Limits()
 
 REFERENCE = (0.164, 0.2, 0.21, 0.22, 0.24, 0.58, 0.6, 0.61, 0.62, 0.656)
 """Mean 0.410, variance 0.042, range 0.492."""
+
+
+def of(
+    name: str, rows: list[TurnRow], similarities: tuple[float, ...], candidates: tuple[Candidate, ...], scores: tuple[float, ...]
+) -> ClusterEvidence:
+    """A cluster of these turns."""
+    seconds = sum(t.end - t.start for t in rows)
+    reference = "primary" if any(c.primary for c in candidates) else "self"
+    return ClusterEvidence(name, seconds, rows[0].start, similarities, reference, candidates, scores, False, tuple(rows))  # type: ignore[arg-type]
 
 
 def cluster(
@@ -39,14 +48,14 @@ def cluster(
     length: float = 12.0,
     guest: float = 0.1,
 ) -> ClusterEvidence:
-    """One turn per similarity to the host, each ``length`` seconds with a second between them."""
-    rows = tuple(
-        TurnRow(start + i * (length + 1), start + i * (length + 1) + length, s, None, (s, guest)[: len(candidates)])
+    """One turn per similarity to the host, each ``length`` seconds with a second between them and nobody else speaking."""
+    rows = [
+        TurnRow(start + i * (length + 1), start + i * (length + 1) + length, s, None, (s, guest)[: len(candidates)], i > 0)
         for i, s in enumerate(similarities)
-    )
+    ]
     mean = sum(similarities) / len(similarities)
     found = scores if scores is not None else (mean, guest)[: len(candidates)]
-    return ClusterEvidence(name, rows, tuple(similarities), "primary", candidates, found, False)
+    return of(name, rows, tuple(similarities), candidates, found)
 
 
 def names(cast: Cast) -> list[str]:
@@ -98,7 +107,6 @@ def test_fewer_than_three_voices_give_no_statistics_and_no_split() -> None:
 
 def test_without_any_profile_everything_is_unknown() -> None:
     evidence = cluster("A", [0.8, 0.82, 0.84], candidates=(), scores=())
-    evidence = replace(evidence, turns=tuple(t._replace(scores=()) for t in evidence.turns), reference="self")
     cast = decide([evidence], LIMITS, 1)
     assert names(cast) == ["Speaker 1"] * 3
     assert "nobody is enrolled" in cast.decisions[0].why
@@ -168,7 +176,7 @@ def test_a_split_cluster_is_named_turn_by_turn() -> None:
 
 def test_turns_too_short_for_a_voice_take_the_name_of_a_cluster_that_is_one_voice() -> None:
     evidence = cluster("A", [0.8] * 3)
-    short = TurnRow(50.0, 50.4, None, "too short", ())
+    short = TurnRow(50.0, 50.4, None, "too short", (), True)
     cast = decide([replace(evidence, turns=(*evidence.turns, short))], LIMITS, 1)
     assert names(cast) == ["Ann"] * 4
 
@@ -185,14 +193,14 @@ def test_a_short_turn_between_two_of_one_speaker_joins_them_and_keeps_its_simila
 
 def test_a_turn_of_another_cluster_in_between_is_no_neighbour() -> None:
     evidence = cluster("A", [0.9, 0.1, 0.9, 0.1, 0.1], length=4)
-    between = cluster("B", [0.2], start=evidence.turns[0].end + 0.1, length=0.5)
-    cast = decide([evidence, between], LIMITS, 1)
-    assert not cast.turns[2].smoothed
+    assert decide([evidence], LIMITS, 1).turns[1].smoothed
+    parted = replace(evidence, turns=(evidence.turns[0], evidence.turns[1]._replace(follows=False), *evidence.turns[2:]))
+    assert not decide([parted], LIMITS, 1).turns[1].smoothed
 
 
 def test_a_cluster_that_is_one_voice_is_never_smoothed() -> None:
-    cast = decide([cluster("A", [0.9] * 3), cluster("B", [0.3] * 3, start=12.2, length=0.5)], LIMITS, 1)
-    assert not any(t.smoothed for t in cast.turns)
+    cast = decide([cluster("A", [0.9, 0.85, 0.7, 0.9], length=4)], LIMITS, 1)
+    assert {t.provenance for t in cast.turns} == {Provenance.CLUSTER}
 
 
 def test_fast_back_and_forth_does_not_cascade() -> None:
@@ -213,19 +221,19 @@ def recordings(draw: st.DrawFn) -> list[ClusterEvidence]:
     candidates = draw(st.sampled_from([(), (HOST,), (GUEST, OTHER), (HOST, GUEST, OTHER)]))
     rows = draw(st.lists(st.tuples(st.sampled_from("ABC"), row), min_size=1, max_size=25))
     by_cluster: dict[str, list[TurnRow]] = {}
-    now = 0.0
+    now, before = 0.0, ""
     for name, (gap, length, scores) in rows:
         start = now + gap
         now = start + length
         found = () if scores is None else scores[: len(candidates)]
         refused = "silent" if scores is None else None
-        by_cluster.setdefault(name, []).append(TurnRow(start, now, None if scores is None else scores[0], refused, found))
+        heard = None if scores is None else scores[0]
+        by_cluster.setdefault(name, []).append(TurnRow(start, now, heard, refused, found, name == before))
+        before = name
     evidence = []
     for name, turns in by_cluster.items():
         sims = tuple(t.similarity for t in turns if t.similarity is not None)[:10]
-        means = tuple(draw(similarity) for _ in candidates) if sims else ()
-        reference = "primary" if HOST in candidates else "self"
-        evidence.append(ClusterEvidence(name, tuple(turns), sims, reference, candidates, means, False))  # type: ignore[arg-type]
+        evidence.append(of(name, turns, sims, candidates, tuple(draw(similarity) for _ in candidates) if sims else ()))
     return evidence
 
 
@@ -266,34 +274,28 @@ def test_a_cast_does_not_depend_on_the_order_of_clusters(evidence: list[ClusterE
 def test_smoothing_changes_only_short_turns_of_split_clusters_between_agreeing_unchanged_ones(
     evidence: list[ClusterEvidence], limits: Limits
 ) -> None:
-    rough = {r.evidence.cluster: r for r in judge(evidence, replace(limits, smooth_below=0))}
-    order = sorted((t.start, t.end, e.cluster, i) for e in evidence for i, t in enumerate(e.turns))
-    smooth = {r.evidence.cluster: r for r in judge(evidence, limits)}
-    assert {c: len(r.labels) for c, r in smooth.items()} == {c: len(r.labels) for c, r in rough.items()}
-    changed = []
-    for k, (start, end, c, i) in enumerate(order):
-        if not smooth[c].labels[i].smoothed:
-            assert smooth[c].labels[i] == rough[c].labels[i]
-            continue
-        assert smooth[c].split
-        assert end - start < limits.smooth_below
-        assert not changed or changed[-1] != k - 1
-        for near in (order[k - 1], order[k + 1]):
-            assert near[2] == c
-            assert rough[c].labels[near[3]].who == smooth[c].labels[i].who
-        changed.append(k)
+    rough = judge(evidence, replace(limits, smooth_below=0))
+    for before, after in zip(rough, judge(evidence, limits), strict=True):
+        turns = after.evidence.turns
+        assert len(after.labels) == len(before.labels) == (len(turns) if after.split else 0)
+        for i, label in enumerate(after.labels):
+            if not label.smoothed:
+                assert label == before.labels[i]
+                continue
+            assert turns[i].end - turns[i].start < limits.smooth_below
+            assert turns[i].follows
+            assert turns[i + 1].follows
+            assert not after.labels[i - 1].smoothed
+            assert not after.labels[i + 1].smoothed
+            assert before.labels[i - 1].who == before.labels[i + 1].who == label.who != before.labels[i].who
 
 
 @given(recordings(), limits, st.integers(1, 99))
-def test_decisions_survive_their_record_and_replay_to_themselves(
-    evidence: list[ClusterEvidence], limits: Limits, revision: int
-) -> None:
-    for before in decide(evidence, limits, revision).decisions:
-        record = json.loads(json.dumps(pack(before), allow_nan=False))
-        assert unpack(record) == before
-        assert recall_record(record) == recall(before)
+def test_replay_of_stored_decisions_equals_history(evidence: list[ClusterEvidence], limits: Limits, revision: int) -> None:
     decisions = decide(evidence, limits, revision).decisions
-    again = decide([recall(d) for d in decisions], Limits.from_record(decisions[0].limits), revision)
+    stored = [decision_of(json.loads(json.dumps(jsonable(d), allow_nan=False))) for d in decisions]
+    assert tuple(stored) == decisions
+    again = decide([recall(d) for d in stored], Limits.from_record(stored[0].limits), revision)
     assert again.decisions == decisions
 
 
