@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from config.origins import Loaded, load
 from config.paths import Paths
+from engine.desk import Event
 from engine.errors import Misconfigured
 from engine.flow.locks import FileLock
 
@@ -123,18 +125,22 @@ def serve(
     return 0
 
 
-def _plain_line(event: Any) -> None:
+def _plain_line(event: Event) -> None:
+    """For people: no debug lines; one write per line, so that threads do not mix theirs."""
+    if event.level == "debug":
+        return
     clock = time.strftime("%H:%M:%S", time.localtime(event.wall))
     place = " ".join(p for p in (event.stage, event.recording) if p)
-    print(f"{clock} {event.level.upper():7} {place:24} {event.text}", flush=True)
-    if event.traceback:
-        print(event.traceback, flush=True)
+    text = f"{clock} {event.level.upper():7} {place:24} {event.text}\n"
+    sys.stdout.write(text + (event.traceback + "\n" if event.traceback else ""))
+    sys.stdout.flush()
 
 
-def _json_line(event: Any) -> None:
-    from dataclasses import asdict
-
-    print(json.dumps({k: v for k, v in asdict(event).items() if v not in (None, {}, "")}, ensure_ascii=False), flush=True)
+def _json_line(event: Event) -> None:
+    """For machines: every event, one JSON object a line."""
+    fields = {k: v for k, v in asdict(event).items() if v not in (None, {}, "")}
+    sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def main(argv: list[str] | None = None) -> int:
