@@ -83,7 +83,7 @@ def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterato
 
     loaded = loaded or settings_of(args)
     with open_database(args, loaded) as database:
-        desk = PostgresDesk(database, loaded=loaded, paths=paths_of(args))
+        desk = PostgresDesk(database, loaded=loaded)
         try:
             yield desk
         finally:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from tui.commands.common import open_desk, place_arguments, settings_of
+from config.origins import Loaded
+from config.paths import Paths
+from engine.desk import Desk
+from tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
 
 EXAMPLES = {
     "console": """examples:
   gainstage                                     the default home
   gainstage console --home /data/talks --readonly
-  gainstage console --replay runs/2026-11-22.gsr""",
+  gainstage console --replay runs/2026-11-22.gsr
+  gainstage console --scripted                  look around without any engine""",
     "attach": """examples:
   gainstage attach
   gainstage attach --database postgresql://db.example.org/prod --readonly""",
@@ -20,6 +25,7 @@ EXAMPLES = {
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser, json_too=False)
+    setting_arguments(parser)
     parser.add_argument("--readonly", action="store_true", help="look, change nothing")
     parser.add_argument("--ascii", action="store_true", help="only ASCII characters")
     parser.add_argument("--theme", metavar="NAME", help="colour theme")
@@ -28,17 +34,42 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    from tui.app import run_console
-
-    options = {"read_only": args.readonly, "ascii": args.ascii, "theme": args.theme}
+    loaded, paths = settings_of(args), paths_of(args)
     if args.replay:
         from engine.watch.replay import ReplayDesk
 
-        return run_console(ReplayDesk(args.replay), **options)
+        return show(ReplayDesk(args.replay), loaded, paths, args)
     if args.scripted:
         from engine.watch.scripted import ScriptedDesk
 
-        return run_console(ScriptedDesk(), **options)
-    loaded = settings_of(args)
+        return show(ScriptedDesk(), loaded, paths, args)
     with open_desk(args, loaded) as desk:
-        return run_console(desk, settings=loaded.settings.console, **options)
+        return show(desk, loaded, paths, args, start_engine=lambda: _start(args, loaded, desk, paths))
+
+
+def show(
+    desk: Desk, loaded: Loaded, paths: Paths, args: argparse.Namespace, *, start_engine: Callable[[], str] | None = None
+) -> int:
+    """Open the console on a desk with the settings of this command line."""
+    from tui.app import run_console
+
+    console = loaded.settings.console
+    return run_console(
+        desk,
+        read_only=getattr(args, "readonly", False),
+        refresh_hz=console.refresh,
+        ascii=getattr(args, "ascii", False),
+        theme=getattr(args, "theme", None) or console.theme,
+        keymap=console.keys,
+        log=paths.ensure().logs / "console.log",
+        exports=Path.cwd(),
+        start_engine=start_engine,
+        settings_file=paths.settings_file,
+    )
+
+
+def _start(args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths) -> str:
+    from tui.commands.run import start_engine
+
+    start_engine(args, loaded, desk, paths, title="", demo=False, until_empty=False)
+    return f"engine started; its log is {paths.engine_log}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from config.origins import Loaded
 from config.paths import Paths
-from engine.desk import DeskError
+from engine.desk import Desk, DeskError
 from engine.flow.cancel import CancelToken
 from engine.terms import Recording
 from tui.commands.common import (
@@ -144,9 +144,9 @@ def serve_and_follow(
     paths = paths_of(args)
     start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=args.headless or not speaking(args))
     if not args.headless and speaking(args) and sys.stdout.isatty():
-        from tui.app import run_console
+        from tui.commands.console import show
 
-        return run_console(desk, label="demo" if demo else title)
+        return show(desk, loaded, paths, args)
     from tui.headless import follow, print_summary
 
     finished = follow(desk, ids, paths, quiet=not speaking(args))
@@ -161,7 +161,7 @@ def serve_and_follow(
 
 
 def start_engine(
-    args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk, paths: Paths, *, title: str, demo: bool, until_empty: bool
+    args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
 ) -> None:
     """Start an engine of this home unless one serves it or the database already; wait until it has signed on."""
     from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
