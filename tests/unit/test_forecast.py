@@ -130,8 +130,6 @@ def test_a_plan_names_the_stage_that_will_bound_the_run() -> None:
     assert forecast.plan([600.0], {}, {}, 24).left.left_s is None
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0s"), (59.4, "59s"), (400, "6m40s"), (22_320, "6h12m"), (277_000, "3d4h")]
-)
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0s"), (59.4, "59s"), (400, "6m40s"), (22_320, "6h12m"), (277_000, "3d4h")])
 def test_lengths_of_time_in_two_units(seconds: float, words: str) -> None:
     assert forecast.span(seconds) == words

@@ -66,7 +66,11 @@ def test_the_same_seed_gives_the_same_run(pipeline: Pipeline, lengths: list[floa
 
 
 def test_a_recording_in_flight_goes_on_where_it_stands() -> None:
-    stages = {"fetch": StageModel(1, 0.01, sigma=0), "transcribe": StageModel(1, 0.01, sigma=0), "diarize": StageModel(1, 0.02, sigma=0)}
+    stages = {
+        "fetch": StageModel(1, 0.01, sigma=0),
+        "transcribe": StageModel(1, 0.01, sigma=0),
+        "diarize": StageModel(1, 0.02, sigma=0),
+    }
     pipeline = Pipeline(stages, 4)
     assert simulate(pipeline, [Job(1000.0, "transcribe", 0.75)]).left_s == pytest.approx(2.5)
     assert simulate(pipeline, [Job(1000.0, "transcribe", 0.5, beside=True)]).left_s == pytest.approx(10.0)
