@@ -113,6 +113,12 @@ class ProfileStore:
             for id, name, version, marked, threshold, created, provenance, report, model, _, dimension in rows
         )
 
+    def reports(self) -> dict[int, dict[str, Any]]:
+        """What was found out at enrolment, by profile id."""
+        with self.database.connection() as connection:
+            rows = connection.execute(f"select p.id, v.report {_IN_USE} where p.deleted is null").fetchall()
+        return {int(id): report for id, report in rows}
+
     def find(self, name: str) -> int:
         """The id of a profile. Raises :class:`Permanent` when nobody is called that."""
         with self.database.connection() as connection:

@@ -1,0 +1,111 @@
+"""Are the profiles good? Each against its own voices and held-out windows, all against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.terms import ModelId
+from engine.voices.exemplars import cohesion
+from engine.voices.gallery import Gallery, Profile
+from engine.voices.limits import Limits
+from engine.voices.openset import Suggestion, calibrate, own_scores, suggest
+from engine.voices.profile_store import ProfileStore
+
+LOOSE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCheck:
+    """One profile. Scores are those of its exemplars, each against the others."""
+
+    name: str
+    exemplars: int
+    cohesion: float | None
+    own_mean: float | None
+    own_low: float | None  # 10th percentile
+    held_out: float | None  # mean score of windows kept out at enrolment
+    threshold: float  # in force
+    suggestion: Suggestion
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The voices of ``other`` scored against ``name``."""
+
+    name: str
+    other: str
+    cosine: float  # of the centroids
+    mean: float
+    highest: float
+    accepted: int  # voices of ``other`` that would pass as ``name`` by threshold alone
+    voices: int
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryCheck:
+    """Every profile of one model, every ordered pair of them (most alike first), and what the library as a whole suggests."""
+
+    model: ModelId
+    profiles: tuple[ProfileCheck, ...]
+    pairs: tuple[Pair, ...]
+    library: Suggestion
+    normalised: bool  # there are enough people to normalise scores against
+
+
+def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | None = None) -> LibraryCheck:
+    """Score the profiles of ``model`` against each other, their own voices and what enrolment held out. Changes nothing."""
+    reports = store.reports()
+    held = {id: report.get("held_out") for id, report in reports.items()}
+    return judged(store.load(model, primary), model, limits, held)
+
+
+def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
+    """See :func:`check`. Pure."""
+    gallery = Gallery(profiles, model)
+    tables = [gallery.similarities(p.exemplars if len(p.exemplars) else p.centroid[None]) for p in gallery.profiles]
+    checks, pairs = [], []
+    for a, p in enumerate(gallery.profiles):
+        threshold = limits.threshold(p.primary, p.threshold)
+        own = own_scores(p.exemplars)
+        strange = [float(s) for b, table in enumerate(tables) if b != a for s in table[:, a]]
+        for b, o in enumerate(gallery.profiles):
+            if a != b:
+                scores = tables[b][:, a]
+                accepted = int((scores >= threshold).sum())
+                cosine = round(float(p.centroid @ o.centroid), 4)
+                mean, highest = round(float(scores.mean()), 4), float(scores.max())
+                pairs.append(Pair(p.name, o.name, cosine, mean, highest, accepted, len(scores)))
+        alike = cohesion(p.exemplars)
+        checks.append(
+            ProfileCheck(
+                name=p.name,
+                exemplars=len(p.exemplars),
+                cohesion=None if alike is None else round(alike, 4),
+                own_mean=round(float(np.mean(own)), 4) if own else None,
+                own_low=round(float(np.percentile(own, 10)), 4) if own else None,
+                held_out=held_out.get(p.id),
+                threshold=threshold,
+                suggestion=suggest(own, strange),
+                warnings=tuple(_warnings(p, alike, own, strange, threshold)),
+            )
+        )
+    ranked = tuple(sorted(pairs, key=lambda x: (-x.highest, x.name, x.other)))
+    return LibraryCheck(model, tuple(checks), ranked, calibrate(gallery.profiles), gallery.normalised)
+
+
+def _warnings(p: Profile, alike: float | None, own: Sequence[float], strange: Sequence[float], threshold: float) -> list[str]:
+    found = []
+    if not len(p.exemplars):
+        found.append("no exemplars, only a centroid: enrol again for better scores")
+    if alike is not None and alike < LOOSE:
+        found.append(f"cohesion {alike:.2f}: more than one person, or very different recordings")
+    if own and float(np.percentile(own, 10)) < threshold:
+        share = sum(s < threshold for s in own) / len(own)
+        found.append(f"{100 * share:.0f} % of its own voices are below its threshold {threshold:.2f}")
+    if passing := sum(s >= threshold for s in strange):
+        found.append(f"{passing} voices of others reach its threshold {threshold:.2f}")
+    return found

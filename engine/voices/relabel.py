@@ -1,0 +1,130 @@
+"""Other limits made good: the labels of stored recordings rewritten, and taken back. Text, words and vectors stay as they are."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.desk import WhatIf
+from engine.store.recordings import RecordingStore
+from engine.store.writing import Label
+from engine.terms import Balance, Cast, Decision, Provenance, Segment, SpeakerTurn
+from engine.voices.casting import decide
+from engine.voices.evidence import recall
+from engine.voices.limits import Limits
+from engine.voices.replay import checked_changes, difference, read, replay
+
+MIXED_S = 0.5
+"""A passage in which two people each speak this long under the new labels is counted as mixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled:
+    """What was rewritten. ``mixed`` passages were cut under the old labels and now hold two people: they carry the name of the
+    one who speaks longer, and `run --force` cuts them anew without extracting a voice."""
+
+    difference: WhatIf
+    recordings: tuple[str, ...]
+    segments: int
+    mixed: int
+
+
+def apply(store: RecordingStore, changes: Mapping[str, Any], revision: int, last: int = 500) -> Relabelled:
+    """Rewrite the labels of every recording that other limits change, one transaction each, stamped with ``revision``.
+
+    Undo with :func:`undo`. Labels given by hand stay. Raises :class:`Permanent` for what is no limit of decisions.
+    """
+    began = time.perf_counter()
+    tried = checked_changes(changes)
+    replayed = replay(store.db, read(store.db, last), tried)
+    affected = [r.held.recording for r in replayed if r.moved]
+    segments = mixed = 0
+    for recording in affected:
+        changed, both = _rewrite(store, recording, tried, revision)
+        segments += changed
+        mixed += both
+    return Relabelled(difference(replayed, tried, began), tuple(affected), segments, mixed)
+
+
+def undo(store: RecordingStore, revision: int) -> tuple[str, ...]:
+    """Take back what :func:`apply` wrote under ``revision``; the recordings it concerned."""
+    with store.db.connection() as connection:
+        rows = connection.execute(
+            "select recording from label_history h where revision = %s and id = (select max(id) from label_history"
+            " where recording = h.recording) order by id",
+            [revision],
+        ).fetchall()
+    return tuple(str(id) for (id,) in rows if store.undo_relabel(id))
+
+
+def _rewrite(store: RecordingStore, recording: str, changes: Mapping[str, float], revision: int) -> tuple[int, int]:
+    decisions = [d.decision for d in store.decisions(recording=recording)]
+    evidence = [recall(d) for d in decisions]
+    limits = Limits.from_record(decisions[0].limits)
+    before, after = decide(evidence, limits, decisions[0].revision), decide(evidence, limits.changed(changes), revision)
+    labels, mixed = relabelled(store.segments(recording), before, after)
+    return store.relabel(recording, labels, revision, decisions=_in_order(decisions, after), balance=balance(after)), mixed
+
+
+def _in_order(stored: Sequence[Decision], after: Cast) -> list[Decision]:
+    """The new decisions in the order of the stored ones."""
+    by_cluster = {d.cluster: d for d in after.decisions}
+    return [by_cluster[d.cluster] for d in stored]
+
+
+def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[list[Label], int]:
+    """New labels for the segments whose people change between two casts, and how many of them now hold two people. Pure.
+
+    A segment is whom its turns are given to for longest; one that is called the same in both casts is left alone, as is one that was labelled by hand.
+    """
+    labels, mixed = [], 0
+    for ordinal, segment in enumerate(segments):
+        old, new = _Shares.of(segment, before.turns), _Shares.of(segment, after.turns)
+        mixed += new.heard > max(1, old.heard)
+        if new.turns and new.speaker != old.speaker and segment.provenance != Provenance.MANUAL:
+            longest = max(new.turns, key=lambda t: _overlap(segment, t))
+            labels.append(Label(ordinal, longest.speaker, longest.profile, _confidence(segment, new.turns), longest.provenance))
+    return labels, mixed
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Who speaks in a segment by a cast: the one who does so longest, their turns, and how many people are really heard."""
+
+    speaker: str | None
+    turns: tuple[SpeakerTurn, ...]
+    heard: int
+
+    @classmethod
+    def of(cls, segment: Segment, turns: Sequence[SpeakerTurn]) -> _Shares:
+        by_speaker: dict[str, list[SpeakerTurn]] = {}
+        at = bisect_right(turns, segment.start, key=lambda t: t.end)  # exclusive turns: their ends rise with their starts
+        while at < len(turns) and turns[at].start < segment.end:
+            by_speaker.setdefault(turns[at].speaker, []).append(turns[at])
+            at += 1
+        seconds = {name: sum(_overlap(segment, t) for t in of) for name, of in by_speaker.items()}
+        if not seconds:
+            return cls(None, (), 0)
+        speaker = max(seconds, key=lambda name: (seconds[name], name))
+        return cls(speaker, tuple(by_speaker[speaker]), sum(s >= MIXED_S for s in seconds.values()))
+
+
+def balance(cast: Cast) -> Balance:
+    """Where the speech of a cast went."""
+    speech = sum(t.seconds for t in cast.turns)
+    labelled = sum(t.seconds for t in cast.turns if t.profile is not None)
+    return Balance(speech, labelled, sum(t.seconds for t in cast.turns if t.profile is None))
+
+
+def _overlap(segment: Segment, turn: SpeakerTurn) -> float:
+    return min(segment.end, turn.end) - max(segment.start, turn.start)
+
+
+def _confidence(segment: Segment, turns: Sequence[SpeakerTurn]) -> float | None:
+    """Mean of the turns' confidences by their seconds; None when none has one."""
+    known = [(t.confidence, max(0.0, _overlap(segment, t))) for t in turns if t.confidence is not None]
+    total = sum(seconds for _, seconds in known)
+    return sum(c * seconds for c, seconds in known) / total if total > 0 else None
