@@ -78,6 +78,7 @@ class GainstageApp(Handlers, App[int]):
         log: Path | None = None,
         exports: Path | None = None,
         start_engine: Callable[[], str] | None = None,
+        settings_file: Path | None = None,
         manual: bool = False,
     ) -> None:
         colourless = "NO_COLOR" in os.environ
@@ -90,6 +91,7 @@ class GainstageApp(Handlers, App[int]):
         self.log_path = log or Paths.of().logs / "console.log"
         self.exports = exports or Path.cwd()
         self.start_engine = start_engine
+        self.settings_file = settings_file
         self.manual = manual
         self.pump = Pump(desk, self.refresh_hz)
         self.view = View(self.pump.ring)

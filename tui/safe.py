@@ -27,16 +27,14 @@ _MARKS = re.compile(
 
 @lru_cache(8192)
 def _cleaned(text: str) -> str:
-    lead = len(text) - len(text.lstrip(" "))
-    trail = len(text) - len(text.rstrip(" ")) if lead < len(text) else 0
-    body = _MARKS.sub(r"\1", _WIDTHLESS.sub("", clean_text(text, LONGEST)))
-    if not body.isprintable():
-        body = "".join(c if c.isprintable() else "\ufffd" for c in body)
-    return " " * lead + body + " " * trail
+    if not text.isprintable():
+        text = clean_text(text, LONGEST)
+    text = _MARKS.sub(r"\1", _WIDTHLESS.sub("", text))
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def display(text: str) -> str:
-    """The text as it may be drawn: one line of printable characters. Plain printable ASCII passes untouched."""
+    """The text as it may be drawn: one line of printable characters. Printable ASCII passes untouched, spaces are kept."""
     if text.isascii() and text.isprintable():
         return text
     return _cleaned(text if len(text) <= LONGEST else text[:LONGEST])

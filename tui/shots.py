@@ -31,7 +31,11 @@ class Shot:
 
 SHOTS: tuple[Shot, ...] = (
     Shot("deck", "bottleneck", sizes=(WIDE, MEDIUM, NARROW)),
-    Shot("voices", "outage", ("3", "right", "down"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("tune", "after-change", ("4", "down", "down", "right", "right"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("host", "throttled", ("5",), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("logs", "outage", ("6", "n"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("search", "split", ("7", *"city trees", "enter"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("voices", "split", ("3", "right", "left", "down", "shift+left", "shift+left"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("recordings", "throttled", ("2", "down", "down", "down"), sizes=(WIDE, MEDIUM, NARROW)),
 )
 
@@ -59,7 +63,7 @@ async def take(shot: Shot, size: tuple[int, int], seed: int = 0) -> str:
             desk.advance(1.0)
         await settle(app, pilot)
         for key in shot.keys:
-            await pilot.press(key)
+            await pilot.press("space" if key == " " else key)
             await settle(app, pilot)
         await settle(app, pilot)
         if app.reported:

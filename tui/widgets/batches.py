@@ -70,7 +70,7 @@ class BatchesPanel(Panel):
             cache = Line().fit("cache", 7, p["muted"])
             share = b.cache_hits / total if total else None
             meter(cache, share, 10, p, "ok").add(f" {fmt.percent(share)}", p["text"]).add(
-                f" hit, {fmt.count(b.cache_hits)} saved", p["muted"]
+                f" hit, {fmt.brief(b.cache_hits)} saved", p["muted"]
             )
             lines.append(cache)
         faults = Line().fit("faults", 7, p["muted"])

@@ -166,7 +166,7 @@ class DecisionsTable(Table[DecisionRow]):
                 return fmt.decimal(item.range, 2), "info" if item.rule == "range" else "text"
             case "strip":
                 return similarity(
-                    Line(), item.low, item.mean, item.high, item.threshold, width, p, token if token != "ok" else "bar"
+                    Line(), item.low, item.mean, item.high, item.threshold, width, p, token if token != "muted" else "bar"
                 )
             case "decision":
                 return word if width > 8 else word.replace(" massive", ""), token

@@ -27,7 +27,7 @@ class DistributionPanel(Panel):
             self.redraw()
 
     def heading(self, p: Palette) -> Line:
-        return super().heading(p).add(f"  last {len(self.rows)} clusters", p["muted"])
+        return super().heading(p).add(f"  last {len(self.rows)}", p["muted"])
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         if self.view is None or not self.rows:
@@ -55,9 +55,9 @@ class DistributionPanel(Panel):
         lines.append(Line().fit("└", 6, p["faint"], ">").add("─" * (2 * n + 1), p["faint"]))
         axis = Line().gap(6, p["ground"]).fit("0", cut - 3, p["faint"]).fit(fmt.decimal(limit), 7, p["text"], "^")
         lines.append(axis.fit(fmt.decimal(2 * limit) + "+", 2 * n + 7 - axis.used, p["faint"], ">"))
-        note = Line().add(f"{self.view.grey} within 10% of a limit", p["text"])
+        note = Line().add(f"{self.view.grey} near a limit", p["text"])
         if self.view.split_share_24h is not None:
-            note.add(f"   split {self.view.split_share_24h:.1%} over 24 h", p["muted"])
+            note.add(f"   split {self.view.split_share_24h:.1%} in 24 h", p["muted"])
         lines.append(note)
         return lines
 

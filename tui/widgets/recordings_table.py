@@ -138,12 +138,7 @@ class RecordingsTable(Table[RecordingRow]):
             case "status":
                 if item.next_try_wall is not None and item.status == "queued":
                     return f"↻ {fmt.roughly(item.next_try_wall - self.now)}", "warn"
-                if item.status in ("running", "failed") and item.stage:
-                    return (
-                        f"{'▶' if item.status == 'running' else '✗'} {item.stage}",
-                        "text" if item.status == "running" else "crit",
-                    )
-                return STATES.get(item.status, (item.status, "text"))
+                return self._state(item, width, p)
             case "attempt":
                 return (str(item.attempt) if item.attempt > 1 else ""), "warn"
             case "changed":
@@ -153,3 +148,16 @@ class RecordingsTable(Table[RecordingRow]):
             case "speakers":
                 return (str(item.speakers) if item.speakers else fmt.UNKNOWN), "muted"
         return "", "text"
+
+    @staticmethod
+    def _state(item: RecordingRow, width: int, p: Palette) -> Line:
+        text, token = STATES.get(item.status, (f"· {item.status}", "text"))
+        sign, _, word = text.partition(" ")
+        if item.status in ("running", "failed") and item.stage:
+            word = item.stage
+        loud = item.status in ("failed", "retrying")
+        return (
+            Line()
+            .add(sign, p[token])
+            .fit(f" {word}", width - 1, p[token if loud else "text" if item.status == "running" else "muted"])
+        )

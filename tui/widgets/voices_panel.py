@@ -14,7 +14,7 @@ def outcome(d: DecisionRow) -> tuple[str, str]:
     """The decision in a glyph and a word, with its token; a split is no fault, only news."""
     if d.massive:
         return ("■ SPLIT massive" if d.split else "▲ MASSIVE"), "warn"
-    return ("◆ SPLIT", "info") if d.split else ("● KEEP", "ok")
+    return ("◆ SPLIT", "info") if d.split else ("● KEEP", "muted")
 
 
 class VoicesPanel(Panel):

@@ -123,9 +123,7 @@ class WhatIfPanel(Panel):
             .add(f" ({change:+d})", p["change"])
         )
         line.add(f"  {fmt.plural(len(r.flips), 'cluster')} differ", p["text"])
-        second = Line().add(
-            f"{fmt.plural(r.recordings, 'recording')} touched, {fmt.roughly(r.seconds_moved)} of speech moves", p["muted"]
-        )
+        second = Line().add(f"{fmt.plural(r.recordings, 'recording')}, {fmt.roughly(r.seconds_moved)} of speech move", p["muted"])
         flips = [
             Line().fit(f"{f.recording[:4]} {f.cluster}", 8, p["muted"]).clip(f"{f.before} → {f.after}", width - 8, p["text"])
             for f in r.flips[:3]

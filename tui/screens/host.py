@@ -1,0 +1,66 @@
+"""5 Host: every GPU, who uses it, the machine, what it depends on, every slot."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from tui.actions import bindings
+from tui.frame import Frame
+from tui.screens.base import DeskScreen
+from tui.widgets.gpu import GpuPanel
+from tui.widgets.hostinfo import DependenciesPanel, HostPanel, SlotsPanel, UsersPanel
+
+
+class HostScreen(DeskScreen):
+    NAME = "host"
+    BINDINGS: ClassVar[list[Any]] = bindings("host")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gpu, self.users, self.host = GpuPanel(), UsersPanel(), HostPanel()
+        self.dependencies, self.slots = DependenciesPanel(), SlotsPanel()
+
+    def body(self) -> ComposeResult:
+        with Container(id="host-grid"):
+            yield self.gpu
+            yield self.users
+            yield self.host
+            yield self.dependencies
+        yield self.slots
+
+    def on_mount(self) -> None:
+        self.set_focus(self.gpu)
+
+    def apply(self, frame: Frame) -> None:
+        s = frame.snapshot
+        if s is None:
+            return
+        app = self.console_app
+        levels = {
+            f"gpu{d.index}.{name}": app.levels.of(f"gpu{d.index}.{name}")
+            for d in s.devices
+            for name in ("sm", "memory", "temperature")
+        }
+        self.gpu.show(s.devices, s.host.gpu_note, app.memory_limit, levels)
+        self.users.show(self.gpu.device, s.models, app.memory_limit)
+        self.host.show(s.host, app.levels.of("disk"))
+        self.dependencies.show(s, app.levels.of("database"))
+        self.slots.show(s.stages)
+
+    def do_next_gpu(self, _: str) -> None:
+        if len(self.gpu.devices) < 2:
+            self.console_app.notice("there is one GPU" if self.gpu.devices else "no GPU can be read", "info")
+        self.gpu.next()
+        self.apply(self.frame)
+
+    def do_window(self, _: str) -> None:
+        self.gpu.widen()
+
+    def do_cursor_left(self, _: str) -> None:
+        self.gpu.widen()
+
+    def do_cursor_right(self, _: str) -> None:
+        self.gpu.widen()

@@ -1,0 +1,152 @@
+"""6 Logs: the journal, filtered, folded and followed; a line in full below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+
+from tui.actions import bindings
+from tui.frame import Frame
+from tui.screens.base import DeskScreen
+from tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
+from tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from engine.desk import Event
+
+
+class LogsScreen(DeskScreen):
+    NAME = "logs"
+    BINDINGS: ClassVar[list[Any]] = bindings("logs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_tail, self.line = LogTail(), EventPanel()
+        self._seen = 0
+
+    def body(self) -> ComposeResult:
+        yield self.log_tail
+        yield self.line
+
+    def on_mount(self) -> None:
+        self.set_focus(self.log_tail)
+
+    def apply(self, frame: Frame) -> None:
+        if frame.mode == "live":
+            self._catch_up()
+
+    def tell(self, events: list[Event]) -> None:
+        """Lines come through :meth:`apply`: this screen may have been away."""
+
+    def _catch_up(self) -> None:
+        app = self.console_app
+        held = app.events
+        fresh = len(held)
+        while fresh > 0 and held[fresh - 1].seq > self._seen:
+            fresh -= 1
+        new = held[fresh:]
+        if new:
+            self._seen = new[-1].seq
+        if new or app.events_dropped != self.log_tail.dropped:
+            self.log_tail.tell(new, app.events_dropped)
+            self.line.show(self.log_tail.selected)
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        if event.table is self.log_tail:
+            self.line.show(self.log_tail.selected)
+
+    # -- actions
+
+    def selected_ids(self) -> list[str]:
+        entry = self.log_tail.selected
+        return [entry.event.recording] if entry is not None and entry.event.recording else []
+
+    def do_follow(self, _: str) -> None:
+        self.log_tail.move_to(10**9)
+
+    def do_level(self, words: str) -> None:
+        word = words.strip().lower()
+        named = next((name for name in LEVELS if word and (name.startswith(word) or WORDS[name].lower() == word)), None)
+        if word and named is None:
+            self.console_app.notice(f"no level {word!r}: {', '.join(LEVELS)}", "warn")
+            return
+        self.log_tail.level = named or LEVELS[(LEVELS.index(self.log_tail.level) + 1) % len(LEVELS)]
+        self.log_tail.again()
+
+    def do_log_stage(self, words: str) -> None:
+        s = self.console_app.newest
+        names: list[str | None] = [None, *(stage.name for stage in (s.stages if s is not None else ()))]
+        word = words.strip()
+        if word and word not in names:
+            self.console_app.notice(f"no stage {word!r}", "warn")
+            return
+        held = self.log_tail.stage
+        self.log_tail.stage = word or names[(names.index(held) + 1 if held in names else 0) % len(names)]
+        self.log_tail.again()
+
+    def do_filter(self, words: str) -> None:
+        if words:
+            self._filter(words)
+        else:
+            hint = "words · rec:ID · kind:retry · thread:store · !inverts"
+            self.prompt.ask("/", self._filter, start=self.log_tail.filter_text, changed=self._filter, hint=hint)
+
+    def _filter(self, text: str) -> None:
+        self.log_tail.filter_text = text.strip()
+        self.log_tail.again()
+
+    def do_faults(self, _: str) -> None:
+        self.log_tail.faults_only = not self.log_tail.faults_only
+        self.log_tail.again()
+
+    def do_back(self, words: str) -> None:
+        if self.maximised_panel is None and (self.log_tail.filter_text or self.log_tail.faults_only or self.log_tail.stage):
+            self.log_tail.faults_only, self.log_tail.stage = False, None
+            self._filter("")
+        else:
+            self.console_app.do_back(words)
+
+    def do_next_match(self, _: str) -> None:
+        self._match(1)
+
+    def do_previous_match(self, _: str) -> None:
+        self._match(-1)
+
+    def _match(self, step: int) -> None:
+        text = self.log_tail.filter_text
+        found = self.log_tail.search(step, text) if text else self._next_fault(step)
+        if not found:
+            self.console_app.notice("no other line", "info")
+
+    def _next_fault(self, step: int) -> bool:
+        entries = self.log_tail.entries
+        for i in range(1, len(entries) + 1):
+            place = (self.log_tail.cursor + i * step) % len(entries)
+            if entries[place].event.level in ("warning", "error"):
+                self.log_tail.move_to(place)
+                return True
+        return False
+
+    def do_fold(self, _: str) -> None:
+        self.log_tail.fold = not self.log_tail.fold
+        self.console_app.notice("repeats folded" if self.log_tail.fold else "every line shown", "info")
+        self.log_tail.again()
+
+    def do_clear(self, _: str) -> None:
+        self.log_tail.clear()
+
+    def do_open(self, _: str) -> None:
+        self.line.whole = not self.line.whole
+        self.line.write()
+        self.set_class(self.line.whole, "-trace")
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.console_app.perform("open")
+
+    async def do_goto_recording(self, _: str) -> None:
+        ids = self.selected_ids()
+        if ids:
+            await self.console_app.do_goto(ids[0])
+        else:
+            self.console_app.notice("this line is about no recording", "info")

@@ -1,0 +1,66 @@
+"""What was changed, when, by whom - and what it did."""
+
+from __future__ import annotations
+
+from engine.desk import ChangeRow
+from tui import format as fmt
+from tui.cells import Line
+from tui.theme import Palette
+from tui.widgets.table import Column, Table
+
+
+def effect_line(change: ChangeRow, width: int, p: Palette) -> Line:
+    """The measured effect of a change, or why there is none yet."""
+    line = Line().gap(2, p["ground"])
+    if change.state == "refused":
+        return line.clip(f"refused: {change.text}", width - 2, p["warn"])
+    if change.state == "pending":
+        return line.add("waiting for the engine …", p["muted"])
+    if change.effect_text:
+        line.add("measured ", p["muted"]).clip(
+            change.effect_text, width - line.used, p["text" if change.effect_text != "not enough data" else "faint"]
+        )
+    else:
+        line.add("effect is being measured", p["faint"])
+    if change.predicted and width - line.used > 20:
+        line.clip(f"   predicted {change.predicted}", width - line.used, p["muted"])
+    return line
+
+
+class ChangesPanel(Table[ChangeRow]):
+    TITLE = "what changed"
+    HEADER = False
+    ROW_LINES = 2
+    COLUMNS = (Column("change", "CHANGE", 20, grow=True),)
+
+    def __init__(self) -> None:
+        super().__init__(id="changes")
+        self.error: str | None = None
+
+    def key_of(self, item: ChangeRow) -> str:
+        return str(item.revision)
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add("u undo last  U undo to here  Enter", p["faint"])
+
+    def nothing(self, p: Palette) -> list[Line]:
+        return [Line().add(f"  {self.error or 'nothing changed yet; changes and what they did are kept here'}", p["faint"])]
+
+    def mark(self, item: ChangeRow) -> tuple[str, str]:
+        if item.state == "refused":
+            return "✗", "warn"
+        if item.state == "pending":
+            return "…", "muted"
+        return ("◇", "muted") if item.undone_by is not None else ("◆", "change")
+
+    def cell(self, item: ChangeRow, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+        gone = item.undone_by is not None
+        line = Line().add(fmt.clock(item.wall), p["faint"]).gap(1, p["ground"]).fit(item.by, 9, p["muted"]).gap(1, p["ground"])
+        line.clip(f"{item.key} ", width - line.used, p["muted" if gone else "text"])
+        line.add(f"{fmt.value(item.old)} → {fmt.value(item.new)}", p["muted" if gone else "bright+b"])
+        if gone:
+            line.clip(f"  undone by {item.undone_by}", width - line.used, p["muted"])
+        return line
+
+    def more_lines(self, item: ChangeRow, width: int, p: Palette) -> list[Line]:
+        return [effect_line(item, width, p)]

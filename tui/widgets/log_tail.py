@@ -1,0 +1,299 @@
+"""The journal as it is written: a tail that formats only what it shows, folds repeats, filters and follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from engine.desk import Event
+from tui import format as fmt
+from tui import safe
+from tui.cells import Line
+from tui.filters import Filter, matches, read_filter
+from tui.theme import Palette
+from tui.widgets.table import Column, Table
+from tui.widgets.ticker import sign_of
+
+KEPT = 20_000
+LEVELS = ("debug", "info", "warning", "error")
+WORDS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
+TOKENS = {"debug": "faint", "info": "muted", "warning": "warn", "error": "crit"}
+FOLD_BACK = 40
+"""A repeat is folded into the same words among this many lines before it."""
+
+_WIDE = (
+    Column("time", "TIME", 12, keep=8),
+    Column("level", "LEVEL", 5, keep=9),
+    Column("thread", "THREAD", 13, keep=5),
+    Column("recording", "RECORDING", 11, keep=7),
+    Column("text", "", 20, grow=True, keep=10),
+)
+_NARROW = (
+    Column("time", "TIME", 8, keep=8),
+    Column("level", "LEVEL", 5, keep=9),
+    Column("recording", "REC", 4, keep=5),
+    Column("text", "", 20, grow=True, keep=10),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal; ``times`` repeats of the same words are folded into the latest."""
+
+    event: Event
+    times: int = 1
+
+
+def _same(a: Event, b: Event) -> bool:
+    return (a.kind, a.level, a.stage, a.recording) == (b.kind, b.level, b.stage, b.recording) and _words(a) == _words(b)
+
+
+def _words(e: Event) -> str:
+    """The text without its numbers: two tries of the same thing read the same."""
+    return "".join(c for c in e.text if not c.isdigit())
+
+
+class LogTail(Table[Entry]):
+    TITLE = "journal"
+
+    def __init__(self) -> None:
+        super().__init__(id="log")
+        self.events: list[Event] = []
+        self.entries: list[Entry] = []
+        self.follow = True
+        self.level = "info"
+        self.stage: str | None = None
+        self.filter_text = ""
+        self.faults_only = False
+        self.fold = True
+        self.dropped = 0
+        self.per_second = 0.0
+        self._filter = Filter()
+
+    def key_of(self, item: Entry) -> str:
+        return str(item.event.seq)
+
+    def find(self, key: str) -> int | None:
+        """Sequence numbers rise, so a place is found by halving."""
+        low, high, wanted = 0, len(self.items), int(key)
+        while low < high:
+            middle = (low + high) // 2
+            item = self.items[middle]
+            if item is not None and item.event.seq < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self.items) else None
+
+    # -- lines in
+
+    def tell(self, events: list[Event], dropped: int) -> None:
+        """New lines, oldest first."""
+        self.dropped = dropped
+        if not events:
+            return
+        self.events.extend(events)
+        surplus = len(self.events) - KEPT
+        if surplus > 0:
+            del self.events[:surplus]
+        wanted = [e for e in events if self._wanted(e)]
+        for e in wanted:
+            self._append(e)
+        if len(self.entries) > KEPT:
+            del self.entries[: len(self.entries) - KEPT]
+        recent = list(islice(reversed(self.events), 200))
+        span = recent[0].wall - recent[-1].wall if len(recent) > 1 else 0.0
+        self.per_second = len(recent) / span if span > 0 else 0.0
+        self._show()
+
+    def _append(self, e: Event) -> None:
+        if self.fold:
+            for i in range(len(self.entries) - 1, max(-1, len(self.entries) - 1 - FOLD_BACK), -1):
+                held = self.entries[i]
+                if e.level in ("warning", "error", "debug") and _same(held.event, e):
+                    del self.entries[i]
+                    self.entries.append(Entry(e, held.times + 1))
+                    return
+        self.entries.append(Entry(e))
+
+    def _wanted(self, e: Event) -> bool:
+        if LEVELS.index(e.level) < LEVELS.index("warning" if self.faults_only else self.level):
+            return False
+        if self.stage is not None and e.stage != self.stage:
+            return False
+        f = self._filter
+        return f.empty or matches(
+            f, f"{e.text} {e.kind} {e.thread or ''}", recording=e.recording, stage=e.stage, kind=e.kind, thread=e.thread
+        )
+
+    def again(self) -> None:
+        """Filter everything held anew."""
+        self._filter = read_filter(self.filter_text)
+        self.entries = []
+        for e in self.events:
+            if self._wanted(e):
+                self._append(e)
+        self.cursor_key = None if self.follow else self.cursor_key
+        self._show()
+        self.redraw()
+
+    def clear(self) -> None:
+        """Forget the lines held; the file keeps them."""
+        self.events, self.entries = [], []
+        self._show()
+        self.redraw()
+
+    def _show(self) -> None:
+        if self.follow:
+            self.cursor_key = None
+            self.cursor = max(0, len(self.entries) - 1)
+            self.top = max(0, len(self.entries) - self.rows_shown)
+        self.set_items(self.entries)
+
+    # -- moving
+
+    def move_to(self, row: int) -> None:
+        """Moving off the last line stops following; moving onto it follows again."""
+        super().move_to(row)
+        self.follow = self.cursor >= len(self.items) - 1
+
+    def _scroll(self, rows: int) -> None:
+        if rows < 0:
+            self.follow = False
+        super()._scroll(rows)
+        if rows > 0 and self.top + self.rows_shown >= len(self.items):
+            self.follow = True
+
+    def search(self, step: int, text: str) -> bool:
+        """The cursor to the next line that holds ``text``, whatever the filter hides."""
+        n = len(self.entries)
+        f = read_filter(text)
+        for i in range(1, n + 1):
+            place = (self.cursor + i * step) % n
+            if matches(replace(f, invert=False), self.entries[place].event.text, recording=self.entries[place].event.recording):
+                self.move_to(place)
+                return True
+        return False
+
+    # -- drawing
+
+    def heading(self, p: Palette) -> Line:
+        line = super().heading(p).add(f"  ≥ {WORDS['warning' if self.faults_only else self.level]}", p["text"])
+        line.add(f"  stage {self.stage or 'all'}", p["text" if self.stage else "muted"])
+        if self.filter_text:
+            line.add(f"  {self.filter_text}", p["accent"])
+        if self.follow:
+            line.add("  ▼ following", p["ok"])
+        else:
+            line.add("  ‖ held, f follows", p["info"])
+        return line
+
+    def corner(self, p: Palette) -> Line:
+        line = (
+            Line()
+            .add(f"{len(self.entries):,} of {len(self.events):,} lines", p["muted"])
+            .add(f"  {fmt.rate(self.per_second)}/s", p["faint"])
+        )
+        return line.add(f"  ▲ {self.dropped:,} dropped, the file has all", p["warn"]) if self.dropped else line
+
+    def columns(self) -> tuple[Column, ...]:
+        return _NARROW if self.size.width < 100 else _WIDE
+
+    def nothing(self, p: Palette) -> list[Line]:
+        if self.events:
+            line = Line().add(f"  0 of {len(self.events):,} lines match  {self.filter_text}", p["muted"])
+            return [Line(), line.add("   Esc", p["accent"]).add(" clears", p["muted"])]
+        return [Line(), Line().add("  nothing written yet", p["faint"])]
+
+    def mark(self, item: Entry) -> tuple[str, str]:
+        sign, token = sign_of(item.event)
+        return (sign, token) if token != "muted" else (" ", "text")
+
+    def cell(self, item: Entry, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+        e = item.event
+        match key:
+            case "time":
+                text = datetime.fromtimestamp(e.wall).strftime("%H:%M:%S.%f")[:-3]
+                return (text if width > 10 else text[3:-1]), "faint"
+            case "level":
+                return WORDS[e.level], TOKENS[e.level]
+            case "thread":
+                return e.thread or "", "muted"
+            case "recording":
+                return (e.recording or "")[:width], "muted"
+            case "text":
+                return self._text(item, width, p)
+        return "", "text"
+
+    @staticmethod
+    def _text(item: Entry, width: int, p: Palette) -> Line:
+        e = item.event
+        text = e.text.removeprefix(f"{e.recording} ") if e.recording else e.text
+        tail = f"  ×{item.times}" if item.times > 1 else ""
+        if e.traceback:
+            tail += f"  ▸ {len(e.traceback.splitlines())} lines"
+        line = Line().clip(
+            safe.conceal(text), width - len(tail), p["bright" if e.level == "error" else "text" if e.level != "debug" else "muted"]
+        )
+        return line.add(tail, p["accent"])
+
+
+class EventPanel(Table[str]):
+    """The line under the cursor in full: its fields and its traceback."""
+
+    TITLE = "line"
+    HEADER = False
+    COLUMNS = (Column("line", "", 20, grow=True),)
+
+    def __init__(self) -> None:
+        super().__init__(id="event")
+        self.entry: Entry | None = None
+        self.whole = False
+
+    def key_of(self, item: str) -> str:
+        return item
+
+    def find(self, key: str) -> int | None:
+        return None
+
+    def show(self, entry: Entry | None) -> None:
+        if entry != self.entry:
+            self.entry = entry
+            self.cursor = self.top = 0
+            self.write()
+
+    def write(self) -> None:
+        """The lines for the present width."""
+        e = self.entry.event if self.entry is not None else None
+        if e is None:
+            self.set_items(())
+            return
+        width = max(20, self.inner[0] - 2)
+        fields = {"kind": e.kind, "stage": e.stage, "recording": e.recording, "thread": e.thread, "engine": e.engine, **e.data}
+        said = "  ".join(f"{k}={fmt.value(v)}" for k, v in fields.items() if v is not None)
+        lines = [*safe.wrapped(safe.conceal(e.text), width), *safe.wrapped(safe.conceal(said), width)]
+        if e.traceback:
+            trace = safe.conceal(e.traceback).splitlines()
+            shown = trace if self.whole else trace[-1:]
+            lines += [t for line in shown for t in safe.wrapped(line, width)]
+            if not self.whole and len(trace) > 1:
+                lines.append(f"… {len(trace) - 1} more lines: Enter")
+        self.set_items(lines)
+        self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        if self.entry is None:
+            return super().heading(p)
+        e = self.entry.event
+        line = Line().add(fmt.clock(e.wall), p["bright"]).add(f"  {WORDS[e.level]}", p[TOKENS[e.level]])
+        return line.add(f"  ×{self.entry.times}", p["accent"]) if self.entry.times > 1 else line
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add("Enter traceback  v recording  y copy", p["faint"])
+
+    def mark(self, item: str) -> tuple[str, str]:
+        return " ", "text"
+
+    def cell(self, item: str, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+        return Line().clip(item, width, p["text"])

@@ -1,0 +1,173 @@
+"""Every setting of the schema: its value now, what is staged, its range, when a change acts, and what it risks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.desk import SettingRow
+from tui import format as fmt
+from tui.cells import Line
+from tui.filters import matches, read_filter
+from tui.outbox import Staged
+from tui.theme import Palette
+from tui.widgets.table import Column, Table
+
+EFFECTS = {"now": "now", "item": "next recording", "reload": "after reload", "run": "next run"}
+"""When a change acts, in words."""
+
+_WIDE = (
+    Column("key", "SETTING", 28, keep=10),
+    Column("now", "NOW", 12, ">", keep=10),
+    Column("new", "NEW", 8, ">", keep=10),
+    Column("range", "RANGE", 10, ">", keep=5),
+    Column("effect", "APPLIES", 14, keep=7),
+    Column("risk", "RISK", 10, grow=True, keep=4),
+)
+_NARROW = (
+    Column("key", "SETTING", 29, keep=10),
+    Column("now", "NOW", 12, ">", keep=10),
+    Column("new", "NEW", 9, ">", keep=10),
+    Column("effect", "APPLIES", 14, grow=True, keep=7),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A setting, or the heading of a group where ``row`` is None."""
+
+    group: str
+    row: SettingRow | None = None
+
+
+def shown_value(row: SettingRow, value: object) -> str:
+    """A value as shown: never a secret; sizes and times with their unit."""
+    if row.secret:
+        return "•••" if value else "none"
+    if value is None:
+        return "none"
+    if row.unit == "bytes" and isinstance(value, int | float):
+        return fmt.size(value)
+    text = fmt.value(value)
+    if row.unit and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.10g}{row.unit}" if row.unit in ("s", "%", "/h") else f"{value:,.10g}"
+    return text
+
+
+def shown_range(row: SettingRow) -> str:
+    """The range of a setting: ``1-16``."""
+    if row.choices:
+        return f"{len(row.choices)} choices"
+    if row.low is None or row.high is None:
+        return ""
+    if row.unit == "bytes":
+        return f"{fmt.size(row.low, 0)}-{fmt.size(row.high, 0)}"
+    return f"{row.low:g}-{fmt.brief(row.high) if row.high >= 10_000 else f'{row.high:g}'}"
+
+
+class SettingsTable(Table[Entry]):
+    TITLE = "settings"
+
+    def __init__(self) -> None:
+        super().__init__(id="settings")
+        self.rows: tuple[SettingRow, ...] = ()
+        self.staged: Mapping[str, Staged] = {}
+        self.pending: frozenset[str] = frozenset()
+        self.differences = False
+        self.filter_text = ""
+
+    def key_of(self, item: Entry) -> str:
+        return item.row.key if item.row is not None else f"[{item.group}]"
+
+    def show(
+        self, rows: tuple[SettingRow, ...], staged: Mapping[str, Staged], pending: frozenset[str], *, force: bool = False
+    ) -> None:
+        """``pending``: keys whose change is sent but not acknowledged."""
+        if not force and (rows, dict(staged), pending) == (self.rows, self.staged, self.pending):
+            return
+        self.rows, self.staged, self.pending = rows, dict(staged), pending
+        f = read_filter(self.filter_text)
+        items: list[Entry] = []
+        for row in rows:
+            if self.differences and row.origin == "default" and row.key not in staged:
+                continue
+            if not matches(f, f"{row.key} {row.help}", origin=row.origin, effect=row.effect):
+                continue
+            group = row.key.rpartition(".")[0] or "engine"
+            if not items or items[-1].group != group:
+                items.append(Entry(group))
+            items.append(Entry(group, row))
+        self.set_items(items)
+        self.redraw()
+
+    @property
+    def setting(self) -> SettingRow | None:
+        """The setting under the cursor."""
+        return self.selected.row if self.selected is not None else None
+
+    def move_to(self, row: int) -> None:
+        """Headings are stepped over."""
+        if not self.items:
+            return
+        row = max(0, min(row, len(self.items) - 1))
+        forward = row >= self.cursor
+        order = (
+            [*range(row, len(self.items)), *range(row, -1, -1)] if forward else [*range(row, -1, -1), *range(row, len(self.items))]
+        )
+        place = next((i for i in order if (item := self.items[i]) is not None and item.row is not None), row)
+        super().move_to(place)
+        if place > 0 and self.top == place:
+            above = self.items[place - 1]
+            if above is not None and above.row is None:
+                self.top -= 1
+                self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        line = super().heading(p)
+        if self.differences:
+            line.add("  differing from their defaults", p["accent"])
+        if self.filter_text:
+            line.add(f"  {self.filter_text}", p["accent"])
+        return line
+
+    def corner(self, p: Palette) -> Line:
+        return Line().add("←→ step  shift ×5  e type  = differences", p["faint"])
+
+    def columns(self) -> tuple[Column, ...]:
+        return _NARROW if self.size.width < 100 else _WIDE
+
+    def nothing(self, p: Palette) -> list[Line]:
+        if self.rows:
+            return [Line().add("  no setting matches  ", p["muted"]).add("Esc", p["accent"]).add(" clears", p["muted"])]
+        return [Line().add("  settings are being read …", p["muted"])]
+
+    def mark(self, item: Entry) -> tuple[str, str]:
+        if item.row is None:
+            return "▾", "faint"
+        if item.row.key in self.pending:
+            return "…", "change"
+        if item.row.key in self.staged:
+            return "◆", "change"
+        return (" ", "text") if item.row.origin == "default" else ("•", "accent")
+
+    def cell(self, item: Entry, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+        row = item.row
+        if row is None:
+            return (item.group, "title+b") if key == "key" else ("", "text")
+        staged = self.staged.get(row.key)
+        match key:
+            case "key":
+                prefix, dot, leaf = row.key.rpartition(".")
+                line = Line().add(f"  {prefix}{dot}", p["muted"])
+                return line.clip(leaf, width - line.used, p["text"])
+            case "now":
+                return shown_value(row, row.value), "bright" if row.origin != "default" else "text"
+            case "new":
+                return (shown_value(row, staged.new), "change+b") if staged is not None else ("", "faint")
+            case "range":
+                return shown_range(row), "faint"
+            case "effect":
+                return EFFECTS.get(row.effect, row.effect), "muted"
+            case "risk":
+                return row.risk, "warn" if staged is not None and row.risk else "muted"
+        return "", "text"

@@ -1,0 +1,77 @@
+"""What is staged and will be sent with Apply; without anything staged, the setting under the cursor explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.desk import SettingRow
+from tui import safe
+from tui.cells import Line
+from tui.outbox import Staged
+from tui.theme import Palette
+from tui.widgets.panel import Panel
+from tui.widgets.settings_table import EFFECTS, shown_range, shown_value
+
+
+class StagedPanel(Panel):
+    TITLE = "setting"
+
+    def __init__(self) -> None:
+        super().__init__(id="staged", focusable=False)
+        self.staged: Mapping[str, Staged] = {}
+        self.rows: Mapping[str, SettingRow] = {}
+        self.row: SettingRow | None = None
+
+    def show(self, staged: Mapping[str, Staged], rows: Mapping[str, SettingRow], row: SettingRow | None) -> None:
+        if (dict(staged), row, rows) != (self.staged, self.row, self.rows):
+            self.staged, self.rows, self.row = dict(staged), rows, row
+            self.redraw()
+
+    def heading(self, p: Palette) -> Line:
+        if self.staged:
+            return Line().add(f"staged {len(self.staged)}", p["change+b"])
+        line = super().heading(p)
+        return line.add(f"  {self.row.key}", p["bright"]) if self.row is not None else line
+
+    def corner(self, p: Palette) -> Line:
+        if not self.staged:
+            return Line()
+        return Line().add("A", p["accent"]).add(" apply  ", p["muted"]).add("Esc", p["accent"]).add(" drop", p["muted"])
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        lines: list[Line] = []
+        for key, s in self.staged.items():
+            row = self.rows.get(key)
+            if row is None:
+                continue
+            line = (
+                Line()
+                .add("◆ ", p["change"])
+                .add(f"{key} ", p["text"])
+                .add(f"{shown_value(row, s.old)} → {shown_value(row, s.new)}", p["bright+b"])
+            )
+            line.add(f"  {EFFECTS.get(row.effect, row.effect)}", p["muted"])
+            lines.append(line)
+            if row.risk and height > 3:
+                lines.append(Line().add("  ▲ ", p["warn"]).clip(row.risk, width - 4, p["text"]))
+        if self.staged and height > len(lines) + 1:
+            lines.append(Line().add("  ✓ in range; the engine has the last word", p["muted"]))
+        row = self.row
+        if row is None:
+            return lines
+        if lines and height > len(lines) + 3:
+            lines += [Line(), Line().add(row.key, p["bright"])]
+        if not self.staged or height > len(lines) + 1:
+            lines += [Line().add(t, p["text"]) for t in safe.wrapped(row.help, width)]
+            facts = f"default {shown_value(row, row.default)} · from {row.origin}" + (
+                f" · revision {row.revision}" if row.revision is not None else ""
+            )
+            scope = shown_range(row) if not row.choices else " | ".join(row.choices)
+            lines += [Line().add(t, p["muted"]) for t in safe.wrapped(facts, width)]
+            lines += [Line().add(t, p["muted"]) for t in safe.wrapped(f"{scope} {row.unit}".strip(), width)]
+            if row.risk and not self.staged:
+                lines += [
+                    Line().add("▲ " if i == 0 else "  ", p["warn"]).add(t, p["text"])
+                    for i, t in enumerate(safe.wrapped(row.risk, width - 2))
+                ]
+        return lines
