@@ -298,6 +298,13 @@ def test_search_by_meaning_works_with_means_of_our_own(database: Database) -> No
     assert desk.search("fibre", mode="both", speaker="ada", limit=1).hits[0].text == "fibre feeds the bacteria"
 
 
+def test_what_if_is_asked_of_the_stored_decisions(desk: PostgresDesk) -> None:
+    nothing = desk.what_if({"identify.range_limit": 0.3})
+    assert (nothing.changes, nothing.clusters, nothing.flips) == ({"identify.range_limit": 0.3}, 0, ())
+    with pytest.raises(DeskError, match="cannot be tried"):
+        desk.what_if({"in_flight": 3})
+
+
 def test_a_preview_says_what_would_be_taken_and_why_not(desk: PostgresDesk, tmp_path: Path) -> None:
     for n in range(3):
         with wave.open(str(tmp_path / f"talk{n}.wav"), "wb") as file:
