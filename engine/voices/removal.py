@@ -47,7 +47,7 @@ def delete(store: ProfileStore, name: str) -> Removed:
         rows = connection.execute(
             "select recording, bool_or(named) from (select recording, true as named from segment where profile = %(id)s"
             " union all select recording, speaker = %(name)s from decision"
-            " where record -> 'scores' @> jsonb_build_array(jsonb_build_object('profile', %(id)s::int))) as some"
+            " where record -> 'scores' @> jsonb_build_array(jsonb_build_object('profile', %(id)s::int))) as found"
             " group by recording",
             {"id": id, "name": name},
         ).fetchall()

@@ -135,7 +135,7 @@ def read(database: Database, last: int) -> tuple[Held, ...]:
     """The recordings of the ``last`` decisions, newest first, each with all its clusters and without their turns."""
     query = (
         "with newest as (select recording, max(id) as at from (select recording, id from decision order by wall desc, id desc"
-        " limit %s) as some group by recording)"
+        " limit %s) as found group by recording)"
         " select d.id, d.recording, r.title, (d.record - '{evidence,why}'::text[])::text, d.record #>> '{evidence,0,start}'"
         " from newest n join decision d on d.recording = n.recording join recording r on r.id = d.recording"
         " where d.rule <> %s order by n.at desc, d.ordinal"
