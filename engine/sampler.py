@@ -16,7 +16,7 @@ from engine.terms import STAGES
 from engine.watch.devices import Devices
 from engine.watch.host import Host
 from engine.watch.judge import Judge
-from engine.watch.replay import Recorder
+from engine.watch.recorder import Recorder
 from engine.watch.snapshot import (
     SCHEMA,
     Bottleneck,
@@ -67,7 +67,8 @@ class Sampler:
     def start(self) -> None:
         self.devices.start()
         if self.engine.settings.watch.record:
-            self._recorder = Recorder.create(self.engine.paths.runs, self.engine.id)
+            name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.engine.id}.gsr"
+            self._recorder = Recorder(self.engine.paths.runs / name, label=self.engine.title)
         if self.engine.settings.watch.prometheus_port:
             from engine.watch.prometheus import Exporter
 
@@ -116,7 +117,11 @@ class Sampler:
         told = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
         self.engine.registry.add_events(told)
         if self._recorder:
-            self._recorder.append(frame, events.items)
+            try:
+                self._recorder.append(frame, told)
+            except OSError as error:  # a full disk must not end the figures
+                self.engine.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
+                self._recorder = None
 
     def build(self, slow: bool = True) -> Snapshot:
         """One frame. ``slow`` also takes the verdict anew and appends to the history."""

@@ -1,0 +1,85 @@
+"""Repetition loops of the recogniser, and word times that cannot be: both are found and mended in place, locally."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.terms import Word
+
+LONGEST_PHRASE = 12
+"""Words; loops of the recogniser repeat a phrase, seldom a whole passage."""
+
+REPEATS = 4
+REPEATS_OF_ONE = 6
+"""How often a phrase, or a single word ("no, no, no, no"), follows itself before it counts as a loop."""
+
+WITHIN_S = 30.0
+"""The repeats that make a loop lie in this much time: people repeat themselves, but not so soon so often."""
+
+SHORTEST_S = 0.02
+"""A word lasts at least one step of the recogniser's clock."""
+
+
+def loops(words: Sequence[Word]) -> tuple[tuple[float, float], ...]:
+    """Spans in which one phrase follows itself again and again; they do not overlap and are in order."""
+    plain = [_plain(w.text) for w in words]
+    found: list[tuple[float, float]] = []
+    at = 0
+    while at < len(plain):
+        length, repeats = _longest_run(plain, at)
+        last = at + length * repeats - 1
+        if repeats and _fast(words, at, length, repeats):
+            found.append((words[at].start, words[last].end))
+            at = last + 1
+        else:
+            at += 1
+    return tuple(found)
+
+
+def _longest_run(plain: Sequence[str], at: int) -> tuple[int, int]:
+    """The phrase length and count of the loop that starts at a word; (0, 0) for none."""
+    for length in range(1, min(LONGEST_PHRASE, (len(plain) - at) // 2) + 1):
+        phrase = plain[at : at + length]
+        repeats = 1
+        while plain[at + repeats * length : at + (repeats + 1) * length] == phrase:
+            repeats += 1
+        if repeats >= (REPEATS_OF_ONE if length == 1 else REPEATS):
+            return length, repeats
+    return 0, 0
+
+
+def _fast(words: Sequence[Word], at: int, length: int, repeats: int) -> bool:
+    needed = REPEATS_OF_ONE if length == 1 else REPEATS
+    ends = (words[at + (k + needed) * length - 1].end - words[at + k * length].start for k in range(repeats - needed + 1))
+    return min(ends) <= WITHIN_S
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).lower() or text.strip()
+
+
+def mended(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
+    """The words of one utterance with times that hold: in order, without overlap, inside [low, high], none shorter than a step.
+
+    The recogniser's alignment sometimes steps back or runs past its window. Where too little time is left for a word, it and
+    its predecessors are moved back just enough.
+    """
+    result: list[Word] = []
+    earliest = low
+    for word in words:
+        start = min(max(word.start, earliest), high)
+        end = min(max(word.end, start + SHORTEST_S), high)
+        result.append(replace(word, start=round(start, 3), end=round(end, 3)))
+        earliest = result[-1].end
+    latest = high
+    step = min(SHORTEST_S, (high - low) / max(1, len(words)))
+    for k in range(len(result) - 1, -1, -1):
+        word = result[k]
+        end = min(word.end, latest)
+        start = min(word.start, end - step)
+        if (start, end) != (word.start, word.end):
+            result[k] = replace(word, start=round(max(low, start), 3), end=round(end, 3))
+        latest = result[k].start
+    return tuple(result)

@@ -1,0 +1,206 @@
+"""What is said: words with times, by one shared faster-whisper model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Asr
+from engine.errors import Misconfigured
+from engine.flow.cancel import CancelToken
+from engine.models import quiet
+from engine.models.oom import out_of_memory_named
+from engine.speech.loops import loops, mended
+from engine.speech.windows import Span, blocks, even, quietest, windows
+from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
+
+GAP_S = 1.0
+"""Speech on both sides of a longer pause is recognised in windows of its own."""
+
+SHORTEST_S = 0.1
+"""A piece of speech shorter than this is a click."""
+
+BLOCK_S = (300.0, 1800.0)
+"""Bounds of what is held in memory of a long recording; within them, two full batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    """One window as recognised."""
+
+    span: Span
+    words: tuple[Word, ...]
+    log_probability: float
+
+
+class Transcriber:
+    """A recogniser on one device, shared by every slot: several threads may transcribe at once."""
+
+    def __init__(self, model: Any, label: str, device: str, compute: str) -> None:
+        self._model = model
+        self.label = label
+        self.device = device
+        self.compute = compute
+        self.window_s = float(model.feature_extractor.chunk_length)
+
+    def transcribe(
+        self,
+        audio: Audio,
+        settings: Asr,
+        *,
+        token: CancelToken,
+        progress: Callable[[float], None] | None = None,
+    ) -> Transcript:
+        """The words of a recording; none where nobody speaks.
+
+        Long recordings are worked through in blocks of minutes, so that memory does not grow with them. Raises
+        :class:`Misconfigured` for a language the model does not speak, :class:`engine.errors.OutOfMemory`,
+        :class:`engine.errors.Cancelled`.
+        """
+        language, probability = self._asked_language(settings), 1.0
+        said: list[_Utterance] = []
+        low, high = BLOCK_S
+        for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.window_s))):
+            token.check()
+            samples = audio.read(start, end)
+            spans = self._windows(samples, settings)
+            if spans and language is None:
+                language, probability = self._detect(samples, spans)
+            for found in self._utterances(samples, spans, settings, language, token):
+                said.append(_moved(found, start))
+                if progress is not None:
+                    progress(min(1.0, (start + found.span[1]) / audio.seconds))
+            if progress is not None:
+                progress(end / audio.seconds)
+        return self._transcript(said, audio.seconds, language or "en", probability if said else 0.0)
+
+    def _transcript(self, said: Sequence[_Utterance], seconds: float, language: str, probability: float) -> Transcript:
+        words: list[Word] = []
+        utterances: list[tuple[int, int]] = []
+        for found in said:
+            low = max(found.span[0], words[-1].end if words else 0.0)
+            fresh = mended(found.words, low, max(low, min(found.span[1], seconds)))
+            utterances.append((len(words), len(words) + len(fresh)))
+            words.extend(fresh)
+        weight = sum(len(u.words) for u in said)
+        return Transcript(
+            words=tuple(words),
+            utterances=tuple(utterances),
+            language=language,
+            language_probability=probability,
+            average_log_probability=sum(u.log_probability * len(u.words) for u in said) / weight if weight else None,
+            model=self.label,
+            looped=loops(words),
+        )
+
+    # -- windows ----------------------------------------------------------------------------------------------------
+
+    def _windows(self, samples: NDArray[np.float32], settings: Asr) -> list[Span]:
+        seconds = len(samples) / SAMPLE_RATE
+        if not samples.any():
+            return []
+        if not settings.vad:
+            return even(seconds, self.window_s, lambda low, high: low + quietest(_cut(samples, (low, high))))
+        with quiet.working():
+            from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+            options = VadOptions(max_speech_duration_s=self.window_s, min_silence_duration_ms=160)
+            pieces = get_speech_timestamps(samples, options)
+        spans = [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
+        return windows([(a, b) for a, b in spans if b - a >= SHORTEST_S], self.window_s, GAP_S)
+
+    # -- recognition ------------------------------------------------------------------------------------------------
+
+    def _utterances(
+        self, samples: NDArray[np.float32], spans: Sequence[Span], settings: Asr, language: str | None, token: CancelToken
+    ) -> list[_Utterance]:
+        found: list[_Utterance] = []
+        for at in range(0, len(spans), settings.batch):
+            token.check()
+            batch = spans[at : at + settings.batch]
+            heard = self._recognise(samples, batch, settings.batch, settings.beam, language)
+            doubtful = [k for k, u in enumerate(heard) if u.words and u.log_probability < settings.refine_below]
+            if doubtful:
+                token.check()
+                wider = min(10, 2 * settings.beam)
+                again = self._recognise(samples, [batch[k] for k in doubtful], settings.batch, wider, language)
+                for k, second in zip(doubtful, again, strict=True):
+                    if second.log_probability > heard[k].log_probability:
+                        heard[k] = second
+            found.extend(u for u in heard if u.words)
+        return found
+
+    def _recognise(
+        self, samples: NDArray[np.float32], spans: Sequence[Span], batch: int, beam: int, language: str | None
+    ) -> list[_Utterance]:
+        """One utterance per window, in order; without words where the recogniser heard none."""
+        from faster_whisper import BatchedInferencePipeline
+
+        with quiet.working(), out_of_memory_named(f"recogniser on {self.device}"):
+            # the pipeline keeps state between its windows, so each call has its own over the shared model
+            segments, _ = BatchedInferencePipeline(self._model).transcribe(
+                samples,
+                language=language,
+                beam_size=beam,
+                batch_size=batch,
+                word_timestamps=True,
+                vad_filter=False,
+                clip_timestamps=[{"start": a, "end": b} for a, b in spans],
+            )
+            by_window: list[list[Any]] = [[] for _ in spans]
+            starts = [round(int(a * SAMPLE_RATE) / SAMPLE_RATE * 100) for a, _ in spans]
+            for segment in segments:
+                by_window[_window_of(starts, segment.seek)].append(segment)
+        return [_utterance(span, parts) for span, parts in zip(spans, by_window, strict=True)]
+
+    # -- language ---------------------------------------------------------------------------------------------------
+
+    def _asked_language(self, settings: Asr) -> str | None:
+        asked = None if settings.language == "auto" else settings.language
+        if asked is None:
+            return None if self._model.model.is_multilingual else "en"
+        if asked not in self._model.supported_languages:
+            spoken = ", ".join(self._model.supported_languages)
+            raise Misconfigured(
+                f"recogniser {self.label} does not speak {asked!r}",
+                cause="unknown language",
+                hint=f"Set asr.language to auto or one of: {spoken}.",
+            )
+        return asked
+
+    def _detect(self, samples: NDArray[np.float32], spans: Sequence[Span]) -> tuple[str, float]:
+        """The language of the first windows that hold speech: the most probable of up to four of them."""
+        with quiet.working(), out_of_memory_named(f"recogniser on {self.device}"):
+            told = [self._model.detect_language(_cut(samples, span))[:2] for span in spans[:4]]
+        language, probability = max(told, key=lambda t: t[1])
+        return str(language), float(probability)
+
+
+def _cut(samples: NDArray[np.float32], span: Span) -> NDArray[np.float32]:
+    return samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
+
+
+def _window_of(starts: Sequence[int], seek: int) -> int:
+    """Which window a segment came from: its ``seek`` is the window's start in hundredths of a second."""
+    return min(range(len(starts)), key=lambda k: abs(starts[k] - seek))
+
+
+def _utterance(span: Span, segments: Sequence[Any]) -> _Utterance:
+    words = tuple(
+        Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
+        for segment in segments
+        for word in segment.words or ()
+        if word.word.strip()
+    )
+    tokens = sum(len(s.tokens) for s in segments)
+    log_probability = sum(s.avg_logprob * len(s.tokens) for s in segments) / tokens if tokens else float("-inf")
+    return _Utterance(span, words, log_probability)
+
+
+def _moved(found: _Utterance, by: float) -> _Utterance:
+    words = tuple(Word(w.text, w.start + by, w.end + by, w.probability) for w in found.words)
+    return _Utterance((found.span[0] + by, found.span[1] + by), words, found.log_probability)
