@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from typing import Any
@@ -19,7 +19,7 @@ from engine.errors import Permanent
 from engine.flow.records import StageSpan
 from engine.terms import Decision, ModelId, Segment, Vector, Word
 
-_dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_dumps: Callable[..., str] = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def plain(text: str) -> str:
@@ -55,7 +55,22 @@ def jsonable(value: Any) -> Any:
 
 def document(value: Any) -> Jsonb:
     """A value as a jsonb parameter: see :func:`jsonable`."""
-    return Jsonb(jsonable(value), dumps=_dumps)
+    try:
+        data = _dumps(value, default=_shallow).encode()
+    except (ValueError, TypeError):  # NaN, lone surrogates, odd keys
+        data = b""
+    if not data or rb"\u0000" in data:  # something Postgres or JSON cannot hold: cleaned or refused node by node
+        data = _dumps(jsonable(value)).encode()
+    return Jsonb(data, dumps=bytes)
+
+
+def _shallow(value: Any) -> Any:
+    """One level of what the JSON encoder does not know."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return jsonable(value)
 
 
 def words_document(segment: Segment) -> Jsonb:

@@ -25,6 +25,8 @@ SORTS = {
 }
 """What a page may be sorted by: the column behind each name."""
 
+NEVER_NULL = ("changed", "added", "title", "status", "priority", "attempt", "id")
+
 MOST_IDS = 500
 """Ids a failure group lists; its count is of all."""
 
@@ -96,19 +98,28 @@ def page(db: Database, query: Query, attempts: int) -> RecordingPage:
     if query.sort not in SORTS:
         raise ValueError(f"recordings are not sorted by {query.sort!r}: use one of {', '.join(SORTS)}")
     where, values = _filter(query)
-    order = SQL("{} {} nulls last, id").format(Identifier(SORTS[query.sort]), SQL("desc" if query.descending else "asc"))
     values |= {"attempts": attempts, "limit": max(0, query.limit), "offset": max(0, query.offset)}
-    # the keys of the page first: its wide rows are read only for what is shown
-    text = SQL(
-        "select {row} from recording where id in (select id from recording where {where} order by {order}"
-        " limit %(limit)s offset %(offset)s) order by {order}"
-    ).format(row=SQL(_ROW), where=where, order=order)
+    order = _order(SORTS[query.sort], query.descending)
+    # the keys of the page first, from an index where one serves: the wide rows are read only for what is shown
+    keys = SQL("select id, {} as matched from recording where {} order by {} limit %(limit)s offset %(offset)s").format(
+        SQL("null" if where is ALL else "count(*) over ()"), where, order
+    )
+    rows = SQL("select {} from recording where id = any(%(ids)s) order by {}").format(SQL(_ROW), order)
     with db.connection() as connection:
+        total = _count(connection, ALL, {})
+        found = connection.execute(keys, values).fetchall()
+        values["ids"] = [id for id, _ in found]
         with connection.cursor(row_factory=class_row(RecordingRow)) as cursor:
-            rows = tuple(cursor.execute(text, values).fetchall())
-        total = _count(connection, SQL("true"), {})
-        matched = _count(connection, where, values) if where is not ALL else total
-    return RecordingPage(rows, total, matched)
+            shown = tuple(cursor.execute(rows, values).fetchall())
+        matched = total if where is ALL else found[0][1] if found else _count(connection, where, values)
+    return RecordingPage(shown, total, matched)
+
+
+def _order(column: str, descending: bool) -> Composable:
+    """Unknown values come last either way; the id decides among equals, in the same direction, as the indexes have it."""
+    way = SQL("desc" if descending else "asc")
+    form = "{0} {1}, id {1}" if column in NEVER_NULL else "{0} is null, {0} {1}, id {1}"
+    return SQL(form).format(Identifier(column), way)
 
 
 def _count(connection: Connection[TupleRow], where: Composable, values: dict[str, Any]) -> int:
@@ -120,7 +131,7 @@ def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:
     parts: list[str] = []
     values: dict[str, Any] = {}
     if query.text:
-        parts.append("(id ilike %(text)s or title ilike %(text)s)")
+        parts.append("find like lower(%(text)s)")
         values["text"] = "%" + plain(query.text).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
     if query.status:
         parts.append("status = any(%(status)s)")

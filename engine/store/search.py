@@ -24,6 +24,9 @@ Mode = OneOf["meaning", "words", "both"]
 CANDIDATES = 60
 """Hits of each way that are fused."""
 
+RANKED = 3_000
+"""Matches of a full-text query that are ranked; of words as common as that, the rest is left out: ranking costs 10 us each."""
+
 FUSION = 60
 """k of reciprocal rank fusion, 1 / (k + rank): Cormack, Clarke, Büttcher, SIGIR 2009."""
 
@@ -120,17 +123,27 @@ def _meaning(table: VectorTable, speaking: SQL) -> Composed:
 
 def _words(connection: Connection[TupleRow], values: dict[str, Any], speaking: SQL) -> Composed:
     """The full-text way: every word, in the languages written here; any word too where that finds fewer than asked for."""
-    languages = ["", *(str(code) for (code,) in connection.execute("select code from language order by code"))]
+    languages = [str(code) for (code,) in connection.execute("select code from language order by code")] or [""]
     every = _in_all(languages, "websearch_to_tsquery(text_config({}), %(text)s)")
-    any_of_them = _in_all(languages, "replace(plainto_tsquery(text_config({}), %(text)s)::text, ' & ', ' | ')::tsquery")
-    enough = SQL("select count(*) from (select 1 from segment s where tsv @@ {}{} limit %(limit)s) as few").format(every, speaking)
-    found = connection.execute(enough, values).fetchone()
-    query = every if found and found[0] >= values["limit"] else any_of_them
-    # rank / (rank + 1) is below 1, so that passages with every word come before those with some
+    found = connection.execute(
+        SQL("select count(*) from (select 1 from segment s where tsv @@ {}{} limit %(limit)s) as few").format(every, speaking),
+        values,
+    ).fetchone()
+    ways = [_ranked(every, speaking, base=0.5)]
+    if not found or found[0] < values["limit"]:
+        any_of_them = _in_all(languages, "replace(plainto_tsquery(text_config({}), %(text)s)::text, ' & ', ' | ')::tsquery")
+        ways.append(_ranked(any_of_them, speaking, base=0.0))
+    return SQL("select id, max(score) as score from ({}) as found group by id order by score desc, id limit %(candidates)s").format(
+        SQL(" union all ").join(ways)
+    )
+
+
+def _ranked(query: Composed, speaking: SQL, base: float) -> Composed:
+    # rank / (rank + 1) is below 1: halved, passages with every word (base 0.5) come before those with some
     return SQL(
-        "select s.id, ((s.tsv @@ {every})::int + ts_rank_cd(s.tsv, {query}, 32)) / 2 as score from segment s"
-        " where s.tsv @@ {query}{speaking} order by score desc, s.id limit %(candidates)s"
-    ).format(every=every, query=query, speaking=speaking)
+        "select id, {} + ts_rank_cd(tsv, {}, 32) / 2 as score from"
+        " (select s.id, s.tsv from segment s where s.tsv @@ {}{} limit {}) as matching"
+    ).format(Literal(base), query, query, speaking, Literal(RANKED))
 
 
 def _in_all(languages: list[str], form: LiteralString) -> Composed:

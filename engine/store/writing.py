@@ -191,8 +191,7 @@ def replace(cursor: Cursor[TupleRow], result: Result, spans: Callable[[int], Jso
         ),
         list(columns.values()),
     )
-    if result.language:
-        cursor.execute("insert into language (code) values (%s) on conflict do nothing", [result.language])
+    cursor.execute("insert into language (code) values (%s) on conflict do nothing", [result.language])
     segments = numbers(cursor, "segment", len(result.segments))
     _copy(cursor, "segment", SEGMENT_COLUMNS, ((n, *row) for n, row in zip(segments, result.segments, strict=True)))
     for role, table in tables.items():
