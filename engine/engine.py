@@ -223,6 +223,7 @@ class Engine:
         except Exception as error:  # a fault of ours or of a library: recorded with its cause, retried like any other
             self._settle(flight, _unforeseen(error), traceback.format_exc())
         else:
+            self._keep_spans(flight, last=1)
             self.tally.landed(flight.duration_s or 0.0)
             self.journal.log(
                 "info",
@@ -248,6 +249,7 @@ class Engine:
             CancelToken(),
             patience_s=600.0,
         )
+        self._keep_spans(flight)
         self.tally.failed(error)
         level: Level = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
         self.journal.log(
@@ -262,6 +264,14 @@ class Engine:
         )
         if isinstance(error, Misconfigured):
             self.control.pause(by="engine", reason=str(error))
+
+    def _keep_spans(self, flight: Flight, last: int | None = None) -> None:
+        """Add passes to the recording's own record: all of a failed attempt, or the store's, which ends after its commit."""
+        spans = flight.spans[-last:] if last else flight.spans
+        try:
+            self.store.add_spans(flight.recording.id, spans, flight.claim.attempt)
+        except Transient as error:  # only timings: not worth waiting for
+            self.journal.log("warning", f"timings not kept: {error.message}", recording=flight.recording.id)
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
         """Call the database; while it is away wait and call again, so that an outage costs time and nothing else."""

@@ -234,6 +234,17 @@ class RecordingStore:
         self._unheard.pop(id, None)
         return stored
 
+    def add_spans(self, id: str, spans: Sequence[StageSpan], attempt: int) -> None:
+        """Add passes to those kept of a recording, oldest left out beyond 200."""
+        added = [span_record(span, attempt) for span in spans]
+        with self.db.connection() as connection:
+            connection.execute(
+                "update recording set spans = (select jsonb_agg(s order by n) from (select s, n from"
+                " jsonb_array_elements(coalesce(spans, '[]') || %s) with ordinality as kept(s, n) order by n desc limit 200) newest)"
+                " where id = %s",
+                [document(added), id],
+            )
+
     def link(self, id: str, twin: str, audio: Audio, fence: Fence | None = None) -> None:
         """Record that a recording is the same audio as ``twin``: it ends as skipped, with nothing stored of its own."""
         with self.db.transaction() as connection, connection.cursor() as cursor:
