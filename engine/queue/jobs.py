@@ -121,7 +121,7 @@ class JobQueue(Backlog):
             return self._take()
 
     def _take(self) -> Claim | None:
-        with self._transaction() as connection:
+        with self.db.connection() as connection:  # one statement: a transaction by itself
             row = connection.execute(
                 """
                 with job as (select * from procrastinate_fetch_job_v2(array[%(queue)s]::varchar[], %(worker)s) where id is not null)
