@@ -196,7 +196,7 @@ def more_store_slots(case: Case) -> Advice | None:
 def smaller_voice_batch(case: Case) -> Advice | None:
     """Voice extraction ran out of memory twice in what history there is, and the setting has not been lowered since."""
     voices = case.batcher("voices")
-    if voices is None:
+    if voices is None or voices.out_of_memory < 2:
         return None
     before = [b for s in case.history for b in s.batchers if b.name == "voices"]
     times = voices.out_of_memory - before[0].out_of_memory if len(before) > 1 else voices.out_of_memory

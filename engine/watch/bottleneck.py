@@ -67,9 +67,10 @@ def busy_for_s(history: Sequence[Snapshot], name: str) -> float:
     """How long the stage has been at least nine tenths busy without a break."""
     now = history[-1].wall
     first = now
+    place = next((i for i, s in enumerate(history[-1].stages) if s.name == name), 0)
     for frame in reversed(history):
-        share = next((s.busy_share for s in frame.stages if s.name == name), None)
-        if share is None or share < BUSY:
+        stage = frame.stages[place] if place < len(frame.stages) else None
+        if stage is None or stage.name != name or stage.busy_share is None or stage.busy_share < BUSY:
             break
         first = frame.wall
     return now - first

@@ -139,7 +139,7 @@ class ScriptedDesk:
         self._frame_age_s = frame_age_s
         self._schema = schema
         self._pages = queries.Pages()
-        self.judge = Judge(forecast_s=10.0, expect_s=30.0)
+        self.judge = Judge(forecast_s=15.0, expect_s=60.0)
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
         self._history: deque[Snapshot] = deque(maxlen=HISTORY_S)

@@ -196,7 +196,7 @@ class Frames:
                 break
             recent += 1
         span = min(60.0, max(1.0, now))
-        measured = gate.measured()
+        measured = gate.measured
         count = max(gate.capacity, max(gate.slots, default=-1) + 1)
         slots = []
         for i in range(count):
@@ -246,7 +246,8 @@ class Frames:
     def _batcher(self, name: str, b: Batches, unit: str, hits: int | None, misses: int | None) -> BatcherView:
         now = self.world.now
         sizes = [n for _, n, _ in b.recent]
-        took = [s for _, _, s in b.recent]
+        items_p50, items_p95 = quantile(sizes, 0.5, 0.95)
+        service_p50, service_p95 = quantile((s for _, _, s in b.recent), 0.5, 0.95)
         minute = [n for at, n, _ in b.recent if at > now - 60]
         full = b.budget / 2.5 if name == "voices" else b.budget
         fill = min(1.0, sum(sizes) / len(sizes) / full) if sizes else None
@@ -257,16 +258,16 @@ class Frames:
             waiting=sum(len(g.slots) for g in (self.world.gates["identify" if name == "voices" else "embed"],)) * 6,
             budget=b.budget,
             unit=unit,
-            items_p50=quantile(sizes, 0.5),
-            items_p95=quantile(sizes, 0.95),
+            items_p50=items_p50,
+            items_p95=items_p95,
             items_max=b.most or None,
             fill=None if fill is None else round(fill, 3),
             padding_waste=0.0 if name == "voices" and sizes else (0.06 if sizes else None),
             per_second=round(sum(minute) / min(60.0, max(1.0, now)), 1) if sizes else None,
             wait_p50_s=0.004 if sizes else None,
             wait_p95_s=0.061 if sizes else None,
-            service_p50_s=quantile(took, 0.5),
-            service_p95_s=quantile(took, 0.95),
+            service_p50_s=service_p50,
+            service_p95_s=service_p95,
             out_of_memory=b.out_of_memory,
             refused=b.refused,
             cache_hits=hits,
@@ -289,7 +290,7 @@ class Frames:
             progress = round(min(1.0, (now - one.start) / max(0.01, one.end - one.start)), 3)
         since = now if one is None else (one.queued if one.start is None else one.start)
         length = item.part.duration_s
-        per_audio = w.gates[stage].measured().per_audio_p95
+        per_audio = w.gates[stage].measured.per_audio_p95
         expected = None if per_audio is None else round(per_audio * max(30.0, length), 1)
         rtfx = None
         if stage in ("transcribe", "diarize") and progress and one is not None and one.start is not None and now > one.start + 1:
@@ -348,7 +349,7 @@ class Frames:
             sm=round(sm, 3),
             memory_used=used,
             memory_total=80 * GIB,
-            memory_ours=used - int(0.62 * GIB),
+            memory_ours=max(0, used - int(0.62 * GIB)),
             memory_peak=self.peak[i],
             temperature=round(self.temperature[i]),
             slowdown_at=87.0,
@@ -364,7 +365,7 @@ class Frames:
             throttle=(),
             ecc_errors=0,
             processes=(
-                GpuProcess(ENGINE_PID, "gainstage engine", used - int(0.62 * GIB), True),
+                GpuProcess(ENGINE_PID, "gainstage engine", max(0, used - int(0.62 * GIB)), True),
                 GpuProcess(8841, "python3 notebook", int(0.62 * GIB), False),
             ),
             driver="570.86.10",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,17 +33,16 @@ class Pass:
     fails: str | None = None  # how this pass will end when not well
 
 
-def quantile(values: Sequence[float], q: float) -> float | None:
-    """Nearest-rank quantile; None of nothing."""
-    if not values:
-        return None
+def quantile(values: Iterable[float], *shares: float) -> tuple[float | None, ...]:
+    """Nearest-rank quantiles; None of nothing."""
     rows = sorted(values)
-    return round(rows[min(len(rows) - 1, int(q * len(rows)))], 3)
+    n = len(rows)
+    return tuple(round(rows[min(n - 1, int(q * n))], 3) if rows else None for q in shares)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures of the last 200 passes of a gate."""
+    """Figures of the last 100 passes of a gate, as of the last sample."""
 
     wait_p50_s: float | None
     wait_p95_s: float | None
@@ -51,6 +50,9 @@ class Measured:
     service_p95_s: float | None
     rtfx: float | None
     per_audio_p95: float | None  # service seconds per audio second, of at least 8 passes
+
+
+NOTHING = Measured(None, None, None, None, None, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +69,8 @@ class Gate:
     failed: int = 0
     retries: int = 0
     last_error: str | None = None
-    waits: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=200))
-    services: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=200))  # (end, service, audio)
+    waits: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
+    services: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=100))  # (end, service, audio)
     blocked_now: int = 0  # finished here, waiting at the next gate
     since: float = 0.0
     busy_s: float = 0.0
@@ -77,8 +79,7 @@ class Gate:
     blocked_s: float = 0.0
     samples: deque[tuple[float, float, float, float]] = field(default_factory=lambda: deque(maxlen=61))
     trend: tuple[float, ...] = ()  # busy share of each past sample interval, oldest first
-    _passed: int = 0
-    _measured: tuple[int, Measured] | None = None
+    measured: Measured = NOTHING
 
     def account(self, now: float) -> None:
         """Carry the integrals on to ``now``; called before anything changes."""
@@ -101,6 +102,7 @@ class Gate:
             busy, slots, *_ = self.samples[-1]
             span = self.capacity_s - slots
             self.trend = (*self.trend[-59:], round((self.busy_s - busy) / span, 3) if span > 0 else 0.0)
+        self.measured = self._measure()
         self.samples.append((self.busy_s, self.capacity_s, self.starved_s, self.blocked_s))
 
     def shares(self) -> tuple[float | None, float | None, float | None]:
@@ -113,21 +115,18 @@ class Gate:
             return None, None, None
         return (self.busy_s - then[0]) / span, (self.starved_s - then[2]) / span, (self.blocked_s - then[3]) / span
 
-    def measured(self) -> Measured:
-        if self._measured is None or self._measured[0] != self._passed:
-            waits = [w for _, w in self.waits]
-            services = [s for _, s, _ in self.services]
-            total = sum(services)
-            found = Measured(
-                wait_p50_s=quantile(waits, 0.5),
-                wait_p95_s=quantile(waits, 0.95),
-                service_p50_s=quantile(services, 0.5),
-                service_p95_s=quantile(services, 0.95),
-                rtfx=round(sum(a for _, _, a in self.services) / total, 1) if total > 0 else None,
-                per_audio_p95=quantile([s / max(30.0, a) for _, s, a in self.services], 0.95) if len(services) >= 8 else None,
-            )
-            self._measured = (self._passed, found)
-        return self._measured[1]
+    def _measure(self) -> Measured:
+        total = audio = 0.0
+        per_audio = []
+        for _, service, length in self.services:
+            total += service
+            audio += length
+            per_audio.append(service / max(30.0, length))
+        wait_p50, wait_p95 = quantile((w for _, w in self.waits), 0.5, 0.95)
+        service_p50, service_p95 = quantile((s for _, s, _ in self.services), 0.5, 0.95)
+        rtfx = round(audio / total, 1) if total > 0 else None
+        slowest = quantile(per_audio, 0.95)[0] if len(per_audio) >= 8 else None
+        return Measured(wait_p50, wait_p95, service_p50, service_p95, rtfx, slowest)
 
     def queue(self, one: Pass, priority: int, n: int) -> None:
         self.account(one.queued)
@@ -154,7 +153,6 @@ class Gate:
         one.start = now
         self.slots[one.slot] = one
         self.waits.append((now, now - one.queued))
-        self._passed += 1
         return one
 
     def leave(self, one: Pass, now: float, audio_s: float, well: bool) -> None:
@@ -166,6 +164,5 @@ class Gate:
         if well:
             self.done += 1
             self.services.append((now, now - one.start, audio_s))
-            self._passed += 1
         else:
             self.failed += 1

@@ -91,7 +91,7 @@ class Batches:
     hits: int = 0
     misses: int = 0
     sizes: list[int] = field(default_factory=lambda: [0] * 8)
-    recent: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=200))  # (at, items, seconds)
+    recent: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=100))  # (at, items, seconds)
     most: int = 0
 
     def add(self, at: float, items: int, per_batch: int, each_s: float) -> None:
