@@ -105,10 +105,17 @@ def place_of(folder: Path) -> Place:
         note = folder / "elsewhere"
         if note.exists():
             base = Path(note.read_text().strip())
+            if not base.is_dir():
+                raise Misconfigured(
+                    f"the embedded database of {folder} was in {base}, which is gone",
+                    cause="embedded database: gone",
+                    hint=f"bring it back, or remove {note} to begin with an empty one",
+                )
         account = _owner(base / "data") or _owner(folder) or _system_account()
         if base == folder and not account.searches(folder.parent):
             digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
             base = _system_folder() / f"{digest}-{secrets.token_hex(2)}"
+            base.mkdir(mode=0o700)
             note.write_text(f"{base}\n")
     place = Place(base, _sockets(base), _binaries(account), account)
     place.own(base)

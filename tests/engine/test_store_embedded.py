@@ -210,6 +210,10 @@ def test_for_root_the_server_runs_as_an_ordinary_user_and_nobodys_folder_changes
         assert closed.stat().st_mode & 0o777 == 0o700
         assert closed.stat().st_uid == 0
     place = hidden.place.base
+    place.rename(place.with_name(f"{place.name}.away"))
+    with pytest.raises(Misconfigured, match="which is gone"):  # never an empty database where there was a full one
+        hidden.start()
+    place.with_name(f"{place.name}.away").rename(place)
     with hidden:
         assert hidden.place.base == place
     hidden.remove()
