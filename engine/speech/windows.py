@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def blocks(audio: Audio, target_s: float) -> list[Span]:
     return spans
 
 
-def quietest(samples: NDArray[np.float32], around_s: float = 0.3) -> float:
+def quietest(samples: NDArray[np.float32], around_s: float = 0.4) -> float:
     """The middle of the quietest stretch of ``around_s`` seconds, in seconds from the first sample."""
     frame = round(_FRAME_S * SAMPLE_RATE)
     frames = len(samples) // frame
@@ -43,32 +43,28 @@ def quietest(samples: NDArray[np.float32], around_s: float = 0.3) -> float:
     return (int(smooth.argmin()) + wide / 2) * _FRAME_S
 
 
-def windows(pieces: Sequence[Span], longest_s: float, gap_s: float) -> list[Span]:
-    """Neighbouring pieces of speech joined while the whole is at most ``longest_s`` and the pause at most ``gap_s``.
-
-    ``pieces`` are in order, do not overlap and are each at most ``longest_s``.
-    """
-    joined: list[Span] = []
+def joined(pieces: Sequence[Span], gap_s: float) -> list[Span]:
+    """Pieces of speech, in order, with their neighbours where the pause between is at most ``gap_s``."""
+    result: list[Span] = []
     for start, end in pieces:
-        if joined and start - joined[-1][1] <= gap_s and end - joined[-1][0] <= longest_s:
-            joined[-1] = (joined[-1][0], end)
+        if result and start - result[-1][1] <= gap_s:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
         else:
-            joined.append((start, end))
-    return joined
+            result.append((start, end))
+    return result
 
 
-def even(seconds: float, longest_s: float, quiet: Callable[[float, float], float]) -> list[Span]:
-    """[0, seconds) without regard to speech: windows of at most ``longest_s``, each cut at ``quiet(low, high)``."""
-    spans: list[Span] = []
-    start = 0.0
-    while seconds - start > longest_s:
-        cut = quiet(start + 0.6 * longest_s, start + longest_s)
-        spans.append((start, cut))
+def parted(span: Span, longest_s: float, quiet: Callable[[float, float], float]) -> list[Span]:
+    """A span in parts of at most ``longest_s`` that join without gap, each cut at ``quiet(low, high)`` in its second half."""
+    start, end = span
+    parts: list[Span] = []
+    while end - start > longest_s:
+        high = start + longest_s
+        low = start + longest_s / 2
+        if end - high < longest_s / 2:  # so late that the rest fits one window
+            low = max(low, end - longest_s)
+        cut = min(max(quiet(low, high), low), high)
+        parts.append((start, cut))
         start = cut
-    if seconds > start:
-        spans.append((start, seconds))
-    return spans
-
-
-def shifted(spans: Iterable[Span], by: float) -> list[Span]:
-    return [(a + by, b + by) for a, b in spans]
+    parts.append((start, end))
+    return parts
