@@ -148,15 +148,19 @@ class ReplayDesk:
         tree: dict[str, Any] = self._decoded.get(first) or {}
         for i in range(first if not tree else first + 1, index + 1):
             data = payload(self._file, self._frames[i])
-            if data is None:
-                break
+            if data is None:  # not kept: what follows must not be applied to it
+                return self._whole(tree)
             value = unpack(data)
             tree = value if self._frames[i].kind == "K" else delta.apply(tree, value)
-        if not tree:
-            raise DeskError("this part of the recorded run is damaged")
         self._decoded[index] = tree
         while len(self._decoded) > HELD:
             self._decoded.popitem(last=False)
+        return tree
+
+    @staticmethod
+    def _whole(tree: dict[str, Any]) -> dict[str, Any]:
+        if not tree:
+            raise DeskError("this part of the recorded run is damaged")
         return tree
 
     def snapshot(self) -> Snapshot | None:

@@ -1,0 +1,244 @@
+"""Recorded runs: written a second at a time, cut off anywhere, played back on a desk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from engine.desk import Command, Desk, DeskError, Query
+from engine.watch.recorder import BadRecording, Recorder, records
+from engine.watch.replay import MOST_HISTORY, ReplayDesk
+from engine.watch.scripted import STORY, FakeClock, ScriptedDesk
+from engine.watch.snapshot import Snapshot
+
+BEGIN = STORY["bottleneck"]
+
+
+@dataclass
+class Recorded:
+    path: Path
+    frames: list[Snapshot]
+    live: ScriptedDesk
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """150 seconds of the story, with a change in it."""
+    path = tmp_path_factory.mktemp("runs") / "story.gsr"
+    desk = ScriptedDesk(start_at=BEGIN)
+    recorder = Recorder(path, label="story", settings=desk.settings())
+    frames, cursor, known = [], desk.events(0, 100_000).cursor, 0
+    for _ in range(150):
+        desk.advance(1.0)
+        frame = desk.snapshot()
+        assert frame is not None
+        page = desk.events(cursor)
+        cursor = page.cursor
+        changes = desk.changes()[: len(desk.changes()) - known]
+        known = len(desk.changes())
+        assert recorder.append(frame, page.items, changes)
+        frames.append(frame)
+    recorder.close()
+    return Recorded(path, frames, desk)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def desk(recorded: Recorded, clock: FakeClock) -> Iterator[ReplayDesk]:
+    desk = ReplayDesk(recorded.path, clock=clock)
+    yield desk
+    desk.close()
+
+
+def test_every_frame_comes_back_from_any_direction(recorded: Recorded, desk: ReplayDesk) -> None:
+    for frame in [*recorded.frames[::13], *reversed(recorded.frames[::17]), recorded.frames[-1]]:
+        desk.seek(frame.wall)
+        assert desk.snapshot() == frame
+
+
+def test_it_plays_at_its_speed_and_stops_at_the_end(recorded: Recorded, desk: ReplayDesk, clock: FakeClock) -> None:
+    start = desk.now()
+    assert start == recorded.frames[0].wall
+    clock.advance(10)
+    assert desk.now() == start + 10
+    desk.speed = 4.0
+    clock.advance(5)
+    assert desk.now() == start + 30
+    desk.playing = False
+    clock.advance(100)
+    assert desk.now() == start + 30
+    assert desk.snapshot() == recorded.frames[30]
+    desk.playing = True
+    clock.advance(1000)
+    assert desk.now() == recorded.frames[-1].wall
+    desk.seek(0.0)
+    assert desk.now() == start
+
+
+def test_events_follow_the_moment_shown(recorded: Recorded, desk: ReplayDesk) -> None:
+    desk.seek(recorded.frames[-1].wall)
+    whole = desk.events(0, limit=10_000)
+    assert whole.items == recorded.live.events(whole.items[0].seq - 1, 10_000).items
+    desk.seek(recorded.frames[60].wall)
+    early = desk.events(0, limit=10_000)
+    assert 0 < len(early.items) < len(whole.items)
+    assert all(e.wall <= desk.now() for e in early.items)
+    assert desk.events(whole.cursor).cursor == early.cursor  # after a seek back the cursor comes back too
+    pages, cursor = [], 0
+    while (page := desk.events(cursor, limit=3)).items:
+        pages += page.items
+        cursor = page.cursor
+    assert tuple(pages) == early.items
+
+
+def test_decisions_and_changes_are_those_of_the_moment(recorded: Recorded, desk: ReplayDesk) -> None:
+    desk.seek(recorded.frames[-1].wall)
+    live = {d.id: d for d in recorded.live.decisions(10_000)}
+    rows = desk.decisions(10_000)
+    assert len(rows) > 20
+    assert all(live[r.id] == r for r in rows)
+    assert {r.recording for r in desk.decisions(recording=rows[0].recording)} == {rows[0].recording}
+    assert [c.key for c in desk.changes()] == ["workers.transcribe"]
+    assert next(s for s in desk.settings() if s.key == "workers.transcribe").value == 4
+    desk.seek(recorded.frames[3].wall)
+    assert desk.changes() == ()
+    assert next(s for s in desk.settings() if s.key == "workers.transcribe").value == 2
+
+
+def test_other_limits_can_be_tried_on_recorded_decisions(recorded: Recorded, desk: ReplayDesk) -> None:
+    desk.seek(recorded.frames[-1].wall)
+    same = desk.what_if({})
+    assert same.flips == ()
+    tighter = desk.what_if({"identify.range_limit": 0.2})
+    assert tighter.split_after == sum(1 for d in desk.decisions() if d.range is not None and d.range > 0.2)
+    assert tighter.split_after - tighter.split_before == len(tighter.flips) > 0
+    with pytest.raises(DeskError, match="replay can only try"):
+        desk.what_if({"workers.fetch": 1})
+
+
+def test_a_replay_sends_nothing(desk: ReplayDesk) -> None:
+    typed: Desk = desk
+    assert not typed.live
+    assert typed.read_only
+    assert typed.label.startswith("REPLAY 2026-11-2")
+    for refused in (
+        lambda: typed.send(Command("pause")),
+        lambda: typed.ack(1),
+        lambda: typed.search("fibre"),
+        lambda: typed.context(1),
+        lambda: typed.preview(("x",), {}),
+    ):
+        with pytest.raises(DeskError):
+            refused()
+    assert typed.failures() == ()
+    assert typed.profiles() == ()
+    assert len(typed.engines()) == 1
+    assert typed.index_health().segments > 0
+
+
+def test_what_was_in_flight_can_be_looked_at(recorded: Recorded, desk: ReplayDesk) -> None:
+    desk.seek(recorded.frames[80].wall)
+    flights = recorded.frames[80].flights
+    for sort in ("id", "title", "duration", "stage", "changed"):
+        assert {r.id for r in desk.recordings(Query(sort=sort)).rows} == {f.id for f in flights}
+    assert desk.recordings(Query(status=("stored",))).matched == 0
+    assert desk.recordings(Query(stage="transcribe")).matched == sum(f.stage == "transcribe" for f in flights)
+    assert desk.recording(flights[0].id).row.title == flights[0].title
+    with pytest.raises(DeskError, match="not in flight"):
+        desk.recording("nothere")
+
+
+def test_history_is_thinned_and_ends_now(recorded: Recorded, desk: ReplayDesk) -> None:
+    desk.seek(recorded.frames[100].wall)
+    assert desk.history(20.0) == tuple(recorded.frames[80:101])
+    desk.seek(recorded.frames[-1].wall)
+    assert len(desk.history(7200)) <= MOST_HISTORY
+    assert desk.history(7200)[-1] == recorded.frames[-1]
+
+
+def test_a_file_cut_off_anywhere_plays_up_to_there(recorded: Recorded, tmp_path: Path) -> None:
+    """Whatever a crash leaves of the last record, the rest is there."""
+    data = recorded.path.read_bytes()
+    with open(recorded.path, "rb") as file:
+        places = [r for r in records(file) if r.kind in "KD"]
+    last, before = places[-1], places[-2]
+    assert last.offset + last.length == len(data)
+    cuts = {last.offset - 17, last.offset - 5, last.offset, last.offset + last.length // 2, len(data) - 1}
+    for cut in sorted(cuts):
+        path = tmp_path / f"cut{cut}.gsr"
+        path.write_bytes(data[:cut])
+        desk = ReplayDesk(path, clock=FakeClock())
+        desk.seek(recorded.frames[-1].wall)
+        found = desk.snapshot()
+        assert found is not None
+        assert found.wall == before.wall
+        desk.close()
+
+
+def test_a_damaged_frame_shows_the_one_before_it(recorded: Recorded, tmp_path: Path) -> None:
+    data = bytearray(recorded.path.read_bytes())
+    with open(recorded.path, "rb") as file:
+        frames = [r for r in records(file) if r.kind in "KD"]
+    data[frames[75].offset + 5] ^= 0xFF
+    path = tmp_path / "damaged.gsr"
+    path.write_bytes(data)
+    desk = ReplayDesk(path, clock=FakeClock())
+    desk.seek(recorded.frames[75].wall)
+    assert desk.snapshot() == recorded.frames[74]
+    desk.seek(recorded.frames[77].wall)
+    assert desk.snapshot() == recorded.frames[74]
+    desk.seek(recorded.frames[125].wall)  # the next whole frame mends it
+    assert desk.snapshot() == recorded.frames[125]
+    desk.close()
+
+
+def test_a_recording_goes_on_after_a_crash(recorded: Recorded, tmp_path: Path) -> None:
+    path = tmp_path / "crashed.gsr"
+    first = Recorder(path)
+    for frame in recorded.frames[:10]:
+        first.append(frame)
+    first.close()
+    with open(path, "ab") as torn:
+        torn.write(b"D\xff\x00\x00")
+    again = Recorder(path)
+    assert not again.append(recorded.frames[9])
+    for frame in recorded.frames[10:20]:
+        assert again.append(frame)
+    again.close()
+    desk = ReplayDesk(path, clock=FakeClock())
+    for frame in (recorded.frames[4], recorded.frames[19]):
+        desk.seek(frame.wall)
+        assert desk.snapshot() == frame
+    seen = {d.id for f in recorded.frames[:20] for d in f.decisions.latest}
+    assert [d.id for d in desk.decisions(10_000)] == sorted(seen, reverse=True)
+    desk.close()
+
+
+def test_frames_closer_than_a_second_are_not_written(recorded: Recorded, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "often.gsr")
+    base = recorded.frames[0]
+    written = [recorder.append(replace(base, wall=base.wall + i / 5)) for i in range(26)]
+    recorder.close()
+    assert sum(written) == 6
+
+
+def test_a_second_of_a_run_costs_few_bytes(recorded: Recorded) -> None:
+    """A frame is about 34,000 characters; a day of two kilobytes a second is under 200 MB."""
+    per_frame = recorded.path.stat().st_size / len(recorded.frames)
+    print(f"{per_frame:.0f} bytes per frame")
+    assert per_frame < 4000
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"", "GSR1"), (b"hello world", "GSR1"), (b"GSR1", "no frame")])
+def test_what_is_no_recorded_run_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "other.gsr"
+    path.write_bytes(content)
+    with pytest.raises(BadRecording, match=why):
+        ReplayDesk(path)
