@@ -17,6 +17,7 @@ from engine.models.oom import out_of_memory_named
 from engine.speech.loops import loops, mended
 from engine.speech.windows import Span, blocks, joined, parted, quietest
 from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
+from engine.text.sentences import spaced
 
 GAP_SHARE = 0.03
 """Speech on both sides of a pause longer than this share of the model's window is recognised in windows of its own: 0.3 s of
@@ -164,7 +165,8 @@ class Transcriber:
             starts = [round(int(a * SAMPLE_RATE) / SAMPLE_RATE * 100) for a, _ in spans]
             for segment in segments:
                 by_window[_window_of(starts, segment.seek)].append(segment)
-        return [_utterance(span, parts) for span, parts in zip(spans, by_window, strict=True)]
+        joined_up = not spaced(language or "en")
+        return [_utterance(span, parts, joined_up) for span, parts in zip(spans, by_window, strict=True)]
 
     # -- language ---------------------------------------------------------------------------------------------------
 
@@ -198,16 +200,19 @@ def _window_of(starts: Sequence[int], seek: int) -> int:
     return min(range(len(starts)), key=lambda k: abs(starts[k] - seek))
 
 
-def _utterance(span: Span, segments: Sequence[Any]) -> _Utterance:
-    words = tuple(
-        Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
-        for segment in segments
-        for word in segment.words or ()
-        if word.word.strip()
-    )
+def _utterance(span: Span, segments: Sequence[Any], joined_up: bool) -> _Utterance:
+    words: list[Word] = []
+    for heard in (word for segment in segments for word in segment.words or ()):
+        text = heard.word.strip()
+        if words and text and not joined_up and not heard.word.startswith(" "):  # the rest of a word: "-one" after "twenty"
+            last = words[-1]
+            probability = min(last.probability, float(heard.probability))
+            words[-1] = Word(last.text + text, last.start, float(heard.end), probability)
+        elif text:
+            words.append(Word(text, float(heard.start), float(heard.end), float(heard.probability)))
     tokens = sum(len(s.tokens) for s in segments)
     log_probability = sum(s.avg_logprob * len(s.tokens) for s in segments) / tokens if tokens else float("-inf")
-    return _Utterance(span, words, log_probability)
+    return _Utterance(span, tuple(words), log_probability)
 
 
 def _moved(found: _Utterance, by: float) -> _Utterance:

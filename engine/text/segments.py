@@ -1,157 +1,151 @@
-"""Passages: the words of one speaker in a row, as long as they are worth finding and no longer."""
+"""Passages worth storing: words of one speaker joined up to readable length, cut at sentence ends. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 
 from config.settings import Segmentation
-from engine.terms import Balance, Cast, Provenance, Segment, SpeakerTurn, Transcript, Vector, Word
+from engine.terms import (
+    UNKNOWN_PREFIX,
+    Balance,
+    Cast,
+    Diarization,
+    Provenance,
+    Segment,
+    SpeakerTurn,
+    Transcript,
+    Turn,
+    Vector,
+    Word,
+)
+from engine.text.sentences import clause_end, sentence_end, spaced
 
-NOBODY = "Unknown"
-"""Who says a word that lies far from every turn."""
-
-SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
-CLOSERS = "\"'”’)]»"
+NOBODY = f"{UNKNOWN_PREFIX}?"
+"""The speaker of words spoken where the diarizer heard nobody."""
 
 
-def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, settings: Segmentation) -> tuple[Segment, ...]:
-    """Segments in time order: every word in exactly one, none mixes two speakers.
+def cut(
+    words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, settings: Segmentation
+) -> tuple[Segment, ...]:
+    """The words, which carry their speakers, as passages in time order.
 
-    A passage goes on while the speaker stays, the gap is at most ``merge_gap`` and neither ``max_chars`` nor ``max_seconds`` is
-    passed; once it has ``min_chars`` it ends with its sentence. One that must be cut is cut after its last sentence end where
-    there is one, else before the word that does not fit. A single word longer than the limits stands alone.
+    Every word is in exactly one passage; no passage mixes speakers; none is longer than ``max_chars`` or ``max_seconds``
+    unless it is a single word. ``turns`` give each passage its confidence, provenance and voice.
     """
-    passages: list[list[Word]] = []
-    for run in _runs(words, settings.merge_gap):
-        passages += _passages(run, settings)
-    voices = _Voices(turns)
-    return tuple(_segment(p, voices, transcript.looped) for p in passages)
-
-
-def joined(words: Iterable[Word]) -> str:
-    """The text of words as written; a recogniser's words bring their own leading space."""
-    return " ".join(text for w in words if (text := w.text.strip()))
-
-
-def _runs(words: Sequence[Word], merge_gap: float) -> list[list[Word]]:
-    """Words in a row of one speaker without a long gap."""
-    runs: list[list[Word]] = []
-    for word in words:
-        last = runs[-1][-1] if runs else None
-        if last is None or last.speaker != word.speaker or word.start - last.end > merge_gap:
-            runs.append([])
-        runs[-1].append(word)
-    return runs
-
-
-def _passages(run: list[Word], settings: Segmentation) -> list[list[Word]]:
-    """One run cut by its length."""
-    passages: list[list[Word]] = []
-    current: list[Word] = []
-    for word in run:
-        while current and not _fits([*current, word], settings):
-            head, current = _split(current)
-            passages.append(head)
-        current.append(word)
-        if _ends_sentence(word) and len(joined(current)) >= settings.min_chars:
-            passages.append(current)
-            current = []
-    if current:
-        previous = passages[-1] if passages else None
-        if previous is not None and len(joined(current)) < settings.min_chars and _fits([*previous, *current], settings):
-            passages[-1] = [*previous, *current]  # a short rest is better off with what it belongs to
-        else:
-            passages.append(current)
-    return passages
-
-
-def _fits(words: Sequence[Word], settings: Segmentation) -> bool:
-    return len(joined(words)) <= settings.max_chars and words[-1].end - words[0].start <= settings.max_seconds
-
-
-def _split(words: list[Word]) -> tuple[list[Word], list[Word]]:
-    """After the last sentence end inside, else everything."""
-    for n in range(len(words) - 1, 0, -1):
-        if _ends_sentence(words[n - 1]):
-            return words[:n], words[n:]
-    return words, []
-
-
-def _ends_sentence(word: Word) -> bool:
-    return word.text.strip().rstrip(CLOSERS).endswith(SENTENCE_ENDS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    turn: SpeakerTurn
-    seconds: float
-
-
-class _Voices:
-    """Finds what turns a passage rests on."""
-
-    def __init__(self, turns: Sequence[SpeakerTurn]) -> None:
-        self._of: dict[str, list[SpeakerTurn]] = defaultdict(list)
-        for turn in sorted(turns, key=lambda t: t.start):
-            self._of[turn.speaker].append(turn)
-
-    def shares(self, speaker: str, start: float, end: float) -> list[_Share]:
-        """The speaker's turns inside a span, the nearest one where none is."""
-        turns = self._of.get(speaker, [])
-        shares = [_Share(t, min(end, t.end) - max(start, t.start)) for t in turns if t.start < end and t.end > start]
-        if shares or not turns:
-            return shares
-        return [_Share(min(turns, key=lambda t: max(t.start - end, start - t.end)), 1e-3)]
-
-
-def _segment(words: list[Word], voices: _Voices, looped: Sequence[tuple[float, float]]) -> Segment:
-    start, end = words[0].start, max(w.end for w in words)
-    speaker = words[0].speaker or NOBODY
-    shares = voices.shares(speaker, start, end)
-    main = max(shares, key=lambda s: s.seconds, default=None)
-    known = [(s.turn.confidence, s.seconds) for s in shares if s.turn.confidence is not None]
-    weight = sum(seconds for _, seconds in known)
-    return Segment(
-        start,
-        end,
-        speaker,
-        main.turn.profile if main else None,
-        sum(c * seconds for c, seconds in known) / weight if weight else None,
-        main.turn.provenance if main else Provenance.CLUSTER,
-        joined(words),
-        tuple(words),
-        looped=any(a < end and b > start for a, b in looped),
-        voice=_mean_voice(shares),
+    joiner = " " if spaced(transcript.language) else ""
+    by_speaker: dict[str, list[SpeakerTurn]] = {}
+    for turn in sorted(turns, key=lambda t: t.start):
+        by_speaker.setdefault(turn.speaker, []).append(turn)
+    return tuple(
+        _segment(passage, by_speaker.get(passage[0].speaker or NOBODY, ()), transcript, joiner)
+        for run in _runs(words, settings.merge_gap)
+        for passage in _passages(run, settings, len(joiner))
     )
 
 
-def _mean_voice(shares: Sequence[_Share]) -> Vector | None:
-    """The voices of the turns averaged by their seconds; None when no turn has one."""
-    voices = [s.turn.voice * np.float32(s.seconds) for s in shares if s.turn.voice is not None]
-    if not voices:
-        return None
-    mean: Vector = np.asarray(np.sum(voices, axis=0), np.float32)
-    norm = float(np.linalg.norm(mean))
-    return np.asarray(mean / np.float32(norm), np.float32) if norm > 1e-6 else None
+def balance(heard: Cast | Diarization) -> Balance:
+    """Where the speech seconds went: speech is the union of the turns, labelled the part of it that has a person's name."""
+    turns: Sequence[SpeakerTurn | Turn] = heard.turns if isinstance(heard, Cast) else heard.exclusive
+    speech = _union((t.start, t.end) for t in turns)
+    labelled = _union((t.start, t.end) for t in turns if isinstance(t, SpeakerTurn) and _named(t))
+    return Balance(speech=speech, labelled=labelled, unknown=speech - labelled)
 
 
-def balance(cast: Cast) -> Balance:
-    """Where the speech seconds went: speech is what any turn covers, labelled what a turn with a profile or a name given by
-    hand covers, unknown the rest, so that labelled + unknown = speech exactly.
-    """
-    speech = _covered((t.start, t.end) for t in cast.turns)
-    labelled = _covered((t.start, t.end) for t in cast.turns if t.profile is not None or t.provenance is Provenance.MANUAL)
-    return Balance(speech, labelled, speech - labelled)
+def _named(turn: SpeakerTurn) -> bool:
+    return turn.profile is not None or turn.provenance is Provenance.MANUAL
 
 
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Seconds of the union of spans."""
+def _union(spans: Iterator[tuple[float, float]]) -> float:
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
+
+
+def _runs(words: Sequence[Word], gap_s: float) -> Iterator[Sequence[Word]]:
+    """Words of one speaker without a pause longer than ``gap_s``."""
+    first = 0
+    for k in range(1, len(words) + 1):
+        if k == len(words) or words[k].speaker != words[k - 1].speaker or words[k].start - words[k - 1].end > gap_s:
+            yield words[first:k]
+            first = k
+
+
+def _passages(run: Sequence[Word], settings: Segmentation, joint: int) -> Iterator[Sequence[Word]]:
+    """A run cut into passages within the limits; where it must be cut, at the best place there is."""
+    chars = [0, *accumulate(len(w.text) + joint for w in run)]  # before each word, every word with its joint
+    first = 0
+    while first < len(run):
+        fits = bisect_right(chars, chars[first] + settings.max_chars + joint) - 1
+        late = run[first].start + settings.max_seconds
+        while fits > first + 1 and run[fits - 1].end > late:
+            fits -= 1
+        fits = max(fits, first + 1)
+        end = len(run) if fits == len(run) else _best_end(run, chars, first, fits, settings.min_chars)
+        yield run[first:end]
+        first = end
+
+
+def _best_end(run: Sequence[Word], chars: Sequence[int], first: int, fits: int, least: int) -> int:
+    """Where a passage that starts at ``first`` and may reach ``fits`` (exclusive) ends.
+
+    A sentence end before a clause end before the longest pause; each rather so that both this passage and what is left
+    of the run have ``least`` characters, then so that this one has, then anywhere.
+    """
+    enough = bisect_left(chars, chars[first] + least)
+    leaves = bisect_right(chars, chars[-1] - least) - 1
+    reaches: list[tuple[int, int]] = [(enough, min(fits, leaves)), (enough, fits), (first + 1, fits)]
+    ends: tuple[Callable[[str], bool], ...] = (sentence_end, clause_end)
+    for is_end in ends:
+        for low, high in reaches:
+            for k in range(high, max(low, first + 1) - 1, -1):
+                if is_end(run[k - 1].text):
+                    return k
+    half = max(first + 1, bisect_left(chars, (chars[first] + chars[fits]) // 2))
+    return max(range(min(half, fits), fits + 1), key=lambda k: (run[k].start - run[k - 1].end, k))
+
+
+def _segment(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, joiner: str) -> Segment:
+    start, end = words[0].start, words[-1].end
+    weighted = _shares(turns, start, end)
+    main = max(weighted, key=lambda pair: pair[1])[0] if weighted else None
+    return Segment(
+        start=start,
+        end=end,
+        speaker=words[0].speaker or NOBODY,
+        profile=main.profile if main else None,
+        confidence=_mean_confidence(weighted),
+        provenance=main.provenance if main else Provenance.CLUSTER,
+        text=joiner.join(w.text for w in words),
+        words=tuple(words),
+        looped=any(a < end and b > start for a, b in transcript.looped),
+        voice=_mean_voice(weighted),
+    )
+
+
+def _shares(turns: Sequence[SpeakerTurn], start: float, end: float) -> list[tuple[SpeakerTurn, float]]:
+    """The speaker's turns under a passage with the seconds each lends it; the nearest one when the passage lies beside all."""
+    shared = [(t, min(t.end, end) - max(t.start, start)) for t in turns]
+    under = [(t, seconds) for t, seconds in shared if seconds > 0]
+    if under or not shared:
+        return under
+    return [(max(shared, key=lambda pair: pair[1])[0], 1.0)]
+
+
+def _mean_confidence(weighted: Sequence[tuple[SpeakerTurn, float]]) -> float | None:
+    known = [(t.confidence, s) for t, s in weighted if t.confidence is not None]
+    return sum(c * s for c, s in known) / sum(s for _, s in known) if known else None
+
+
+def _mean_voice(weighted: Sequence[tuple[SpeakerTurn, float]]) -> Vector | None:
+    voices = [(t.voice, s) for t, s in weighted if t.voice is not None]
+    if not voices:
+        return None
+    mean = np.sum([np.asarray(v, np.float64) * s for v, s in voices], axis=0)
+    length = float(np.linalg.norm(mean))
+    return (mean / length).astype(np.float32) if length > 1e-8 else None
