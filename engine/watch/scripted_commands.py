@@ -14,8 +14,9 @@ from config.settings import SPECS, Settings, changed, value_of
 from engine.desk import Ack, ChangeRow, Command, SettingRow
 from engine.terms import STAGES
 from engine.watch.scripted_cast import FAILURES, Part, duration, title, video_id
+from engine.watch.scripted_items import Item
 from engine.watch.scripted_story import FILE
-from engine.watch.scripted_world import Item, World
+from engine.watch.scripted_world import World
 
 
 class Refused(Exception):

@@ -6,7 +6,8 @@ from math import exp, sin
 
 from engine.terms import STAGES
 from engine.watch.scripted_gate import Gate, quantile
-from engine.watch.scripted_world import MODELS, Batches, Decided, Item, World
+from engine.watch.scripted_items import Batches, Decided, Item
+from engine.watch.scripted_world import MODELS, World
 from engine.watch.snapshot import (
     SCHEMA,
     BatcherView,

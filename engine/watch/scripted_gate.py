@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.watch.scripted_world import Item
+    from engine.watch.scripted_items import Item
 
 SAMPLE_S = 5.0
 """Story seconds between samples of the integrals."""

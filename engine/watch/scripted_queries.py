@@ -26,8 +26,9 @@ from engine.watch import scripted_text
 from engine.watch.scripted_cast import FAILURES, GUESTS, HOST
 from engine.watch.scripted_commands import found_at
 from engine.watch.scripted_frames import row as decision_row
+from engine.watch.scripted_items import Item
 from engine.watch.scripted_voices import conclude
-from engine.watch.scripted_world import Item, World
+from engine.watch.scripted_world import World
 
 _HINTS = {
     "members only": "Only members of the channel can watch it: set fetch.cookies to a member's cookies file.",

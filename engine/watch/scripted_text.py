@@ -8,7 +8,7 @@ from random import Random
 
 from engine.desk import ContextLine, SearchHit
 from engine.watch.scripted_cast import HOST
-from engine.watch.scripted_world import Item
+from engine.watch.scripted_items import Item
 
 LINES = (
     "The claim that fibre feeds your gut bacteria comes from work in mice, and mice are not small people.",
