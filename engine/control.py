@@ -7,14 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from config.settings import SPECS, Effect, Settings, value_of
 from engine.desk import Command
 from engine.errors import Cancelled, EngineError, Misconfigured, Transient
+from engine.queue import changes
+from engine.queue.commands import Reply
+from engine.queue.inbox import Later
 from engine.queue.jobs import Recovered
 from engine.queue.live import Follower
 from engine.sampler import Sampler
+from engine.watch.effects import complete, effect
 from engine.watch.snapshot import RunState
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 
 ROLE_OF = {"asr": "asr", "diarization": "diarization", "voice": "voice", "embed": "embed"}
 """Settings section to model role."""
-STAGES_OF = {"asr": ("transcribe",), "diarization": ("diarize",), "voice": ("identify",), "embed": ("embed",)}
+STAGES_OF = {"asr": ("transcribe",), "diarization": ("diarize",), "voice": ("identify", "diarize"), "embed": ("embed",)}
 """Model role to the stages that must have drained before it is swapped."""
 
 
@@ -159,9 +164,21 @@ class Control:
             try:
                 engine.queue.beat()
                 self._recovered(engine.queue.recover())
+                self._measure()
                 self.database_back()
             except Transient as error:
                 self.database_away(error, sleep=False)
+
+    def _measure(self) -> None:
+        """Write beside each change what it did, once the window after it is over; figures are this engine's own."""
+        now, rows = time.time(), [c for c in changes.history(self.engine.database, 20) if c.state == "applied"]
+        frames = list(self.sampler.history)
+        for n, row in enumerate(rows):
+            if row.effect_text is None and row.wall > self.engine.started_wall and complete(row.wall, now):
+                later = rows[n - 1].wall if n else float("inf")
+                earlier = rows[n + 1].wall if n + 1 < len(rows) else float("-inf")
+                found = effect(frames, row.wall, row.key, since_wall=earlier, until_wall=later)
+                changes.record_effect(self.engine.database, row.revision, found.before, found.after, found.text)
 
     def _recovered(self, recovered: Recovered) -> None:
         for id in recovered.requeued:
@@ -226,13 +243,14 @@ class Control:
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
-    def obey(self, command: Command) -> str:
-        """Carry a command out; the answer in words. Raises :class:`EngineError` to refuse it."""
-        handler: Callable[[Command], str] | None = getattr(self, f"_do_{command.name}", None)
+    def obey(self, command: Command) -> str | Reply | Later:
+        """Carry a command out; the answer in words, or the work that makes it. Raises :class:`EngineError` to refuse it."""
+        handler: Callable[[Command], str | Reply | Later] | None = getattr(self, f"_do_{command.name}", None)
         if handler is None:
             raise EngineError(f"engine does not know the command {command.name}", cause="unknown command")
         answer = handler(command)
-        self.engine.journal.log("info", f"{command.by}: {command.name} {command.args or ''}".rstrip(), kind="command")
+        if command.name != "embed_query":  # a search is nobody's business
+            self.engine.journal.log("info", f"{command.by}: {command.name} {command.args or ''}".rstrip(), kind="command")
         return answer
 
     def _do_pause(self, command: Command) -> str:
@@ -291,6 +309,47 @@ class Control:
             raise EngineError(f"no model {role!r}; models are {', '.join(STAGES_OF)}", cause="unknown model")
         self._reload(role)
         return f"{role} reloads when its stage has drained"
+
+    def _do_add(self, command: Command) -> Later:
+        def work() -> str:
+            from engine.sources.choose import list_sources
+
+            engine, options = self.engine, dict(command.args.get("options") or {})
+            force = bool(options.get("force"))
+            recordings = list_sources(
+                [str(s) for s in command.args.get("sources", ())],
+                engine.settings,
+                engine.database,
+                limit=options.get("limit"),
+                force=force,
+                token=engine.token,
+            )
+            added = engine.queue.add(recordings, force=force, priority=int(options.get("priority") or 0))
+            return f"{added.added} added, {added.requeued} queued again, {added.known} known already"
+
+        return work
+
+    def _do_enrol(self, command: Command) -> Later:
+        def work() -> str:
+            from engine.voices.profiles import enrol_speaker
+
+            engine, args = self.engine, command.args
+            report = enrol_speaker(
+                engine.profile_store,
+                str(args["name"]),
+                engine.store,
+                str(args["recording"]),
+                str(args["speaker"]),
+                engine.models.voice_encoder().id,
+            )
+            return f"{report.name}: version {report.version} from {report.seconds:.0f} s of speech"
+
+        return work
+
+    def _do_embed_query(self, command: Command) -> Reply:
+        encoder = self.engine.models.text_encoder()
+        vector = encoder.encode([str(command.args.get("text", ""))], query=True)[0]
+        return Reply(data={"vector": vector.tolist(), "model": asdict(encoder.id)})
 
     def on_signal(self, number: int) -> None:
         """The first SIGTERM or SIGINT drains, the second stops now."""

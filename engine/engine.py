@@ -29,7 +29,7 @@ from engine.models.registry import Models, is_out_of_memory
 from engine.pipeline import ingest
 from engine.queue.engines import EngineRegistry
 from engine.queue.jobs import Claim, JobQueue
-from engine.queue.live import LiveSettings
+from engine.queue.live import LiveSettings, read_live
 from engine.sources.fetch import Fetcher
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
@@ -74,6 +74,8 @@ class Engine:
         self.token = CancelToken()
         self.journal = Journal(paths.logs, engine=self.id)
         self.live = LiveSettings(loaded.settings, loaded.origins)
+        with database.connection() as connection:
+            self.live.load(*read_live(connection))
         self.tally = Tally()
         self.store = RecordingStore(database)
         self.queue = JobQueue(database, self.id, heartbeat_s=self.settings.queue.heartbeat, stalled_s=self.settings.queue.stalled)
@@ -223,7 +225,7 @@ class Engine:
         except Exception as error:  # a fault of ours or of a library: recorded with its cause, retried like any other
             self._settle(flight, _unforeseen(error), traceback.format_exc())
         else:
-            self._keep_spans(flight, last=1)
+            self._keep_store_span(flight)
             self.tally.landed(flight.duration_s or 0.0)
             self.journal.log(
                 "info",
@@ -245,11 +247,10 @@ class Engine:
             self.through_outage(lambda: self.queue.release(flight.claim), CancelToken(), patience_s=5.0)
             return
         outcome = self.through_outage(
-            lambda: self.queue.fail(flight.claim, error, clean_lines(trace), self.settings.retry),
+            lambda: self.queue.fail(flight.claim, error, clean_lines(trace), self.settings.retry, spans=flight.spans),
             CancelToken(),
             patience_s=600.0,
         )
-        self._keep_spans(flight)
         self.tally.failed(error)
         level: Level = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
         self.journal.log(
@@ -265,13 +266,12 @@ class Engine:
         if isinstance(error, Misconfigured):
             self.control.pause(by="engine", reason=str(error))
 
-    def _keep_spans(self, flight: Flight, last: int | None = None) -> None:
-        """Add passes to the recording's own record: all of a failed attempt, or the store's, which ends after its commit."""
-        spans = flight.spans[-last:] if last else flight.spans
+    def _keep_store_span(self, flight: Flight) -> None:
+        """The store's own pass ends after its commit, so it is added to the record then."""
         try:
-            self.store.add_spans(flight.recording.id, spans, flight.claim.attempt)
-        except Transient as error:  # only timings: not worth waiting for
-            self.journal.log("warning", f"timings not kept: {error.message}", recording=flight.recording.id)
+            self.store.add_spans(flight.recording.id, flight.spans[-1:], flight.claim.attempt)
+        except Transient as error:  # only a timing: not worth waiting for
+            self.journal.log("warning", f"timing not kept: {error.message}", recording=flight.recording.id)
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
         """Call the database; while it is away wait and call again, so that an outage costs time and nothing else."""

@@ -30,7 +30,7 @@ def ingest(flight: Flight, engine: Engine) -> None:
             lambda token: transcribe(flight, engine, audio, token),
             lambda token: monologue(flight, engine, audio, token) or diarize(flight, engine, audio, token),
         )
-        cast = identify(flight, engine, audio, heard)
+        cast = identify(flight, engine, audio, transcript, heard)
         segments = segment(flight, transcript, cast)
         segments = embed(flight, engine, segments)
         store(flight, engine, audio, transcript, heard, cast, segments)
@@ -116,12 +116,13 @@ def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) ->
         return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
 
 
-def identify(flight: Flight, engine: Engine, audio: Audio, heard: Cast | Diarization) -> Cast:
+def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, heard: Cast | Diarization) -> Cast:
     """Names for the turns. The limits are those in force now, not those of entry: they are *now* settings."""
     from engine.voices.identify import identify as name_turns
+    from engine.voices.spoken import spoken
 
     if isinstance(heard, Cast):
-        cast = heard
+        cast = spoken(heard, transcript.words)
     else:
         profiles = engine.through_outage(engine.profiles, flight.token)
         with flight.stage("identify", after="diarize", audio_s=audio.seconds):
@@ -210,6 +211,8 @@ def facts_of(transcript: Transcript, heard: Cast | Diarization, cast: Cast) -> d
         "fast_path": cast.fast_path,
         "looped": transcript.looped,
         "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
-        "diarized": [[round(t.start, 3), round(t.end, 3), t.cluster] for t in heard.turns],
+        "diarized": [
+            [round(t.start, 3), round(t.end, 3), t.cluster] for t in (heard.turns if isinstance(heard, Diarization) else cast.turns)
+        ],
         "turns": [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
     }

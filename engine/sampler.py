@@ -51,7 +51,7 @@ class Sampler:
         self.devices = Devices()
         self.host = Host(engine.paths.work, work_bytes=lambda: self._work_bytes)
         self._work_bytes: int | None = None
-        self.history: deque[Snapshot] = deque(maxlen=900)  # one a second
+        self.history: deque[Snapshot] = deque(maxlen=1500)  # one a second: enough for the windows on both sides of a change
         self.frames = 0
         self.busy_s = 0.0  # CPU seconds spent here, for the cost figure
         self._stop = threading.Event()

@@ -16,15 +16,18 @@ from engine.queue.commands import Received, Reply
 from engine.store.database import Database
 
 T = TypeVar("T")
+Later = Callable[[], "str | Reply"]
+"""Work that takes its time: done on a thread of its own, so that the commands behind it need not wait."""
+Obey = Callable[[Command], "str | Reply | Later | None"]
 log = logging.getLogger(__name__)
 
 
 class Inbox(threading.Thread):
-    """``obey`` acts on a command and returns the answer (in words, or with data), or None to answer later by :meth:`answer`;
-    it raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    """``obey`` acts on a command and returns the answer (in words, or with data), work to be done beside (:data:`Later`), or None
+    to answer later by :meth:`answer`; it raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
     """
 
-    def __init__(self, db: Database, engine_id: str, obey: Callable[[Command], str | Reply | None]) -> None:
+    def __init__(self, db: Database, engine_id: str, obey: Obey) -> None:
         super().__init__(name="inbox", daemon=True)
         self.db = db
         self.engine_id = engine_id
@@ -56,15 +59,22 @@ class Inbox(threading.Thread):
         self._through_outage(partial(commands.answer, self.db, self.engine_id, id, refused=refused, text=text, data=data))
 
     def _act(self, received: Received) -> None:
+        self._answered(received, lambda: self._obey(received.command))
+
+    def _answered(self, received: Received, act: Callable[[], str | Reply | Later | None]) -> None:
         try:
-            reply = self._obey(received.command)
+            reply = act()
         except EngineError as error:
             self.answer(received.id, error.message, refused=True)
         except Exception as error:  # a fault in a handler is told to the operator; the engine must stay reachable
             log.exception("command %s failed", received.command.name)
             self.answer(received.id, f"a fault of the engine: {type(error).__name__}: {error}", refused=True)
         else:
-            if isinstance(reply, Reply):
+            if callable(reply):
+                threading.Thread(
+                    target=self._answered, args=(received, reply), name=f"command-{received.command.name}", daemon=True
+                ).start()
+            elif isinstance(reply, Reply):
                 self.answer(received.id, reply.text, data=reply.data)
             elif reply is not None:
                 self.answer(received.id, reply)

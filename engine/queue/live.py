@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 from config.origins import explain
 from config.settings import SPECS, Settings, changed, value_of
-from engine.desk import Command
 from engine.errors import EngineError
 from engine.queue import commands
-from engine.queue.inbox import Inbox
+from engine.queue.inbox import Inbox, Obey
 from engine.queue.rows import Link
 from engine.store.database import Database
 
@@ -134,7 +133,7 @@ class Follower(threading.Thread):
         *,
         live: LiveSettings,
         on_settings: OnSettings | None = None,
-        on_command: Callable[[Command], str | commands.Reply | None] | None = None,
+        on_command: Obey | None = None,
         on_jobs: Callable[[], None] | None = None,
         probe_s: float = PROBE_S,
     ) -> None:

@@ -16,10 +16,10 @@ from config.paths import Paths
 from engine.clean import clean_text
 
 if TYPE_CHECKING:
-    from engine.desk_postgres import PostgresDesk
-
     from engine.desk import Desk
+    from engine.desk_postgres import PostgresDesk
     from engine.store.database import Database
+    from engine.terms import ModelId, Vector
 
 
 def place_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> None:
@@ -83,11 +83,19 @@ def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterato
 
     loaded = loaded or settings_of(args)
     with open_database(args, loaded) as database:
-        desk = PostgresDesk(database, loaded=loaded)
+        desk = PostgresDesk(database, loaded=loaded, embed=lambda text: _embed(loaded, paths_of(args), text))
         try:
             yield desk
         finally:
             desk.close()
+
+
+def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
+    """A query's vector made here, for when no engine lives that could; loads the text model."""
+    from engine.models.registry import Models
+
+    encoder = Models(lambda: loaded.settings, paths.models).text_encoder()
+    return encoder.encode([text], query=True)[0], encoder.id
 
 
 def print_json(value: Any) -> None:
