@@ -145,3 +145,17 @@ def own_postgres() -> Iterator[Callable[..., EmbeddedPostgres]]:
     for server in made:
         server.remove()
         shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home for a whole engine or command line, whose embedded server, if one was made, is removed after the test.
+
+    (``tmp_path`` is closed to every other user, so that for root the server would have to lie elsewhere.)
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gainstage-home-", dir=quick_folder()))
+    folder.chmod(0o755)
+    yield folder
+    for postgres in folder.rglob("gate.lock"):
+        EmbeddedPostgres(postgres.parent).remove()
+    shutil.rmtree(folder, ignore_errors=True)
