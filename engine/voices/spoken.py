@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from engine.terms import Cast, Word
 
-PAUSE_S = 0.3
+PAUSE_S = 0.2
 """A longer silence between two words is not speech."""
 
 

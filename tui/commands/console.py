@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--theme", metavar="NAME", help="colour theme")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="a recorded run (.gsr) instead of a running system")
     parser.add_argument("--scripted", action="store_true", help="the scripted story: look around without any engine")
+    parser.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="where the story begins")
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -42,7 +44,7 @@ def run(name: str, args: argparse.Namespace) -> int:
     if args.scripted:
         from engine.watch.scripted import ScriptedDesk
 
-        return show(ScriptedDesk(), loaded, paths, args)
+        return show(ScriptedDesk(clock=time.monotonic, start_at=args.at), loaded, paths, args)
     with open_desk(args, loaded) as desk:
         return show(desk, loaded, paths, args, start_engine=lambda: _start(args, loaded, desk, paths))
 
