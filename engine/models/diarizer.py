@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from engine.errors import Misconfigured
 from engine.models import quiet
+from engine.models.rate import Rate
 from engine.models.resolve import Found
 from engine.models.voice import VoiceEncoder
 
@@ -32,6 +33,11 @@ class DiarizerParts:
     plda: Any
     options: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    rate: Rate = field(default_factory=lambda: Rate("audio"))
+
+    def modules(self) -> tuple[Any, ...]:
+        """The PyTorch modules all slots share, for an account of memory."""
+        return (self.segmentation, self.embedding)
 
     def pipeline(self) -> Any:
         """A new pipeline over the shared weights."""
@@ -79,7 +85,7 @@ def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts
                 options=options,
                 parameters=dict(config.get("params", {})),
             )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise _unusable(found, str(error)) from error
 
 

@@ -1,26 +1,31 @@
-"""Every model of an engine: found, loaded once per device, tested, shared, swapped."""
+"""Every model of an engine: loaded when first needed, one copy per device, checked before use, swapped on demand."""
 
 from __future__ import annotations
 
-import os
+import gc
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from config.settings import Settings
-from engine.desk import Level
-from engine.errors import Misconfigured
-from engine.models import quiet
+from engine.errors import EngineError, Misconfigured
+from engine.models import quiet, selftest
+from engine.models.host import threads_of, torch_device
 from engine.models.oom import is_out_of_memory
-from engine.models.resolve import find
+from engine.models.resolve import Found, find
 from engine.terms import ModelId
 from engine.watch.snapshot import ModelView
 
 if TYPE_CHECKING:
+    import torch
+
     from engine.models.diarizer import DiarizerParts
+    from engine.models.rate import Rate
     from engine.models.voice import VoiceEncoder
     from engine.speech.diarize import Diarizer
     from engine.speech.transcribe import Transcriber
@@ -28,209 +33,235 @@ if TYPE_CHECKING:
 
 __all__ = ["ROLES", "Models", "is_out_of_memory"]
 
-ROLES = ("voice", "diarization", "asr", "embed")
-"""In the order they are loaded: the cheap ones that can be wrong first."""
+ROLES = ("asr", "voice", "diarization", "embed")
+"""In the order in which they are loaded; each is also the settings section that names its model."""
 
 
 class OnEvent(Protocol):
-    def __call__(self, level: Level, text: str, **data: Any) -> object: ...
+    """Told what happens to models, for the journal."""
+
+    def __call__(self, level: str, text: str, **data: Any) -> None: ...
 
 
-@dataclass(slots=True)
-class _Held:
-    """One role's model, or why there is none."""
+@dataclass
+class _Role:
+    """One model: its lock is held while it loads, ``view`` is replaced as a whole and read without it."""
 
     view: ModelView
-    model: Any = None
-    began: float | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    value: Any = None
+    detail: str = ""
+    since: float = 0.0  # monotonic, when loading began
 
 
 class Models:
-    """The models of one engine, each loaded at its first use or by :meth:`load`, under a lock of its own. Thread-safe.
+    """The models of one engine. Every method may be called from any thread.
 
-    Every getter raises :class:`Misconfigured` when the model cannot be had: it says which, and what to do.
+    ``settings`` gives those in force at the moment of loading, ``cache`` is where downloads go, ``on_event`` is told what
+    happens.
     """
 
     def __init__(self, settings: Callable[[], Settings], cache: Path, on_event: OnEvent | None = None) -> None:
         self._settings = settings
         self._cache = cache
-        self._tell = on_event or (lambda level, text, **data: None)
-        self._locks = {role: threading.RLock() for role in ROLES}
-        self._held = {role: _Held(_absent(role, settings())) for role in ROLES}
-        self._others: dict[Path, VoiceEncoder] = {}  # encoders a diarizer asks for beside the engine's own
+        self._on_event = on_event
+        self._roles = {
+            role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES
+        }
+        self._loaders: dict[str, Callable[[Settings], tuple[Any, Found, str]]] = {
+            "asr": self._load_asr,
+            "voice": self._load_voice,
+            "diarization": self._load_diarization,
+            "embed": self._load_embed,
+        }
+        # the diarizer may use the same voice model: one copy per content and device, for as long as anybody holds it
+        self._voices: weakref.WeakValueDictionary[tuple[str, str], torch.nn.Module] = weakref.WeakValueDictionary()
+        self._voices_lock = threading.Lock()
 
     # -- the models -------------------------------------------------------------------------------------------------
 
     def transcriber(self) -> Transcriber:
-        model: Transcriber = self._get("asr")
-        return model
+        """The recogniser, shared by all slots. Raises :class:`Misconfigured`."""
+        found: Transcriber = self._get("asr")
+        return found
 
     def diarizer(self, slot_state: dict[str, Any]) -> Diarizer:
-        """The slot's own pipeline over the shared weights, kept in the slot's state."""
-        from engine.speech.diarize import Diarizer
+        """The diarizer of a slot, kept in the slot's own dict: a pipeline of its own over shared weights.
 
+        Built again after a reload. Raises :class:`Misconfigured`.
+        """
         parts: DiarizerParts = self._get("diarization")
         held: Diarizer | None = slot_state.get("diarizer")
         if held is None or held.parts is not parts:
+            from engine.speech.diarize import Diarizer
+
             held = slot_state["diarizer"] = Diarizer(parts)
         return held
 
     def voice_encoder(self) -> VoiceEncoder:
-        model: VoiceEncoder = self._get("voice")
-        return model
+        """The voice model, shared. Raises :class:`Misconfigured`."""
+        found: VoiceEncoder = self._get("voice")
+        return found
 
     def text_encoder(self) -> TextEncoder:
-        model: TextEncoder = self._get("embed")
-        return model
-
-    def ids(self) -> dict[str, ModelId]:
-        """Who makes the vectors that are stored: ``voice`` and ``embed``."""
-        return {"voice": self.voice_encoder().id, "embed": self.text_encoder().id}
-
-    # -- loading ----------------------------------------------------------------------------------------------------
+        """The text model, shared. Raises :class:`Misconfigured`."""
+        found: TextEncoder = self._get("embed")
+        return found
 
     def load(self, roles: Iterable[str] = ROLES) -> None:
-        """Load these now, one after the other."""
+        """Load what is not loaded yet. Raises :class:`Misconfigured` for the first that cannot be used."""
         for role in roles:
             self._get(role)
 
     def reload(self, role: str) -> None:
-        """Load the model of the settings in force and let the old one go. To be called while no stage uses it; when the new
-        one cannot be had the old one stays, and :class:`Misconfigured` is raised.
-        """
-        with self._locks[role]:
-            self._load(role)
-        if role == "voice":  # diarizers that share it must not keep the old one
-            with self._locks["diarization"]:
-                if self._held["diarization"].model is not None:
-                    self._load("diarization")
-        _free_device_memory()
+        """Drop a model and load what the settings name now. To be called when nobody uses the old one any more: its stage
+        has drained. Raises :class:`Misconfigured`; the role is without a model then."""
+        state = self._roles[role]
+        with state.lock:
+            state.value = None
+            gc.collect()  # torch modules hang together in cycles
+            _empty_gpu_cache()
+            self._get(role)
+
+    def ids(self) -> Mapping[str, ModelId]:
+        """Who makes the vectors that are stored: "voice" and "embed"."""
+        return {"voice": self.voice_encoder().id, "embed": self.text_encoder().id}
 
     def views(self) -> tuple[ModelView, ...]:
-        """Every role for the snapshot."""
-        return tuple(self._held[role].view for role in ("asr", "diarization", "voice", "embed"))
+        """One row per role, for the snapshot; never waits for a load."""
+        return tuple(self._row(state) for state in self._roles.values())
 
-    def loading(self) -> tuple[str, ...]:
-        """What is being loaded now, in words: "asr demo:asr 1.2 s"."""
-        now = time.monotonic()
-        return tuple(
-            f"{role} {held.view.name} {now - held.began:.1f} s" for role, held in self._held.items() if held.began is not None
-        )
+    def _row(self, state: _Role) -> ModelView:
+        view = state.view
+        if view.state == "loading":
+            return replace(view, load_s=time.monotonic() - state.since)
+        rate: Rate | None = getattr(state.value, "rate", None)
+        note = " · ".join(part for part in (state.detail, str(rate or "")) if part)
+        return replace(view, note=note or view.note)
+
+    # -- loading ----------------------------------------------------------------------------------------------------
 
     def _get(self, role: str) -> Any:
-        held = self._held[role]
-        if held.model is None:
-            with self._locks[role]:
-                if held.model is None:
-                    self._load(role)
-        return held.model
+        state = self._roles[role]
+        value = state.value
+        if value is not None:
+            return value
+        with state.lock:
+            if state.value is None:
+                state.value = self._loaded(role, state)
+            return state.value
 
-    def _load(self, role: str) -> None:
-        """Find, load and test one model; what was held before is replaced only by a model that works."""
-        settings, held = self._settings(), self._held[role]
-        before = held.view
-        held.view = replace(_absent(role, settings), state="loading")
-        held.began = time.monotonic()
+    def _loaded(self, role: str, state: _Role) -> Any:
+        settings = self._settings()
+        name = getattr(settings, role).model
+        state.since = time.monotonic()
+        state.detail = ""
+        state.view = ModelView(role, name, None, None, "loading")
+        self._tell("info", f"loading {role} model {name}", role=role)
         try:
-            quiet.hush()
-            model, revision, device, note = getattr(self, f"_load_{role}")(settings)
-        except Misconfigured as error:
-            held.view = (
-                replace(before, note=error.message) if held.model else replace(held.view, state="failed", note=error.message)
-            )
-            self._tell("error", f"{role} model: {error}", role=role)
-            raise
-        finally:
-            took, held.began = time.monotonic() - (held.began or 0.0), None
-        held.model = model
-        held.view = replace(held.view, revision=revision, device=device, state="ready", load_s=took, note=note)
-        self._tell("info", f"{role} model {held.view.name} on {device} in {took:.1f} s; {note}", role=role, load_s=took)
+            value, found, state.detail = self._loaders[role](settings)
+        except (EngineError, RuntimeError, OSError, ValueError, MemoryError) as error:
+            known = _explained(role, name, error)
+            state.view = ModelView(role, name, None, None, "failed", note=known.message)
+            self._tell("error", str(known), role=role)
+            raise known from error
+        took = time.monotonic() - state.since
+        state.view = ModelView(role, name, found.revision, value.device, "ready", load_s=took, memory=_weights_bytes(value))
+        detail = f" ({state.detail})" if state.detail else ""
+        self._tell("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
+        return value
 
-    def _load_asr(self, settings: Settings) -> tuple[Transcriber, str | None, str, str]:
+    def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
         from engine.models.recogniser import load_transcriber
 
-        s, cores = settings.asr, os.cpu_count() or 1
-        found = find("asr", s.model, s.revision, self._cache)
-        workers = max(1, min(settings.workers.transcribe, cores))
-        model = load_transcriber(
+        found = find("asr", settings.asr.model, settings.asr.revision, self._cache)
+        workers = settings.workers.transcribe
+        threads = threads_of(workers)
+        transcriber = load_transcriber(
             found,
-            s.device,
-            s.compute,
-            threads=max(1, cores // workers),
+            settings.asr.device,
+            settings.asr.compute,
+            threads=threads,
             workers=workers,
-            warn=self._warn_asr,
+            warn=lambda text: self._tell("warning", text, role="asr"),
         )
-        return model, found.revision, model.device, model.compute
+        return transcriber, found, transcriber.compute
 
-    def _warn_asr(self, text: str) -> None:
-        self._tell("warning", text, role="asr")
+    def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, Found, str]:
+        found = find("voice", settings.voice.model, settings.voice.revision, self._cache)
+        encoder, figures = self._encoder(found, self._device(settings.voice.device, "voice"))
+        return encoder, found, figures
 
-    def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, str | None, str, str]:
+    def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, Found, str]:
         from engine.models.diarizer import load_diarizer
 
-        s = settings.diarization
-        found = find("diarization", s.model, s.revision, self._cache)
-        device = _device("diarization", s.device)
-        parts = load_diarizer(found, device, lambda name, beside: self._voice_at(name, beside, device))
-        return parts, found.revision, device, "weights shared by every slot"
+        found = find("diarization", settings.diarization.model, settings.diarization.revision, self._cache)
+        device = self._device(settings.diarization.device, "diarization")
 
-    def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, str | None, str, str]:
-        from engine.models.selftest import check_voices
-        from engine.models.voice import load_voice_encoder
+        def voice_at(name: str, folder: Path) -> VoiceEncoder:
+            beside = (folder / name).resolve()
+            hub_name, _, revision = name.partition("@")
+            voice = find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, self._cache)
+            return self._encoder(voice, device)[0]
 
-        s = settings.voice
-        found = find("voice", s.model, s.revision, self._cache)
-        encoder = load_voice_encoder(found, _device("voice", s.device))
-        return encoder, found.revision, encoder.device, "self-test: " + check_voices(found.name, encoder.embed)
+        return load_diarizer(found, device, voice_at), found, ""
 
-    def _load_embed(self, settings: Settings) -> tuple[TextEncoder, str | None, str, str]:
-        from engine.models.selftest import check_texts
+    def _load_embed(self, settings: Settings) -> tuple[TextEncoder, Found, str]:
         from engine.text.embed import load_text_encoder
 
-        s = settings.embed
-        found = find("embed", s.model, s.revision, self._cache)
-        encoder = load_text_encoder(found, _device("embed", s.device), s.dtype)
-        return encoder, found.revision, encoder.device, "self-test: " + check_texts(found.name, encoder.encode)
+        found = find("embed", settings.embed.model, settings.embed.revision, self._cache)
+        encoder = load_text_encoder(found, self._device(settings.embed.device, "embed"), settings.embed.dtype)
+        return encoder, found, f"{encoder.dtype} · {selftest.check_texts(found.name, encoder.encode)}"
 
-    def _voice_at(self, name: str, beside: Path, device: str) -> VoiceEncoder:
-        """The encoder a diarizer's config names: the engine's own when it is that one, so that its weights are held once."""
-        from engine.models.voice import load_voice_encoder
+    def _encoder(self, found: Found, device: str) -> tuple[VoiceEncoder, str]:
+        """The voice model of a folder on a device, tested, and the figures of its test."""
+        from engine.models.voice import VoiceEncoder, load_classifier
 
-        own = self._settings().voice
-        local = (beside / name).resolve()
-        found = find("voice", str(local) if local.is_dir() else name, None, self._cache)
-        mine = find("voice", own.model, own.revision, self._cache)
-        if mine.folder.resolve() == found.folder.resolve() and _device("voice", own.device) == device:
-            return self.voice_encoder()
-        if found.folder not in self._others:
-            self._others[found.folder] = load_voice_encoder(found, device)
-        return self._others[found.folder]
+        key = (found.revision or str(found.folder), device)
+        with self._voices_lock:
+            weights = self._voices.get(key)
+            if weights is None:
+                weights = self._voices[key] = load_classifier(found, device)
+        encoder = VoiceEncoder(weights, found, device)
+        return encoder, selftest.check_voices(found.name, encoder.embed)
+
+    def _device(self, asked: str, role: str) -> str:
+        with quiet.importing():
+            import torch
+
+            # two callers at once are the rule: a diarizer slot beside voices or texts
+            torch.set_num_threads(threads_of(2))
+            return torch_device(asked, f"{role}.device")
+
+    def _tell(self, level: str, text: str, **data: Any) -> None:
+        if self._on_event is not None:
+            self._on_event(level, text, **data)
 
 
-def _absent(role: str, settings: Settings) -> ModelView:
-    section = getattr(settings, role)
-    return ModelView(role, section.model, section.revision, None, "not loaded")
-
-
-def _device(role: str, asked: str) -> str:
-    """The device torch really has. Raises :class:`Misconfigured` for a GPU that is not there."""
-    if asked == "cpu":
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if asked == "cuda":
-        raise Misconfigured(
-            f"{role}.device is cuda and PyTorch sees no GPU",
-            cause="no GPU",
-            hint=f"Set {role}.device to auto, or check the driver.",
+def _explained(role: str, name: str, error: Exception) -> EngineError:
+    if is_out_of_memory(error):
+        return Misconfigured(
+            f"{role} model {name} does not fit into memory",
+            cause="out of memory",
+            hint=f"Choose a smaller {role}.model, set {role}.device to cpu, or free memory on the device.",
         )
-    return "cpu"
+    if isinstance(error, EngineError):
+        return error
+    return Misconfigured(
+        f"{role} model {name} cannot be loaded: {error}",
+        cause="model cannot be loaded",
+        hint="`gainstage doctor` looks at each model.",
+    )
 
 
-def _free_device_memory() -> None:
-    import torch
+def _weights_bytes(value: Any) -> int | None:
+    """What the weights take on their device; None where the library does not say."""
+    modules = value.modules() if hasattr(value, "modules") else ()
+    tensors = {t.data_ptr(): t for m in modules for t in (*m.parameters(), *m.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values()) or None
 
-    if torch.cuda.is_available():
+
+def _empty_gpu_cache() -> None:
+    torch = sys.modules.get("torch")  # not to be imported for this
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -31,6 +31,9 @@ MAIN_FILE = {"asr": "model.bin", "diarization": "config.yaml", "voice": "hyperpa
 _NOT_NEEDED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.md", ".git*", "*.png", "*.wav", "*.mp3")
 
 
+_HASHED_BYTES = 256 * 1024**2
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A model on this machine. ``revision`` is the hub commit, or ``sha256:`` and 12 digits of the folder's content."""
@@ -80,8 +83,10 @@ def _local(role: str, name: str, folder: Path, origin: str) -> Found:
             cause="model not found",
             hint=f"Point {role}.model to a folder of the kind this role loads.",
         )
-    # the content of a large recogniser is not worth hashing: nothing that is stored depends on its identity
-    return Found(name, folder.absolute(), fingerprint(folder) if role in ("voice", "embed") else None, origin)
+    # vectors must be told apart by who made them; of a large recogniser the name is identity enough
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    known = fingerprint(folder) if role in ("voice", "embed") or size < _HASHED_BYTES else None
+    return Found(name, folder.absolute(), known, origin)
 
 
 def _from_hub(role: str, name: str, revision: str | None, cache: Path, download: bool) -> Found:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import Misconfigured
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
+from engine.models.rate import Rate
 from engine.models.resolve import Found
 from engine.terms import SAMPLE_RATE, ModelId
 
@@ -31,10 +32,16 @@ class VoiceEncoder:
     min_seconds = 0.2
     """Shorter spans are refused by :meth:`embed`: a few frames say nothing about who speaks."""
 
-    def __init__(self, classifier: Any, id: ModelId, device: str) -> None:
+    def __init__(self, classifier: Any, found: Found, device: str) -> None:
         self._classifier = classifier
-        self.id = id
         self.device = device
+        self.rate = Rate("audio")
+        dimension = self.raw(np.zeros((1, SAMPLE_RATE), np.float32)).shape[1]
+        self.id = ModelId(found.name, found.revision or "", dimension)
+
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        """Its PyTorch modules, for an account of memory."""
+        return (self._classifier,)
 
     def features(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(n, samples) float32`` at 16 kHz to ``(n, frames, mels) float32``, the mean over time taken off."""
@@ -54,7 +61,8 @@ class VoiceEncoder:
             raise ValueError(f"voices need (n, samples) with at least {self.min_seconds} s each, not {batch.shape}")
         if len(batch) == 0:
             return np.zeros((0, self.id.dimension), np.float32)
-        raw = self.raw(batch)
+        with self.rate.timed(batch.size / SAMPLE_RATE):
+            raw = self.raw(batch)
         length = np.linalg.norm(raw, axis=1, keepdims=True)
         sound = np.isfinite(length) & (length > 1e-8)
         return np.where(sound, raw / np.where(sound, length, 1.0), np.nan).astype(np.float32)
@@ -82,8 +90,9 @@ class VoiceEncoder:
         return features
 
 
-def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
-    """The encoder in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"). Raises :class:`Misconfigured`."""
+def load_classifier(found: Found, device: str) -> torch.nn.Module:
+    """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1") as speechbrain holds them, for any number of
+    :class:`VoiceEncoder`. Raises :class:`Misconfigured`."""
     text = (found.folder / "hyperparams.yaml").read_text("utf-8")
     _refuse_foreign_code(found, text)
     with quiet.importing():
@@ -92,19 +101,21 @@ def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
         # a hub folder names its own repository as the place of its weights; they are to come from the folder itself
         overrides = {"pretrained_path": str(found.folder)} if re.search(r"^pretrained_path:", text, re.M) else {}
         try:
-            classifier = EncoderClassifier.from_hparams(
+            classifier: torch.nn.Module = EncoderClassifier.from_hparams(
                 source=str(found.folder), overrides=overrides, savedir=None, run_opts={"device": device}
             )
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
             raise Misconfigured(
                 f"voice model {found.name} cannot be loaded from {found.folder}: {error}",
                 cause="model cannot be loaded",
                 hint="Choose a speechbrain encoder folder (hyperparams.yaml and its .ckpt files), or fetch it again.",
             ) from error
-    encoder = VoiceEncoder(classifier, ModelId(found.name, found.revision or "", 0), device)
-    dimension = encoder.raw(np.zeros((1, SAMPLE_RATE), np.float32)).shape[1]
-    encoder.id = ModelId(found.name, found.revision or "", dimension)
-    return encoder
+    return classifier
+
+
+def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
+    """One encoder with weights of its own; the registry shares weights between encoders instead."""
+    return VoiceEncoder(load_classifier(found, device), found, device)
 
 
 def _refuse_foreign_code(found: Found, text: str) -> None:

@@ -79,9 +79,10 @@ class Diarizer:
                 progress(a + (b - a) * done)
 
         token.check()
+        seconds = len(waveform) / SAMPLE_RATE
         file = {"waveform": torch.from_numpy(waveform)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
         try:
-            with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"):
+            with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"), self.parts.rate.timed(seconds):
                 return self._pipeline(file, min_speakers=low, max_speakers=high, hook=hook)
         except ValueError as error:
             raise Permanent(

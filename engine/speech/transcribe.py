@@ -14,6 +14,7 @@ from engine.errors import Misconfigured
 from engine.flow.cancel import CancelToken
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
+from engine.models.rate import Rate
 from engine.speech.loops import loops, mended
 from engine.speech.windows import Span, blocks, joined, parted, quietest
 from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
@@ -50,6 +51,7 @@ class Transcriber:
         self.label = label
         self.device = device
         self.compute = compute
+        self.rate = Rate("audio")
         self.window_s = float(model.feature_extractor.chunk_length)
 
     def transcribe(
@@ -75,10 +77,11 @@ class Transcriber:
             spans = self._windows(samples, settings)
             if spans and language is None:
                 language, probability = self._detect(samples, spans)
-            for found in self._utterances(samples, spans, settings, language, token):
-                said.append(_moved(found, start))
-                if progress is not None:
-                    progress(min(1.0, (start + found.span[1]) / audio.seconds))
+            with self.rate.timed(end - start):
+                for found in self._utterances(samples, spans, settings, language, token):
+                    said.append(_moved(found, start))
+                    if progress is not None:
+                        progress(min(1.0, (start + found.span[1]) / audio.seconds))
             if progress is not None:
                 progress(end / audio.seconds)
         return self._transcript(said, audio.seconds, language or "en", probability if said else 0.0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import Misconfigured
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
+from engine.models.rate import Rate
 from engine.models.resolve import Found
 from engine.terms import ModelId
 
@@ -28,6 +29,11 @@ class TextEncoder:
         self.id = id
         self.device = device
         self.dtype = dtype
+        self.rate = Rate("texts")
+
+    def modules(self) -> tuple[Any, ...]:
+        """Its PyTorch modules, for an account of memory."""
+        return (self._model,)
 
     def encode(self, texts: Sequence[str], *, query: bool = False) -> NDArray[np.float32]:
         """``(n, d) float32``, L2-normalised, one row per text; a text of no known word gives a zero row.
@@ -36,7 +42,8 @@ class TextEncoder:
         """
         if not texts:
             return np.zeros((0, self.id.dimension), np.float32)
-        with self._lock, quiet.working(), out_of_memory_named(f"text vectors on {self.device}"):
+        where = f"text vectors on {self.device}"
+        with self._lock, quiet.working(), out_of_memory_named(where), self.rate.timed(len(texts)):
             vectors = np.asarray(
                 self._model.encode(
                     list(texts),
@@ -68,7 +75,7 @@ def load_text_encoder(found: Found, device: str, dtype: str) -> TextEncoder:
 
         try:
             model = SentenceTransformer(str(found.folder), device=device, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, KeyError) as error:
+        except (ValueError, OSError, KeyError, RuntimeError) as error:
             raise Misconfigured(
                 f"embed model {found.name} cannot be loaded from {found.folder}: {error}",
                 cause="model cannot be loaded",
