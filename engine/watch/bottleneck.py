@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from engine.watch.forecast import GPU_STAGES, gpu_share, span
 from engine.watch.snapshot import Bottleneck, Snapshot, StageView
@@ -52,8 +53,14 @@ def holds_up(stage: StageView, stages: dict[str, StageView]) -> bool:
 
 
 def waiting_audio_s(snapshot: Snapshot, stage: StageView) -> float:
-    """Audio seconds of the recordings that wait at the gate of the stage."""
-    return sum(f.duration_s or 0.0 for f in snapshot.flights if f.waiting and stage.name in (f.stage, f.side_stage))
+    """Audio seconds of the recordings that wait at the gate of the stage.
+
+    A frame tells how many wait there, but of a recording at two stages at once only where its first pass stands: the mean length
+    of those that may be waiting stands for all.
+    """
+    there = [f for f in snapshot.flights if (f.waiting and f.stage == stage.name) or f.side_stage == stage.name]
+    known = [f.duration_s for f in there or snapshot.flights if f.duration_s]
+    return stage.depth * fmean(known) if known else 0.0
 
 
 def _text(history: Sequence[Snapshot], stage: StageView) -> str:

@@ -37,15 +37,20 @@ class Judge:
         """Keep this advice away for the next half hour."""
         self.ignored[advice_id] = wall
 
-    def judge(self, frame: Snapshot, settings: Mapping[str, Any]) -> Snapshot:
-        """The frame with its verdict. One frame a second is kept as history."""
+    def judge(self, frame: Snapshot, settings: Mapping[str, Any], *, keep: bool = True) -> Snapshot:
+        """The frame with its verdict. One frame a second is kept as history; ``keep`` False leaves no trace of this one."""
         history = self._history
         while history and history[0].wall < frame.wall - self.keep_s:
             history.popleft()
         history.append(frame)
+        held = self._left, self._expected
         left = self._forecast(frame, int(settings.get("in_flight", 24)))
         told = verdict(history, frame.wall, settings, self.ignored, left=left, advise=self._advise)
         judged = replace(frame, verdict=told)
+        if not keep:
+            history.pop()
+            self._left, self._expected = held
+            return judged
         history[-1] = judged
         if len(history) > 2 and history[-2].wall - history[-3].wall < 0.95:
             del history[-2]

@@ -39,7 +39,7 @@ from engine.watch.judge import Judge
 from engine.watch.scripted_cast import parts, plenty
 from engine.watch.scripted_commands import Hand, Refused
 from engine.watch.scripted_frames import Frames, row
-from engine.watch.scripted_story import AUDIO_S, FILE, STORY, schedule
+from engine.watch.scripted_story import AUDIO_S, FILE, SPECIAL, STORY, schedule
 from engine.watch.scripted_world import World
 from engine.watch.snapshot import SCHEMA, DecisionRow, Snapshot
 
@@ -51,26 +51,6 @@ HISTORY_S = 7200
 EFFECT_S = 64.0
 SETTLE_S = 15.0
 """The story measures effects over shorter windows than an engine does: it is over after twelve minutes."""
-
-_MIDDLE = STORY["bottleneck"]
-SPECIAL: dict[str, dict[str, Any]] = {
-    "no-engine": {"engine": False, "start_at": STORY["burst"]},
-    "starting": {"start_at": STORY["warm-up"]},
-    "empty": {"empty": True, "start_at": 60.0},
-    "done": {"start_at": STORY["done"]},
-    "stale": {"frame_age_s": 2.3, "start_at": _MIDDLE},
-    "offline": {"frame_age_s": 12.0, "start_at": _MIDDLE},
-    "no-gpu": {"gpus": 0, "start_at": _MIDDLE},
-    "two-gpus": {"gpus": 2, "start_at": _MIDDLE},
-    "no-profiles": {"profiles": False, "start_at": _MIDDLE},
-    "no-decisions": {"start_at": 26.0},
-    "schema": {"schema": SCHEMA + 1, "start_at": _MIDDLE},
-    "read-only": {"read_only": True, "start_at": _MIDDLE},
-    "many": {"more": 100_000, "start_at": _MIDDLE},
-    "dropped": {"events": 60, "start_at": _MIDDLE},
-    "database-down": {"start_at": STORY["outage"]},
-}
-"""States every console screen is designed for, as options of :class:`ScriptedDesk`."""
 
 __all__ = ["FRAME_S", "SPECIAL", "START_WALL", "STORY", "FakeClock", "ScriptedDesk"]
 
@@ -188,15 +168,15 @@ class ScriptedDesk:
         per_second = round(1 / FRAME_S)
         while self._second * per_second <= frame:
             self.world.run_to(float(self._second))
-            self._current = self._frame(self._second * per_second + 1)
+            self._current = self._frame(self._second * per_second + 1, keep=True)
             self._history.append(self._current)
             self._second += 1
         if self._current is None or self._current.seq != frame + 1:
             self.world.run_to(frame * FRAME_S)
-            self._current = self._frame(frame + 1)
+            self._current = self._frame(frame + 1, keep=False)
 
-    def _frame(self, seq: int) -> Snapshot:
-        frame = self.judge.judge(self.frames.frame(seq, "0.1.0"), self.world.settings)
+    def _frame(self, seq: int, *, keep: bool) -> Snapshot:
+        frame = self.judge.judge(self.frames.frame(seq, "0.1.0"), self.world.settings, keep=keep)
         return frame if self._schema == frame.schema else replace(frame, schema=self._schema)
 
     def _story_change(self, key: str, value: Any, by: str) -> None:

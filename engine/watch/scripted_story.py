@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from engine.watch.scripted_world import MODELS, World
+from engine.watch.snapshot import SCHEMA
 
 STORY: dict[str, float] = {
     "warm-up": 14.0,
@@ -30,6 +31,26 @@ STORY: dict[str, float] = {
 LENGTH_S = 720.0
 AUDIO_S = 160_500.0
 """Audio the story takes in: enough to keep four transcribe slots busy until the end."""
+
+_MIDDLE = STORY["bottleneck"]
+SPECIAL: dict[str, dict[str, Any]] = {
+    "no-engine": {"engine": False, "start_at": STORY["burst"]},
+    "starting": {"start_at": STORY["warm-up"]},
+    "empty": {"empty": True, "start_at": 60.0},
+    "done": {"start_at": STORY["done"]},
+    "stale": {"frame_age_s": 2.3, "start_at": _MIDDLE},
+    "offline": {"frame_age_s": 12.0, "start_at": _MIDDLE},
+    "no-gpu": {"gpus": 0, "start_at": _MIDDLE},
+    "two-gpus": {"gpus": 2, "start_at": _MIDDLE},
+    "no-profiles": {"profiles": False, "start_at": _MIDDLE},
+    "no-decisions": {"start_at": 26.0},
+    "schema": {"schema": SCHEMA + 1, "start_at": _MIDDLE},
+    "read-only": {"read_only": True, "start_at": _MIDDLE},
+    "many": {"more": 100_000, "start_at": _MIDDLE},
+    "dropped": {"events": 60, "start_at": _MIDDLE},
+    "database-down": {"start_at": STORY["outage"]},
+}
+"""States every console screen is designed for, as options of :class:`engine.watch.scripted.ScriptedDesk`."""
 
 OPERATOR = "dana"
 FILE = {"workers.diarize": 3, "workers.fetch": 8, "identify.primary": "Dana Whitfield", "retry.attempts": 3, "fetch.rate": 900}

@@ -218,6 +218,11 @@ def test_the_same_seed_tells_the_same_story_however_the_clock_is_sliced(played: 
         assert leaps.snapshot() == played.at(mark)
     straight = ScriptedDesk(0, start_at=STORY["oom"])
     assert straight.snapshot() == played.at("oom")
+    steps = ScriptedDesk(0)
+    for _ in range(round(70 / FRAME_S)):  # as a console would watch it
+        steps.advance(FRAME_S)
+        steps.snapshot()
+    assert steps.snapshot() == played.frames[69]
 
 
 def test_another_seed_tells_another_story(played: Played) -> None:
