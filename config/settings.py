@@ -158,6 +158,7 @@ class Fetch(Section):
     rate: int = knob(
         300, "Most requests per hour and host.", ge=1, le=100000, step=10, unit="/h", risk="hosts throttle above about 300/h"
     )
+    sleep: float = knob(1, "Least seconds between two requests to one host.", ge=0, le=600, step=0.5, unit="s")
     cookies: SecretStr | None = knob(None, "Netscape cookies file for sites that ask for a login.")
     proxy: SecretStr | None = knob(None, "Proxy URL for downloads.")
     max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")

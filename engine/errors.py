@@ -58,6 +58,10 @@ class Throttled(Transient):
         self.after_s = after_s
 
 
+class Postponed(Throttled):
+    """Not begun: the host is asked later, as its budget is used up or it cools down. Not an attempt."""
+
+
 class OutOfMemory(Transient):
     """Too little memory even at the smallest batch."""
 

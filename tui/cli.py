@@ -41,6 +41,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "cancel": Entry("queue", "cancel queued or running recordings"),
         "skip": Entry("queue", "mark recordings as not wanted"),
         "priority": Entry("queue", "move recordings forward or back in the queue"),
+        "follow": Entry("follow", "list a channel, feed or folder again and again, and take what is new"),
+        "following": Entry("follow", "what is followed, when it is listed next, what came of it"),
+        "unfollow": Entry("follow", "end a subscription"),
     },
     "engine": {
         "engine": Entry("engine", "run an engine in the foreground (systemd, containers)"),

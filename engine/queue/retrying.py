@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Retry
-from engine.errors import Cancelled, EngineError, Misconfigured, Rejected, Throttled
+from engine.errors import Cancelled, EngineError, Misconfigured, Postponed, Rejected, Throttled
 from engine.terms import Status
 
 LONGEST_WAIT_S = 3600.0
@@ -51,6 +51,8 @@ def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish:
         return Outcome(Status.SKIPPED)
     if isinstance(error, Misconfigured):
         return Outcome(Status.QUEUED, counted=False, pause=True)
+    if isinstance(error, Postponed):
+        return Outcome(Status.QUEUED, wait_s=error.after_s, counted=False)
     if not error.retry or attempt >= retry.attempts:
         return Outcome(Status.FAILED)
     if isinstance(error, Throttled) and error.after_s is not None:

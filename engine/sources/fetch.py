@@ -2,59 +2,153 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from config.settings import Settings
 from engine.clean import clean_text
-from engine.errors import Permanent
+from engine.errors import EngineError, Permanent, Transient
 from engine.flow.cancel import CancelToken
+from engine.sources.hosts import Hosts
 from engine.sources.http import Progress, download
+from engine.sources.local import path_of
+from engine.sources.policy import host_of
+from engine.sources.web import Web
 from engine.store.database import Database
 from engine.terms import Recording
 from engine.watch.journal import Journal
 from engine.watch.snapshot import HostBudget
 
+SWEEP_EVERY_S = 60.0
+UNKNOWN_S = 86_400.0
+"""What belongs to no recording of the queue (a voice's enrolment, say) is kept this long."""
+KEPT = ".media"
+
 
 class Fetcher:
-    """Fetches for every slot of the stage. ``partial`` keeps unfinished downloads, so that a kill -9 costs little."""
+    """Fetches for every slot of the stage.
+
+    ``partial`` keeps unfinished downloads, and finished ones until their recording has ended, so that whatever is killed, a
+    file is downloaded once.
+    """
 
     def __init__(self, settings: Callable[[], Settings], database: Database, journal: Journal, partial: Path) -> None:
         self._settings = settings
         self._database = database
         self._journal = journal
         self._partial = partial
+        self.web = Web(lambda: settings().fetch)
+        self.hosts = Hosts(database, lambda: settings().fetch)
+        self._lock = threading.Lock()
+        self._swept = float("-inf")
+        self._throttled: set[str] = set()
+        self._budgets: tuple[HostBudget, ...] = ()
 
     def fetch(self, recording: Recording, folder: Path, *, token: CancelToken, progress: Progress) -> Path:
         """The path of the media: under ``folder``, or where a local file lies."""
         if "://" not in recording.source:
             return local_file(recording)
-        settings = self._settings().fetch
-        if recording.extra.get("fetch") == "http":
-            self._partial.mkdir(parents=True, exist_ok=True)
-            return download(
-                recording.source, folder / "media", self._partial / f"{recording.id}.part", settings, token=token, progress=progress
-            )
-        from engine.sources.ytdlp import fetch_with_ytdlp
+        self._partial.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        target, kept = folder / "media", self._partial / f"{recording.id}{KEPT}"
+        if kept.exists():
+            _same_file(kept, target)
+            self._journal.log("info", "downloaded before: not asked for again", recording=recording.id, stage="fetch")
+            return target
+        leave = self.hosts.enter(host_of(recording.source), token)
+        heard = threading.Event()
 
-        partial = self._partial / recording.id
-        partial.mkdir(parents=True, exist_ok=True)
-        media = fetch_with_ytdlp(recording.source, partial, settings, token=token, progress=progress)
-        moved = media.rename(folder / media.name)
-        for rest in partial.iterdir():
-            rest.unlink()
-        partial.rmdir()
-        return moved
+        def answered(share: float | None) -> None:
+            if not heard.is_set():
+                heard.set()
+                self.hosts.answered(leave)
+            progress(share)
+
+        try:
+            self._download(recording, target, token, answered)
+        except EngineError as error:
+            raise self.hosts.failed(leave, error)  # noqa: B904 - the same error, with the host's wait filled in
+        self.hosts.answered(leave)
+        with contextlib.suppress(OSError):  # a file system without links: it is downloaded again after a kill
+            os.link(target, kept)
+        return target
+
+    def forget(self, id: str) -> None:
+        """Drop what is kept of a recording that has ended."""
+        for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, ".part", ".etag")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self._partial / id, ignore_errors=True)
 
     def budgets(self) -> tuple[HostBudget, ...]:
-        """Politeness per host, for the snapshot."""
-        return ()
+        """Politeness per host, for the snapshot; the last known while the database is away."""
+        with contextlib.suppress(Transient):
+            self._budgets = self.hosts.views()
+            self._tell(self._budgets)
+        return self._budgets
+
+    def _tell(self, budgets: tuple[HostBudget, ...]) -> None:
+        """Say once in the journal that a host throttles, and that it answers again."""
+        now_open = {b.host for b in budgets if b.state != "closed"}
+        for host in now_open - self._throttled:
+            self._journal.log("warning", f"{host} throttles: no requests until it has cooled down", kind="state", stage="fetch")
+        for host in self._throttled - now_open:
+            self._journal.log("info", f"{host} answers again", kind="state", stage="fetch")
+        self._throttled = now_open
+
+    def close(self) -> None:
+        self.web.close()
+
+    def _download(self, recording: Recording, target: Path, token: CancelToken, progress: Progress) -> None:
+        settings = self._settings().fetch
+        if recording.extra.get("fetch") == "http":
+            part = self._partial / f"{recording.id}.part"
+            download(recording.source, target, part, settings, web=self.web, token=token, progress=progress)
+            return
+        from engine.sources.ytdlp_fetch import fetch_with_ytdlp
+
+        partial = self._partial / recording.id
+        partial.mkdir(exist_ok=True)
+        fetch_with_ytdlp(recording.source, partial, settings, token=token, progress=progress).replace(target)
+        shutil.rmtree(partial)
+
+    def _sweep(self) -> None:
+        """Now and then, drop what is kept of recordings that have ended."""
+        with self._lock:
+            if time.monotonic() - self._swept < SWEEP_EVERY_S:
+                return
+            self._swept = time.monotonic()
+        kept = {path.name.split(".")[0]: path for path in self._partial.iterdir()}
+        if not kept:
+            return
+        with self._database.connection() as connection:
+            rows = connection.execute("select id, status from recording where id = any(%s)", [list(kept)]).fetchall()
+        status = dict(rows)
+        for id, path in kept.items():
+            if status.get(id, "unknown") not in ("queued", "running", "unknown") or (id not in status and _is_old(path)):
+                self.forget(id)
+
+
+def _is_old(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > UNKNOWN_S
+    return False
+
+
+def _same_file(kept: Path, target: Path) -> None:
+    try:
+        os.link(kept, target)
+    except OSError:
+        shutil.copyfile(kept, target)
 
 
 def local_file(recording: Recording) -> Path:
     """The file, checked to be there and readable."""
-    path = Path(recording.source)
+    path = path_of(recording)
     if not path.exists():
         raise Permanent(
             f"no file {clean_text(str(path), 300)}", cause="missing file", hint="was it moved? add it again from where it is now"

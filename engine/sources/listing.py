@@ -1,19 +1,40 @@
-"""From what the operator points at to recordings: newest first as the source gives them, each once."""
+"""From what the operator points at to recordings, as a stream in the order the source gives them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from config.settings import Settings
 from engine.clean import clean_text
-from engine.errors import Permanent
+from engine.errors import EngineError, Permanent, Throttled, Transient
 from engine.flow.cancel import CancelToken
-from engine.sources.local import MEDIA, list_local
+from engine.sources.feeds import is_feed, list_feed
+from engine.sources.http import refuse
+from engine.sources.lists import LISTS, Line, read_list
+from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files
+from engine.sources.policy import check_url, split_url
+from engine.sources.web import Web
+from engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
 from engine.store.database import Database
 from engine.terms import Recording
+
+HEAD_BYTES = 4096
+WRITING = "still being written"
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Part of a source that gives no recording (a line, an episode without audio), and why."""
+
+    title: str
+    reason: str
+
+
+Found = Recording | Faulty
 
 
 def list_sources(
@@ -25,49 +46,149 @@ def list_sources(
     limit: int | None = None,
     force: bool = False,
 ) -> list[Recording]:
-    """Recordings of all sources in order. ``limit`` counts those that are not stored yet; stored ones are left out unless
-    ``force``. Raises :class:`Permanent` for a source that is nothing.
+    """The recordings of all sources that are not stored yet (``force``: also those), at most ``limit``: the short form of
+    :func:`engine.sources.choose.choose`.
     """
-    wanted: dict[str, Recording] = {}
-    for source in sources:
-        for recording in list_source(source, settings, token=token):
-            wanted.setdefault(recording.key, recording)
-    stored = set() if force else stored_keys(database, list(wanted))
-    fresh = [r for key, r in wanted.items() if key not in stored]
-    return fresh[:limit]
+    from engine.sources.choose import choose
+    from engine.sources.selection import Selection
 
-
-def stored_keys(database: Database, keys: list[str]) -> set[str]:
-    with database.connection() as connection:
-        rows = connection.execute("select key from recording where key = any(%s) and status = 'stored'", [keys]).fetchall()
-    return {str(key) for (key,) in rows}
+    return list(choose(sources, settings, database, Selection(limit=limit, force=force), token=token).taken)
 
 
 def list_source(source: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
+    """The recordings of one source. Raises :class:`engine.errors.EngineError` for a source that is nothing."""
+    with_faults = found_in(source, settings, token=token)
+    return (found for found in with_faults if isinstance(found, Recording))
+
+
+def found_in(
+    source: str, settings: Settings, *, token: CancelToken, settled: bool = False, in_list: bool = False
+) -> Iterator[Found]:
+    """Everything a source names, also what cannot be taken from it.
+
+    A source is a URL (media, feed, page), a search (``ytsearch20:words``), a file, a folder, or a list of sources (.txt,
+    .jsonl). ``settled`` is for a followed folder: it may be empty, and files that are being written are left for later.
+    """
     token.check()
+    if SEARCH.match(source):
+        yield from list_with_ytdlp(source, settings, token=token)
+        return
     if "://" in source:
-        yield from list_url(source, settings, token=token)
+        yield from list_url(source, settings, token=token, in_list=in_list)
         return
     path = Path(source).expanduser()
-    if not path.exists() and path.suffix.lower() not in MEDIA:
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # too long a name, a NUL
+        there = False
+    if not there and (in_list or path.suffix.lower() not in MEDIA):
         raise Permanent(
             f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="give a file, a folder or a URL"
         )
-    yield from list_local(path)
+    if there and path.suffix.lower() in LISTS and path.is_file():
+        if in_list:
+            raise Permanent(f"a list inside a list: {clean_text(source, 300)}", cause="nested list")
+        for line in read_list(path):
+            yield from _of_line(line, settings, token)
+        return
+    if not (settled and path.is_dir()):
+        yield from list_local(path, token=token)
+        return
+    for file in media_files(path):
+        yield file_recording(file, token) if is_settled(file) else Faulty(clean_text(file.name, 300), WRITING)
 
 
-def list_url(url: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
-    """A direct media URL by its ending, anything else through yt-dlp."""
-    if Path(unquote(urlsplit(url).path)).suffix.lower() in MEDIA:
+def _of_line(line: Line, settings: Settings, token: CancelToken) -> Iterator[Found]:
+    """What a line names. A line that is wrong is told and does not stop the others; the host's throttle does."""
+    if line.wrong:
+        yield Faulty(line.wrong, "malformed line")
+        return
+    try:
+        for found in found_in(line.source, settings, token=token, in_list=True):
+            yield _told(found, line) if isinstance(found, Recording) and line.told else found
+    except Throttled:
+        raise
+    except (Permanent, Transient) as error:
+        yield Faulty(f"line {line.number}: {clean_text(line.source, 200)}", error.message)
+
+
+def _told(found: Recording, line: Line) -> Recording:
+    """The list's own words count more than what a file name says."""
+    told = line.told
+    return replace(
+        found,
+        title=told.get("title") or found.title,
+        duration=found.duration or told.get("duration"),
+        published=found.published or told.get("published"),
+        channel=told.get("channel") or found.channel,
+        priority=told.get("priority", found.priority),
+    )
+
+
+def list_url(url: str, settings: Settings, *, token: CancelToken, in_list: bool = False) -> Iterator[Found]:
+    """Media by its ending, YouTube by its host, a feed by how it begins, anything else through yt-dlp.
+
+    A single video named in a list is taken by its address alone: a list may be long.
+    """
+    if is_media_url(url):
         yield url_recording(url)
-    else:
-        from engine.sources.ytdlp import list_with_ytdlp
+        return
+    if is_youtube(url):
+        video = video_of(url) if in_list else None
+        if video is not None:
+            yield video
+        else:
+            yield from list_with_ytdlp(url, settings, token=token)
+        return
+    web = Web(lambda: settings.fetch)
+    try:
+        kind = _kind_of(url, settings, web, token)
+        if kind == "media":
+            yield url_recording(url)
+        elif kind == "feed":
+            for item in list_feed(url, web, token=token):
+                yield item.recording if item.recording is not None else Faulty(item.title, item.reason)
+        else:
+            yield from list_with_ytdlp(url, settings, token=token)
+    finally:
+        web.close()
 
-        yield from list_with_ytdlp(url, settings, token=token)
+
+def is_media_url(url: str) -> bool:
+    return PurePosixPath(unquote(split_url(url).path)).suffix.lower() in MEDIA
+
+
+def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
+    """ "media", "feed" or "page", by how the answer begins."""
+    check_url(url, allow_private=settings.fetch.allow_private)
+    headers = {
+        "accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5",
+        "accept-encoding": "identity",
+    }
+    try:
+        with web.get(url, token, headers) as response:
+            if response.status_code in (403, 405, 406):  # a site that refuses us may know yt-dlp's ways
+                return "page"
+            if response.status_code != 200:
+                refuse(response)
+            kind = response.headers.get("content-type", "").split("/")[0].strip().lower()
+            if kind in ("audio", "video"):
+                return "media"
+            head = b""
+            for block in response.iter_bytes():
+                head += block
+                if len(head) >= HEAD_BYTES:
+                    break
+            return "feed" if is_feed(head[: 4 * HEAD_BYTES]) else "page"
+    except EngineError as error:
+        error.hint = error.hint or "is the address right?"
+        raise
 
 
 def url_recording(url: str) -> Recording:
-    """A recording whose identity is its address."""
+    """A recording whose identity is its address (without the fragment)."""
+    parts = urlsplit(url)
+    url = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, parts.query, ""))
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-    name = clean_text(unquote(Path(urlsplit(url).path).stem), 300)
+    name = clean_text(unquote(PurePosixPath(parts.path).name.rsplit(".", 1)[0]), 300)
     return Recording(id=f"u{digest[:15]}", key=f"url:{digest}", source=url, title=name or digest[:15], extra={"fetch": "http"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from engine.clean import clean_text
 from engine.errors import Permanent, Transient
@@ -33,22 +33,40 @@ def resolve(host: str, port: int | None = None) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def check_url(url: str, *, allow_private: bool) -> list[str]:
-    """Addresses the URL may be asked at. Raises :class:`Permanent` for another scheme or an address inside this network.
+def split_url(url: str) -> SplitResult:
+    """The parts of an http(s) address. Raises :class:`Permanent` for anything else."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme.lower() in SCHEMES and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a malformed port or bracket
+        pass
+    raise Permanent(
+        f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="only http and https are taken"
+    )
 
-    Called for the first address and again for every redirect; a caller that connects pins one of the returned addresses,
-    so that a name cannot change its mind between the check and the connection.
+
+def check_host(host: str, port: int | None, *, allow_private: bool) -> list[str]:
+    """Addresses a host may be asked at. Raises :class:`Permanent` when any of them is inside this network.
+
+    A caller connects to one of the addresses returned, so that a name cannot change its mind between check and connection.
     """
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in SCHEMES or not parts.hostname:
-        raise Permanent(
-            f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="only http and https are taken"
-        )
-    addresses = resolve(parts.hostname, parts.port)
+    addresses = resolve(host, port)
     if not allow_private and not all(is_public(a) for a in addresses):
         raise Permanent(
-            f"{clean_text(parts.hostname, 100)} is an address inside this network",
+            f"{clean_text(host, 100)} is an address inside this network",
             cause="private address refused",
             hint="fetch.allow_private = true allows it, where the sources are trusted",
         )
     return addresses
+
+
+def check_url(url: str, *, allow_private: bool) -> list[str]:
+    """Addresses the URL may be asked at. Raises :class:`Permanent` for another scheme or an address inside this network."""
+    parts = split_url(url)
+    return check_host(parts.hostname or "", parts.port, allow_private=allow_private)
+
+
+def host_of(url: str) -> str:
+    """The host politeness is kept for, in lower case."""
+    return (split_url(url).hostname or "").lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from engine.errors import Cancelled, EngineError, Permanent, Rejected, Throttled
 from engine.flow.cancel import CancelToken
 from engine.sources.http import download, retry_after
 from engine.sources.policy import check_url, is_public
+from engine.sources.web import Web
 from tests.http_server import Media, Request, Server, running, wait_until
 
 BODY = bytes(range(256)) * 2000
@@ -34,7 +36,10 @@ class Case:
 
     def get(self, url: str, **settings: object) -> bytes:
         fetch = Fetch.model_validate({"allow_private": True, "timeout": 2, **settings})
-        target = download(url, self.folder / "media", self.folder / "x.part", fetch, token=self.token, progress=self.shares.append)
+        with contextlib.closing(Web(lambda: fetch)) as web:
+            target = download(
+                url, self.folder / "media", self.folder / "x.part", fetch, web=web, token=self.token, progress=self.shares.append
+            )
         return target.read_bytes()
 
 

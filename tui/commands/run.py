@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.origins import Loaded
 from config.paths import Paths
 from engine.desk import Desk, DeskError
 from engine.flow.cancel import CancelToken
-from engine.terms import Recording
 from tui.commands.common import (
     alive,
+    clock,
     database_url,
     open_desk,
     paths_of,
@@ -29,12 +29,16 @@ from tui.commands.common import (
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
+    from engine.sources.choose import Choice
+    from engine.sources.plan import RunPlan
 
 EXAMPLES = {
     "run": """examples:
   gainstage run talk.mp3 interviews/ --profile cpu --headless
   gainstage run https://www.youtube.com/watch?v=dQw4w9WgXcQ
   gainstage run https://example.org/feed.xml --limit 20 --json
+  gainstage run https://www.youtube.com/@somebody --since 30d --skip-shorts --dry-run
+  gainstage run urls.txt "ytsearch20:gut bacteria" --min-duration 10m --match "interview|talk"
   gainstage run talks/ --set workers.transcribe=4 --force
 
 Without --headless the console opens on the run. Ctrl-C while following asks: detach (the engine goes on) or drain.""",
@@ -66,58 +70,157 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def selection_arguments(parser: argparse.ArgumentParser) -> None:
     """Which recordings of a source are wanted."""
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N recordings that are not stored yet")
+    group = parser.add_argument_group("selection")
+    group.add_argument("--limit", type=int, metavar="N", help="at most N recordings that are not stored yet")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--newest-first", action="store_const", const="newest", dest="order", help="by date, newest first")
+    order.add_argument("--oldest-first", action="store_const", const="oldest", dest="order", help="by date, oldest first")
+    group.add_argument("--since", metavar="DAY", help="published on or after: 2026-02-28, today, or 30d for 30 days ago")
+    group.add_argument("--until", metavar="DAY", help="published on or before")
+    group.add_argument("--min-duration", metavar="TIME", help="not shorter: seconds, or 90s, 10m, 1h")
+    group.add_argument("--max-duration", metavar="TIME", help="not longer")
+    group.add_argument("--skip-shorts", action="store_true", default=None, help="leave shorts out")
+    group.add_argument("--match", metavar="REGEX", help="only titles in which this is found (upper and lower case alike)")
+    group.add_argument("--live", choices=["include", "skip"], help="what is live at the moment (default: skip)")
+    group.add_argument(
+        "--check",
+        choices=["auto", "all", "none"],
+        help="look at each item's own page for why it cannot be had before queueing it (default: auto, the first 30)",
+    )
+
+
+def selection_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The selection of a command line by name, only what was given."""
+    names = ("limit", "order", "since", "until", "skip_shorts", "match", "live", "check")
+    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for name in ("min_duration", "max_duration"):
+        if (text := getattr(args, name)) is not None:
+            options[name] = seconds_of(text)
+    return options
+
+
+def seconds_of(text: str) -> float:
+    from engine.sources.subscriptions import interval_s
+
+    return float(text) if text.replace(".", "", 1).isdigit() else interval_s(text)
 
 
 def run(name: str, args: argparse.Namespace) -> int:
     return {"run": ingest, "demo": demo, "add": add}[name](args)
 
 
-def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> list[Recording]:
-    """The recordings behind the sources of the command line."""
-    from engine.sources.listing import list_sources
+def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choice:
+    """What the sources of the command line come to; progress on stderr while listing."""
+    from engine.sources.choose import choose
+    from engine.sources.selection import Selection
 
-    return list_sources(args.sources, loaded.settings, desk.database, limit=args.limit, force=args.force, token=CancelToken())
+    telling = speaking(args) and sys.stderr.isatty()
+
+    def progress(seen: int, taken: int) -> None:
+        print(f"\rlisting: {seen:,} seen, {taken:,} wanted", end="\x1b[K", file=sys.stderr, flush=True)
+
+    selection = Selection.of({**selection_options(args), "force": args.force})
+    try:
+        return choose(
+            args.sources, loaded.settings, desk.database, selection, token=CancelToken(), progress=progress if telling else None
+        )
+    finally:
+        if telling:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def tell_left(choice: Choice) -> None:
+    """Why what was listed is not taken, in a line."""
+    reasons = [f"{n} {plain(reason, 100)}" for reason, n in choice.reasons]
+    if reasons:
+        print(f"left out: {', '.join(reasons[:8])}{' …' if len(reasons) > 8 else ''}", file=sys.stderr)
+    if choice.unchecked:
+        print(f"{choice.unchecked} could not be checked before their download", file=sys.stderr)
 
 
 def add(args: argparse.Namespace) -> int:
+    from engine.sources.take import take
+
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
-        recordings = listed(args, loaded, desk)
+        choice = listed(args, loaded, desk)
         if args.dry_run:
-            return dry_run(args, recordings)
-        added = desk.queue.add(recordings, force=args.force, priority=args.priority)
+            return dry_run(args, choice, loaded, desk)
+        added = take(desk.queue, choice, force=args.force, priority=args.priority)
     if speaking(args):
         print(f"added {added.added}, queued again {added.requeued}, known already {added.known}")
+        tell_left(choice)
     else:
         print_json(added)
     return 0
 
 
-def dry_run(args: argparse.Namespace, recordings: Sequence[Recording]) -> int:
-    if speaking(args):
-        for r in recordings:
-            print(f"{r.id:<24} {plain(r.title, 90)}")
-        print(f"{len(recordings)} recordings would be taken")
-    else:
-        print_json([{"id": r.id, "title": r.title, "source": r.source, "duration": r.duration} for r in recordings])
+def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
+    """Exactly what a run would take, and what it would cost."""
+    from engine.sources.plan import plan_run
+
+    plan = plan_run(choice.taken, loaded.settings, desk.database, desk.snapshot())
+    if not speaking(args):
+        names = ("id", "title", "source", "duration", "published")
+        print_json(
+            {
+                "recordings": [{name: getattr(r, name) for name in names} for r in choice.taken],
+                "left": [{"title": left.title, "reason": left.reason} for left in choice.left],
+                "plan": asdict(plan),
+            }
+        )
+        return 0
+    for r in choice.taken:
+        print(f"{r.id:<24} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
+    print(plan_text(plan))
+    tell_left(choice)
     return 0
 
 
+def plan_text(plan: RunPlan) -> str:
+    """The plan in words, unknown shown as unknown."""
+    from tui.format import size
+
+    about = "about " if plan.unknown else ""
+    lines = [f"{plan.recordings} recordings would be taken: {about}{plan.audio_s / 3600:.1f} hours of audio"]
+    if plan.unknown:
+        lines[0] += f" ({plan.unknown} of unknown length)"
+    if plan.downloads:
+        lines.append(f"downloads   {plan.downloads}, about {size(plan.download_bytes)}")
+    left = plan.left
+    if left.left_s is None:
+        lines.append(f"time        · ({left.basis})")
+    else:
+        rate = f", {plan.rtfx:.0f}x real time" if plan.rtfx else ""
+        bound = f", bound by {plan.bottleneck}" if plan.bottleneck else ""
+        lines.append(
+            f"time        about {clock(left.left_s)} ({clock(left.low_s)} to {clock(left.high_s)}){rate}{bound}; {left.basis}"
+        )
+    lines.append(f"disk        up to {size(plan.disk_peak)} while it runs, about {size(plan.disk_stored)} stored")
+    needs = [f"{need.role} {size(need.bytes)}{'' if need.measured else ' of weights'}" for need in plan.models]
+    lines.append(f"models      {', '.join(needs)}")
+    return "\n".join(lines)
+
+
 def ingest(args: argparse.Namespace) -> int:
+    from engine.sources.take import take
+
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
-        recordings = listed(args, loaded, desk)
+        choice = listed(args, loaded, desk)
         if args.dry_run:
-            return dry_run(args, recordings)
+            return dry_run(args, choice, loaded, desk)
+        added = take(desk.queue, choice, force=args.force, priority=args.priority)
+        if speaking(args):
+            tell_left(choice)
+        recordings = choice.taken
         if not recordings:
-            print("nothing to do: everything is stored already (--force takes it again)", file=sys.stderr)
+            print("nothing to do: nothing new was found (--force takes again what has ended)", file=sys.stderr)
             if not speaking(args):
                 from engine.summary import summary
 
                 print_json(summary(desk.database, []))
             return 0
-        added = desk.queue.add(recordings, force=args.force, priority=args.priority)
         if speaking(args) and added.known:
             print(f"{added.known} known already, {added.added + added.requeued} to do", file=sys.stderr)
         title = recordings[0].title if len(recordings) == 1 else ", ".join(args.sources[:2])

@@ -1,0 +1,221 @@
+"""What a run would take of its sources, and why it leaves the rest: one answer for dry runs, runs, previews, subscriptions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+from config.settings import Settings
+from engine.flow.cancel import CancelToken
+from engine.sources.hosts import Hosts
+from engine.sources.listing import Faulty, Found, found_in
+from engine.sources.prefilter import look_up_all
+from engine.sources.selection import Selection, ordered, refusal, undecided
+from engine.store.codec import plain
+from engine.store.database import Database
+from engine.terms import Recording
+
+CHUNK = 200
+"""Recordings compared with the database at a time."""
+LOOK_UPS = 8
+"""Recordings of one round of look-ups: a limit should not cost many more requests than it takes."""
+CHECKED = 30
+"""Recordings looked at on their own page before they are queued, where nothing else is asked for."""
+OLDER = 5
+"""Uploads in a row before the first day wanted that end a listing which is newest first."""
+
+RECHECKED = ("members-only", "paid", "private", "geo-blocked", "age-gated", "upcoming", "live")
+"""Why a recording could not be had, that may be otherwise the next time its source is listed."""
+
+Progress = Callable[[int, int], object]
+"""Called with (seen, taken) while listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A recording, or part of a source, that is not taken."""
+
+    title: str
+    reason: str
+    recording: Recording | None = None
+    refused: bool = False  # it cannot be had at the moment: kept as skipped, looked at again by the next listing
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``taken`` in the order of the run. ``recheck`` are those of them that were refused before and can be had now."""
+
+    taken: tuple[Recording, ...]
+    left: tuple[Left, ...]
+    seen: int
+    recheck: tuple[str, ...] = ()
+    unchecked: int = 0  # look-ups that said nothing: such recordings are taken
+
+    @property
+    def reasons(self) -> tuple[tuple[str, int], ...]:
+        """(reason, how many), most first."""
+        return tuple(Counter(left.reason for left in self.left).most_common())
+
+    @property
+    def refused(self) -> tuple[Left, ...]:
+        return tuple(left for left in self.left if left.refused)
+
+
+class _Chooser:
+    def __init__(
+        self, settings: Settings, database: Database, selection: Selection, token: CancelToken, progress: Progress | None
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.selection = selection
+        self.token = token
+        self.progress = progress
+        self.hosts = Hosts(database, lambda: settings.fetch)
+        self.taken: list[Recording] = []
+        self.left: list[Left] = []
+        self.recheck: set[str] = set()
+        self.keys: set[str] = set()
+        self.seen = 0
+        self.unchecked = 0
+
+    @property
+    def full(self) -> bool:
+        limit = self.selection.limit
+        return self.selection.order == "source" and limit is not None and len(self.taken) >= limit
+
+    def take_from(self, source: str, settled: bool) -> None:
+        older = 0
+        with closing(found_in(source, self.settings, token=self.token, settled=settled)) as found:  # type: ignore[type-var]
+            for batch in _batches(found, LOOK_UPS if self._looks() else CHUNK):
+                self.token.check()
+                for recording in self._sift(batch):
+                    before = bool(self.selection.since and recording.published and recording.published < self.selection.since)
+                    older = older + 1 if before and recording.extra.get("uploads") else 0
+                    if not self.full:
+                        self._decide(recording)
+                if self.progress is not None:
+                    self.progress(self.seen, len(self.taken))
+                if self.full or older >= OLDER:
+                    return
+
+    def _looks(self) -> bool:
+        s = self.selection
+        return bool(s.since or s.until or s.skip_shorts or s.min_duration is not None or s.max_duration is not None)
+
+    def _sift(self, batch: list[Found]) -> list[Recording]:
+        """New ones of a batch, with the details that the selection needs."""
+        fresh: list[Recording] = []
+        for found in batch:
+            if isinstance(found, Faulty):
+                self.left.append(Left(found.title, found.reason))
+            elif found.key not in self.keys:
+                self.keys.add(found.key)
+                self.seen += 1
+                fresh.append(found)
+        known = {} if self.selection.force else self._known(fresh)
+        wanted: list[Recording] = []
+        for recording in fresh:
+            status, cause = known.get(plain(recording.key), (None, None))
+            if status in (None, "queued", "running"):
+                wanted.append(recording)
+            elif status == "skipped" and cause in RECHECKED:
+                self.recheck.add(recording.key)
+                wanted.append(recording)
+            else:
+                self.left.append(Left(recording.title, _ended(status, cause), recording))
+        longest_s = self.settings.fetch.max_duration
+        unsure = [r for r in wanted if undecided(r, self.selection) and refusal(r, self.selection, longest_s) is None]
+        details = self._details(unsure)
+        return [details.get(r.key, r) for r in wanted]
+
+    def _details(self, recordings: list[Recording]) -> dict[str, Recording]:
+        if not recordings:
+            return {}
+        found = look_up_all(recordings, self.settings, self.hosts, self.token)
+        self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
+        return {r.key: r for r in found}
+
+    def _known(self, recordings: list[Recording]) -> dict[str, tuple[str, str | None]]:
+        """(status, cause) of those in the database, by key."""
+        with self.database.connection() as connection:
+            rows = connection.execute(
+                "select key, status, cause from recording where key = any(%s)", [[plain(r.key) for r in recordings]]
+            ).fetchall()
+        return {key: (status, cause) for key, status, cause in rows}
+
+    def _decide(self, recording: Recording) -> None:
+        reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
+        if reason is None:
+            self.taken.append(recording)
+        else:
+            self.left.append(_left(recording, reason))
+
+    def finish(self) -> Choice:
+        taken = ordered(self.taken, self.selection.order)
+        limit = self.selection.limit if self.selection.limit is not None else len(taken)
+        kept: list[Recording] = []
+        rest = iter(taken)
+        while len(kept) < limit and (batch := list(islice(rest, limit - len(kept)))):
+            kept += self._checked(batch, room=CHECKED - len(kept))
+        self.left += [Left(r.title, f"over the limit of {limit}", r) for r in rest]
+        keys = {r.key for r in kept}
+        again = tuple(r.id for r in kept if r.key in self.recheck)
+        assert len(keys) == len(kept)
+        return Choice(tuple(kept), tuple(self.left), self.seen, again, self.unchecked)
+
+    def _checked(self, batch: list[Recording], room: int) -> list[Recording]:
+        """Those of a batch whose own page does not speak against them."""
+        if self.selection.check == "none":
+            return batch
+        remote = [r for r in batch if r.extra.get("fetch") == "ytdlp" and not r.extra.get("looked_up")]
+        details = self._details(remote if self.selection.check == "all" else remote[: max(0, room)])
+        kept = []
+        for recording in (details.get(r.key, r) for r in batch):
+            reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
+            if reason is None:
+                kept.append(recording)
+            else:
+                self.left.append(_left(recording, reason))
+        return kept
+
+
+def choose(
+    sources: Iterable[str],
+    settings: Settings,
+    database: Database,
+    selection: Selection | None = None,
+    *,
+    token: CancelToken,
+    progress: Progress | None = None,
+    settled: bool = False,
+) -> Choice:
+    """List the sources and select. The selection's limit counts recordings that are not stored yet.
+
+    Nothing is changed but the hosts' budgets. Raises :class:`engine.errors.EngineError` for a source that cannot be listed.
+    """
+    chooser = _Chooser(settings, database, selection or Selection(), token, progress)
+    for source in sources:
+        if chooser.full:
+            break
+        chooser.take_from(source, settled)
+    return chooser.finish()
+
+
+def _left(recording: Recording, reason: str) -> Left:
+    refused = reason == recording.extra.get("refused") or reason == "live"
+    return Left(recording.title, reason, recording, refused)
+
+
+def _ended(status: str | None, cause: str | None) -> str:
+    return f"{status} already" if status == "stored" or not cause else f"{status} already: {cause}"
+
+
+def _batches(found: Iterator[Found], size: int) -> Iterator[list[Found]]:
+    """Batches that grow, so that a small limit reads little of a long source."""
+    now = min(8, size)
+    while batch := list(islice(found, now)):
+        yield batch
+        now = min(size, 2 * now)

@@ -1,0 +1,105 @@
+"""The operator's cookies file: checked before it is used, sent only where its cookies belong, never logged or written to."""
+
+from __future__ import annotations
+
+import stat
+import time
+import urllib.request
+from dataclasses import dataclass
+from functools import lru_cache
+from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
+from pathlib import Path
+
+from config.settings import Fetch
+from engine.errors import Misconfigured
+
+SOON_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """A cookies file that was read. ``soonest`` is the epoch second at which the first of the valid ones ends, None for never."""
+
+    text: str
+    valid: int
+    expired: int
+    soonest: float | None
+
+    def __repr__(self) -> str:
+        return f"<Cookies {self.valid} valid, {self.expired} expired>"
+
+
+def read_cookies(path: Path, now: float | None = None) -> Cookies:
+    """Raises :class:`Misconfigured` for a file that is missing, open to other users, in another format, or wholly expired."""
+    return _read(path, time.time() if now is None else now)[0]
+
+
+def cookie_header(settings: Fetch, url: str) -> dict[str, str]:
+    """The Cookie header for an address; empty without a cookies file, or when no cookie belongs there."""
+    if settings.cookies is None:
+        return {}
+    jar = _jar_of(Path(settings.cookies.get_secret_value()).expanduser())
+    request = urllib.request.Request(url)
+    jar.add_cookie_header(request)
+    value = request.get_header("Cookie")
+    return {"cookie": value} if value else {}
+
+
+def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong("cannot be read", "check fetch.cookies") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise _wrong("may be read by other users of this machine", "chmod 600 the file: a cookie is as good as a password")
+    jar = MozillaCookieJar(str(path))
+    try:
+        jar.load(ignore_discard=True, ignore_expires=True)
+    except (LoadError, OSError, ValueError) as error:
+        raise _wrong("is not in the Netscape format", "export it again as cookies.txt") from error
+    ends = [cookie.expires for cookie in jar if cookie.expires]  # 0 and None: a session's
+    expired = sum(1 for end in ends if end <= now)
+    valid = len(jar) - expired
+    if not valid:
+        raise _wrong("has no valid cookie" if not expired else "has expired", "sign in again and export it anew")
+    jar.clear_expired_cookies()
+    return Cookies(text, valid, expired, min((float(end) for end in ends if end > now), default=None)), jar
+
+
+def _wrong(what: str, hint: str) -> Misconfigured:
+    return Misconfigured(f"the cookies file {what}", cause="cookies file", hint=hint)  # the path is a secret setting: not told
+
+
+def _jar_of(path: Path) -> CookieJar:
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise _wrong("cannot be read", "check fetch.cookies") from error
+    return _jar(path, changed)
+
+
+@lru_cache(maxsize=4)
+def _jar(path: Path, _changed_ns: int) -> CookieJar:
+    return _read(path, time.time())[1]
+
+
+def cookies_text(settings: Fetch) -> str | None:
+    """The checked content of the cookies file, for a reader that must not write to the file; None without one."""
+    return read_cookies(Path(settings.cookies.get_secret_value()).expanduser()).text if settings.cookies else None
+
+
+def cookies_trouble(settings: Fetch, now: float | None = None) -> str | None:
+    """What is worth a warning about the cookies file, in words; None when all is well or there is none."""
+    if settings.cookies is None:
+        return None
+    now = time.time() if now is None else now
+    try:
+        found = read_cookies(Path(settings.cookies.get_secret_value()).expanduser(), now)
+    except Misconfigured as error:
+        return str(error)
+    if found.expired:
+        return f"{found.expired} of {found.valid + found.expired} cookies have expired"
+    if found.soonest is not None and found.soonest - now < SOON_S:
+        return f"the first of {found.valid} cookies expires in {(found.soonest - now) / 86_400:.1f} days"
+    return None

@@ -1,0 +1,148 @@
+"""The engine's part in subscriptions: list what is due, queue what is new, watch followed folders."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from watchfiles import watch
+
+from config.settings import Settings
+from engine.clean import clean_text
+from engine.errors import Cancelled, EngineError, Transient
+from engine.flow.cancel import CancelToken
+from engine.queue.backlog import Backlog
+from engine.sources.choose import choose
+from engine.sources.listing import WRITING
+from engine.sources.local import SETTLED_S
+from engine.sources.selection import Selection
+from engine.sources.subscriptions import Subscription, Subscriptions
+from engine.sources.take import take
+from engine.store.database import Database
+from engine.watch.journal import Journal
+
+LOOK_S = 5.0
+WATCH_STEP_MS = 400
+
+
+class Following:
+    """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing."""
+
+    def __init__(self, engine: str, database: Database, settings: Callable[[], Settings], journal: Journal) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._journal = journal
+        self._backlog = Backlog(database)
+        self._subscriptions = Subscriptions(database)
+        self._token = CancelToken()
+        self._bell = threading.Event()
+        self._watches: dict[int, FolderWatch] = {}
+        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        self._token.cancel("engine ends")
+        self._bell.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._token.cancelled:
+                try:
+                    self._watch_folders()
+                    while not self._token.cancelled and (claim := self._subscriptions.due(engine=self._engine)):
+                        self._list(claim)
+                except Transient as error:  # the database is away: the engine says so elsewhere
+                    self._journal.log("debug", f"subscriptions wait: {error.message}", kind="state")
+                except Cancelled:
+                    break
+                self._bell.wait(LOOK_S)
+                self._bell.clear()
+        finally:
+            for folder in self._watches.values():
+                folder.stop()
+
+    def _list(self, claim: Subscription) -> None:
+        name = clean_text(claim.source, 120)
+        try:
+            choice = choose(
+                [claim.source],
+                self._settings(),
+                self._backlog.db,
+                Selection.of(claim.options),
+                token=self._token,
+                settled=claim.folder is not None,
+            )
+            added = take(self._backlog, choice, priority=claim.priority)
+        except Cancelled:
+            raise
+        except EngineError as error:
+            if error.cause == Database.AWAY:
+                raise
+            self._subscriptions.failed(claim, str(error), retry=error.retry, engine=self._engine)
+            self._journal.log("warning", f"following {name}: {error}", kind="state", cause=error.cause, hint=error.hint)
+            return
+        new = added.added + added.requeued
+        self._subscriptions.done(claim, new, engine=self._engine)
+        if any(left.reason == WRITING for left in choice.left):
+            self._subscriptions.hurry(claim.id, time.time() + SETTLED_S)
+        self._journal.log("info" if new else "debug", f"following {name}: {new} new", kind="state", new=new)
+
+    def _watch_folders(self) -> None:
+        """A watch for every followed folder, none for others."""
+        wanted = {row.id: row.folder for row in self._subscriptions.rows() if row.folder is not None}
+        for id in [id for id, running in self._watches.items() if wanted.get(id) != running.folder or not running.alive]:
+            self._watches.pop(id).stop()
+        for id, folder in wanted.items():
+            if id not in self._watches and folder is not None:
+                self._watches[id] = FolderWatch(folder, self._changed(id))
+
+    def _changed(self, id: int) -> Callable[[], None]:
+        def tell() -> None:
+            try:
+                self._subscriptions.hurry(id)
+            except Transient as error:  # its next run finds the files
+                self._journal.log("debug", f"a changed folder could not be noted: {error.message}", kind="state")
+            self._bell.set()
+
+        return tell
+
+
+class FolderWatch:
+    """Calls ``changed`` when something in a folder has changed and then stayed as it is for a few seconds."""
+
+    def __init__(self, folder: Path, changed: Callable[[], None], quiet_s: float = SETTLED_S + 0.5) -> None:
+        self.folder = folder
+        self._changed = changed
+        self._quiet_s = quiet_s
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        last: float | None = None
+        try:
+            for changes in watch(
+                self.folder, stop_event=self._ending, rust_timeout=WATCH_STEP_MS, yield_on_timeout=True, debounce=WATCH_STEP_MS,
+                raise_interrupt=False,
+            ):  # fmt: skip
+                if changes:
+                    last = time.monotonic()
+                elif last is not None and time.monotonic() - last >= self._quiet_s:
+                    last = None
+                    self._changed()
+        except (FileNotFoundError, OSError):  # the folder is gone: its subscription says so
+            return

@@ -1,0 +1,175 @@
+"""The politeness of every engine towards every host, kept in the database: it outlives a restart and is shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from config.settings import Fetch
+from engine.errors import Cancelled, EngineError, Postponed, Throttled, Transient
+from engine.flow.cancel import CancelToken
+from engine.sources import budget
+from engine.sources.budget import Answer, HostState
+from engine.store.codec import document
+from engine.store.database import Database
+from engine.watch.snapshot import HostBudget
+
+PATIENCE_S = 20.0
+"""Waits up to this long are waited out in the slot; longer ones give the slot to a recording of another host."""
+LOOK_S = 1.0
+"""Longest sleep between two looks, so that a changed fetch.rate acts at once."""
+VIEW_EVERY_S = 2.0
+POSTPONED = "host budget"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Leave to make one request, and what became of the question."""
+
+    host: str
+    asked: float  # seconds of the hosts' clock
+    trial: bool
+
+
+class Hosts:
+    """Thread-safe. ``clock`` (seconds) is the database's own by default, so that machines agree; tests bring theirs."""
+
+    def __init__(self, database: Database, settings: Callable[[], Fetch], clock: Callable[[], float] | None = None) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._promised: dict[str, list[float]] = {}
+        self._views: tuple[float, tuple[HostBudget, ...]] = (float("-inf"), ())
+
+    def enter(self, host: str, token: CancelToken) -> Pass:
+        """Wait for leave to ask ``host`` once. Raises :class:`Postponed` when the wait is long, :class:`engine.errors.Cancelled`."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            token.check()
+            now, answer = self._through_outage(lambda: self._ask(host), token)
+            if answer.wait_s <= 0:
+                return Pass(host, now, answer.trial)
+            if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
+                raise self._postponed(host, now, answer)
+            token.wait(min(answer.wait_s, LOOK_S))
+
+    def answered(self, leave: Pass) -> None:
+        """The host has answered like any other: a trial has succeeded."""
+        if leave.trial:
+            self._change(leave.host, lambda state, now: budget.answered(state, leave.asked))
+
+    def failed(self, leave: Pass, error: EngineError) -> EngineError:
+        """The request has failed: what to raise. A throttle opens the breaker and carries the time until it closes."""
+        if isinstance(error, Throttled):
+            now, state = self._change(leave.host, lambda state, now: budget.throttled(state, now, leave.asked, error.after_s))
+            error.after_s = max(0.0, state.until - now) + self._place(leave.host, now, state.until)
+        elif leave.trial and (error.retry or isinstance(error, Cancelled)):
+            self._change(leave.host, lambda state, now: budget.unclear(state, now))
+        elif not error.retry:
+            self.answered(leave)
+        return error
+
+    def views(self) -> tuple[HostBudget, ...]:
+        """Every host asked within the hour or cooling down, at most some seconds old; asks the database now and then."""
+        with self._lock:
+            at, found = self._views
+            if time.monotonic() - at < VIEW_EVERY_S:
+                return found
+            self._views = (time.monotonic(), found)
+        with self._database.connection() as connection:
+            rows = connection.execute(
+                "select host, state, extract(epoch from clock_timestamp())::float8 from host order by host"
+            ).fetchall()
+        rate = self._settings().rate
+        found = tuple(view for host, data, now in rows if (view := _view(host, budget.from_json(data), self._now(now), rate)))
+        with self._lock:
+            self._views = (time.monotonic(), found)
+        return found
+
+    def hurry(self) -> int:
+        """Recordings that wait for a budget are tried now, after the budget was changed; how many."""
+        with self._lock:
+            self._promised.clear()
+        with self._database.transaction() as connection:
+            jobs = connection.execute(
+                "update procrastinate_jobs j set scheduled_at = null from recording r"
+                " where r.job = j.id and r.status = 'queued' and r.cause = %s and j.status = 'todo' returning j.id",
+                [POSTPONED],
+            ).fetchall()
+            connection.execute("update recording set next_try = null where job = any(%s)", [[job for (job,) in jobs]])
+        return len(jobs)
+
+    def _now(self, database_now: float) -> float:
+        return database_now if self._clock is None else self._clock()
+
+    def _ask(self, host: str) -> tuple[float, Answer]:
+        settings = self._settings()
+        answers: list[Answer] = []
+
+        def decide(state: HostState, now: float) -> HostState:
+            state, answer = budget.ask(state, now, settings.rate, settings.sleep)
+            answers.append(answer)
+            return state
+
+        now, _ = self._change(host, decide)
+        return now, answers[-1]
+
+    def _change(self, host: str, change: Callable[[HostState, float], HostState]) -> tuple[float, HostState]:
+        with self._database.transaction() as connection:
+            query = "select state, extract(epoch from clock_timestamp())::float8 from host where host = %s for update"
+            row = connection.execute(query, [host]).fetchone()
+            if row is None:
+                connection.execute("insert into host (host) values (%s) on conflict do nothing", [host])
+                row = connection.execute(query, [host]).fetchone()
+            assert row is not None
+            before, now = budget.from_json(row[0]), self._now(row[1])
+            after = change(before, now)
+            if after != before:
+                connection.execute("update host set state = %s where host = %s", [document(budget.to_json(after)), host])
+        return now, after
+
+    def _postponed(self, host: str, now: float, answer: Answer) -> Postponed:
+        wait_s = answer.wait_s + self._place(host, now, now + answer.wait_s)
+        why = "is cooling down after a throttle" if answer.why == "cooling down" else "has had its requests of this hour"
+        return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host", after_s=wait_s)
+
+    def _place(self, host: str, now: float, free: float) -> float:
+        """Seconds after ``free`` until the turn of one more who waits: they come back at the pace of the budget."""
+        each = max(3600.0 / self._settings().rate, self._settings().sleep)
+        with self._lock:
+            waiting = [at for at in self._promised.get(host, ()) if at > now]
+            place = each * len(waiting)
+            self._promised[host] = [*waiting, free + place]
+        return place
+
+    def _through_outage(self, call: Callable[[], T], token: CancelToken) -> T:
+        """A database that is away is waited for: without it nobody knows how often the host was asked."""
+        while True:
+            try:
+                return call()
+            except Transient as error:
+                if error.cause != Database.AWAY:
+                    raise
+                token.wait(LOOK_S)
+                token.check()
+
+
+def _view(host: str, state: HostState, now: float, rate: int) -> HostBudget | None:
+    used = state.used(now)
+    cooling = state.breaker == "trial" or (state.breaker == "open" and now < state.until)
+    if not used and not cooling:
+        return None
+    return HostBudget(
+        host,
+        used,
+        rate,
+        state.breaker if cooling else "closed" if state.breaker == "closed" else "open",
+        time.time() + state.until - now if cooling else None,
+        state.throttled,
+    )

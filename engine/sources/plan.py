@@ -1,0 +1,185 @@
+"""What a run would cost before it starts: audio, downloads, time, disk, model memory. For dry runs and previews."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from config.settings import Settings
+from engine.sources.local import path_of
+from engine.sources.policy import host_of
+from engine.store.database import Database
+from engine.terms import STAGES, Recording
+from engine.watch.forecast import plan as forecast
+from engine.watch.snapshot import Forecast, Snapshot
+
+MEASURED = 3
+"""Stored recordings from which service times count as measured."""
+LATEST = 200
+USUAL_S = 1200.0
+"""Length of a recording of which nothing is known, where no other length is known either."""
+PROBED = 500
+AUDIO_BYTES_S = 16_000.0
+"""Bytes per second of audio-only downloads (128 kbit/s)."""
+PCM_BYTES_S = 32_000.0
+STORED_BYTES_S = 300.0
+"""Bytes of database per second of speech: passages of half a minute with words and two vectors."""
+
+USUAL_SPEEDS: Mapping[str, Mapping[str, float]] = {
+    "cuda": {"decode": 300, "transcribe": 50, "diarize": 40, "identify": 150, "embed": 1500, "store": 2000},
+    "cpu": {"decode": 200, "transcribe": 3, "diarize": 2, "identify": 15, "embed": 300, "store": 1500},
+}
+"""Audio seconds per second of one slot where nothing was measured: a rough guess for models of the default size."""
+USUAL_FETCH = 60.0
+
+PARAMETERS: Mapping[str, float] = {
+    "tiny": 39e6, "base": 74e6, "small": 244e6, "medium": 769e6, "large-v2": 1550e6, "large-v3": 1550e6, "turbo": 809e6,
+    "large-v3-turbo": 809e6, "distil-large-v3": 756e6, "pyannote/speaker-diarization-community-1": 8e6,
+    "speechbrain/spkrec-ecapa-voxceleb": 21e6, "BAAI/bge-small-en-v1.5": 33e6,
+}  # fmt: skip
+"""Parameters of well-known models, as their cards say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNeed:
+    """Memory of one model: what a running engine measured, else the size of its weights; None when unknown."""
+
+    role: str
+    name: str
+    bytes: int | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Sizes in bytes, times in seconds. ``left`` is the wall time with its basis; unknown is None."""
+
+    recordings: int
+    audio_s: float
+    unknown: int  # recordings whose length is a guess
+    downloads: int
+    download_bytes: int | None
+    left: Forecast
+    bottleneck: str | None
+    rtfx: float | None
+    disk_peak: int
+    disk_stored: int
+    models: tuple[ModelNeed, ...]
+
+
+def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:
+    """The plan of taking these recordings now, on an idle system. ``snapshot`` of a running engine tells the models' memory."""
+    known = [seconds if (seconds := r.duration) else probe(r) if n < PROBED else None for n, r in enumerate(recordings)]
+    typical = fmean(told) if (told := [s for s in known if s]) else _typical(database)
+    lengths = [s or typical for s in known]
+    remote = [(r, s) for r, s in zip(recordings, lengths, strict=True) if "://" in r.source]
+    sizes = [int(r.extra.get("bytes") or s * AUDIO_BYTES_S) for r, s in remote]
+    speeds, basis = speeds_of(settings, database, remote=bool(remote))
+    workers = {name: getattr(settings.workers, name, settings.in_flight) for name in STAGES}
+    found = forecast(lengths, speeds, workers, settings.in_flight)
+    left, bottleneck = found.left, found.bottleneck
+    polite_s = polite_time(remote, settings.fetch.rate)
+    if left.left_s is not None and polite_s > left.left_s:
+        left, bottleneck = Forecast(polite_s, polite_s, polite_s * 1.1, f"fetch.rate {settings.fetch.rate}/h"), "fetch.rate"
+    elif left.left_s is not None:
+        left = Forecast(left.left_s, left.low_s, left.high_s, basis)
+    largest = sorted((PCM_BYTES_S * s for s in lengths), reverse=True)[: settings.in_flight]
+    media = sorted(sizes, reverse=True)[: settings.in_flight]
+    audio_s = sum(lengths)
+    return RunPlan(
+        recordings=len(recordings),
+        audio_s=audio_s,
+        unknown=sum(1 for s in known if not s),
+        downloads=len(remote),
+        download_bytes=sum(sizes) if remote else None,
+        left=left,
+        bottleneck=bottleneck,
+        rtfx=audio_s / left.left_s if left.left_s else None,
+        disk_peak=int(sum(largest) + sum(media)),
+        disk_stored=int(STORED_BYTES_S * audio_s),
+        models=models_of(settings, snapshot),
+    )
+
+
+def probe(recording: Recording) -> float | None:
+    """Seconds a local file says it has; None for anything else."""
+    if "://" in recording.source:
+        return None
+    import av
+
+    with suppress(OSError, av.FFmpegError, ValueError), av.open(str(path_of(recording))) as container:
+        return container.duration / av.time_base if container.duration else None
+    return None
+
+
+def polite_time(remote: Sequence[tuple[Recording, float]], rate: int) -> float:
+    """Least seconds the hosts' budgets allow: the first hour's requests go at once, the others at the rate."""
+    hosts = Counter(host_of(r.source) for r, _ in remote)
+    return max((3600.0 * (math.ceil(n / rate) - 1) for n in hosts.values()), default=0.0)
+
+
+def speeds_of(settings: Settings, database: Database, *, remote: bool) -> tuple[dict[str, float], str]:
+    """(audio seconds per second of one slot by stage, where they are from)."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            """
+            with latest as (
+              select duration, spans, source like 'http%%' as remote from recording
+              where status = 'stored' and duration > 0 order by stored desc limit %s)
+            select s->>'stage', count(*), sum(duration), sum((s->>'service_s')::float8)
+            from latest, jsonb_array_elements(spans) s
+            where s->>'outcome' = 'ok' and s->>'service_s' is not null and (remote or s->>'stage' <> 'fetch') group by 1
+            """,
+            [LATEST],
+        ).fetchall()
+    measured = {stage: audio / service for stage, n, audio, service in rows if n >= MEASURED and service > 0}
+    device = settings.asr.device if settings.asr.device != "auto" else "cuda" if os.path.exists("/dev/nvidiactl") else "cpu"
+    usual = dict(USUAL_SPEEDS[device])
+    speeds = {**usual, **measured}
+    if not remote:
+        speeds.pop("fetch", None)
+    else:
+        speeds.setdefault("fetch", USUAL_FETCH)
+    if not measured:
+        return speeds, f"usual service times on {'a GPU' if device == 'cuda' else 'CPUs'}, nothing measured here yet"
+    guessed = sorted(set(speeds) - set(measured))
+    return speeds, "service times measured here" + (f"; usual ones for {', '.join(guessed)}" if guessed else "")
+
+
+def _typical(database: Database) -> float:
+    with database.connection() as connection:
+        row = connection.execute("select avg(duration)::float8 from recording where status = 'stored' and duration > 0").fetchone()
+    return float(row[0]) if row and row[0] else USUAL_S
+
+
+def models_of(settings: Settings, snapshot: Snapshot | None) -> tuple[ModelNeed, ...]:
+    """Memory of the four models."""
+    now = {(m.role, m.name): m.memory for m in snapshot.models} if snapshot else {}
+    needs = []
+    for role, name, width in (
+        (
+            "asr",
+            settings.asr.model,
+            1 if settings.asr.compute.startswith("int8") else 4 if settings.asr.compute == "float32" else 2,
+        ),
+        ("diarization", settings.diarization.model, 4),
+        ("voice", settings.voice.model, 4),
+        ("embed", settings.embed.model, 4 if settings.embed.dtype == "float32" else 2),
+    ):
+        measured = now.get((role, name))
+        weights = PARAMETERS.get(name)
+        guess = _folder_bytes(Path(name)) if weights is None else int(weights * width)
+        needs.append(ModelNeed(role, name, measured or guess, measured is not None))
+    return tuple(needs)
+
+
+def _folder_bytes(folder: Path) -> int | None:
+    if not folder.is_dir():
+        return None
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,69 @@
+"""A look at each item's own page before anything is downloaded: a few at a time, within a time limit, politely."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from config.settings import Settings
+from engine.errors import Cancelled, Misconfigured, Permanent, Postponed, Throttled, Transient
+from engine.flow.cancel import CancelToken
+from engine.sources.hosts import Hosts
+from engine.sources.policy import host_of
+from engine.sources.ytdlp_list import look_up, refused
+from engine.terms import Recording
+
+AT_ONCE = 4
+EACH_S = 30.0
+"""Time for one page, on average: a round is given up after this times its length over :data:`AT_ONCE`."""
+
+
+def look_up_all(recordings: Sequence[Recording], settings: Settings, hosts: Hosts, token: CancelToken) -> list[Recording]:
+    """The recordings with the details of their own pages, in order.
+
+    A refusal goes into ``extra["refused"]`` with its reason. Inconclusive ones (network, time, a used-up budget, a throttle)
+    come back as they were, and pass. Raises :class:`Cancelled` and :class:`Misconfigured`.
+    """
+    inner = token.child()
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-up")
+    try:
+        asked = [pool.submit(_look_up, recording, settings, hosts, inner) for recording in recordings]
+        end = time.monotonic() + EACH_S * (1 + len(recordings) / AT_ONCE)
+        pending: set[Future[Recording]] = set(asked)
+        while pending and time.monotonic() < end:
+            token.check()
+            _, pending = wait(pending, timeout=0.2)
+        found = []
+        for recording, future in zip(recordings, asked, strict=True):
+            result = recording
+            if future not in pending:
+                with suppress(Cancelled):
+                    result = future.result()
+            found.append(result)
+        token.check()
+        return found
+    finally:
+        inner.cancel("the look-ups are over")
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: CancelToken) -> Recording:
+    try:
+        leave = hosts.enter(host_of(recording.source), token)
+    except Postponed as error:
+        token.cancel(error.message)  # nobody else of this round would get leave either
+        return recording
+    try:
+        found = look_up(recording, settings.fetch, token=token)
+    except (Misconfigured, Cancelled):
+        raise
+    except Throttled as error:
+        hosts.failed(leave, error)
+        token.cancel(error.message)
+        return recording
+    except (Permanent, Transient) as error:
+        return refused(recording, hosts.failed(leave, error))
+    hosts.answered(leave)
+    return found

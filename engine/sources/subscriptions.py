@@ -1,0 +1,184 @@
+"""Sources that are listed again and again: who is due, who is on it, what came of it. Kept in the database."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from engine.clean import clean_text
+from engine.errors import Permanent
+from engine.sources.policy import split_url
+from engine.sources.selection import Selection
+from engine.sources.ytdlp_list import SEARCH
+from engine.store.codec import plain
+from engine.store.database import Database
+
+LEASE_S = 3600.0
+"""A run longer than this may be taken over, even from an engine that lives."""
+LEAST_S = 60.0
+MOST_S = 366 * 86_400.0
+FIRST_RETRY_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A followed source. ``*_wall`` are epoch seconds; ``options`` are those of :class:`Selection`, as they were given."""
+
+    id: int
+    source: str
+    every_s: float
+    options: dict[str, Any]
+    priority: int
+    next_wall: float
+    running: str | None  # the engine that lists it now
+    last_wall: float | None
+    last_new: int | None
+    last_error: str | None
+    failures: int
+    found: int
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder to watch, when it is one."""
+        return Path(self.source) if "://" not in self.source and Path(self.source).is_dir() else None
+
+
+_COLUMNS = (
+    "id, source, every_s, options, priority, extract(epoch from next_at)::float8,"
+    " case when claimed_by in (select id from engine_alive) then claimed_by end, extract(epoch from last_at)::float8,"
+    " last_new, last_error, failures, found"
+)
+
+
+class Subscriptions:
+    """Thread-safe; every call may raise :class:`engine.errors.Transient`. ``now`` is in epoch seconds, the clock by default."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def follow(
+        self, source: str, every_s: float, options: dict[str, Any] | None = None, *, priority: int = 0, now: float | None = None
+    ) -> Subscription:
+        """Follow a source, first listed at once; one that is followed already takes the new interval and options.
+
+        Raises :class:`Permanent` for a source that is none, an interval out of range, or options that are none.
+        """
+        if not LEAST_S <= every_s <= MOST_S:
+            raise Permanent("follow at least every 60 s and at most every 366 days", cause="interval")
+        Selection.of(options or {})
+        with self.database.connection() as connection:
+            row = connection.execute(
+                f"""
+                insert into subscription (source, every_s, options, priority, next_at) values (%s, %s, %s, %s, to_timestamp(%s))
+                on conflict (source) do update set every_s = excluded.every_s, options = excluded.options,
+                  priority = excluded.priority, next_at = excluded.next_at, failures = 0, last_error = null
+                returning {_COLUMNS}
+                """,
+                [plain(absolute(source)), every_s, Jsonb(options or {}), priority, _now(now)],
+            ).fetchone()
+        assert row is not None
+        return Subscription(*row)
+
+    def unfollow(self, which: str) -> Subscription:
+        """End a subscription by its number or source. Raises :class:`Permanent` when there is none."""
+        number = int(which) if re.fullmatch(r"\d{1,9}", which) else -1
+        with self.database.connection() as connection:
+            row = connection.execute(
+                f"delete from subscription where id = %s or source = any(%s) returning {_COLUMNS}",
+                [number, [plain(which), plain(_place(which))]],
+            ).fetchone()
+        if row is None:
+            raise Permanent(f"not followed: {clean_text(which, 200)}", cause="not followed", hint="`gainstage following` lists all")
+        return Subscription(*row)
+
+    def rows(self) -> tuple[Subscription, ...]:
+        with self.database.connection() as connection:
+            return tuple(Subscription(*row) for row in connection.execute(f"select {_COLUMNS} from subscription order by id"))
+
+    def due(self, now: float | None = None, *, engine: str) -> Subscription | None:
+        """Claim one that is due, the longest overdue first. A claim of an engine that died counts for nothing.
+
+        However many runs were missed, it is due once: the next one is the first of its rhythm that lies ahead.
+        """
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                f"""
+                update subscription set claimed_by = %(engine)s, claimed_at = to_timestamp(%(now)s)
+                where id = (
+                  select id from subscription
+                  where next_at <= to_timestamp(%(now)s) and (claimed_by is null or claimed_by = %(engine)s
+                    or claimed_by not in (select id from engine_alive) or claimed_at < to_timestamp(%(now)s - %(lease)s))
+                  order by next_at, id limit 1 for update skip locked)
+                returning {_COLUMNS}
+                """,
+                {"engine": engine, "now": _now(now), "lease": LEASE_S},
+            ).fetchone()
+        return Subscription(*row) if row else None
+
+    def done(self, claim: Subscription, new: int, *, engine: str, now: float | None = None) -> None:
+        """A run has ended well."""
+        at = _now(now)
+        ahead = claim.next_wall + claim.every_s * (floor(max(0.0, at - claim.next_wall) / claim.every_s) + 1)
+        self._end(claim, engine, at, ahead, "last_new = %s, found = found + %s, last_error = null, failures = 0", [new, new])
+
+    def failed(self, claim: Subscription, error: str, *, retry: bool, engine: str, now: float | None = None) -> None:
+        """A run has failed: tried again soon where that can help, else in its rhythm."""
+        at = _now(now)
+        soon = min(claim.every_s, FIRST_RETRY_S * 2.0 ** min(claim.failures, 10))
+        self._end(
+            claim, engine, at, at + (soon if retry else claim.every_s), "last_error = %s, failures = failures + 1", [plain(error)]
+        )
+
+    def hurry(self, id: int, now: float | None = None) -> None:
+        """Due now, or again after the run that is under way: its folder has changed."""
+        with self.database.connection() as connection:
+            connection.execute(
+                "update subscription set next_at = case when claimed_by is null then least(next_at, to_timestamp(%(now)s))"
+                " else to_timestamp(%(now)s) end where id = %(id)s",
+                {"id": id, "now": _now(now)},
+            )
+
+    def _end(self, claim: Subscription, engine: str, at: float, ahead: float, result: str, values: list[Any]) -> None:
+        """A time that was set while the run went on (hurried, followed anew) is kept."""
+        with self.database.connection() as connection:
+            connection.execute(
+                f"update subscription set claimed_by = null, claimed_at = null, last_at = to_timestamp(%s), next_at = case when"
+                f" abs(extract(epoch from next_at) - %s) < 0.001 then to_timestamp(%s) else next_at end, {result}"
+                " where id = %s and claimed_by = %s",
+                [at, claim.next_wall, ahead, *values, claim.id, engine],
+            )
+
+
+def absolute(source: str) -> str:
+    """A source as it means the same from every folder. Raises :class:`Permanent` for an address or a path that is none."""
+    if SEARCH.match(source):
+        return source
+    if "://" in source:
+        split_url(source)
+        return source
+    place = Path(_place(source))
+    if not place.exists():
+        raise Permanent(f"no such file or folder: {clean_text(source, 300)}", cause="missing source")
+    return str(place)
+
+
+def _place(source: str) -> str:
+    return source if "://" in source or SEARCH.match(source) else str(Path(source).expanduser().absolute())
+
+
+def interval_s(text: str) -> float:
+    """Seconds of ``90m``, ``6h``, ``2d``, ``1w`` or ``600s``. Raises :class:`Permanent` for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    if not match:
+        raise Permanent(f"not an interval: {clean_text(text, 50)}", cause="interval", hint="write 90m, 6h, 2d or 1w")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
+
+
+def _now(now: float | None) -> float:
+    return time.time() if now is None else now
