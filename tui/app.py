@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import App
 from textual.binding import Binding
@@ -35,6 +35,9 @@ from tui.screens.base import DeskScreen
 from tui.theme import Palette
 from tui.view import View
 from tui.widgets.chrome import Notice
+
+if TYPE_CHECKING:
+    from config.settings import Console as ConsoleSettings
 
 T = TypeVar("T")
 
@@ -425,13 +428,17 @@ class GainstageApp(Handlers, App[int]):
         )
 
 
-def run_console(desk: Desk, **options: Any) -> int:
-    """Run the console on a desk until it is left; the exit status. Options are those of :class:`GainstageApp`."""
+def run_console(desk: Desk, *, settings: ConsoleSettings | None = None, **options: Any) -> int:
+    """Run the console on a desk until it is left; the exit status. The desk stays open: it is the caller's.
+
+    ``settings`` is the ``console`` section of the settings; options are those of :class:`GainstageApp` and go before it.
+    """
+    if settings is not None:
+        options.setdefault("refresh_hz", settings.refresh)
+        options.setdefault("keymap", dict(settings.keys))
+        options["theme"] = options.get("theme") or settings.theme
     app = GainstageApp(desk, **options)
-    try:
-        result = app.run()
-    finally:
-        desk.close()
+    result = app.run()
     if app.farewell:
         print(app.farewell)
     return result if result is not None else app.return_code or 0

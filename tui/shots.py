@@ -30,10 +30,25 @@ class Shot:
 
 
 SHOTS: tuple[Shot, ...] = (
+    Shot("start", "warm-up"),
+    Shot("done", "done"),
+    Shot("outage", "outage"),
+    Shot("oom", "oom"),
+    Shot("tuning", "bottleneck", ("tab", "tab", "tab", "tab", "tab", "plus", "plus")),
+    Shot("light", "after-change", theme="gainstage-light"),
+    Shot("deuteranopia", "oom", theme="deuteranopia"),
+    Shot("contrast", "throttled", theme="high-contrast"),
+    Shot("mono", "throttled", theme="mono"),
+    Shot("help", "burst", ("question_mark",)),
+    Shot("why", "throttled", ("w",)),
+    Shot("palette", "burst", ("ctrl+p", *"pau")),
     Shot("deck", "bottleneck", sizes=(WIDE, MEDIUM, NARROW)),
     Shot("tune", "after-change", ("4", "down", "down", "right", "right"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("drain", "drain", ("D",)),
+    Shot("add", "burst", ("a", *"https://www.youtube.com/@kitchentable", "enter")),
+    Shot("evidence", "split", ("3", "down", "down", "down", "enter")),
     Shot("host", "throttled", ("5",), sizes=(WIDE, MEDIUM, NARROW)),
-    Shot("logs", "outage", ("6", "n"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("logs", "outage", ("6", "N", "N"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("search", "split", ("7", *"city trees", "enter"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("voices", "split", ("3", "right", "left", "down", "shift+left", "shift+left"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("recordings", "throttled", ("2", "down", "down", "down"), sizes=(WIDE, MEDIUM, NARROW)),
@@ -57,7 +72,7 @@ async def take(shot: Shot, size: tuple[int, int], seed: int = 0) -> str:
     async with app.run_test(size=size) as pilot:
         moment = _moment(shot.mark)
         desk.advance(max(0.0, moment - 40.0))
-        for _ in range(40):
+        for _ in range(int(min(40.0, moment))):
             app.pump.poll()
             app.tick()
             desk.advance(1.0)

@@ -52,6 +52,7 @@ def _theme(name: str, dark: bool, colours: dict[str, str], *, ansi: bool = False
             "border-blurred": c["line"],
             "input-cursor-background": c["accent"],
             "input-cursor-foreground": c["ground"] if not ansi else "ansi_default",
+            **({"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"} if ansi else {}),
         },
     )
 

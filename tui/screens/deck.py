@@ -8,7 +8,9 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from engine.desk import Command, CommandName
+from engine.watch.snapshot import ModelView
 from tui import format as fmt
+from tui import safe
 from tui.actions import bindings
 from tui.frame import Frame
 from tui.screens.base import DeskScreen
@@ -72,7 +74,7 @@ class DeckScreen(RecordingActions, DeskScreen):
         advice = s.verdict.advice if s else None
         self.verdict.show(frame, advice is not None and app.ignored.get(advice.id, 0.0) > frame.now)
         if s is None:
-            self.flights.empty = ["nothing in flight"]
+            self.flights.empty = [[("nothing in flight", "faint")]]
             return
         stage = s.verdict.bottleneck.stage if s.verdict.bottleneck.kind == "stage" else None
         self.stages.show(s.stages, stage, self._planned())
@@ -81,22 +83,9 @@ class DeckScreen(RecordingActions, DeskScreen):
         self.machine.show(s.devices, s.host, app.memory_limit, tuple(app.levels.of(n) for n in names), s.run.rtfx)
         self.voices.show(s.batchers, s.decisions)
         self.throughput.show(s.run, s.wall, changes_of(app.events))
-        self.flights.empty = self._why_empty(frame)
+        self.flights.empty = why_empty(frame)
         waiting = s.run.queued + s.run.retrying
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
-
-    @staticmethod
-    def _why_empty(frame: Frame) -> list[str]:
-        s = frame.snapshot
-        if s is None or s.verdict.health == "starting" or s.run.loading:
-            return ["models are loading"]
-        if s.run.state in ("done", "stopped") or s.verdict.health == "done":
-            return ["everything is done"]
-        if s.run.state == "paused":
-            return ["intake is paused: P resumes"]
-        if s.run.queued:
-            return ["nothing in flight yet"]
-        return ["Queue is empty.  a adds sources, or drop ids with  gainstage add FILE"]
 
     def _planned(self) -> dict[str, Planned]:
         outbox = self.console_app.outbox
@@ -273,3 +262,35 @@ class DeckScreen(RecordingActions, DeskScreen):
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.console_app.perform("open")
+
+
+def why_empty(frame: Frame) -> list[list[tuple[str, str]]]:
+    """What stands where nothing is in flight: lines of (text, token)."""
+    s = frame.snapshot
+    if s is None:
+        return []
+    if s.run.loading or s.verdict.health == "starting":
+        return [[("models", "title+b")], [], *(model_line(m) for m in s.models)]
+    if s.run.state in ("done", "stopped") or s.verdict.health == "done":
+        keys = (("7", "search what was said"), ("3", "who was recognised"), ("2", "every recording"), ("a", "add more"))
+        return [[("everything is done", "bright")], [], *([(key, "accent"), (f"  {text}", "muted")] for key, text in keys)]
+    if s.run.state == "paused":
+        return [[("intake is paused: ", "muted"), ("P", "accent"), (" resumes", "muted")]]
+    if s.run.queued:
+        return [[("nothing in flight yet", "muted")]]
+    return [[("Queue is empty.  ", "text"), ("a", "accent"), (" adds sources, or drop them in with  gainstage add FILE", "muted")]]
+
+
+def model_line(m: ModelView) -> list[tuple[str, str]]:
+    """One model on its way: ``✓ asr  distil-large-v3  8.1s  cuda:0``."""
+    sign, token = {"ready": ("✓", "ok"), "loading": ("◌", "accent"), "failed": ("■", "crit")}.get(m.state, ("·", "faint"))
+    loud = m.state in ("ready", "loading", "failed")
+    took = fmt.span(m.load_s) if m.load_s is not None else ""
+    return [
+        (f"{sign} ", token),
+        (safe.fit(m.role, 13), "text" if loud else "muted"),
+        (safe.fit(m.name, 42), "bright" if m.state == "loading" else "text" if loud else "faint"),
+        (safe.fit(took, 8, ">"), "text"),
+        (f"   {m.device or ''}" if m.state != "loading" else "   loading …", "muted"),
+        (f"  {m.note}" if m.note else "", "warn"),
+    ]

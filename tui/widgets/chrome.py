@@ -165,11 +165,11 @@ class NavBar(Live):
         if s is not None:
             gpu = s.devices[0].name.removeprefix("NVIDIA ") if s.devices else ""
             many = f"{len(s.devices)}× " if len(s.devices) > 1 else ""
-            right.clip(s.run.source, max(10, width - line.used - 60), p["muted"])
-            right.add(" → ", p["faint"]).add(self.frame.label, p["muted"]).add("  ", base)
-            right.add(" · ".join(filter(None, (s.host.name, many + gpu))), p["muted"])
+            tail = Line().add(" → ", p["faint"]).add(self.frame.label, p["muted"]).gap(2, base)
+            tail.add(" · ".join(filter(None, (s.host.name, many + gpu))), p["muted"])
             if self.frame.engines > 1:
-                right.add(f" · {self.frame.engines} engines", p["text"])
+                tail.add(f" · {self.frame.engines} engines", p["text"])
+            right.clip(s.run.source, width - line.used - tail.used - 4, p["muted"]).extend(tail)
         else:
             right.add(self.frame.label, p["muted"])
         return [sides(line, right.gap(1, base), width, base)]

@@ -121,7 +121,7 @@ class DecisionsTable(Table[DecisionRow]):
         return Line().add(near, p["muted"]).add("n next", p["faint"])
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.size.width < 100 else _WIDE
+        return _NARROW if self.narrow else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.all:

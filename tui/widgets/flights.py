@@ -61,7 +61,7 @@ class FlightsPanel(Table[Flight]):
         self._ranking = Ranking()
         self._known: dict[str, Flight] = {}
         self._total = 0
-        self.empty: list[str] = []
+        self.empty: list[list[tuple[str, str]]] = []
 
     def key_of(self, item: Flight) -> str:
         return item.view.id
@@ -140,7 +140,7 @@ class FlightsPanel(Table[Flight]):
         )
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.size.width < 100 or self.compact else _WIDE
+        return _NARROW if self.narrow or self.compact else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self._total:
@@ -150,7 +150,13 @@ class FlightsPanel(Table[Flight]):
                 .add("   Esc", p["accent"])
                 .add(" clears", p["muted"])
             ]
-        return [Line().add(f"  {text}", p["muted"]) for text in self.empty]
+        lines = [Line()]
+        for pieces in self.empty:
+            line = Line().gap(2, p["ground"])
+            for text, token in pieces:
+                line.add(text, p[token])
+            lines.append(line)
+        return lines
 
     def mark(self, item: Flight) -> tuple[str, str]:
         if item.left:

@@ -82,38 +82,38 @@ class HostPanel(Panel):
         h = self.host
         if h is None:
             return [Line().add("not known yet", p["faint"])]
-        engine_cpu = f"{h.engine_cpu:.1f} cores" if h.engine_cpu is not None else fmt.UNKNOWN
         bar = 12
-        cpu = Line().fit("CPU", 5, p["muted"])
-        meter(cpu, h.cpu, bar, p).fit(fmt.percent(h.cpu), 6, p["text"], ">").gap(2, p["ground"]).add(
-            spark(h.cpu_history, 12), p["spark"]
-        )
-        cpu.add(f"  load {h.load:.1f}/{h.cores}" if h.load is not None and h.cores else "", p["muted"]).add(
-            f"  engine {engine_cpu}", p["muted"]
-        )
-        ram = Line().fit("RAM", 5, p["muted"])
-        meter(ram, share_of(h.memory_used, h.memory_total), bar, p).fit(fmt.size(h.memory_used), 6, p["text"], ">")
-        ram.add(f" of {fmt.size(h.memory_total, 0)}  swap {fmt.size(h.swap_used)}  engine {fmt.size(h.engine_rss)}", p["muted"])
-        disk = Line().fit("disk", 5, p["muted"])
+
+        def row(name: str, share: float | None, text: str, token: str = "bar") -> Line:
+            line = Line().fit(name, 7, p["muted"])
+            return meter(line, share, bar, p, token).fit(text, 6, p["text"], ">")
+
+        cpu = row("CPU", h.cpu, fmt.percent(h.cpu)).gap(1, p["ground"]).add(spark(h.cpu_history, 12), p["spark"])
+        cpu.add(f" load {h.load:.1f}/{h.cores}" if h.load is not None and h.cores else "", p["muted"])
+        ram = row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used))
+        ram.add(f" of {fmt.size(h.memory_total, 0)}  swap {fmt.size(h.swap_used)}", p["muted"])
         used = h.disk_total - h.disk_free if h.disk_total is not None and h.disk_free is not None else None
         sign = {"ok": "", "warn": "▲ ", "crit": "■ "}[self.disk_level]
-        meter(disk, share_of(used, h.disk_total), bar, p, "bar" if self.disk_level == "ok" else self.disk_level).fit(
-            fmt.size(h.disk_free), 6, p["text"], ">"
+        level = "muted" if self.disk_level == "ok" else self.disk_level
+        disk = row(
+            "disk", share_of(used, h.disk_total), fmt.size(h.disk_free), "bar" if self.disk_level == "ok" else self.disk_level
         )
         disk.add(" free", p["muted"])
         if h.disk_full_in_s is not None:
-            disk.add(f", {sign}full in {fmt.roughly(h.disk_full_in_s)}", p["muted" if self.disk_level == "ok" else self.disk_level])
-        disk.add(f"  work folder {fmt.size(h.work_bytes)}", p["muted"])
-        net = (
+            disk.add(f", {sign}full in {fmt.roughly(h.disk_full_in_s)}", p[level])
+        disk.add(f"  work {fmt.size(h.work_bytes)}", p["muted"])
+        net = Line().fit("net", 7, p["muted"]).add("in ", p["muted"]).add(f"{fmt.size(h.net_rx)}/s", p["text"])
+        net.add("  out ", p["muted"]).add(f"{fmt.size(h.net_tx)}/s", p["text"])
+        cores = f"{h.engine_cpu:.1f}" if h.engine_cpu is not None else fmt.UNKNOWN
+        engine = (
             Line()
-            .fit("net", 5, p["muted"])
-            .add("in ", p["muted"])
-            .add(f"{fmt.size(h.net_rx)}/s", p["text"])
-            .add("  out ", p["muted"])
-            .add(f"{fmt.size(h.net_tx)}/s", p["text"])
+            .fit("engine", 7, p["muted"])
+            .add(cores, p["text"])
+            .add(" cores  ", p["muted"])
+            .add(fmt.size(h.engine_rss), p["text"])
         )
-        net.add(f"   engine threads {fmt.brief(h.engine_threads)}  open files {fmt.brief(h.engine_handles)}", p["muted"])
-        return [cpu, ram, disk, net]
+        engine.add(f"  {fmt.brief(h.engine_threads)} threads  {fmt.brief(h.engine_handles)} files", p["muted"])
+        return [cpu, ram, disk, net, engine] if height > 4 else [cpu, ram, disk, engine]
 
 
 class DependenciesPanel(Panel):
@@ -165,7 +165,7 @@ class DependenciesPanel(Panel):
         line = Line().fit(b.host.removeprefix("www."), 12, p["muted"]).fit(sign, 2, p[token])
         meter(line, share_of(b.used, b.rate), 10, p).add(f" {b.used:,}/{b.rate:,} an hour", p["text"])
         if b.throttled:
-            line.add(f"  ▲ throttled ×{b.throttled}", p["warn"])
+            line.add(f"  ▲ ×{b.throttled}", p["warn"])
         if b.state == "open" and b.until_wall is not None:
             line.add(f"  waits {fmt.roughly(b.until_wall - self.wall)}", p["crit"])
         return line

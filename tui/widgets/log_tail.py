@@ -155,8 +155,8 @@ class LogTail(Table[Entry]):
 
     def move_to(self, row: int) -> None:
         """Moving off the last line stops following; moving onto it follows again."""
+        self.follow = row >= len(self.items) - 1
         super().move_to(row)
-        self.follow = self.cursor >= len(self.items) - 1
 
     def _scroll(self, rows: int) -> None:
         if rows < 0:
@@ -198,7 +198,7 @@ class LogTail(Table[Entry]):
         return line.add(f"  ▲ {self.dropped:,} dropped, the file has all", p["warn"]) if self.dropped else line
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.size.width < 100 else _WIDE
+        return _NARROW if self.narrow else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.events:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from rich.segment import Segment
-from textual import events
 from textual.binding import Binding
 
 from tui.cells import Line
@@ -87,10 +86,11 @@ class Panel(Live):
         room = width - 4
         if heading.used:
             top.gap(1, base)
-            strip = heading.strip(min(heading.used, max(0, room - 2)), base)
+            most = max(0, room - 2)
+            strip = heading.strip(heading.used if heading.used <= most else max(0, most - 1), base)
             top.parts.extend(strip)
             top.used += strip.cell_length
-            top.gap(1, base)
+            top.add("…" if heading.used > most else "", p["muted"]).gap(1, base)
         tail = 2 if framed else 1
         if corner.used and top.used + corner.used + tail + 3 <= width:
             top.add("─" * (width - top.used - corner.used - tail - 2), edge).gap(1, base).extend(corner).gap(1, base)
@@ -119,10 +119,7 @@ class Panel(Live):
         lines.append(Line().add("╰" + "─" * (width - 2) + "╯", edge))
         return lines
 
-    def on_focus(self, event: events.Focus) -> None:
-        self.redraw()
-
-    def on_blur(self, event: events.Blur) -> None:
+    def watch_has_focus(self, focused: bool) -> None:
         self.redraw()
 
     def exported(self) -> tuple[list[str], list[list[Any]]]:

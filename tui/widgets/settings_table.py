@@ -1,4 +1,4 @@
-"""Every setting of the schema: its value now, what is staged, its range, when a change acts, and what it risks."""
+"""Every setting of the schema: its value now, what is staged, its range, when a change acts, and where the value comes from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDE = (
     Column("new", "NEW", 8, ">", keep=10),
     Column("range", "RANGE", 10, ">", keep=5),
     Column("effect", "APPLIES", 14, keep=7),
-    Column("risk", "RISK", 10, grow=True, keep=4),
+    Column("origin", "FROM", 10, grow=True, keep=4),
 )
 _NARROW = (
     Column("key", "SETTING", 29, keep=10),
@@ -134,7 +134,7 @@ class SettingsTable(Table[Entry]):
         return Line().add("←→ step  shift ×5  e type  = differences", p["faint"])
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.size.width < 100 else _WIDE
+        return _NARROW if self.narrow else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.rows:
@@ -168,6 +168,6 @@ class SettingsTable(Table[Entry]):
                 return shown_range(row), "faint"
             case "effect":
                 return EFFECTS.get(row.effect, row.effect), "muted"
-            case "risk":
-                return row.risk, "warn" if staged is not None and row.risk else "muted"
+            case "origin":
+                return row.origin, "accent" if row.origin.startswith("live") else "muted" if row.origin != "default" else "faint"
         return "", "text"

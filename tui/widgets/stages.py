@@ -143,9 +143,10 @@ class StagesPanel(Panel):
         queue = Line().add("queue ", p["muted"]).fit(fmt.brief(s.depth), 4, p["text" if s.depth else "faint"], ">")
         queue.fit(fmt.span(s.oldest_wait_s) if s.depth else "", w - queue.used, p["muted"], ">")
         speed = Line().add(fmt.rate(s.per_minute, "/min"), p["text"])
-        speed.fit(f"{fmt.times(s.rtfx)} rt" if s.rtfx is not None else "", w - speed.used, p["muted"], ">")
-        times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), (w - 6) // 2, p["text"], ">")
-        times.add(" p95", p["muted"])
+        factor = fmt.times(s.rtfx) if s.rtfx is not None else ""
+        speed.fit(f"{factor} rt" if factor and speed.used + len(factor) + 4 <= w else factor, w - speed.used, p["muted"], ">")
+        times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), 5 if w < 18 else 6, p["text"], ">")
+        times.add(" p95" if w > 16 else " 95", p["muted"])
         times.fit(fmt.span(s.service_p95_s), w - times.used, p["text"], ">")
         errors, errors_token = self._errors(s)
         last = Line().add("err ", p["muted"]).add(errors, p[errors_token])

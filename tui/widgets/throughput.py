@@ -77,12 +77,11 @@ class ThroughputPanel(Panel):
     def _axis(self, seconds: float, cells: int, label: int, p: Palette) -> Line:
         start = self.wall - seconds
         left, right = fmt.clock(start, False), fmt.clock(self.wall, False)
-        marks = ["─"] * cells
+        marks = list(left + "─" * (cells - len(left) - len(right)) + right)[:cells]
         for wall, _ in self.changes:
             if wall >= start:
                 marks[min(cells - 1, max(0, int((wall - start) / seconds * cells)))] = "◆"
         text = "".join(marks)
-        text = left + text[len(left) : cells - len(right)] + right
         line = Line().fit("└", label, p["faint"], ">")
         for i, piece in enumerate(text.split("◆")):
             if i:

@@ -28,7 +28,7 @@ class VerdictPanel(Panel):
     def heading(self, p: Palette) -> Line:
         line = super().heading(p)
         s = self.frame.snapshot
-        if s is None or self.frame.health in ("stale", "offline", "starting"):
+        if s is None or self.frame.health in ("stale", "offline", "starting", "done"):
             return line
         reason = s.verdict.reason or s.run.reason or ""
         glyph, word, token = HEALTH[self.frame.health]
@@ -118,7 +118,8 @@ class VerdictPanel(Panel):
         a = s.verdict.advice
         line = Line().add("TRY         ", p["muted"])
         if a is None or self.ignored:
-            return line.add("nothing: " + ("ignored for now" if a else "no setting would help"), p["faint"])
+            busy = s.verdict.bottleneck.kind == "stage"
+            return line.add("ignored for now" if a else "no setting would help" if busy else "nothing to change", p["faint"])
         right = Line()
         if a.key is not None:
             line.add(f"{a.key} ", p["bright"]).add(f"{fmt.value(a.old)} → {fmt.value(a.new)}", p["accent+b"]).add("  ", p["ground"])

@@ -12,7 +12,7 @@ from tui.cells import Line
 from tui.frame import Frame
 from tui.screens.modals.dialog import Dialog
 from tui.theme import Palette
-from tui.widgets.chrome import HEALTH, health_word
+from tui.widgets.chrome import health_word
 
 
 class WhyScreen(Dialog[None]):
@@ -43,16 +43,13 @@ class WhyScreen(Dialog[None]):
             lines[0].add(f"  since {fmt.clock(v.since_wall)}", p["muted"])
         lines += [Line(), Line().add("Rules, in the order they are asked", p["title+b"])]
         for rule in v.why:
-            name, _, seen = rule.partition(":")
-            chosen = name.strip().casefold() == v.health or seen.strip().startswith("yes")
-            glyph, _, health_token = HEALTH.get(name.strip(), ("·", "", "muted"))  # type: ignore[call-overload]
-            first, *rest = safe.wrapped(rule, width - 4) or [""]
-            lines.append(
-                Line()
-                .add(f" {glyph} " if chosen else " · ", p[health_token if chosen else "faint"])
-                .add(first, p["bright" if chosen else "text"])
-            )
-            lines += [Line().gap(3, p["ground"]).add(text, p["text"]) for text in rest]
+            sign, _, text = rule.partition(" ")
+            chosen = sign == "→"
+            name, _, seen = text.partition(": ")
+            first, *rest = safe.wrapped(seen or text, width - 15) or [""]
+            line = Line().add(" → " if chosen else "   ", p["accent"]).fit(name, 11, p["bright+b" if chosen else "muted"])
+            lines.append(line.add(first, p["bright" if chosen else "text"]))
+            lines += [Line().gap(14, p["ground"]).add(more, p["text"]) for more in rest]
         b = v.bottleneck
         lines += [Line(), Line().add("Bottleneck", p["title+b"]), *self._said(f"{b.text}. {b.evidence}", width, p)]
         a = v.advice
