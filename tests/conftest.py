@@ -10,8 +10,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -34,10 +35,12 @@ QUICK = {
     "maintenance_work_mem": "64MB",
     "max_wal_size": "256MB",
     "max_connections": "300",
+    "dynamic_shared_memory_type": "mmap",  # a killed server's would stay in /dev/shm
 }
 """A server that may forget everything in a power cut, not when it is killed, and is quick."""
 
 ROOM = 2 * 1024**3
+STALE_S = 2 * 3600.0
 
 _numbers = count(1)
 
@@ -85,8 +88,18 @@ def shared_postgres() -> Iterator[EmbeddedPostgres]:
         for (name,) in connection.execute("select datname from pg_database where datname ~ '^test_[0-9]+_'").fetchall():
             if not psutil.pid_exists(int(name.split("_")[1])):
                 connection.execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+    _sweep()
     yield server
     server.stop()
+
+
+def _sweep() -> None:
+    """Remove the servers of tests that were killed hours ago."""
+    for gate in quick_folder().glob("gainstage-*/**/gate.lock"):
+        if gate.parts[len(quick_folder().parts)].startswith(("gainstage-own-", "gainstage-home-")):
+            with suppress(EngineError, OSError):
+                if time.time() - gate.stat().st_mtime > STALE_S:
+                    EmbeddedPostgres(gate.parent).remove()
 
 
 @pytest.fixture(scope="session")
