@@ -190,5 +190,5 @@ def url_recording(url: str) -> Recording:
     parts = urlsplit(url)
     url = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, parts.query, ""))
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-    name = clean_text(unquote(PurePosixPath(parts.path).name.rsplit(".", 1)[0]), 300)
+    name = clean_text(PurePosixPath(unquote(parts.path)).name.rsplit(".", 1)[0], 300)
     return Recording(id=f"u{digest[:15]}", key=f"url:{digest}", source=url, title=name or digest[:15], extra={"fetch": "http"})

@@ -1,0 +1,147 @@
+"""The laws of politeness, on a fake clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.sources.budget import (
+    COOL_S,
+    MOST_COOL_S,
+    MOST_NAMED_S,
+    TRIAL_S,
+    UNCLEAR_S,
+    WINDOW_S,
+    HostState,
+    answered,
+    ask,
+    from_json,
+    throttled,
+    to_json,
+    unclear,
+)
+
+steps = st.lists(st.one_of(st.floats(0, 5), st.floats(0, 4000), st.just(0.0)), min_size=1, max_size=120)
+
+
+@given(steps=steps, rate=st.integers(1, 12), start=st.floats(0, 1e9), restart_every=st.integers(1, 7))
+def test_no_window_of_an_hour_ever_holds_more_than_the_budget(
+    steps: list[float], rate: int, start: float, restart_every: int
+) -> None:
+    state, now, granted = HostState(), start, []
+    for n, step in enumerate(steps):
+        now += step
+        state, answer = ask(state, now, rate)
+        if answer.wait_s == 0:
+            granted.append(now)
+        if n % restart_every == 0:
+            state = from_json(to_json(state))  # what a restart leaves
+    for first in granted:
+        assert sum(first <= at < first + WINDOW_S for at in granted) <= rate
+
+
+@given(rates=st.lists(st.integers(1, 9), min_size=2, max_size=60), step=st.floats(0.5, 300))
+def test_a_lowered_rate_counts_what_was_asked_before(rates: list[int], step: float) -> None:
+    state, now, granted = HostState(), 0.0, []
+    for rate in rates:
+        now += step
+        state, answer = ask(state, now, rate)
+        if answer.wait_s == 0:
+            granted.append(now)
+            assert sum(now - WINDOW_S < at <= now for at in granted) <= rate
+
+
+@given(steps=steps, rate=st.integers(1, 5))
+def test_the_wait_told_is_true(steps: list[float], rate: int) -> None:
+    state, now = HostState(), 1000.0
+    for step in steps:
+        now += step
+        state, answer = ask(state, now, rate)
+        if answer.wait_s:
+            again, then = ask(state, now + answer.wait_s, rate)
+            assert then.wait_s == 0
+            assert again.used(now + answer.wait_s) <= rate
+
+
+def test_a_budget_is_used_up_at_once_and_comes_back_within_61_minutes() -> None:
+    state, now = HostState(), 7_200.0
+    for _ in range(300):
+        state, answer = ask(state, now, 300)
+        assert answer.wait_s == 0
+    state, answer = ask(state, now, 300)
+    assert answer.why == "budget"
+    assert WINDOW_S <= answer.wait_s <= WINDOW_S + 60
+    assert ask(state, now, 400)[1].wait_s == 0, "a raised rate acts at once"
+
+
+def test_requests_keep_their_distance() -> None:
+    state, _ = ask(HostState(), 100.0, 300, gap_s=2.0)
+    state, answer = ask(state, 100.5, 300, gap_s=2.0)
+    assert (answer.why, answer.wait_s) == ("spacing", 1.5)
+    assert ask(state, 102.0, 300, gap_s=2.0)[1].wait_s == 0
+
+
+def test_a_clock_that_is_set_back_forgets_nothing() -> None:
+    state = HostState()
+    for _ in range(3):
+        state, _ = ask(state, 10_000.0, 3)
+    assert ask(state, 10.0, 3)[1].why == "budget"
+
+
+def test_a_throttle_opens_the_breaker_for_the_hosts_own_delay() -> None:
+    state, _ = ask(HostState(), 50.0, 300)
+    state = throttled(state, 51.0, 50.0, after_s=120.0)
+    assert ask(state, 52.0, 300)[1].why == "cooling down"
+    assert ask(state, 52.0, 300)[1].wait_s == pytest.approx(119.0)
+    assert throttled(HostState(), 51.0, 50.0, after_s=1e12).until == 51.0 + MOST_NAMED_S
+
+
+def test_after_the_cool_down_exactly_one_trial_is_made() -> None:
+    state = throttled(HostState(), 100.0, 99.0, None)
+    assert state.until == 100.0 + COOL_S
+    state = from_json(to_json(state))
+    now = state.until
+    state, first = ask(state, now, 300)
+    assert first.trial
+    for _ in range(3):
+        state, other = ask(state, now + 1, 300)
+        assert (other.why, other.trial) == ("trial", False)
+    closed = answered(state, now)
+    assert (closed.breaker, closed.failures) == ("closed", 0)
+    assert ask(closed, now + 2, 300)[1] == replace(first, trial=False)
+
+
+def test_a_failed_trial_doubles_the_cool_down_up_to_an_hour() -> None:
+    state, now, waits = HostState(), 0.0, []
+    for _ in range(9):
+        state, answer = ask(state, now, 300)
+        assert answer.wait_s == 0
+        state = throttled(state, now + 1, now, None)
+        waits.append(state.until - now - 1)
+        now = state.until
+    assert waits[:4] == [COOL_S, 2 * COOL_S, 4 * COOL_S, 8 * COOL_S]
+    assert waits[-1] == MOST_COOL_S
+
+
+def test_throttles_of_requests_under_way_count_but_do_not_escalate() -> None:
+    state = HostState()
+    for at in (10.0, 10.1, 10.2):
+        state, _ = ask(state, at, 300)
+    state = throttled(state, 11.0, 10.0, None)
+    until = state.until
+    state = throttled(throttled(state, 11.1, 10.1, None), 11.2, 10.2, 600.0)
+    assert (state.failures, state.throttled) == (1, 3)
+    assert state.until == pytest.approx(611.2)
+    assert state.until > until
+    assert answered(state, 10.1).breaker == "open", "an old request that went well does not close it"
+
+
+def test_a_trial_that_died_or_said_nothing_is_followed_by_another() -> None:
+    state, _ = ask(throttled(HostState(), 0.0, 0.0, 10.0), 10.0, 300)
+    assert ask(state, 10.0 + TRIAL_S, 300)[1].trial
+    state = unclear(state, 20.0)
+    assert ask(state, 20.0, 300)[1].wait_s == UNCLEAR_S
+    assert ask(state, 20.0 + UNCLEAR_S, 300)[1].trial
