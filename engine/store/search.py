@@ -16,7 +16,7 @@ from engine.desk import ContextLine, IndexHealth, SearchHit
 from engine.errors import Misconfigured
 from engine.store.codec import checked_vector, plain
 from engine.store.database import Database
-from engine.store.vectors import VectorTable, tables
+from engine.store.vectors import VectorTable, rows_about, tables
 from engine.terms import ModelId, Vector
 
 Mode = OneOf["meaning", "words", "both"]
@@ -38,7 +38,7 @@ YOUTUBE = ("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com
 
 @dataclass(frozen=True, slots=True)
 class Searchable:
-    """A text model whose vectors can be searched."""
+    """A text model whose vectors can be searched; their number is an estimate above 10,000."""
 
     model: ModelId
     vectors: int
@@ -47,7 +47,7 @@ class Searchable:
 def searchable(db: Database) -> tuple[Searchable, ...]:
     """The text models that wrote vectors of this database, the one with most first: a query is embedded with one of them."""
     with db.connection() as connection:
-        found = [(table, _count(connection, table.name)) for table in tables(connection, "embed")]
+        found = [(table, rows_about(connection, table, 10_000)) for table in tables(connection, "embed")]
     return tuple(Searchable(table.model, n) for table, n in sorted(found, key=lambda pair: -pair[1]) if n)
 
 

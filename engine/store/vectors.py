@@ -97,7 +97,7 @@ def build_indexes(db: Database, index_rows: int) -> tuple[str, ...]:
         if connection.execute("select pg_try_advisory_lock(%s)", [LOCK + 1]).fetchone() != (True,):
             return ()
         for table in tables(connection, "embed"):
-            rows = _rows(connection, table, index_rows)
+            rows = rows_about(connection, table, index_rows)
             if rows < index_rows or _index_stands(connection, table):
                 continue
             connection.execute(SQL("drop index concurrently if exists {}").format(Identifier(table.index)))
@@ -112,17 +112,18 @@ def build_indexes(db: Database, index_rows: int) -> tuple[str, ...]:
     return tuple(built)
 
 
-def _rows(connection: Connection[TupleRow], table: VectorTable, at_least: int) -> int:
-    """Rows of a table: the estimate when it is past ``at_least``, else counted, but no further than that."""
+def rows_about(connection: Connection[TupleRow], table: VectorTable, exact_below: int) -> int:
+    """Rows of a table: counted when there are fewer than ``exact_below``, else the larger of that and the server's estimate."""
     row = connection.execute(
         SQL(
-            "select greatest((select reltuples from pg_class where oid = %s::regclass)::bigint,"
-            " (select count(*) from (select 1 from {} limit %s) as few))"
+            "select count(*), (select reltuples::bigint from pg_class where oid = %s::regclass)"
+            " from (select 1 from {} limit %s) as few"
         ).format(Identifier(table.name)),
-        [table.name, at_least],
+        [table.name, exact_below],
     ).fetchone()
     assert row is not None
-    return int(row[0])
+    counted, estimate = row
+    return int(counted if counted < exact_below else max(counted, estimate))
 
 
 def _index_stands(connection: Connection[TupleRow], table: VectorTable) -> bool:
