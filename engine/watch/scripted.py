@@ -47,7 +47,11 @@ START_WALL = 1_795_347_280.0
 """2026-11-22 11:34:40 UTC: when the story begins on its own clock."""
 
 FRAME_S = 0.2
+RECENT_S = 900
 HISTORY_S = 7200
+THINNED_S = 10
+"""A frame a second is kept for the last quarter of an hour, one each ten seconds for two hours."""
+
 EFFECT_S = 64.0
 SETTLE_S = 15.0
 """The story measures effects over shorter windows than an engine does: it is over after twelve minutes."""
@@ -122,7 +126,8 @@ class ScriptedDesk:
         self.judge = Judge(forecast_s=15.0, expect_s=60.0)
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
-        self._history: deque[Snapshot] = deque(maxlen=HISTORY_S)
+        self._history: deque[Snapshot] = deque()
+        self._older: deque[Snapshot] = deque(maxlen=HISTORY_S // THINNED_S)
         self._current: Snapshot | None = None
         self._second = 0
         self.hand.predict = self._predict
@@ -170,6 +175,10 @@ class ScriptedDesk:
             self.world.run_to(float(self._second))
             self._current = self._frame(self._second * per_second + 1, keep=True)
             self._history.append(self._current)
+            if len(self._history) > RECENT_S:
+                oldest = self._history.popleft()
+                if (oldest.seq - 1) % (THINNED_S * per_second) == 0:
+                    self._older.append(oldest)
             self._second += 1
         if self._current is None or self._current.seq != frame + 1:
             self.world.run_to(frame * FRAME_S)
@@ -213,8 +222,8 @@ class ScriptedDesk:
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         with self._lock:
             self._sync()
-            oldest = self.world.now - seconds
-            return tuple(s for s in self._history if s.wall >= self._wall(oldest)) if self._engine else ()
+            first = self._wall(self.world.now - seconds)
+            return tuple(s for s in (*self._older, *self._history) if s.wall >= first) if self._engine else ()
 
     def engines(self) -> tuple[EngineRow, ...]:
         with self._lock:

@@ -37,17 +37,6 @@ def test_the_time_left_has_an_interval_around_it(busy: Snapshot) -> None:
     assert "transcribe" in told.basis
 
 
-def test_the_end_of_an_undisturbed_run_lies_in_the_interval() -> None:
-    """Of another story, from the change that helps: its storm and outage cost it about a minute more than measured speeds can know."""
-    desk = ScriptedDesk(3, start_at=230.0)
-    frame = desk.snapshot()
-    assert frame is not None
-    told = forecast.eta(frame, 24)
-    while desk.snapshot().run.state != "done":  # type: ignore[union-attr]
-        desk.advance(5.0)
-    assert told.left_s == pytest.approx(desk.at - 230.0, rel=0.3)
-
-
 @pytest.mark.parametrize(
     ("what", "basis"),
     [

@@ -22,7 +22,7 @@ trees = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(trees, trees)
 def test_a_patch_makes_the_new_tree_of_the_old(old: Any, new: Any) -> None:
     before = json.dumps(old)

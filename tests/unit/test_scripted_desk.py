@@ -179,17 +179,30 @@ def test_cancel_skip_and_priority_act_on_recordings(desk: ScriptedDesk) -> None:
 
 
 def test_failures_are_grouped_by_cause_and_can_be_retried() -> None:
-    desk = ScriptedDesk(start_at=STORY["done"])
+    desk = ScriptedDesk(start_at=450.0)  # the storm is over
     groups = desk.failures()
     failed = frame(desk).run.failed
     assert sum(g.count for g in groups) == failed > 2
     assert all(g.hint and len(g.ids) == g.count for g in groups)
     mendable = next(g for g in groups if g.retryable)
     assert do(desk, "retry", cause=mendable.cause).state == "done"
-    assert frame(desk).run.state == "running"
-    desk.advance(60)
-    assert all(desk.recording(i).row.status == "stored" for i in mendable.ids)
     assert frame(desk).run.failed == failed - mendable.count
+    desk.advance(80)
+    assert all(desk.recording(i).row.status == "stored" for i in mendable.ids)
+
+
+def test_a_finished_run_goes_on_when_something_is_added() -> None:
+    desk = ScriptedDesk.special("empty")
+    assert do(desk, "add", sources=("/audio/talk.wav",)).state == "done"
+    desk.advance(60)
+    assert frame(desk).run.state == "done"
+    assert do(desk, "add", sources=("/audio/other.wav",)).state == "done"
+    assert frame(desk).run.state == "running"
+    desk.advance(1500)  # long after
+    assert frame(desk).run.stored == 2
+    history = desk.history(7200)
+    assert len(history) < 1000
+    assert [f.wall for f in history] == sorted({f.wall for f in history})
 
 
 def test_add_takes_what_the_preview_promised(desk: ScriptedDesk) -> None:

@@ -188,6 +188,13 @@ def test_the_change_of_the_story_is_predicted_and_measured(played: Played) -> No
     assert (change.after.audio_hours_per_hour or 0) > (change.before.audio_hours_per_hour or 0)
 
 
+def test_the_end_lies_near_the_forecast_made_after_the_change(played: Played) -> None:
+    """The storm and the outage to come cost about a minute that no measured speed can know of."""
+    told = played.frames[239].verdict.forecast
+    end = next(i for i, f in enumerate(played.frames) if f.run.state == "done")
+    assert told.left_s == pytest.approx(end - 239, rel=0.3)
+
+
 def test_the_journal_is_numbered_and_tells_of_every_turn(played: Played) -> None:
     assert [e.seq for e in played.events] == list(range(1, len(played.events) + 1))
     assert [e.wall for e in played.events] == sorted(e.wall for e in played.events)
