@@ -97,11 +97,15 @@ def profile_names() -> list[str]:
     )
 
 
+def profile_text(name: str) -> str:
+    """A bundled profile as it is written."""
+    return resources.files("config").joinpath("profiles", f"{name}.toml").read_text("utf-8")
+
+
 def read_profile(name: str) -> tuple[str, dict[str, Any]]:
     """(origin, values) of a bundled profile by name, or of a file by path."""
     if name in profile_names():
-        text = resources.files("config").joinpath("profiles", f"{name}.toml").read_text("utf-8")
-        return f"profile {name}", flatten(tomllib.loads(text))
+        return f"profile {name}", flatten(tomllib.loads(profile_text(name)))
     if Path(name).suffix == ".toml" or os.sep in name:
         return f"profile {name}", read_toml(Path(name).expanduser())
     raise SettingError(f"unknown profile {name!r}; bundled are {', '.join(profile_names())}, or give a .toml file")

@@ -29,6 +29,7 @@ ROLE_OF = {"asr": "asr", "diarization": "diarization", "voice": "voice", "embed"
 """Settings section to model role."""
 STAGES_OF = {"asr": ("transcribe",), "diarization": ("diarize",), "voice": ("identify", "diarize"), "embed": ("embed",)}
 """Model role to the stages that must have drained before it is swapped."""
+INDEX_EVERY_S = 300.0
 
 
 class Control:
@@ -43,6 +44,7 @@ class Control:
         self.reason: str | None = None
         self.away_since: float | None = None
         self._reloads: dict[str, threading.Thread] = {}
+        self._indexer: threading.Thread | None = None
         self.follower = Follower(
             engine.database, engine.id, live=engine.live, on_settings=self.apply, on_command=self.obey, on_jobs=engine.nudge
         )
@@ -160,7 +162,11 @@ class Control:
         """Heartbeat, and bring back what dead engines held."""
         engine = self.engine
         period = engine.settings.queue.heartbeat
+        index_at = 0.0
         while not engine.token.wait(period):
+            if time.monotonic() - index_at > INDEX_EVERY_S:
+                index_at = time.monotonic()
+                self._index()
             try:
                 engine.queue.beat()
                 self._recovered(engine.queue.recover())
@@ -168,6 +174,23 @@ class Control:
                 self.database_back()
             except Transient as error:
                 self.database_away(error, sleep=False)
+
+    def _index(self) -> None:
+        """Build the vector index of a table that has grown large enough, on a thread of its own: that takes minutes."""
+        if self._indexer is not None and self._indexer.is_alive():
+            return
+
+        def build() -> None:
+            from engine.store.vectors import build_indexes
+
+            try:
+                for table in build_indexes(self.engine.database, self.engine.settings.store.index_rows):
+                    self.engine.journal.log("info", f"vector index of {table} built", kind="state")
+            except EngineError as error:  # search is exact meanwhile; the next look tries again
+                self.engine.journal.log("warning", f"no vector index: {error.message}", kind="state")
+
+        self._indexer = threading.Thread(target=build, name="indexer", daemon=True)
+        self._indexer.start()
 
     def _measure(self) -> None:
         """Write beside each change what it did, once the window after it is over; figures are this engine's own."""

@@ -192,7 +192,7 @@ class PostgresDesk:
                 decisions=self.decisions(recording=id),
                 events=events.of_recording(self.database, id),
                 speakers=_speakers(self.database, id),
-                facts=tuple((name, str(value)) for name, value in found.facts.items()),
+                facts=_facts(found.facts, found.revision),
                 traceback=found.traceback,
             )
 
@@ -257,7 +257,11 @@ class PostgresDesk:
             began = time.perf_counter()
             vector, model, embed_s = None, None, None
             if mode != "words" and search.searchable(self.database):
-                vector, model = self._vector_of(text)
+                try:
+                    vector, model = self._vector_of(text)
+                except EngineError:
+                    if mode == "meaning":
+                        raise  # without the text model there is no meaning; by words it works
                 embed_s = time.perf_counter() - began
             if vector is None:
                 if mode == "meaning":
@@ -298,6 +302,22 @@ class PostgresDesk:
         with _told():
             frame = self.snapshot()
             return preview(self.database, sources, options, self._loaded.settings, rtfx=frame.run.rtfx if frame else None)
+
+
+def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str], ...]:
+    """What is worth reading of a recording's facts; turns are for programs."""
+    said = [("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
+    if (probability := facts.get("language_probability")) is not None and said[1][1]:
+        said[1] = ("language", f"{facts['language']} {probability:.2f}")
+    if (mean := facts.get("average_log_probability")) is not None:
+        said.append(("mean log-probability", f"{mean:.2f}"))
+    said.append(("fast path", "taken" if facts.get("fast_path") else "not taken"))
+    if facts.get("overlap_s"):
+        said.append(("overlapped speech", f"{facts['overlap_s']:.1f} s"))
+    if facts.get("looped"):
+        said.append(("repetition loops", str(len(facts["looped"]))))
+    said.append(("settings revision", str(revision or 0)))
+    return tuple((name, str(value)) for name, value in said if value)
 
 
 def _speakers(db: Database, id: str) -> tuple[tuple[str, float], ...]:

@@ -113,6 +113,15 @@ class ProfileStore:
             for id, name, version, marked, threshold, created, provenance, report, model, _, dimension in rows
         )
 
+    def models(self) -> tuple[ModelId, ...]:
+        """The models whose profiles are in use, by name."""
+        with self.database.connection() as connection:
+            rows = connection.execute(
+                f"select distinct m.name, m.revision, m.dimension {_IN_USE} join model m on m.id = v.model"
+                " where p.deleted is null order by 1, 2"
+            ).fetchall()
+        return tuple(ModelId(*row) for row in rows)
+
     def reports(self) -> dict[int, dict[str, Any]]:
         """What was found out at enrolment, by profile id."""
         with self.database.connection() as connection:

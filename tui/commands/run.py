@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.origins import Loaded
+from config.origins import Loaded, profile_text
 from config.paths import Paths
 from engine.desk import Desk, DeskError
 from engine.flow.cancel import CancelToken
@@ -235,6 +235,8 @@ def demo(args: argparse.Namespace) -> int:
     if args.home is None and args.database is None:
         args.home = Paths.of().data / "demo"
     loaded = settings_of(args)
+    if not paths_of(args).ensure().settings_file.exists():  # so that search and show of this home find the demo's models
+        paths_of(args).settings_file.write_text(profile_text("demo"), "utf-8")
     with open_desk(args, loaded) as desk:
         recordings = demo_recordings()
         desk.queue.add(recordings, force=not args.keep)

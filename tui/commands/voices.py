@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -83,7 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    handler = {"enrol": enrol, "list": list_profiles, "check": check, "delete": delete, "import": import_profiles}.get(args.verb, change)
+    handler = {"enrol": enrol, "list": list_profiles, "check": check, "delete": delete, "import": import_profiles}.get(
+        args.verb, change
+    )
     return handler(args)
 
 
@@ -127,8 +130,14 @@ def enrol(args: argparse.Namespace) -> int:
             extractor = stack.enter_context(listening(args, database))
             audios = [stack.enter_context(_audio(args, database, source)) for source in args.sources]
             report = enrol(
-                profiles, args.name, audios, extractor, token=CancelToken(), provenance=", ".join(args.sources),
-                ranges=[spans] * len(audios) if spans else None, add=args.add,
+                profiles,
+                args.name,
+                audios,
+                extractor,
+                token=CancelToken(),
+                provenance=", ".join(args.sources),
+                ranges=[spans] * len(audios) if spans else None,
+                add=args.add,
             )
         if args.primary:
             profiles.set_primary(args.name)
@@ -174,7 +183,9 @@ def _told(args: argparse.Namespace, report: EnrolmentReport) -> int:
         print_json(report)
         return 0
     print(f"{plain(report.name)}: version {report.version}, {report.seconds:.0f} s of speech")
-    print(f"  windows   {report.windows} used, {report.silent} silent, {report.outliers} unlike the rest; {report.exemplars} exemplars")
+    print(
+        f"  windows   {report.windows} used, {report.silent} silent, {report.outliers} unlike the rest; {report.exemplars} exemplars"
+    )
     if report.cohesion is not None:
         print(f"  cohesion  {report.cohesion:.2f} (mean cosine of the windows)")
     if report.nearest is not None and report.nearest_cosine is not None:
@@ -199,9 +210,17 @@ def list_profiles(args: argparse.Namespace) -> int:
         return 0
     cells = [
         [
-            plain(r.name, 40), "primary" if r.primary else "", str(r.version), str(r.exemplars), clock(r.seconds), _number(r.cohesion),
-            f"{plain(r.nearest[0], 20)} {r.nearest[1]:.2f}" if r.nearest else "·", _number(r.threshold), _number(r.suggested),
-            plain(r.model, 40), time.strftime("%Y-%m-%d", time.localtime(r.created_wall)),
+            plain(r.name, 40),
+            "primary" if r.primary else "",
+            str(r.version),
+            str(r.exemplars),
+            clock(r.seconds),
+            _number(r.cohesion),
+            f"{plain(r.nearest[0], 20)} {r.nearest[1]:.2f}" if r.nearest else "·",
+            _number(r.threshold),
+            _number(r.suggested),
+            plain(r.model, 40),
+            time.strftime("%Y-%m-%d", time.localtime(r.created_wall)),
         ]
         for r in rows
     ]
@@ -242,3 +261,111 @@ def change(args: argparse.Namespace) -> int:
     else:
         print_json(result)
     return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Every profile against itself, what enrolment held out, and every other one."""
+    from engine.voices.check import check as check_library
+    from engine.voices.limits import Limits
+    from engine.voices.profiles import ProfileStore
+
+    loaded = settings_of(args)
+    identify = loaded.settings.identify
+    with open_database(args, loaded) as database:
+        store = ProfileStore(database)
+        models = store.models()
+        if not models:
+            raise DeskError("nobody is enrolled; `gainstage voices enrol NAME FILE...`")
+        found = [check_library(store, model, Limits.from_settings(identify), identify.primary) for model in models]
+    if not speaking(args):
+        print_json(found)
+        return 0
+    for library in found:
+        print(
+            f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else "")
+        )
+        rows = [
+            [
+                plain(p.name, 40),
+                str(p.exemplars),
+                _number(p.cohesion),
+                _number(p.own_mean),
+                _number(p.own_low),
+                _number(p.held_out),
+                _number(p.threshold),
+                _number(p.suggestion.threshold),
+            ]
+            for p in library.profiles
+        ]
+        head = ["NAME", "EXEMPLARS", "COHESION", "OWN MEAN", "OWN LOW", "HELD OUT", "THRESHOLD", "SUGGESTED"]
+        print(table(head, rows, right=(1, 2, 3, 4, 5, 6, 7)))
+        for p in library.profiles:
+            for warning in p.warnings:
+                print(f"▲ {plain(p.name, 40)}: {plain(warning, 200)}")
+        pairs = [
+            [
+                plain(p.name, 30),
+                plain(p.other, 30),
+                _number(p.cosine),
+                _number(p.mean),
+                _number(p.highest),
+                f"{p.accepted}/{p.voices}",
+            ]
+            for p in library.pairs[:20]
+        ]
+        if pairs:
+            print("\nmost alike (voices of the second scored against the first)")
+            print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
+        print(f"\nthe library suggests {_number(library.library.threshold)}: {plain(library.library.reason, 300)}")
+    return 0
+
+
+def delete(args: argparse.Namespace) -> int:
+    from engine.voices.profiles import ProfileStore
+    from engine.voices.removal import delete as delete_profile
+
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise DeskError(f"deleting {args.name} with everything derived from the voice needs --yes here")
+        typed = input(f"Delete {plain(args.name, 60)}, the voices and every label made from them? Type the name: ")
+        if typed.strip() != args.name:
+            raise DeskError("nothing was deleted")
+    with open_database(args, settings_of(args)) as database:
+        removed = delete_profile(ProfileStore(database), args.name)
+    if speaking(args):
+        print(
+            f"{plain(removed.name, 60)} is gone: {removed.segments} segments in {removed.recordings} recordings are an unknown speaker's now, "
+            f"{removed.voices} stored and {removed.cached} cached voices deleted"
+        )
+    else:
+        print_json(removed)
+    return 0
+
+
+def import_profiles(args: argparse.Namespace) -> int:
+    """Profiles of older tools for the voice model in use; a file that does not fit is refused, the others go on."""
+    from engine.errors import EngineError
+    from engine.voices.imports import import_profile, read_profile
+    from engine.voices.profiles import ProfileStore
+
+    results: list[dict[str, Any]] = []
+    with open_database(args, settings_of(args)) as database, listening(args, database) as extractor:
+        model = extractor.model
+        for file in args.files:
+            try:
+                found = read_profile(file, model) if args.dry_run else import_profile(ProfileStore(database), file, model)
+                results.append(
+                    {"file": str(file), "name": found.name, "voices": found.voices, "warnings": list(found.warnings), "error": None}
+                )
+            except EngineError as error:
+                results.append({"file": str(file), "name": None, "voices": 0, "warnings": [], "error": str(error)})
+    if not speaking(args):
+        print_json(results)
+    for result in results if speaking(args) else ():
+        if result["error"]:
+            print(f"■ {plain(result['file'], 200)}: {plain(result['error'], 300)}")
+        else:
+            print(f"✓ {plain(result['name'], 60)}: {result['voices']} voices" + ("" if not args.dry_run else " (not written)"))
+            for warning in result["warnings"]:
+                print(f"  ▲ {plain(warning, 300)}")
+    return 1 if any(r["error"] for r in results) else 0
