@@ -335,7 +335,7 @@ class Control:
 
     def _do_add(self, command: Command) -> Later:
         def work() -> str:
-            from engine.sources.choose import list_sources
+            from engine.sources.listing import list_sources
 
             engine, options = self.engine, dict(command.args.get("options") or {})
             force = bool(options.get("force"))
