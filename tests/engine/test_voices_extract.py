@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from voices_kit import audio_of, encoder, silence, speech
 
 from engine.errors import Cancelled, EngineError, OutOfMemory
 from engine.flow.cancel import CancelToken
@@ -22,6 +21,7 @@ from engine.voices.evidence import Refusal
 from engine.voices.extract import Extraction, VoiceExtractor, voice_batcher
 from engine.voices.windows import PREPROCESSING, RATIO, grid, windows
 from engine.watch.journal import Journal
+from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 
 class FakeEncoder:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voices_kit import audio_of, encoder, silence, speech
 
 from config.settings import Identify
 from engine.errors import Cancelled, Transient
@@ -20,6 +19,7 @@ from engine.voices.gallery import Profile, profile
 from engine.voices.identify import identify
 from engine.voices.vectors import ForeignVoice
 from engine.watch.journal import Journal
+from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 SETTINGS = Identify(
     primary="Ann", primary_threshold=0.42, other_threshold=0.42, split_threshold=0.42, fast_path_mean=0.55, fast_path_low=0.4

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from voices_kit import audio_of, encoder, silence, speech
 
 from engine.errors import Permanent
 from engine.flow.cancel import CancelToken
@@ -30,6 +29,7 @@ from engine.voices.profiles import ProfileStore, Version, enrol, enrol_speaker
 from engine.voices.removal import delete
 from engine.voices.spans import clusters
 from engine.voices.vectors import BadVoice, ForeignVoice, checked
+from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 MODEL = ModelId("tests/voice", "abcd", 16)
 

@@ -1,0 +1,45 @@
+"""The benchmark of voices measures what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.bench import voices as bench
+
+
+def test_spans_lie_inside_the_recording_and_repeat_by_seed() -> None:
+    found = bench.spans_of(200, 1)
+    assert found == bench.spans_of(200, 1) != bench.spans_of(200, 2)
+    assert all(0 <= start < end <= 600 and 0.99 < end - start < 8.01 for start, end in found)
+
+
+def test_a_small_run_gives_every_figure() -> None:
+    result = bench.run(2, ways=("ours",), device="cpu", equality=6)
+    assert set(result) >= {"device", "segments", "seconds", "peak_mb", "max_cosine_distance"}
+    assert set(result["seconds"]) == {"ours"}
+    assert all(s > 0 for s in result["seconds"].values())
+    assert all(mb > 100 for mb in result["peak_mb"].values())
+    assert result["max_cosine_distance"] < bench.GOAL_DISTANCE
+    assert "batched to alone" in bench.table(result)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda (some GPU)"])
+def test_the_table_names_the_goals_of_the_device(device: str) -> None:
+    seconds = {"per_segment": 40.0, "one_by_one": 4.0, "arrival_order": 3.0, "ours": 1.1, "floor": 1.0}
+    text = bench.table(
+        {
+            "device": device,
+            "segments": 281,
+            "audio_seconds": 1000.0,
+            "threads": 1,
+            "repeats": 3,
+            "seconds": seconds,
+            "cpu_seconds": seconds,
+            "peak_mb": dict.fromkeys(seconds, 500),
+            "batches": 12,
+            "max_cosine_distance": 1e-7,
+            "max_cosine_distance_uncut": 0.03,
+        }
+    )
+    assert ("goal >= 26x: reached" in text) == device.startswith("cuda")
+    assert "ours to the floor                  1.1x (goal <= 1.15x: reached)" in text
