@@ -9,6 +9,7 @@ from engine.desk import Query
 
 _ALIASES = {"state": "status", "err": "cause", "error": "cause", "rec": "recording", "recording": "recording", "level": "level"}
 _LENGTH = re.compile(r"^(?:len|length)\s*([<>])\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?$")
+_PIECES = re.compile(r"([A-Za-z]+):'([^']*)'|'([^']*)'|(\S+)")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 60.0}
 
 
@@ -33,7 +34,10 @@ def read_filter(line: str) -> Filter:
     invert = line.startswith("!")
     words, fields = [], {}
     longer = shorter = None
-    for quoted, plain in re.findall(r"'([^']*)'|(\S+)", line.removeprefix("!").strip()):
+    for field_name, held, quoted, plain in _PIECES.findall(line.removeprefix("!").strip()):
+        if field_name:
+            fields[_ALIASES.get(field_name.lower(), field_name.lower())] = held
+            continue
         if quoted:
             words.append(quoted)
             continue

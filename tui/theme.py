@@ -58,21 +58,21 @@ def _theme(name: str, dark: bool, colours: dict[str, str], *, ansi: bool = False
 
 
 DARK = _theme("gainstage-dark", True, {
-    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#465260",
+    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#5a6878",
     "line": "#29323d", "line-focus": "#4d7f8f", "title": "#9fb0c0", "accent": "#62c3d0", "bar": "#4f9fb3", "spark": "#35636f", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#72c98a", "band-warn": "#e6b450", "band-crit": "#f0716f", "band-info": "#7aaef5",
     "band-stale": "#66717d", "change": "#c79bf0", "voice-1": "#62c3d0", "voice-2": "#e0a572", "voice-3": "#b7a3ec", "voice-4": "#9ac27a",
 })  # fmt: skip
 
 LIGHT = _theme("gainstage-light", False, {
-    "ground": "#fbfaf7", "cursor": "#e3ebee", "text": "#2f3943", "bright": "#0c1116", "muted": "#6b7580", "faint": "#a9b1b8",
+    "ground": "#fbfaf7", "cursor": "#e3ebee", "text": "#2f3943", "bright": "#0c1116", "muted": "#6b7580", "faint": "#8a939b",
     "line": "#d5d8d6", "line-focus": "#3d8494", "title": "#4a5763", "accent": "#0f7585", "bar": "#3d8ea0", "spark": "#9cc4cc", "track": "#e2e5e3",
     "limit": "#39434d", "band-ok": "#24803f", "band-warn": "#99640a", "band-crit": "#c0302f", "band-info": "#2661b8",
     "band-stale": "#98a0a8", "change": "#7a3fc0", "voice-1": "#0f7585", "voice-2": "#a55a14", "voice-3": "#6650b8", "voice-4": "#4d7a26",
 })  # fmt: skip
 
 DEUTERANOPIA = _theme("deuteranopia", True, {
-    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#465260",
+    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#5a6878",
     "line": "#29323d", "line-focus": "#5b83b8", "title": "#9fb0c0", "accent": "#7db4f0", "bar": "#5490cf", "spark": "#3a5f86", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#6aaef2", "band-warn": "#f0a43a", "band-crit": "#ee6ad6", "band-info": "#a9c7ee",
     "band-stale": "#66717d", "change": "#f5e08a", "voice-1": "#7db4f0", "voice-2": "#f0a43a", "voice-3": "#f5e08a", "voice-4": "#c9d1da",

@@ -197,7 +197,7 @@ class RecordingsScreen(RecordingActions, DeskScreen):
 
     def do_open(self, _: str) -> None:
         if self.focused is self.failures and self.failures.selected is not None:
-            self._filter(f"cause:{self.failures.selected.cause.split()[0]}")
+            self._filter(f"cause:'{self.failures.selected.cause}'")
             self.set_focus(self.rows)
         elif self.rows.selected is not None:
             self.set_focus(self.detail)

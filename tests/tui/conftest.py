@@ -1,0 +1,135 @@
+"""The console on the scripted story: a fake clock, no threads, nothing that depends on when it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from engine.desk import Command
+from engine.watch.scripted import STORY, ScriptedDesk
+from tui.app import GainstageApp
+from tui.shots import settle
+
+SIZES = {"wide": (160, 48), "medium": (120, 36), "narrow": (80, 24)}
+
+
+class RecordingDesk(ScriptedDesk):
+    """The story, and what was sent to it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sent: list[Command] = []
+
+    def send(self, command: Command) -> Any:
+        self.sent.append(command)
+        return super().send(command)
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """One time zone, no blinking, no animation, no colour variables of the machine, a home of its own."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    for name in ("NO_COLOR", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GAINSTAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(Input.cursor_blink, "_default", False)
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def desk_at() -> Callable[..., RecordingDesk]:
+    """A story at a named moment (or second)."""
+
+    def at(mark: str | float = "bottleneck", **options: Any) -> RecordingDesk:
+        desk = RecordingDesk(0, label="pg:prod", **options)
+        desk.advance(STORY[mark] if isinstance(mark, str) else mark)
+        return desk
+
+    return at
+
+
+class Driven:
+    """An app under test: its desk, its pilot, and time that passes when told to."""
+
+    def __init__(self, app: GainstageApp, pilot: Pilot[int]) -> None:
+        self.app, self.pilot = app, pilot
+        self.desk: Any = app.desk
+
+    async def settle(self) -> None:
+        await settle(self.app, self.pilot)
+        assert not self.app.reported, self.app.log_path.read_text()
+
+    async def press(self, *keys: str) -> None:
+        """Keys one after the other, everything they cause done after each."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def type(self, text: str) -> None:
+        await self.press(*({" ": "space", ":": "colon", "/": "slash"}.get(c, c) for c in text))
+
+    async def command(self, line: str) -> None:
+        """A line typed into the command line."""
+        await self.press("colon")
+        for c in line:
+            await self.pilot.press("space" if c == " " else c)
+        await self.pilot.press("enter")
+        await self.settle()
+
+    async def palette(self, title: str) -> None:
+        """An action chosen in the palette by its title."""
+        await self.press("ctrl+p")
+        for c in title.lower():
+            await self.pilot.press("space" if c == " " else c)
+        await self.pilot.press("enter")
+        await self.settle()
+
+    async def wait(self, seconds: float) -> None:
+        """Story seconds pass, in ticks."""
+        for _ in range(max(1, round(seconds / 0.25))):
+            self.desk.advance(0.25)
+            self.app.pump.poll()
+            self.app.tick()
+        await self.settle()
+
+    @property
+    def sent(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(c.name, c.args) for c in self.desk.sent]
+
+    @property
+    def text(self) -> str:
+        """Everything on the screen as plain text."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    @property
+    def told(self) -> list[str]:
+        return [n.text for n in self.app.notices]
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Callable[..., Any]:
+    """``async with driven(desk, size=...) as d``"""
+
+    @asynccontextmanager
+    async def run(desk: Any, size: tuple[int, int] = SIZES["wide"], **options: Any) -> AsyncIterator[Driven]:
+        app = GainstageApp(desk, manual=True, log=tmp_path / "console.log", exports=tmp_path, **options)
+        async with app.run_test(size=size) as pilot:
+            d = Driven(app, pilot)
+            await d.settle()
+            yield d
+
+    return run
+
+
+assert os.name == "posix"

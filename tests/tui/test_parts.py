@@ -1,0 +1,384 @@
+"""The pure parts: ring, age, filters, values, marks, columns, ranking, outbox, levels, exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.desk import Ack, Command, DeskError, RecordingRow, SettingRow
+from engine.watch.scripted import ScriptedDesk
+from engine.watch.snapshot import SCHEMA, Snapshot
+from tui import export
+from tui.cells import Line
+from tui.filters import matches, read_filter, to_query
+from tui.frame import Age, Contact, contact_of
+from tui.levels import Levels, lateness
+from tui.outbox import Outbox, told
+from tui.ring import BLOCK, Ring
+from tui.theme import THEMES, TOKENS, no_palette, palette
+from tui.values import BadValue, read_value, stepped
+from tui.view import View
+from tui.widgets.detail import bars
+from tui.widgets.marks import braille, columns_of, meter, nice_top, resampled, similarity, spark
+from tui.widgets.recordings_table import Paged
+from tui.widgets.results import link_of
+from tui.widgets.table import Column, Ranking, fitted
+from tui.write_back import write_back
+
+P = no_palette()
+
+
+@pytest.fixture(scope="module")
+def story() -> tuple[Snapshot, ...]:
+    desk = ScriptedDesk()
+    desk.advance(150.0)
+    return desk.history(7200)
+
+
+# -- ring, age, view
+
+
+def test_ring_gives_back_what_it_was_given(story: tuple[Snapshot, ...]) -> None:
+    ring = Ring()
+    assert all(ring.add(s) for s in story)
+    assert len(ring) == len(story) > 2 * BLOCK
+    for s in (story[0], story[BLOCK - 1], story[BLOCK], story[77], story[-1]):
+        assert ring.at(s.wall + 0.3) == s
+    assert ring.at(0.0) == story[0]
+    assert ring.bytes / len(ring) < 5000
+
+
+def test_ring_keeps_one_a_second_and_forgets_the_oldest(story: tuple[Snapshot, ...]) -> None:
+    ring = Ring(seconds=60)
+    for s in story:
+        ring.add(s)
+        assert not ring.add(replace(s, seq=s.seq + 1, wall=s.wall + 0.2))
+    assert ring.walls()[0] > story[-1].wall - 60 - 2 * BLOCK
+    assert ring.step(story[-1].wall, -1) == story[-2].wall
+    assert ring.step(story[-1].wall, 10) == story[-1].wall
+    assert ring.step(story[-1].wall, -(10**6)) == ring.walls()[0]
+
+
+def test_ring_takes_older_frames_before_its_own(story: tuple[Snapshot, ...]) -> None:
+    ring = Ring()
+    for s in story[100:]:
+        ring.add(s)
+    assert ring.prepend(story[:120]) == 100
+    assert ring.walls() == [s.wall for s in story]
+    assert ring.at(story[42].wall) == story[42]
+
+
+def test_an_empty_ring_has_nothing() -> None:
+    assert Ring().at(1.0) is None
+    assert Ring().step(1.0, -1) is None
+
+
+def test_age_counts_from_the_last_move_whatever_the_clocks_say(story: tuple[Snapshot, ...]) -> None:
+    age = Age()
+    first = story[5]
+    assert age.of(None, 0.0) is None
+    assert age.of(first, first.wall + 900) == 900, "a row some engine left behind"
+    assert age.of(story[6], first.wall + 901) == 0, "it moves: the engine lives, its clock is 15 minutes behind"
+    assert age.of(story[6], first.wall + 903) == 2
+
+
+def test_contact_grows_old(story: tuple[Snapshot, ...]) -> None:
+    s = story[-1]
+    seen = [contact_of(s, a) for a in (0.2, 1.4, 1.6, 4.9, 5.1)]
+    assert seen == [Contact.LIVE, Contact.LIVE, Contact.STALE, Contact.STALE, Contact.OFFLINE]
+    assert contact_of(None, None) is Contact.NONE
+    assert contact_of(replace(s, schema=SCHEMA + 1), 0.1) is Contact.FOREIGN
+    assert contact_of(replace(s, run=replace(s.run, state="stopped")), 99.0) is Contact.STOPPED
+
+
+def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None:
+    ring = Ring()
+    for s in story:
+        ring.add(s)
+    view, newest = View(ring), story[-1]
+    assert view.shown(newest) is newest
+    assert view.scrub(newest, 0.0, 1) == "this is the newest frame"
+    assert view.scrub(newest, 0.0, -1) is None
+    assert view.shown(newest) == story[-2]
+    assert view.scrub(newest, 0.0, -60) is None
+    assert view.shown(newest) == story[-62]
+    view.arrived(3)
+    assert view.newer == 3
+    view.live()
+    assert view.shown(newest) is newest
+    assert view.freeze(newest, 1.0)
+    assert not view.freeze(newest, 2.0)
+
+
+# -- filters and values
+
+
+def test_filter_grammar() -> None:
+    f = read_filter("!stage:transcribe err:'too many' len>2h len<180m fibre gut")
+    assert (f.invert, f.text, f.longer_s, f.shorter_s) == (True, "fibre gut", 7200.0, 10_800.0)
+    assert f.fields == {"stage": "transcribe", "cause": "too many"}
+    q = to_query(f, sort="title", descending=False, faults=True, limit=50)
+    assert (q.text, q.stage, q.cause, q.status, q.invert, q.sort) == ("fibre gut", "transcribe", "too many", ("failed",), True, "title")
+    assert read_filter("").empty
+    assert read_filter("https://youtu.be/x").text == "https://youtu.be/x"
+
+
+def test_filter_matches_lines() -> None:
+    assert matches(read_filter("oom stage:identify"), "CUDA OOM", stage="identify")
+    assert not matches(read_filter("stage:identify"), "x", stage=None)
+    assert matches(read_filter("!oom"), "fine", stage=None)
+    assert matches(read_filter(""), "anything")
+
+
+def setting(**options: Any) -> SettingRow:
+    base: dict[str, Any] = {
+        "key": "k", "value": 2, "default": 2, "origin": "default", "low": 1, "high": 16, "step": 1, "unit": "", "effect": "now", "help": "", "risk": "",
+    }  # fmt: skip
+    return SettingRow(**{**base, **options})
+
+
+def test_values_are_read_and_bounded() -> None:
+    assert read_value(setting(), " 3 ") == 3
+    assert read_value(setting(value=0.5, default=0.5, low=0, high=2, step=0.01), "0.25") == 0.25
+    assert read_value(setting(default=True, value=True, low=None, high=None), "off") is False
+    assert read_value(setting(default="auto", value="auto", low=None, high=None, choices=("auto", "cpu")), "cpu") == "cpu"
+    assert read_value(setting(optional=True, default=None, value=None), "none") is None
+    assert read_value(setting(default=1024, value=1024, low=0, high=1024**4, unit="bytes"), "4G") == 4 * 1024**3
+    assert read_value(setting(default="x", value="x", low=None, high=None), "any text") == "any text"
+    for row, text in ((setting(), "17"), (setting(), "2.5"), (setting(), "two"), (setting(), ""), (setting(choices=("a",), default="a"), "b")):
+        with pytest.raises(BadValue):
+            read_value(row, text)
+
+
+@given(st.integers(1, 16), st.integers(-40, 40))
+def test_steps_stay_in_range(value: int, steps: int) -> None:
+    assert 1 <= stepped(setting(value=value), value, steps) <= 16
+
+
+def test_steps_go_round_choices_and_switches() -> None:
+    row = setting(choices=("auto", "cpu", "cuda"), default="auto", value="auto", low=None, high=None, step=None)
+    assert [stepped(row, "auto", n) for n in (1, -1, 3)] == ["cpu", "cuda", "auto"]
+    assert stepped(setting(default=True, value=True, step=None), True, 1) is False
+    assert stepped(setting(value=0.05, default=0.05, low=0, high=1, step=0.005), 0.05, 1) == 0.055
+    with pytest.raises(BadValue):
+        stepped(setting(default="x", value="x", low=None, high=None, step=None), "x", 1)
+
+
+def test_write_back_keeps_comments(tmp_path: Path) -> None:
+    path = tmp_path / "gainstage.toml"
+    path.write_text("# mine\n[workers]\nfetch = 8 # polite\n", "utf-8")
+    assert write_back(path, {"workers.fetch": 6, "identify.range_limit": 0.4, "in_flight": 12}) == 3
+    text = path.read_text("utf-8")
+    assert "# mine" in text
+    assert "fetch = 6 # polite" in text
+    assert "range_limit = 0.4" in text
+    import tomllib
+
+    assert tomllib.loads(text) == {"in_flight": 12, "workers": {"fetch": 6}, "identify": {"range_limit": 0.4}}
+    path.write_text("not [ toml", "utf-8")
+    with pytest.raises(DeskError):
+        write_back(path, {"in_flight": 1})
+
+
+# -- drawings
+
+
+@given(st.floats(-1, 2) | st.none(), st.integers(1, 40), st.floats(0, 1) | st.none())
+def test_meters_have_their_width(share: float | None, cells: int, limit: float | None) -> None:
+    line = meter(Line(), share, cells, P, "bar", limit)
+    assert line.used == cells == cell_len(line.text)
+    if limit is not None:
+        assert line.text.count("┊") == 1
+
+
+def test_meters_show_the_least_and_the_most() -> None:
+    assert meter(Line(), 0.0, 8, P).text == "────────"
+    assert meter(Line(), 0.001, 8, P).text == "╸───────"
+    assert meter(Line(), 1.0, 8, P).text == "━━━━━━━━"
+    assert meter(Line(), None, 4, P).text == "────"
+
+
+@given(st.lists(st.floats(0, 100) | st.none(), max_size=80), st.integers(1, 30), st.integers(1, 6))
+@settings(max_examples=50)
+def test_graphs_have_their_size_and_a_fixed_scale(values: list[float | None], cells: int, rows: int) -> None:
+    assert len(spark(values, cells, 100.0)) == cells
+    graph = braille(values, cells, rows, 100.0)
+    assert len(graph) == rows
+    assert all(len(row) == cells for row in graph)
+    assert braille([v and v / 2 for v in values], cells, rows, 100.0) == braille([v and v / 2 for v in values], cells, rows, 100.0)
+
+
+def test_a_small_step_is_a_small_step() -> None:
+    assert spark([60, 61], 2, 100) == "▅▅", "no scale of its own makes a cliff of one point"
+    assert braille([100, 100], 1, 2, 100) == ("⣿", "⣿")
+    assert braille([0, 50], 1, 1, 100) == ("⢠",)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_scales_hold_their_peak(peak: float) -> None:
+    assert peak * 0.998 <= nice_top(peak) <= peak * 10
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(4, 40))
+def test_similarity_strips_have_their_width(a: float, b: float, limit: float, cells: int) -> None:
+    low, high = min(a, b), max(a, b)
+    line = similarity(Line(), low, (a + b) / 2, high, limit, cells, P, "bar")
+    assert line.used == cells
+    assert line.text.count("●") == 1
+
+
+def test_similarity_strip_reads_like_a_ruler() -> None:
+    assert similarity(Line(), 0.0, 0.5, 1.0, 0.75, 21, P, "bar").text == "├─────────●────┼────┤"
+
+
+def test_histograms_and_resampling() -> None:
+    assert columns_of([0, 1, 4, 2], 2, each=2) == ["    █   ", "  ▄ █ █ "]
+    assert resampled([1, 2, 3, 4], 2) == [1.5, 3.5]
+    assert resampled([], 3) == [None] * 3
+
+
+def test_bars_of_stages_follow_each_other() -> None:
+    from engine.desk import Span
+
+    spans = (Span("fetch", 100.0, 0.0, 10.0, "ok"), Span("transcribe", 110.0, 20.0, 10.0, "ok"))
+    assert bars(spans, 41) == [(0, 0, 10), (10, 20, 10)]
+    assert bars((), 41) == []
+
+
+# -- tables
+
+
+def test_columns_give_way_by_importance() -> None:
+    columns = (Column("a", "A", 10, keep=10), Column("b", "B", 10, keep=1), Column("c", "C", 4, grow=True, keep=5))
+    assert [(f.column.key, f.width) for f in fitted(columns, 40)] == [("a", 10), ("b", 10), ("c", 16)]
+    assert [f.column.key for f in fitted(columns, 20)] == ["a", "c"]
+    assert sum(f.width for f in fitted(columns, 20)) + 2 == 20
+
+
+def test_ranks_change_at_most_once_a_second() -> None:
+    ranking = Ranking()
+    first = ranking.order(["b", "a"], str, str, 10.0)
+    assert first == ["a", "b"]
+    assert ranking.order(["b", "a", "0"], str, str, 10.5) == ["a", "b", "0"], "new rows join at the end"
+    assert ranking.order(["b", "a", "0"], str, str, 11.0) == ["0", "a", "b"]
+    assert ranking.order(["b", "0"], str, lambda s: -ord(s), 11.1) == ["0", "b"]
+    assert ranking.order(["b", "0"], str, lambda s: -ord(s), 11.2, at_once=True) == ["b", "0"]
+
+
+def test_a_page_knows_where_its_rows_stand() -> None:
+    rows = tuple(RecordingRow(f"r{i}", "", "", "queued", None, None, 0, 5, 0, 0, 0, None, None, None, None, None) for i in range(50, 60))
+    page = Paged(100_000, 50, rows)
+    assert len(page) == 100_000
+    assert page[55].id == "r55"  # type: ignore[union-attr]
+    assert page[99_999] is None
+    assert page.place("r59") == 59
+    assert page.place("r1") is None
+    assert [row.id for row in page[58:61] if row] == ["r58", "r59"]
+
+
+# -- outbox and levels
+
+
+def test_a_command_is_pending_until_it_is_acknowledged() -> None:
+    box = Outbox()
+    sent = box.enqueue(Command("set", {"key": "k", "value": 3}), "k 2 → 3", 1.0)
+    assert [s.state for s in box.pending] == ["pending"]
+    box.answered(sent, Ack(7, "pending"))
+    assert told(box.pending[0]) == ("k 2 → 3 …", "pending")
+    done = box.acknowledged(Ack(7, "done", "set", revision=4, applied_after_s=0.31, old=2, new=3))
+    assert done is not None
+    assert told(done) == ("k 2 → 3 · applied in 0.3 s · revision 4", "ok")
+    assert box.pending == []
+    assert box.acknowledged(Ack(7, "done")) is None
+    refused = box.answered(box.enqueue(Command("drain"), "drain", 2.0), Ack(8, "refused", "nothing to drain"))
+    assert told(refused) == ("drain refused: nothing to drain", "warn")
+
+
+def test_staged_values_wait_for_their_moment() -> None:
+    box = Outbox()
+    box.stage("a", 1, 2, due=10.0)
+    box.stage("b", 1, 2)
+    assert box.take_due(9.9) == []
+    assert [s.key for s in box.take_due(10.0)] == ["a"]
+    box.stage("b", 1, 1)
+    assert box.take_staged() == [], "back to the old value is nothing staged"
+
+
+def test_levels_wait_and_forgive_slowly(story: tuple[Snapshot, ...]) -> None:
+    levels = Levels()
+    base = story[-1]
+    hot = replace(base, devices=(replace(base.devices[0], memory_used=79 * 1024**3, memory_total=80 * 1024**3),))
+    levels.step(hot, 0.92)
+    assert levels.of("gpu0.memory") == "ok", "dwell"
+    levels.step(replace(hot, wall=hot.wall + 6), 0.92)
+    assert levels.of("gpu0.memory") == "crit"
+    assert levels.sign("gpu0.memory") == "■"
+    assert levels.of("no such metric") == "ok"
+    assert [lateness(t, 10.0) for t in (14, 15, 30)] == ["ok", "warn", "crit"]
+    assert lateness(1e9, None) == "ok"
+
+
+# -- themes and exports
+
+
+@pytest.mark.parametrize("name", list(THEMES))
+def test_every_theme_has_every_token(name: str) -> None:
+    variables = THEMES[name].variables
+    for stale in (False, True):
+        p = palette(variables, stale=stale)
+        for token in (*TOKENS, "ground", "warn", "crit+b", "text+r"):
+            assert p[token] is not None
+            assert p.on_cursor()[token] is not None
+    assert {f"gs-{t}" for t in (*TOKENS, "ground", "cursor")} <= variables.keys()
+
+
+@pytest.mark.parametrize("name", [n for n in THEMES if n != "mono"])
+def test_text_can_be_read_on_its_ground(name: str) -> None:
+    v = THEMES[name].variables
+    wanted = {"text": 7.0, "bright": 9.0, "muted": 4.0, "faint": 2.8, "band-ok": 4.0, "band-warn": 4.0, "band-crit": 4.0, "accent": 4.0}
+    for token, least in wanted.items():
+        assert contrast(v[f"gs-{token}"], v["gs-ground"]) >= least, (name, token)
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2 contrast ratio of two hex colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_exports_escape_what_a_spreadsheet_would_run() -> None:
+    rows = [["=HYPERLINK(1)", "-3.5", "a,b"], ["@x", "+cmd", 'q"uote']]
+    read = list(csv.reader(io.StringIO(export.render("csv", ["a", "b", "c"], rows))))
+    assert read == [["a", "b", "c"], ["'=HYPERLINK(1)", "-3.5", "a,b"], ["'@x", "'+cmd", 'q"uote']]
+    assert json.loads(export.render("json", ["a"], [["ü"]])) == [{"a": "ü"}]
+
+
+def test_exports_never_overwrite(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.csv"
+    assert export.write(path, "a") == path
+    with pytest.raises(DeskError, match="there already"):
+        export.write(path, "b")
+
+
+def test_links_open_at_their_time() -> None:
+    from engine.desk import SearchHit
+
+    hit = SearchHit("r", "t", 764.2, 770.0, "s", "x", 0.9, "https://www.youtube.com/watch?v=r", 1)
+    assert link_of(hit) == "https://www.youtube.com/watch?v=r&t=764"
+    assert link_of(replace(hit, url="file:///etc/passwd")) is None
+    assert link_of(replace(hit, url=None)) is None
