@@ -191,7 +191,11 @@ class Sampler:
             errors_10m=errors,
             finished_10m=finished,
             throttled_10m=throttled,
-            loading=self.engine.models.loading(),
+            loading=tuple(
+                f"{v.role} {v.name}" + (f" {v.load_s:.1f} s" if v.load_s is not None else "")
+                for v in self.engine.models.views()
+                if v.state == "loading"
+            ),
         )
 
     def _audio_left(self) -> float | None:

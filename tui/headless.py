@@ -14,7 +14,6 @@ from tui.commands.common import alive, clock, plain
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
-
     from engine.store.database import Database
 
 GONE_S = 20.0

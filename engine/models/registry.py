@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from config.settings import Settings
+from engine.desk import Level
 from engine.errors import EngineError, Misconfigured
 from engine.models import quiet, selftest
 from engine.models.host import threads_of, torch_device
@@ -40,7 +41,7 @@ ROLES = ("asr", "voice", "diarization", "embed")
 class OnEvent(Protocol):
     """Told what happens to models, for the journal."""
 
-    def __call__(self, level: str, text: str, **data: Any) -> None: ...
+    def __call__(self, level: Level, text: str, **data: Any) -> None: ...
 
 
 @dataclass
@@ -65,9 +66,7 @@ class Models:
         self._settings = settings
         self._cache = cache
         self._on_event = on_event
-        self._roles = {
-            role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES
-        }
+        self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}
         self._loaders: dict[str, Callable[[Settings], tuple[Any, Found, str]]] = {
             "asr": self._load_asr,
             "voice": self._load_voice,
@@ -233,7 +232,7 @@ class Models:
             torch.set_num_threads(threads_of(2))
             return torch_device(asked, f"{role}.device")
 
-    def _tell(self, level: str, text: str, **data: Any) -> None:
+    def _tell(self, level: Level, text: str, **data: Any) -> None:
         if self._on_event is not None:
             self._on_event(level, text, **data)
 
