@@ -20,16 +20,19 @@ from engine.models.oom import is_out_of_memory
 from engine.terms import Audio, ModelId, Vector
 from engine.voices.evidence import TOO_SHORT, Refusal
 from engine.voices.spans import SHORTEST_VOICE_S
-from engine.voices.vectors import BadVoice, mean_voice
-from engine.voices.windows import PREPROCESSING, Window, windows
+from engine.voices.vectors import SMALLEST_NORM
+from engine.voices.windows import PREPROCESSING, Window, batch_of, samples_of, windows
 from engine.watch.snapshot import BatcherView
 
 if TYPE_CHECKING:
     from engine.voices.cache import VoiceCache
     from engine.watch.journal import Journal
 
-LINGER_S = 0.02
+LINGER_S = 0.005
 """A recording hands in all its windows at once; mates from other recordings come while the model is busy."""
+
+RUNNERS = 2
+"""While one call is on the device the next one is read and put together."""
 
 CPU_BATCH_S = 8.0
 """On a CPU a larger call is no faster, only larger in memory. Full-size ECAPA-TDNN, processor ms per second of audio on one
@@ -85,15 +88,18 @@ def voice_batcher(
 
     Out of memory halves a call and tries the same windows again; later calls grow back towards the budget.
     """
-    calls = itertools.count(1)
+    calls, turn = itertools.count(1), threading.Lock()
 
     def run(batch: list[Window]) -> list[Heard | Exception]:
         model, call = encoder(), next(calls)
         most = len(batch)
         if model.device.startswith("cpu"):
             most = max(1, int(CPU_BATCH_S / batch[0].seconds))
-        parts = [batch[i : i + most] for i in range(0, len(batch), most)]
-        voices = [model.embed(np.stack([w.read() for w in part])) for part in parts]
+        voices = []
+        for i in range(0, len(batch), most):
+            rows = batch_of(batch[i : i + most])
+            with turn:
+                voices.append(model.embed(rows))
         return [Heard(voice, call) for part in voices for voice in part]
 
     return Batcher(
@@ -108,6 +114,7 @@ def voice_batcher(
         is_oom=is_out_of_memory,
         on_oom=_free_device_memory,
         on_batch=on_batch,
+        runners=RUNNERS,
     )
 
 
@@ -180,21 +187,23 @@ class VoiceExtractor:
         self, audio: Audio, spans: Sequence[tuple[int, int]], model: ModelId, token: CancelToken
     ) -> tuple[dict[tuple[int, int], Vector | Refusal], int, int]:
         """Voices of spans that nobody knows yet, how many windows they took, and in how many calls."""
-        made: dict[tuple[int, int], Vector | Refusal] = dict.fromkeys(spans, SILENT)
-        asked: list[tuple[tuple[int, int], Window]] = []
-        for span in spans:
+        asked: list[Window] = []
+        owners: list[int] = []
+        samples = samples_of(audio)
+        for number, span in enumerate(spans):
             token.check()
-            asked += [(span, w) for w in windows(audio, *span) if not w.silent()]
-        heard: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+            heard = [w for w in windows(samples, *span) if not w.silent()]
+            asked += heard
+            owners += [number] * len(heard)
+        voices: list[NDArray[np.float32]] = []
         calls: set[int] = set()
-        for (span, _), result in zip(asked, self.batcher.submit([w for _, w in asked], token=token), strict=True):
+        for result in self.batcher.submit(asked, token=token):
             if isinstance(result, Exception):
                 raise result if isinstance(result, EngineError) else _failed(result)
             calls.add(result.call)
-            heard.setdefault(span, []).append(result.voice)
-        for span, voices in heard.items():
-            made[span] = _voice(voices, model)
-        return made, len(asked), len(calls)
+            voices.append(result.voice)
+        found = averaged(np.stack(voices) if voices else np.zeros((0, model.dimension), np.float32), owners, len(spans))
+        return dict(zip(spans, found, strict=True)), len(asked), len(calls)
 
     def _account(self, found: Extraction, recording: str | None) -> None:
         refused = Counter(v.reason for v in found.voices if isinstance(v, Refusal))
@@ -230,15 +239,19 @@ class VoiceExtractor:
         self.batcher.close()
 
 
-def _voice(voices: Sequence[NDArray[np.float32]], model: ModelId) -> Vector | Refusal:
-    """One voice of a span's windows: those that are finite, averaged."""
-    sound = [v for v in voices if v.shape == (model.dimension,) and np.isfinite(v).all()]
-    if not sound:
-        return NO_VOICE
-    try:
-        return mean_voice(np.stack(sound))
-    except BadVoice:
-        return NO_VOICE
+def averaged(voices: NDArray[np.float32], owners: Sequence[int], count: int) -> list[Vector | Refusal]:
+    """The voice of each of ``count`` spans: the normalised mean of its windows' voices ((n, d), NaN where there is none).
+
+    ``owners`` (n,) says whose window each is; a span without one is silent.
+    """
+    own = np.asarray(owners, np.intp)
+    finite = np.isfinite(voices).all(axis=1)
+    sums = np.zeros((count, voices.shape[1]))
+    np.add.at(sums, own[finite], voices[finite].astype(np.float64))
+    norms = np.linalg.norm(sums, axis=1)
+    units = (sums / np.maximum(norms, SMALLEST_NORM)[:, None]).astype(np.float32)
+    asked = np.bincount(own, minlength=count)
+    return [units[i] if norms[i] >= SMALLEST_NORM else NO_VOICE if asked[i] else SILENT for i in range(count)]
 
 
 def _failed(error: Exception) -> EngineError:

@@ -14,6 +14,7 @@ of 0.25 s steps, cut down, 13.8 / 6.4 / 2.9 / 1.4 / 0.9; windows of 1 s, average
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +30,14 @@ PREPROCESSING = "grid 0.5 s x 1.25, windows up to 12 s, wrapped"
 
 SILENT_RMS = 10 ** (-65 / 20)
 _HOP = SAMPLE_RATE // 100
+_FULL = 32768.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Samples [start, stop) of ``audio``, brought to ``length`` samples by repeating them where they are fewer."""
+    """A piece of audio as it lies in the memory-mapped file (int16), brought to ``length`` samples by repeating it."""
 
-    audio: Audio
-    start: int
-    stop: int
+    pcm: NDArray[np.int16]
     length: int
 
     @property
@@ -45,15 +45,27 @@ class Window:
         """Audio the model sees."""
         return self.length / SAMPLE_RATE
 
-    def read(self) -> NDArray[np.float32]:
-        """``(length,) float32``."""
-        samples = self.audio.read(self.start / SAMPLE_RATE, self.stop / SAMPLE_RATE)
-        return samples if len(samples) == self.length else np.resize(samples, self.length)
-
     def silent(self) -> bool:
-        """Whether there is nothing to hear: below -65 dBFS on average, or no samples at all."""
-        samples = self.audio.read(self.start / SAMPLE_RATE, self.stop / SAMPLE_RATE)
-        return len(samples) == 0 or float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) < SILENT_RMS
+        """Whether there is nothing to hear: below -65 dBFS on average."""
+        samples = self.pcm.astype(np.float32)
+        return float(samples @ samples) < len(samples) * (SILENT_RMS * _FULL) ** 2
+
+
+def batch_of(batch: Sequence[Window]) -> NDArray[np.float32]:
+    """Windows of one length as ``(n, length) float32`` in [-1, 1)."""
+    rows = np.empty((len(batch), batch[0].length), np.float32)
+    for row, window in zip(rows, batch, strict=True):
+        for at in range(0, len(row), len(window.pcm)):
+            part = row[at : at + len(window.pcm)]
+            np.divide(window.pcm[: len(part)], _FULL, out=part, casting="same_kind")
+    return rows
+
+
+def samples_of(audio: Audio) -> NDArray[np.int16]:
+    """All samples of a recording, memory-mapped: nothing is read before it is used."""
+    if audio.samples == 0:
+        return np.zeros(0, np.int16)
+    return np.asarray(np.memmap(audio.path, np.int16, "r", shape=(audio.samples,)))
 
 
 def grid(samples: int) -> int:
@@ -62,16 +74,15 @@ def grid(samples: int) -> int:
     return round(SHORTEST_S * SAMPLE_RATE * RATIO**step / _HOP) * _HOP
 
 
-def windows(audio: Audio, start_ms: int, end_ms: int) -> tuple[Window, ...]:
+def windows(samples: NDArray[np.int16], start_ms: int, end_ms: int) -> tuple[Window, ...]:
     """The windows of a span, spread evenly over it; none when it lies outside the audio."""
-    first = max(0, start_ms * SAMPLE_RATE // 1000)
-    last = min(audio.samples, end_ms * SAMPLE_RATE // 1000)
-    if last <= first:
+    span = samples[max(0, start_ms * SAMPLE_RATE // 1000) : max(0, end_ms * SAMPLE_RATE // 1000)]
+    if len(span) == 0:
         return ()
-    count = math.ceil((last - first) / (LONGEST_SPAN_S * SAMPLE_RATE))
-    length = grid((last - first) // count)
-    if length >= last - first:
-        return (Window(audio, first, last, length),)
-    room = last - first - length
-    starts = [first + room // 2] if count == 1 else [first + room * i // (count - 1) for i in range(count)]
-    return tuple(Window(audio, at, at + length, length) for at in starts)
+    count = math.ceil(len(span) / (LONGEST_SPAN_S * SAMPLE_RATE))
+    length = grid(len(span) // count)
+    room = len(span) - length
+    if room <= 0:
+        return (Window(span, length),)
+    starts = [room // 2] if count == 1 else [room * i // (count - 1) for i in range(count)]
+    return tuple(Window(span[at : at + length], length) for at in starts)

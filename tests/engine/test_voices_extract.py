@@ -19,7 +19,7 @@ from engine.terms import SAMPLE_RATE, Audio, ModelId
 from engine.voices.cache import VoiceCache
 from engine.voices.evidence import Refusal
 from engine.voices.extract import Extraction, VoiceExtractor, voice_batcher
-from engine.voices.windows import PREPROCESSING, RATIO, grid, windows
+from engine.voices.windows import PREPROCESSING, RATIO, batch_of, grid, samples_of, windows
 from engine.watch.journal import Journal
 from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
@@ -93,19 +93,28 @@ def test_a_grid_length_is_at_most_half_a_step_away(samples: int) -> None:
 
 @given(st.integers(0, 70_000), st.integers(1, 320_000))
 def test_windows_of_a_span_have_one_length_and_lie_inside_it(start_ms: int, length_ms: int) -> None:
-    audio = Audio(Path("unread"), 80 * SAMPLE_RATE, "")
-    found = windows(audio, start_ms, start_ms + length_ms)
-    last = min(audio.samples, (start_ms + length_ms) * SAMPLE_RATE // 1000)
+    samples = np.broadcast_to(np.int16(0), 80 * SAMPLE_RATE)
+    found = windows(samples, start_ms, start_ms + length_ms)
+    spoken = min(len(samples), (start_ms + length_ms) * 16) - start_ms * 16
     assert len({w.length for w in found}) == 1
-    assert all(start_ms * SAMPLE_RATE // 1000 <= w.start < w.stop <= last for w in found)
-    heard = sum(w.length for w in found)
-    if last - start_ms * SAMPLE_RATE // 1000 >= SAMPLE_RATE // 2:
-        assert 0.85 < heard / (last - start_ms * SAMPLE_RATE // 1000) < 1.15
+    assert all(0 < len(w.pcm) <= w.length for w in found)
+    if spoken >= SAMPLE_RATE // 2:
+        assert 0.85 < sum(w.length for w in found) / spoken < 1.15
+
+
+def test_windows_are_read_as_they_lie_and_repeated_where_they_are_short(tmp_path: Path) -> None:
+    audio = audio_of(tmp_path, [np.linspace(-0.5, 0.5, 10_000, dtype=np.float32)])
+    (short,) = windows(samples_of(audio), 0, 560)
+    rows = batch_of([short, short])
+    assert rows.shape == (2, short.length)
+    assert np.array_equal(rows[0], np.resize(audio.read(0, 0.56), short.length))
+    (cut,) = windows(samples_of(audio), 0, 540)
+    assert np.array_equal(batch_of([cut])[0], audio.read()[: 540 * 16][(540 * 16 - cut.length) // 2 :][: cut.length])
 
 
 def test_the_longest_turn_there_is_gives_few_lengths() -> None:
-    audio = Audio(Path("unread"), 4000 * SAMPLE_RATE, "")
-    assert len({w.length for ms in range(500, 300_000, 321) for w in windows(audio, 0, ms)}) <= 16
+    samples = np.broadcast_to(np.int16(0), 4000 * SAMPLE_RATE)
+    assert len({w.length for ms in range(500, 300_000, 321) for w in windows(samples, 0, ms)}) <= 16
 
 
 def test_two_people_sound_different_and_one_alike(extractor: VoiceExtractor, talk: Audio) -> None:
