@@ -16,16 +16,17 @@ import numpy as np
 from config.origins import Loaded
 from config.paths import Paths
 from config.settings import Settings
-from engine.clean import clean_text
 from engine.control import Control
 from engine.desk import Level
-from engine.errors import Cancelled, EngineError, LostClaim, Misconfigured, OutOfMemory, Transient
+from engine.errors import Cancelled, EngineError, OutOfMemory, Transient
 from engine.flight import Flight
 from engine.flow.batcher import Batcher
 from engine.flow.cancel import CancelToken
 from engine.flow.stage import Slot, Stage, StageSpan
 from engine.flow.work_folder import WorkFolders
-from engine.models.registry import Models, is_out_of_memory
+from engine.landing import Landing, unforeseen
+from engine.models.registry import ROLES, Models, is_out_of_memory
+from engine.outage import through
 from engine.pipeline import ingest
 from engine.queue.engines import EngineRegistry
 from engine.queue.jobs import Claim, JobQueue
@@ -38,9 +39,15 @@ from engine.terms import STAGES, Cast
 from engine.voices.cache import VoiceCache
 from engine.voices.extract import VoiceExtractor
 from engine.voices.profiles import Profile, ProfileStore
-from engine.watch.journal import Journal, clean_lines
+from engine.watch.journal import Journal
 
 T = TypeVar("T")
+
+AGAIN_S = 0.5
+"""Between two tries to take a recording from a database that is away."""
+
+LANDING_S = 30.0
+"""Longest wait for an attempt whose claim was lost, when the same recording comes back to this engine."""
 
 
 class Engine:
@@ -92,6 +99,7 @@ class Engine:
             self.journal,
         )
         self.texts = self._text_batcher()
+        self.landing = Landing(self)
         self.control = Control(self)
         self._flights: dict[str, Flight] = {}
         self.queue_idle = threading.Event()
@@ -136,48 +144,60 @@ class Engine:
     # -- run --------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Take and fly recordings until stopped. Raises :class:`Misconfigured` when a model cannot be used."""
-        self.work.sweep()
-        self.journal.log("info", f"engine {self.id} starts", kind="state", pid=os.getpid())
+        """Take and fly recordings until stopped. Raises :class:`Misconfigured` when a model cannot be used: nothing was
+        taken then, and what is queued stays so.
+        """
+        swept = self.work.sweep()
+        self.journal.log("info", f"engine {self.id} starts", kind="state", pid=os.getpid(), swept=len(swept.removed))
+        for name, why in swept.failed:
+            self.journal.log("warning", f"work folder {name} of a dead engine stays: {why}", kind="state")
         with self.control.running():
-            if self.with_models:
-                self.models.load()
-            if self.prepare is not None:
-                self.prepare(self)
-            self.control.ready()
-            self._take_until_stopped()
+            self._get_ready()
+            try:
+                self._take_until_stopped()
+            finally:  # also when taking broke: what is in flight goes back into the queue
+                for flight in self.flights():
+                    flight.end("release", "engine stops")
+                if not self.wait_landed():
+                    left = ", ".join(f.recording.id for f in self.flights())
+                    self.journal.log("warning", f"did not let go in time, queued again by the next engine: {left}", kind="state")
 
     def close(self) -> None:
         """Give everything back; safe to call twice."""
         self.token.cancel("engine closed")
         self.texts.close()
         self.voices.close()
+        self.fetcher.close()
         self.journal.log("info", f"engine {self.id} ends", kind="state")
         self.journal.close()
+
+    def _get_ready(self) -> None:
+        """Load and check the models, unless told to leave meanwhile."""
+        for role in ROLES if self.with_models else ():
+            if self.control.leaving:
+                return
+            self.models.load([role])
+        if self.prepare is not None and not self.control.leaving:
+            self.prepare(self)
+        self.control.ready()
 
     def _take_until_stopped(self) -> None:
         while not self.token.cancelled:
             self.wait_for_room()
             if self.token.cancelled or (self.control.leaving and not self._flights):
-                break
+                return
             if not self.control.may_take(len(self._flights)):
                 continue
             try:
                 claim = self.queue.take()
+                if claim is not None:
+                    self.control.busy()
+                    self._launch(claim)
+                elif self.control.idle(len(self._flights)):
+                    return
             except Transient as error:
                 self.control.database_away(error)
-                continue
-            if claim is not None:
-                self._launch(claim)
-            elif self.until_empty and not self._flights and self.control.nothing_left():
-                self.control.state("done", reason="queue is empty")
-                break
-            else:
-                self.control.idle()
-        for flight in self.flights():
-            flight.stop_reason = flight.stop_reason or "release"
-            flight.token.cancel("engine stops")
-        self.wait_landed()
+                self.token.wait(AGAIN_S)
 
     def wait_for_room(self) -> None:
         """Sleep until something may have changed: a landing, a command, a setting, or a quarter second."""
@@ -193,11 +213,8 @@ class Engine:
 
     def wait_landed(self, timeout_s: float = 60.0) -> bool:
         """Wait for every flight to end; True when all have."""
-        end = time.monotonic() + timeout_s
         with self._room:
-            while self._flights and (left := end - time.monotonic()) > 0:
-                self._room.wait(min(left, 1.0))
-            return not self._flights
+            return self._room.wait_for(lambda: not self._flights, timeout_s)
 
     def flights(self) -> list[Flight]:
         with self._room:
@@ -208,84 +225,46 @@ class Engine:
     def _launch(self, claim: Claim) -> None:
         live = self.live.current_with_revision()
         flight = Flight(claim, live.settings, live.revision, self.token.child(), self.stages, attempts=live.settings.retry.attempts)
+        id = claim.recording.id
         with self._room:
-            self._flights[claim.recording.id] = flight
-        threading.Thread(target=self._fly, args=(flight,), name=f"recording-{next(self._threads)}", daemon=True).start()
+            if (before := self._flights.get(id)) is not None:  # taken from us while frozen, and now come back to us
+                before.end("lost", "taken over by another engine")
+                self._room.wait_for(lambda: id not in self._flights, LANDING_S)
+            if id not in self._flights:
+                self._flights[id] = flight
+        if self._flights.get(id) is not flight:
+            self.landing.settle(
+                flight, Transient("an earlier attempt of this engine has not ended", cause="work folder in use"), ""
+            )
+            return
+        try:
+            threading.Thread(target=self._fly, args=(flight,), name=f"recording-{next(self._threads)}", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had
+            self.landing.settle(flight, OutOfMemory(str(error), cause="no more threads", hint="lower in_flight"), "")
+            self._land(flight)
 
     def _fly(self, flight: Flight) -> None:
-        recording = flight.recording
         try:
             self.flow(flight, self)
-        except LostClaim as error:
-            self.journal.log("warning", f"result dropped: {error.message}", recording=recording.id, kind="failure")
-        except Cancelled:
-            self._settle(flight, Cancelled(flight.token.reason or "cancelled"), "")
+        except Cancelled as error:
+            self.landing.broken_off(flight, error)
         except EngineError as error:
-            self._settle(flight, error, traceback.format_exc())
+            self.landing.settle(flight, error, traceback.format_exc())
         except Exception as error:  # a fault of ours or of a library: recorded with its cause, retried like any other
-            self._settle(flight, _unforeseen(error), traceback.format_exc())
+            self.landing.settle(flight, unforeseen(error), traceback.format_exc())
         else:
-            self._keep_store_span(flight)
-            self.tally.landed(flight.duration_s or 0.0)
-            self.journal.log(
-                "info",
-                f"stored {flight.segments or 0} segments, {flight.speakers or 0} speakers: {clean_text(flight.title, 80)}",
-                recording=recording.id,
-                kind="stored",
-                stage="store",
-            )
+            self.landing.stored(flight)
         finally:
-            with self._room:
-                self._flights.pop(recording.id, None)
-                self._room.notify_all()
+            self._land(flight)
 
-    def _settle(self, flight: Flight, error: EngineError, trace: str) -> None:
-        """Tell the queue what became of a claim; waits through an outage, because the answer must not be lost."""
-        stage = next((s.stage for s in reversed(flight.spans) if s.outcome != "ok"), None)
-        error.at(flight.recording.id, stage or "")
-        if flight.stop_reason == "release":
-            self.through_outage(lambda: self.queue.release(flight.claim), CancelToken(), patience_s=5.0)
-            return
-        outcome = self.through_outage(
-            lambda: self.queue.fail(flight.claim, error, clean_lines(trace), self.settings.retry, spans=flight.spans),
-            CancelToken(),
-            patience_s=600.0,
-        )
-        self.tally.failed(error)
-        level: Level = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
-        self.journal.log(
-            level,
-            f"{outcome.text}: {error.message}",
-            kind="failure",
-            stage=error.stage,
-            recording=flight.recording.id,
-            error=error if trace else None,
-            cause=error.cause,
-            hint=error.hint,
-        )
-        if isinstance(error, Misconfigured):
-            self.control.pause(by="engine", reason=str(error))
-
-    def _keep_store_span(self, flight: Flight) -> None:
-        """The store's own pass ends after its commit, so it is added to the record then."""
-        try:
-            self.store.add_spans(flight.recording.id, flight.spans[-1:], flight.claim.attempt)
-        except Transient as error:  # only a timing: not worth waiting for
-            self.journal.log("warning", f"timing not kept: {error.message}", recording=flight.recording.id)
+    def _land(self, flight: Flight) -> None:
+        with self._room:
+            self._flights.pop(flight.recording.id, None)
+            self._room.notify_all()
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
-        """Call the database; while it is away wait and call again, so that an outage costs time and nothing else."""
-        wait_s, end = 0.25, time.monotonic() + patience_s
-        while True:
-            try:
-                return call()
-            except Transient as error:
-                if error.cause != Database.AWAY or time.monotonic() > end:
-                    raise
-                self.control.database_away(error, sleep=False)
-                token.wait(wait_s)
-                token.check()
-                wait_s = min(2.0, 2 * wait_s)
+        """See :func:`engine.outage.through`; the outage is shown as the engine's."""
+        return through(call, token, patience_s, self.control.database_away)
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -318,14 +297,3 @@ class Engine:
 
 def _free_slot(slot: Slot) -> None:
     slot.state.clear()
-
-
-def _unforeseen(error: Exception) -> EngineError:
-    if is_out_of_memory(error):
-        return OutOfMemory(clean_text(str(error), 300), cause="out of memory", hint="lower workers or batches of this stage")
-    name = type(error).__name__
-    return Transient(
-        f"{name}: {clean_text(str(error), 300)}",
-        cause=f"unexpected {name}",
-        hint="a fault of gainstage or of a library; the traceback is in `gainstage show ID`",
-    )

@@ -7,13 +7,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from config.settings import Settings
 from engine.flow.cancel import CancelToken
 from engine.flow.stage import Slot, Stage, StageSpan
 from engine.queue.jobs import Claim
+from engine.terms import Recording
 from engine.watch.snapshot import FlightView
+
+Fate = Literal["cancel", "release", "lost"]
+"""What becomes of the claim of a flight that was ended from outside: given up for an operator, put back into the queue by a
+stop, or gone already to another engine."""
 
 
 @dataclass(slots=True)
@@ -45,17 +50,25 @@ class Flight:
     duration_s: float | None = None
     speakers: int | None = None
     segments: int | None = None
-    stop_reason: str | None = None  # "cancel" by an operator, "release" by a stop: what becomes of the claim
+    priority: int = 0  # of its claim, until an operator changes it
+    linked: str | None = None  # the recording whose audio this one turned out to be
+    fate: Fate | None = None
     _passes: list[Pass] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.title = self.title or self.recording.title
         self.duration_s = self.duration_s or self.recording.duration
+        self.priority = self.priority or self.recording.priority
 
     @property
-    def recording(self) -> Any:
+    def recording(self) -> Recording:
         return self.claim.recording
+
+    def end(self, fate: Fate, reason: str) -> None:
+        """End the flight from outside; the first fate stays."""
+        self.fate = self.fate or fate
+        self.token.cancel(reason)
 
     @contextmanager
     def stage(
@@ -69,7 +82,7 @@ class Flight:
             with self.stages[name].enter(
                 self.recording.id,
                 token=token or self.token,
-                priority=self.recording.priority,
+                priority=self.priority,
                 age=self.entered,
                 audio_s=audio_s,
                 after=self.stages[after] if after else None,
@@ -110,7 +123,7 @@ class Flight:
             expected_p95_s=expected_p95_s.get(main.stage) if main else None,
             attempt=self.claim.attempt,
             attempts=self.attempts,
-            priority=self.recording.priority,
+            priority=self.priority,
             speakers=self.speakers,
             segments=self.segments,
             rtfx=rtfx,

@@ -71,6 +71,7 @@ def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
         lambda: engine.store.link(flight.recording.id, twin, audio, lambda cursor: engine.queue.finish_in(cursor, flight.claim)),
         flight.token,
     )
+    flight.linked = twin
     engine.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage="decode", twin=twin)
     return True
 

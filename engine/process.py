@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,11 +19,19 @@ from typing import Any
 from config.origins import Loaded, load
 from config.paths import Paths
 from engine.desk import Event
-from engine.errors import Misconfigured
+from engine.errors import Cancelled, EngineError, Misconfigured, Transient
+from engine.flow.cancel import CancelToken
 from engine.flow.locks import FileLock
+from engine.outage import through
 
 STARTUP_S = 90.0
 """Longest wait for a detached engine to register itself."""
+
+
+STARTUP_PATIENCE_S = 60.0
+"""Longest wait of a starting engine for a server that is there but takes no connection yet."""
+
+LONGEST_LOG = 16 * 1024**2
 
 
 def lock_of(paths: Paths) -> FileLock:
@@ -51,6 +58,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     The command line is the same an operator or systemd would use, so there is one way to start an engine.
     """
     paths.ensure()
+    _turn_over(paths.engine_log)
     command = [sys.executable, "-m", "engine.process", *arguments]
     with paths.engine_log.open("ab") as log:
         return subprocess.Popen(
@@ -62,6 +70,13 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
             cwd="/",
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
         )
+
+
+def _turn_over(log: Path) -> None:
+    """Begin a new log when the old one has grown long; one old one is kept."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LONGEST_LOG:
+            log.replace(log.with_suffix(".log.1"))
 
 
 def log_tail(paths: Paths, lines: int = 12) -> str:
@@ -87,7 +102,9 @@ def serve(
     flow: Callable[..., None] | None = None,
     models: bool = True,
 ) -> int:
-    """Run an engine in this process until it is told to leave. Exit status: 0 fine, 2 misconfigured, 3 another engine serves."""
+    """Run an engine in this process until it is told to leave. Exit status: 0 fine, 1 the database stays away, 2 misconfigured,
+    3 another engine serves this home. Nothing that is queued is lost by any of them.
+    """
     paths.ensure()
     lock = lock_of(paths)
     if not lock.acquire(blocking=False):
@@ -103,26 +120,30 @@ def serve(
 
     engine = None
     try:
-        database = Database.open(database_url, paths.database)
+        database = through(lambda: Database.open(database_url, paths.database), CancelToken(), STARTUP_PATIENCE_S, _waiting)
         try:
             engine = Engine(
                 loaded, paths, database, until_empty=until_empty, flow=flow or ingest, prepare=prepare, models=models, title=title
             )
             engine.journal.echo(_json_line if log_json else _plain_line)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda n, _frame: engine.control.on_signal(n))
-            engine.run()
+            engine.control.listen_to_signals()
+            with contextlib.suppress(Cancelled):  # stopped before it had begun
+                engine.run()
         finally:
             if engine is not None:
                 engine.close()
             database.close()
-    except Misconfigured as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, Misconfigured) else 1
     finally:
         (paths.data / "engine.pid").unlink(missing_ok=True)
         lock.release()
     return 0
+
+
+def _waiting(error: Transient) -> None:
+    print(f"waiting for the database: {error}", file=sys.stderr, flush=True)
 
 
 def _plain_line(event: Event) -> None:

@@ -6,12 +6,16 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from config.origins import shown
 from config.settings import SPECS, value_of
-from engine.errors import Transient
+from engine.desk import ChangeRow
+from engine.queue import changes
 from engine.queue.counts import Counts
+from engine.queue.setting_rows import setting_rows
 from engine.terms import STAGES
 from engine.watch.devices import Devices
 from engine.watch.host import Host
@@ -38,6 +42,8 @@ ALONE_S = 1.0
 SLOW_S = 1.0
 """Seconds between looks at what costs a query: counts, verdict, history."""
 
+CHANGES_EVERY_S = 60.0
+
 UNDECIDED = Verdict("starting", "", None, Bottleneck(None, "unknown", ""), None, Forecast(None, None, None))
 
 
@@ -63,24 +69,37 @@ class Sampler:
         self._exporter: Exporter | None = None
         self._host: HostView | None = None
         self._recorded = 0
+        self._changes_revision = -1
+        self._changes_at = float("-inf")
+        self._changes_told: dict[int, ChangeRow] = {}
 
     def start(self) -> None:
         self.devices.start()
-        if self.engine.settings.watch.record:
-            name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.engine.id}.gsr"
-            self._recorder = Recorder(self.engine.paths.runs / name, label=self.engine.title)
-        if self.engine.settings.watch.prometheus_port:
+        self.control.steadily("recording the run", self._start_recording)
+        self.control.steadily("prometheus endpoint", self._start_exporter)
+        self._thread.start()
+
+    def _start_recording(self) -> None:
+        if not self.engine.settings.watch.record:
+            return
+        loaded = self.engine.loaded
+        below = {key: (shown(loaded.settings, key), loaded.origin(key)) for key in SPECS}
+        with self.engine.database.connection() as connection:
+            rows = setting_rows(below, changes.live_values(connection))
+        name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.engine.id}.gsr"
+        self._recorder = Recorder(self.engine.paths.runs / name, label=self.engine.title, settings=rows)
+
+    def _start_exporter(self) -> None:
+        if port := self.engine.settings.watch.prometheus_port:
             from engine.watch.prometheus import Exporter
 
-            port = self.engine.settings.watch.prometheus_port
             self._exporter = Exporter(lambda: self.history[-1] if self.history else None, port)
-        self._thread.start()
 
     def stop(self) -> None:
         """Publish the last frame and end."""
         self._stop.set()
         self._thread.join(10)
-        self._publish(slow=True)
+        self.control.steadily("last figures", lambda: self._publish(slow=True))
         self.devices.stop()
         if self._recorder:
             self._recorder.close()
@@ -95,33 +114,44 @@ class Sampler:
             if slow:
                 slow_at = now
             began = time.thread_time()
-            self._publish(slow)
+            self.control.steadily("figures", partial(self._publish, slow))
             self.busy_s += time.thread_time() - began
+            if slow:
+                self.control.steadily("predicted effects", self.control.keeper.predict)
 
     def _publish(self, slow: bool) -> None:
-        try:
-            if slow:
-                self._counts = self.engine.queue.counts()
-                self.engine.database.ping()
-            frame = self.build(slow)
-            self.engine.registry.publish(frame)
-            if slow:
-                self._record(frame)
-            self.control.database_back()
-        except Transient as error:
-            self.control.database_away(error, sleep=False)
+        if slow:
+            self._counts = self.engine.queue.counts()
+            self.engine.database.ping()
+        frame = self.build(slow)
+        self.engine.registry.publish(frame)
+        if slow:
+            self._record(frame)
+        self.control.database_back()
 
     def _record(self, frame: Snapshot) -> None:
         events = self.engine.journal.after(self._recorded, 1000)
-        self._recorded = events.cursor
         told = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
         self.engine.registry.add_events(told)
+        self._recorded = events.cursor  # only now: what could not be written in an outage is written after it
         if self._recorder:
             try:
-                self._recorder.append(frame, told)
+                self._recorder.append(frame, told, self._news_of_changes(frame))
             except OSError as error:  # a full disk must not end the figures
                 self.engine.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
+                self._recorder.close()
                 self._recorder = None
+
+    def _news_of_changes(self, frame: Snapshot) -> tuple[ChangeRow, ...]:
+        """Changes of settings that are new or have news (their effect), looked at when there is one, and once a minute."""
+        if frame.revision == self._changes_revision and frame.monotonic - self._changes_at < CHANGES_EVERY_S:
+            return ()
+        self._changes_revision, self._changes_at = frame.revision, frame.monotonic
+        rows = changes.history(self.engine.database, 50) if frame.revision else ()
+        rows = tuple(row for row in reversed(rows) if row.wall >= self.engine.started_wall)
+        fresh = tuple(row for row in rows if self._changes_told.get(row.revision) != row)
+        self._changes_told = {row.revision: row for row in rows}
+        return fresh
 
     def build(self, slow: bool = True) -> Snapshot:
         """One frame. ``slow`` also takes the verdict anew and appends to the history."""
@@ -155,9 +185,26 @@ class Sampler:
         )
         if slow:
             frame = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
+            self._tell_stall(frame.verdict)
             self._verdict = frame.verdict
             self.history.append(frame)
         return frame
+
+    def _tell_stall(self, now: Verdict) -> None:
+        """A stall begins and ends once in the journal."""
+        was, is_now = self._verdict.health == "stalled", now.health == "stalled"
+        if is_now and not was:
+            self.engine.journal.log("warning", f"stalled: {now.reason}", kind="state")
+        elif was and not is_now:
+            self.engine.journal.log("info", "no longer stalled", kind="state")
+
+    def _reason(self) -> str | None:
+        """Why the engine does not do its work at present: its own pause, an outage, a stall."""
+        if self.control.reason is None and self.control.away_since is not None:
+            return "the database is away: finished recordings wait"
+        if self.control.reason is None and self._verdict.health == "stalled":
+            return f"stalled: {self._verdict.reason}"
+        return self.control.reason
 
     def _host_view(self, gpu_note: str | None, slow: bool) -> HostView:
         """Rates need a second to mean something, so the host is read with the slow look only."""
@@ -175,7 +222,7 @@ class Sampler:
             started_wall=self.engine.started_wall,
             state_since_wall=control.since_wall,
             by=control.by,
-            reason=control.reason,
+            reason=self._reason(),
             queued=counts.queued,
             running=counts.running,
             stored=counts.stored,

@@ -6,6 +6,7 @@ Everything leaves a line in table ``command`` or ``change``: who, what, when, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.desk import Ack, Command
@@ -69,7 +70,10 @@ class Acts:
             ack = changes.undo(self.db, command.by, below=below)
         else:
             ack = changes.undo(self.db, command.by, int(command.args["revision"]), below=below)
-        return ack if ack.id else self._told(command, ack.text, refused=ack.state == "refused")
+        if ack.id:
+            return ack
+        told = self._told(command, ack.text, refused=ack.state == "refused")
+        return replace(told, revision=ack.revision, old=ack.old, new=ack.new, effect=ack.effect)
 
     def _ids(self, command: Command) -> list[str]:
         ids = [str(id) for id in command.args.get("ids", ())]

@@ -46,8 +46,8 @@ class EngineRegistry:
         """Whether a console was watching at the last :meth:`publish`."""
         return self._watched
 
-    def register(self, paths: Paths, started_wall: float, loaded: Loaded) -> None:
-        """Appear as starting. An engine of the same host and home that never signed off is dead (a home has one engine at a
+    def register(self, paths: Paths, started_wall: float, loaded: Loaded, *, lease_s: float | None = None) -> None:
+        """Appear as starting, to be taken for lost when silent for ``lease_s`` (else ``queue.stalled`` of ``loaded``). An engine of the same host and home that never signed off is dead (a home has one engine at a
         time) and is marked as ended. Call it before :meth:`engine.queue.jobs.JobQueue.register`.
         """
         host, home = socket.gethostname(), str(paths.data)
@@ -71,7 +71,7 @@ class EngineRegistry:
                     os.getpid(),
                     home,
                     version("gainstage"),
-                    loaded.settings.queue.stalled,
+                    loaded.settings.queue.stalled if lease_s is None else lease_s,
                     started_wall,
                     document({key: [shown(loaded.settings, key), loaded.origin(key)] for key in SPECS}),
                 ],

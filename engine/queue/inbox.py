@@ -53,6 +53,7 @@ class Inbox(threading.Thread):
         while (received := self._waiting.get()) is not None:
             if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
                 self._act(received)
+            self._known.discard(received.id)  # announced again, it is not taken a second time
 
     def answer(self, id: int, text: str, *, refused: bool = False, data: Any = None) -> None:
         """Answer a command; waits through an outage unless the inbox ends."""
@@ -84,7 +85,9 @@ class Inbox(threading.Thread):
         while True:
             try:
                 return call()
-            except Transient:
+            except EngineError as error:  # an outage, or rights that were taken away: either may pass
+                if not isinstance(error, Transient):
+                    log.warning("commands wait: %s", error)
                 if self._ending.wait(wait_s):
                     return None
                 wait_s = min(2 * wait_s, 2.0)

@@ -42,6 +42,16 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A claim of this engine as the database has it. ``wish`` is what an operator wants of the recording instead."""
+
+    job: int
+    worker: int
+    turn: int
+    wish: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """Recordings taken back from dead engines: queued again, and ended (by an operator's wish, or held at too many deaths)."""
 
@@ -208,6 +218,25 @@ class JobQueue(Backlog):
                 return Outcome(Status.QUEUED, counted=False)
             self._end_wished(cursor, claim.recording.id, claim.job, wish)
             return Outcome(wish)
+
+    def held(self) -> dict[str, Held]:
+        """What this engine holds by the database's account, by recording id."""
+        with self.db.connection() as connection:
+            rows = connection.execute(
+                "select r.id, j.id, j.worker_id, j.attempts, r.wish from procrastinate_jobs j join recording r on r.job = j.id "
+                "where j.worker_id = %s and j.status = 'doing'",
+                [self.worker],
+            )
+            return {str(id): Held(job, worker, turn, wish) for id, job, worker, turn, wish in rows}
+
+    def give_back(self, id: str, held: Held) -> bool:
+        """Put back a claim whose answer never arrived (the connection broke after its commit); False when it is another's now."""
+        nameless = Recording(id=id, key="", source="", title="")
+        try:
+            self.release(Claim(nameless, held.job, 0, held.worker, held.turn))
+        except LostClaim:
+            return False
+        return True
 
     def recover(self) -> Recovered:
         """Queue again what dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up.

@@ -5,6 +5,7 @@ Effective settings are the engine's own layers (see :mod:`config.origins`) with 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from engine.queue import commands
 from engine.queue.inbox import Inbox, Obey
 from engine.queue.rows import Link
 from engine.store.database import Database
+
+log = logging.getLogger(__name__)
 
 PROBE_S = 3.0
 """A silent connection is asked this often whether it lives; the tables are read again then too, so a lost note costs this long."""
@@ -169,7 +172,9 @@ class Follower(threading.Thread):
             began = time.monotonic()
             try:
                 self._follow()
-            except EngineError:  # away, or the login was changed: either may pass
+            except Exception as error:  # away, or the login was changed: either may pass; a deaf engine helps nobody
+                if not isinstance(error, EngineError):
+                    log.exception("following the database failed")
                 self.connected.clear()
                 self.reconnects += 1
                 if time.monotonic() - began > LONGEST_WAIT_S:

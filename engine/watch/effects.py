@@ -59,6 +59,7 @@ def effect(
     settle_s: float = SETTLE_S,
     since_wall: float = float("-inf"),
     until_wall: float = float("inf"),
+    least_s: float = LEAST_S,
 ) -> Effect:
     """The effect of a change of ``key`` applied at ``at_wall``. ``history`` is oldest first.
 
@@ -68,7 +69,7 @@ def effect(
     past = [s for s in history if max(at_wall - window_s, since_wall) <= s.wall <= at_wall]
     first = at_wall + settle_s
     rest = [s for s in history if first <= s.wall <= min(first + window_s, until_wall)]
-    before, after = figures(past, stage), figures(rest, stage)
+    before, after = figures(past, stage, least_s), figures(rest, stage, least_s)
     if before is None or after is None:
         return Effect(before, after, NOT_ENOUGH)
     return Effect(before, after, words(before, after, history[-1]))
@@ -79,8 +80,8 @@ def complete(at_wall: float, now_wall: float, *, window_s: float = WINDOW_S, set
     return now_wall >= at_wall + settle_s + window_s
 
 
-def figures(frames: Sequence[Snapshot], stage: str | None) -> Figures | None:
-    """Figures of a stretch of frames; None when it is too short or too little was finished in it.
+def figures(frames: Sequence[Snapshot], stage: str | None, least_s: float = LEAST_S) -> Figures | None:
+    """Figures of a stretch of frames; None when it is shorter than ``least_s`` or too little was finished in it.
 
     Only the time in which the engine ran counts. Service times are medians of what the frames say of the stage.
     """
@@ -89,7 +90,7 @@ def figures(frames: Sequence[Snapshot], stage: str | None) -> Figures | None:
         return None
     first, last = running[0], running[-1]
     took = last.wall - first.wall
-    if took < LEAST_S or last.run.stored - first.run.stored < LEAST_DONE:
+    if took < least_s or last.run.stored - first.run.stored < LEAST_DONE:
         return None
     views = [v for s in running if (v := _stage(s, stage)) is not None]
     memory = [max(used) for s in running if (used := [d.memory_used for d in s.devices if d.memory_used is not None])]
