@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(name: str, args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
+        desk.engine = getattr(args, "engine", None)
         if name == "status":
             return status(desk, args)
         if name == "watch":
@@ -104,6 +105,8 @@ def _figure(value: float | None) -> str:
 
 def watch(desk: Desk, args: argparse.Namespace) -> int:
     printed, last = 0, None
+    if not alive(desk):
+        print("no engine runs on this database yet; waiting for one", file=sys.stderr)
     while not args.count or printed < args.count:
         frame = desk.snapshot()
         if frame is not None and (frame.engine, frame.seq) != last:
@@ -133,7 +136,7 @@ def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
         verb, arguments = ("pause_stage" if name == "pause" else "resume_stage"), {"stage": args.stage}
     ack = acknowledged(desk, desk.send(Command(verb, arguments, engine=args.engine, by="cli")))
     if name == "stop" and ack.state == "done" and not args.no_wait:
-        while alive(desk) and not args.engine:
+        while any(e.alive for e in desk.engines() if args.engine in (None, e.id)):
             frame = desk.snapshot()
             if frame and speaking(args) and sys.stderr.isatty():
                 print(f"\r{frame.run.state}: {len(frame.flights)} in flight ", end="", file=sys.stderr)

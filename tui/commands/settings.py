@@ -44,26 +44,27 @@ def run(name: str, args: argparse.Namespace) -> int:
         else:
             ack = desk.send(Command("undo", {}, by="cli"))
         ack = acknowledged(desk, ack)
+        if name != "set":  # which key an undo touched last is known by its revision
+            args.key = next((c.key for c in desk.changes(20) if c.revision == ack.revision), None)
     return report(args, ack)
 
 
 def report(args: argparse.Namespace, ack: Ack) -> int:
+    """The acknowledgement; as JSON with ``state`` and ``text`` beside it where it is not simply done."""
     if not speaking(args):
-        print_json(
-            {
-                "key": getattr(args, "key", None),
-                "old": ack.old,
-                "new": ack.new,
-                "revision": ack.revision,
-                "effect": ack.effect,
-                "applied_after_s": ack.applied_after_s,
-                "state": ack.state,
-                "text": ack.text,
-            }
-        )
+        told = {
+            "key": args.key,
+            "old": ack.old,
+            "new": ack.new,
+            "revision": ack.revision,
+            "effect": ack.effect,
+            "applied_after_s": ack.applied_after_s,
+        }
+        print_json(told if ack.state == "done" else told | {"state": ack.state, "text": ack.text})
     else:
         after = f" after {ack.applied_after_s:.2f} s" if ack.applied_after_s is not None else ""
-        print(f"{ack.state}{after}: {plain(ack.text)}")
+        change = f"{args.key} {plain(ack.old)} → {plain(ack.new)}" if ack.revision is not None else ""
+        print(f"{ack.state}{after}: {'. '.join(part for part in (change, plain(ack.text)) if part)}")
     return 0 if ack.state in ("done", "pending") else 1
 
 
