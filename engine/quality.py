@@ -69,11 +69,14 @@ class Heard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an engine made of a recording: words, turns with names, and the diarizer's anonymous turns (the named ones if empty)."""
+    """What an engine made of a recording: words, turns with names, and the diarizer's anonymous turns.
+
+    ``diarized`` empty takes the named turns for them; None says nobody diarized (the fast path), so there is no such error.
+    """
 
     words: Sequence[Heard]
     turns: Sequence[Spoken]
-    diarized: Sequence[Spoken] = ()
+    diarized: Sequence[Spoken] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,9 @@ class Diarized:
         """Errors per second of speech; without any speech, 0 when nothing was found and 1 when something was."""
         errors = self.missed + self.false_alarm + self.confusion
         return errors / self.speech if self.speech else float(errors > 0)
+
+
+_NOT_DIARIZED = Diarized(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +236,7 @@ def score(truth: Truth, result: Result) -> Quality:
         word_errors=int(edit_distances([word for word, _ in true], [word for word, _ in heard])[-1, -1]),
         words=len(true),
         start_errors_s=_start_errors(true, heard),
-        diarized=diarization_error(truth.turns, result.diarized or result.turns),
+        diarized=_NOT_DIARIZED if result.diarized is None else diarization_error(truth.turns, result.diarized or result.turns),
         named_s=named,
         speech_s=speech,
     )

@@ -215,6 +215,13 @@ def test_score_takes_the_error_of_the_anonymous_turns_where_there_are_some() -> 
     assert score(truth, Result(result.words, result.turns, (Spoken(0, 4, "A"),))).der == 0.5
 
 
+def test_what_nobody_diarized_adds_nothing_to_the_error() -> None:
+    truth, result = example()
+    fast = score(truth, Result(result.words, (Spoken(0, 9, "Helen"),), None))
+    assert fast.der == 0
+    assert (fast + score(truth, Result(result.words, result.turns, (Spoken(0, 4, "A"),)))).der == 0.5
+
+
 def test_figures_of_several_recordings_add_up_by_their_weight() -> None:
     truth, result = example()
     perfect = score(truth, Result(truth.words, truth.turns))

@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +63,8 @@ def _entry(line: dict[str, object]) -> Entry:
     return Entry(**line, **timed)  # type: ignore[arg-type]
 
 
-class _Job(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Job:
     voice: Voice
     count: int
     split: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from engine.models.demo.recipe import grammar
 from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.synth import speak
+from engine.models.demo.recipe.synth import MARGIN_S, speak
 from engine.models.demo.recipe.voices import PEOPLE
 from engine.quality import Spoken, TrueWord
 from engine.terms import SAMPLE_RATE
@@ -51,40 +52,55 @@ class Spoke:
         return len(self.samples) / SAMPLE_RATE
 
 
-def _unseen(templates: Sequence[str], rng: random.Random, said: set[str], **fixed: str) -> str | None:
-    """A held-out sentence from these templates that was not ``said`` before; None when there seems to be none."""
-    for _ in range(300):
-        text = grammar.fill(rng.choice(templates), rng, **fixed)
-        if grammar.held_out(text) and text not in said:
-            said.add(text)
-            return text
-    return None
+@dataclass(slots=True)
+class Memory:
+    """What was said in a recording, so that nobody repeats a sentence and every kind of sentence gets its turn."""
+
+    texts: set[str] = field(default_factory=set)
+    uses: Counter[str] = field(default_factory=Counter)
+
+    def unseen(self, templates: Sequence[str], rng: random.Random, speaker: str, **fixed: str) -> str | None:
+        """A held-out sentence of the template used least that has one which was not said and suits ``speaker``; None without."""
+        for template in sorted(templates, key=lambda t: (self.uses[t], rng.random())):
+            for _ in range(150):
+                text = grammar.fill(template, rng, **fixed)
+                if grammar.held_out(text) and text not in self.texts and _sensible(text, speaker):
+                    self.texts.add(text)
+                    self.uses[template] += 1
+                    return text
+        return None
+
+
+def _sensible(text: str, speaker: str) -> bool:
+    """Nobody speaks of himself by name, and nobody did not do anything."""
+    return speaker not in text and "nobody did not" not in text and "happened to nobody" not in text
 
 
 def _statements(topic: str) -> list[str]:
     return [template for template in grammar.TEMPLATES[topic] if not template.endswith("?") and "{you}" not in template]
 
 
-def statement(topic: str, rng: random.Random, said: set[str]) -> str:
+def statement(topic: str, rng: random.Random, memory: Memory, speaker: str) -> str:
     """Something to say about a topic, now and then a general remark."""
-    templates = _REMARKS if topic != "short" and rng.random() < 0.2 else _statements(topic)
-    return _unseen(templates, rng, said) or _unseen(_statements(topic), rng, said) or grammar.unseen_sentence(rng, topic)
+    general = topic != "short" and rng.random() < 0.15
+    said = memory.unseen(_REMARKS if general else _statements(topic), rng, speaker)
+    return said or grammar.unseen_sentence(rng, topic)
 
 
-def question(topic: str, rng: random.Random, said: set[str], you: str, opening: bool = False) -> str:
+def question(topic: str, rng: random.Random, memory: Memory, speaker: str, you: str, opening: bool = False) -> str:
     """A question to ``you``; the opening names the topic where a held-out sentence does."""
     subject, thing = _SUBJECTS[topic]
-    asked = _unseen(_OPENINGS, rng, said, topic=subject, subject=thing, you=you) if opening else None
-    return asked or _unseen(_QUESTIONS[topic], rng, said, you=you) or statement(topic, rng, said)
+    asked = memory.unseen(_OPENINGS, rng, speaker, topic=subject, subject=thing, you=you) if opening else None
+    return asked or memory.unseen(_QUESTIONS[topic], rng, speaker, you=you) or statement(topic, rng, memory, speaker)
 
 
 def _within(rng: random.Random) -> float:
     return rng.uniform(0.1, 0.5)
 
 
-def monologue(host: str, topic: str, seconds: float, rng: random.Random, said: set[str]) -> list[Line]:
+def monologue(host: str, topic: str, seconds: float, rng: random.Random, memory: Memory) -> list[Line]:
     """One person talks for about ``seconds``."""
-    return [Line(host, statement(topic, rng, said), _within(rng) + 0.1) for _ in range(_sentences(seconds))]
+    return [Line(host, statement(topic, rng, memory, host), _within(rng) + 0.1) for _ in range(_sentences(seconds))]
 
 
 def _sentences(seconds: float) -> int:
@@ -93,7 +109,7 @@ def _sentences(seconds: float) -> int:
 
 
 def conversation(
-    cast: Sequence[str], topic: str, seconds: float, rng: random.Random, said: set[str], *, overlap: float = 0.0
+    cast: Sequence[str], topic: str, seconds: float, rng: random.Random, memory: Memory, *, overlap: float = 0.0
 ) -> list[Line]:
     """The first of ``cast`` asks, the others answer and talk among themselves in turns of one to three sentences.
 
@@ -107,11 +123,11 @@ def conversation(
         change = -rng.uniform(0.3, 0.9) if lines and rng.random() < overlap else _within(rng) + rng.uniform(0.1, 0.9)
         if speaker == host:
             listener = rng.choice(guests)
-            lines.append(Line(host, question(topic, rng, said, you=listener, opening=not lines), change))
+            lines.append(Line(host, question(topic, rng, memory, host, listener, opening=not lines), change))
             speaker = listener
             continue
         for k in range(rng.choice((1, 2, 2, 3))):
-            lines.append(Line(speaker, statement(topic, rng, said), _within(rng) if k else change))
+            lines.append(Line(speaker, statement(topic, rng, memory, speaker), _within(rng) if k else change))
         speaker = rng.choice(others)
     return lines
 
@@ -125,9 +141,10 @@ def enrolment(person: str, seconds: float, rng: random.Random) -> list[Line]:
     return [Line(person, text, _within(rng)) for text in texts]
 
 
-def back_and_forth(cast: Sequence[str], turns: int, rng: random.Random, said: set[str]) -> list[Line]:
+def back_and_forth(cast: Sequence[str], turns: int, rng: random.Random, memory: Memory) -> list[Line]:
     """Turns of about a second, one after the other."""
-    return [Line(cast[k % len(cast)], statement("short", rng, said), rng.uniform(0.12, 0.3)) for k in range(turns)]
+    people = [cast[k % len(cast)] for k in range(turns)]
+    return [Line(person, statement("short", rng, memory, person), rng.uniform(0.12, 0.3)) for person in people]
 
 
 def render(lines: Sequence[Line], *, tail: float = 0.5, level: dict[str, float] | None = None) -> Spoke:
@@ -144,7 +161,7 @@ def render(lines: Sequence[Line], *, tail: float = 0.5, level: dict[str, float] 
     for line, clip, start in zip(lines, clips, starts, strict=True):
         samples[start : start + len(clip.samples)] += clip.samples * (level or {}).get(line.speaker, 1.0)
         at = start / SAMPLE_RATE
-        turns.append(Spoken(round(at, 3), round(at + clip.seconds, 3), line.speaker))
+        turns.append(Spoken(round(at + MARGIN_S, 3), round(at + clip.seconds - MARGIN_S, 3), line.speaker))
         words += [TrueWord(word, round(at + offset, 3), line.speaker) for word, offset in _written(line.text, clip.words)]
     return Spoke(samples, tuple(turns), tuple(sorted(words, key=lambda word: word.start)))
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.models.demo.recipe import dialogs, media, sounds
-from engine.models.demo.recipe.dialogs import Line, Spoke
+from engine.models.demo.recipe import dialogs, grammar, media, sounds
+from engine.models.demo.recipe.dialogs import Line, Memory, Spoke
 from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.voices import HOST, STRANGER
+from engine.models.demo.recipe.synth import speak
+from engine.models.demo.recipe.voices import HOST, PEOPLE, STRANGER, crowd
 from engine.terms import SAMPLE_RATE
 
 _HISS = 1e-3
-Compose = Callable[[random.Random, set[str]], Spoke]
+Compose = Callable[[random.Random, Memory], Spoke]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Piece:
     merged: tuple[str, ...] = ()
 
 
-def _spoken(lines: Callable[[random.Random, set[str]], list[Line]]) -> Compose:
-    return lambda rng, said: dialogs.render(lines(rng, said))
+def _spoken(lines: Callable[[random.Random, Memory], list[Line]]) -> Compose:
+    return lambda rng, memory: dialogs.render(lines(rng, memory))
 
 
 def _filled(spoke: Spoke, sound: Samples) -> Spoke:
@@ -40,19 +41,19 @@ def _filled(spoke: Spoke, sound: Samples) -> Spoke:
 
 
 def monologue(topic: str, seconds: float, host: str = HOST) -> Compose:
-    return _spoken(lambda rng, said: dialogs.monologue(host, topic, seconds, rng, said))
+    return _spoken(lambda rng, memory: dialogs.monologue(host, topic, seconds, rng, memory))
 
 
 def talk(cast: Sequence[str], topic: str, seconds: float, overlap: float = 0.0) -> Compose:
-    return _spoken(lambda rng, said: dialogs.conversation(cast, topic, seconds, rng, said, overlap=overlap))
+    return _spoken(lambda rng, memory: dialogs.conversation(cast, topic, seconds, rng, memory, overlap=overlap))
 
 
 def interrupted(cast: Sequence[str], topic: str) -> Compose:
     """Talk, twelve seconds of silence, talk, a tune, a gust of wind, talk."""
 
-    def compose(rng: random.Random, said: set[str]) -> Spoke:
+    def compose(rng: random.Random, memory: Memory) -> Spoke:
         noise = np.random.default_rng(rng.randrange(2**32))
-        parts = [dialogs.render(dialogs.conversation(cast, topic, 12, rng, said)) for _ in range(3)]
+        parts = [dialogs.render(dialogs.conversation(cast, topic, 12, rng, memory)) for _ in range(3)]
         silence = np.zeros(12 * SAMPLE_RATE, np.float32)
         between = (silence, np.concatenate([sounds.tune(7, 0.2), sounds.wind(5, 0.03, noise)]), np.zeros(0, np.float32))
         return dialogs.joined([_filled(part, sound) for part, sound in zip(parts, between, strict=True)])
@@ -63,27 +64,25 @@ def interrupted(cast: Sequence[str], topic: str) -> Compose:
 def late_guest(host: str, guest: str, topic: str) -> Compose:
     """The host alone for 45 s, then a guest who stays."""
 
-    def compose(rng: random.Random, said: set[str]) -> Spoke:
-        alone = dialogs.render(dialogs.monologue(host, topic, 45, rng, said))
-        return dialogs.joined([alone, dialogs.render(dialogs.conversation((host, guest, guest), topic, 25, rng, said))])
+    def compose(rng: random.Random, memory: Memory) -> Spoke:
+        alone = dialogs.render(dialogs.monologue(host, topic, 45, rng, memory))
+        return dialogs.joined([alone, dialogs.render(dialogs.conversation((host, guest, guest), topic, 25, rng, memory))])
 
     return compose
 
 
 def fast(cast: Sequence[str], turns: int) -> Compose:
-    return _spoken(lambda rng, said: dialogs.back_and_forth(cast, turns, rng, said))
+    return _spoken(lambda rng, memory: dialogs.back_and_forth(cast, turns, rng, memory))
 
 
 def runs(cast: Sequence[str], topic: str, seconds: float) -> Compose:
     """Every speaker in turn says three sentences."""
 
-    def lines(rng: random.Random, said: set[str]) -> list[Line]:
-        count = round(seconds / 10)
+    def lines(rng: random.Random, memory: Memory) -> list[Line]:
+        people = [cast[k % len(cast)] for k in range(round(seconds / 10))]
         return [
-            Line(
-                cast[k % len(cast)], dialogs.statement(topic, rng, said), rng.uniform(0.4, 0.9) if j == 0 else rng.uniform(0.2, 0.4)
-            )
-            for k in range(count)
+            Line(person, dialogs.statement(topic, rng, memory, person), rng.uniform(0.4, 0.9) if j == 0 else rng.uniform(0.2, 0.4))
+            for person in people
             for j in range(3)
         ]
 
@@ -133,7 +132,7 @@ def make(piece: Piece, folder: Path, *, bit_rate: int | None = None) -> Path:
     The same seed says the same sentences; espeak-ng's sound differs by a few samples from process to process.
     """
     rng = random.Random(piece.seed)
-    spoke = piece.compose(rng, set())
+    spoke = piece.compose(rng, Memory())
     noise = sounds.hiss(len(spoke.samples), _HISS, np.random.default_rng(piece.seed))
     path = folder / piece.file
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,13 +143,39 @@ def make(piece: Piece, folder: Path, *, bit_rate: int | None = None) -> Path:
     return path
 
 
-def make_voice(person: str, folder: Path, *, seconds: float = 40.0) -> Path:
+def make_voice(person: str, folder: Path, *, seconds: float = 52.0) -> Path:
     """Write an enrolment clip; the same hiss as in the recordings, no truth."""
     spoke = dialogs.render(dialogs.enrolment(person, seconds, random.Random(f"voice of {person}")))
     noise = sounds.hiss(len(spoke.samples), _HISS, np.random.default_rng(len(spoke.samples)))
     path = folder / f"{person}.opus"
     folder.mkdir(parents=True, exist_ok=True)
     media.write(path, spoke.samples + noise)
+    return path
+
+
+def make_people(folder: Path) -> Path:
+    """Write the panel for same-or-different tests: everybody of the demo and the held-out voices, each in one stretch, with a list
+    of who speaks when beside it. Low bit rate: it is a test asset."""
+    panel = [(voice, "demo", 18.0) for voice in PEOPLE.values()] + [(voice, "held out", 12.0) for voice in crowd()[1]]
+    parts: list[Samples] = []
+    rows: list[dict[str, object]] = []
+    at = 0
+    for voice, group, seconds in panel:
+        rng = random.Random(f"panel {voice.id}")
+        sound = np.zeros(0, np.float32)
+        while len(sound) < seconds * SAMPLE_RATE:
+            pause = np.zeros(round(rng.uniform(0.1, 0.3) * SAMPLE_RATE), np.float32)
+            loudness = np.float32(10 ** (rng.uniform(-9, 3) / 20))
+            sound = np.concatenate([sound, speak(grammar.unseen_sentence(rng), voice.varied(rng)).samples * loudness, pause])
+        sound = sound[: round(seconds * SAMPLE_RATE)]
+        rows.append({"voice": voice.id, "group": group, "start": at / SAMPLE_RATE, "end": (at + len(sound)) / SAMPLE_RATE})
+        parts.append(sound)
+        at += len(sound)
+    samples = np.concatenate(parts)
+    path = folder / "people.opus"
+    folder.mkdir(parents=True, exist_ok=True)
+    media.write(path, samples + sounds.hiss(len(samples), _HISS, np.random.default_rng(0)), bit_rate=24_000)
+    _write_json(path.with_suffix(".panel.json"), {"title": "Who is who", "audio": path.name, "voices": rows})
     return path
 
 

@@ -12,8 +12,8 @@ from engine.models.demo.recipe.raw import Samples
 from engine.models.demo.recipe.voices import Voice
 from engine.terms import SAMPLE_RATE
 
-_MARGIN = 480
-"""Samples kept on either side of the speech when silence is trimmed (30 ms)."""
+MARGIN_S = 0.03
+"""Near-silence kept on either side of the speech; it counts as silence in every truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,9 @@ def speak(text: str, voice: Voice) -> Clip:
         ratio = Fraction(100, round(100 * voice.shift))
         samples, slower = resampled(samples, ratio), float(ratio)
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
-    first = max(0, int(loud[0]) - _MARGIN)
-    samples = samples[first : int(loud[-1]) + _MARGIN]
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    first = max(0, int(loud[0]) - margin)
+    samples = samples[first : int(loud[-1]) + margin]
     samples = (samples / np.abs(samples).max() * 0.5).astype(np.float32)
 
     def timed(marks: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:

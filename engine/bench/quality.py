@@ -1,0 +1,220 @@
+"""How right the engine is: the real libraries on recordings with a known truth, bundled or made afresh.
+
+``python -m engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own; what is
+left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from config import origins
+from config.settings import Settings, changed
+from engine.flow.cancel import CancelToken
+from engine.quality import Quality, Result, load_truth, score, spoken
+from engine.terms import Audio, Cast, Diarization, Turn
+
+if TYPE_CHECKING:
+    from engine.voices.gallery import Profile
+
+DEMO = Path(__file__).parents[1] / "models" / "demo"
+
+GOALS = {"wer": 0.04, "der": 0.08, "speaker_accuracy": 0.97, "within_250ms": 0.90}
+"""Word and diarization error at most this, speaker accuracy and near word starts at least."""
+
+_ENROL_WINDOW_S, _ENROL_HOP_S = 3.0, 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recording measured. ``seconds`` of audio took ``wall_s``."""
+
+    kind: str  # "bundled", "hard", "fresh"
+    name: str
+    seconds: float
+    wall_s: float
+    quality: Quality
+    cast: Cast
+
+
+class Chain:
+    """Recogniser, diarizer and identification with the settings of a profile, without the engine around them.
+
+    ``models`` takes the place of the bundled demo models. Close it when done.
+    """
+
+    def __init__(self, settings: Settings, models: Path = DEMO, voices: Path = DEMO / "voices") -> None:
+        from engine.models.diarizer import load_diarizer
+        from engine.models.recogniser import load_transcriber
+        from engine.models.resolve import find
+        from engine.models.voice import load_voice_encoder
+        from engine.speech.diarize import Diarizer
+        from engine.voices.extract import VoiceExtractor, voice_batcher
+
+        self.settings = settings
+        self._token = CancelToken()
+        self._folder = tempfile.TemporaryDirectory()
+        found = {role: find(role, str(models / role), None, models) for role in ("asr", "diarization", "voice")}
+        encoder = load_voice_encoder(found["voice"], "cpu")
+        self.transcriber = load_transcriber(found["asr"], "cpu", "int8", threads=2, workers=1, warn=print)
+        self.diarizer = Diarizer(load_diarizer(found["diarization"], "cpu", lambda _name, _folder: encoder))
+        self.extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: settings.voice.batch_seconds))
+        self.profiles = [self._enrolled(k, path) for k, path in enumerate(sorted(voices.iterdir()), 1)]
+
+    def __enter__(self) -> Chain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.extractor.close()
+        self._folder.cleanup()
+
+    def decode(self, path: Path) -> Audio:
+        """The audio of a file, kept until the next one is decoded."""
+        from engine.speech.decode import decode
+
+        return decode(path, Path(self._folder.name), token=self._token)
+
+    def result(self, audio: Audio, given: Diarization | None = None) -> tuple[Result, Cast]:
+        """What the engine would store; with ``given``, as if the diarizer had said that."""
+        from engine.voices.identify import identify
+
+        transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
+        if not given and (cast := self.fast_path(audio)):
+            return Result(transcript.words, spoken(cast.turns), None), cast
+        heard = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
+        cast = identify(
+            audio, heard, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
+        )
+        return Result(transcript.words, spoken(cast.turns), spoken(heard.turns)), cast
+
+    def fast_path(self, audio: Audio) -> Cast | None:
+        """The cast of a monologue by the host, if it is one and the settings allow the short way."""
+        from engine.voices.fast_path import monologue
+
+        return monologue(audio, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token)
+
+    def _enrolled(self, id: int, path: Path) -> Profile:
+        from engine.voices.evidence import Refusal
+        from engine.voices.exemplars import inliers, spread_exemplars
+        from engine.voices.gallery import profile
+
+        audio = self.decode(path)
+        starts = np.arange(0, audio.seconds - _ENROL_WINDOW_S, _ENROL_HOP_S)
+        spans = [(float(start), float(start) + _ENROL_WINDOW_S) for start in starts]
+        heard = self.extractor.extract(audio, spans, token=self._token).voices
+        voices = np.stack([voice for voice in heard if not isinstance(voice, Refusal)])
+        return profile(id, path.stem, self.extractor.model, spread_exemplars(voices[inliers(voices)]))
+
+
+def demo_settings(changes: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of the demo with ``changes`` by key, whatever the environment says."""
+    settings = origins.load(profile="demo", environ={}).settings
+    for key, value in (changes or {}).items():
+        settings = changed(settings, key, value)
+    return settings
+
+
+def run(
+    fresh: int = 0,
+    *,
+    seed: int = 0,
+    folders: Mapping[str, Path] | None = None,
+    models: Path = DEMO,
+    changes: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Measure every recording of ``folders`` (by kind; the bundled ones by default) and ``fresh`` new ones from ``seed`` on.
+
+    Settings are those of the demo with ``changes`` by key. The fast path is off, so that monologues are diarized as well.
+    """
+    settings = demo_settings({"identify.fast_path": False, **(changes or {})})
+    with tempfile.TemporaryDirectory() as name, Chain(settings, models) as chain:
+        wanted = dict(folders if folders is not None else {"bundled": DEMO / "recordings"})
+        if fresh:
+            wanted["fresh"] = _made_fresh(Path(name), range(seed, seed + fresh))
+        return [measured(chain, kind, path) for kind, folder in wanted.items() for path in media_with_truth(folder)]
+
+
+def measured(chain: Chain, kind: str, path: Path) -> Row:
+    """One recording through the chain, against the truth beside it."""
+    truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
+    began = time.perf_counter()
+    result, cast = chain.result(audio)
+    return Row(kind, path.name, audio.seconds, time.perf_counter() - began, score(truth, result), cast)
+
+
+def media_with_truth(folder: Path) -> list[Path]:
+    """The recordings of a folder that have a truth beside them."""
+    return sorted(p for p in folder.iterdir() if p.suffix != ".json" and p.with_suffix(".json").exists())
+
+
+def hand_written(path: Path) -> Diarization:
+    """The hand-written diarization beside a recording (``.turns.json``)."""
+    import json
+
+    rows = json.loads(path.with_suffix(".turns.json").read_text("utf-8"))["turns"]
+    turns = tuple(Turn(row["start"], row["end"], row["cluster"]) for row in rows)
+    return Diarization(turns, turns, "hand-written")
+
+
+def _made_fresh(folder: Path, seeds: Iterable[int]) -> Path:
+    from engine.models.demo.recipe.recordings import fresh, make
+
+    for seed in seeds:
+        make(fresh(seed), folder)
+    return folder
+
+
+def table(rows: list[Row]) -> str:
+    """The result as plain text: every recording, then each kind added up against the goals."""
+    head = f"{'recording':<34}{'audio':>7}{'WER':>7}{'DER':>7}{'names':>8}{'starts p90':>12}{'< 250 ms':>10}{'x real time':>13}"
+    lines = [head, *(_line(row.name, [row]) for row in rows), ""]
+    for kind in dict.fromkeys(row.kind for row in rows):
+        same = [row for row in rows if row.kind == kind]
+        missed = [name for name, reached in reached_goals(total(same)).items() if not reached]
+        lines.append(_line(f"{len(same)} {kind}", same) + ("  MISSED: " + ", ".join(missed) if missed else "  all goals reached"))
+    lines.append("goals: " + ", ".join(f"{name} {goal:.0%}" for name, goal in GOALS.items()))
+    return "\n".join(lines)
+
+
+def total(rows: list[Row]) -> Quality:
+    """The quality of several recordings as one; at least one."""
+    first, *others = (row.quality for row in rows)
+    for quality in others:
+        first = first + quality
+    return first
+
+
+def reached_goals(quality: Quality) -> dict[str, bool]:
+    """Which goals are reached."""
+    return {
+        name: getattr(quality, name) <= goal if name in ("wer", "der") else getattr(quality, name) >= goal
+        for name, goal in GOALS.items()
+    }
+
+
+def _line(name: str, rows: list[Row]) -> str:
+    quality, seconds = total(rows), sum(row.seconds for row in rows)
+    late = "·" if quality.word_start_p90_s is None else f"{quality.word_start_p90_s:.3f} s"
+    speed = seconds / sum(row.wall_s for row in rows)
+    return (
+        f"{name:<34}{seconds:>6.0f}s{quality.wer:>7.1%}{quality.der:>7.1%}{quality.speaker_accuracy:>8.1%}{late:>12}"
+        f"{quality.within_250ms:>10.1%}{speed:>13.1f}"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fresh", type=int, default=0, help="recordings to make and measure beside the bundled ones")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first fresh one")
+    parser.add_argument("--folder", type=Path, action="append", default=[], help="measure this folder of recordings too")
+    asked = parser.parse_args()
+    folders = {"bundled": DEMO / "recordings"} | {folder.name: folder for folder in asked.folder}
+    print(table(run(asked.fresh, seed=asked.seed, folders=folders)))
