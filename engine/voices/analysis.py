@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from engine.terms import UNKNOWN_PREFIX, Provenance
@@ -45,8 +44,7 @@ class Label(NamedTuple):
 NOBODY = Label(None, None, Provenance.CLUSTER)
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """What was concluded for a cluster. ``who`` and ``margin`` are the cluster level's best candidate, accepted or not."""
 
     evidence: ClusterEvidence
@@ -116,7 +114,10 @@ def split_rule(stats: Stats | None, limits: Limits) -> tuple[bool, Rule]:
 
 def bonus(seconds: float) -> float:
     """Factor on the score of a long cluster."""
-    return next((factor for longer, factor in BONUSES if seconds > longer), 1.0)
+    for longer, factor in BONUSES:
+        if seconds > longer:
+            return factor
+    return 1.0
 
 
 def judge(evidence: Sequence[ClusterEvidence], limits: Limits) -> tuple[Ruling, ...]:
@@ -157,9 +158,11 @@ def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | Non
 
 def _lead(scores: Sequence[float], who: int) -> float | None:
     """How far ``who`` leads the best of the others, rounded like scores; None with nobody else."""
-    if len(scores) == 1:
-        return None
-    return round(scores[who] - max(s for i, s in enumerate(scores) if i != who), 6)
+    best = None
+    for i, score in enumerate(scores):
+        if i != who and (best is None or score > best):
+            best = score
+    return None if best is None else round(scores[who] - best, 6)
 
 
 def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
@@ -179,7 +182,7 @@ def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
             found.append(r)
         else:
             holder = rulings[holders[person.id]].evidence.cluster
-            found.append(replace(r, verdict="taken", holder=holder, label=NOBODY))
+            found.append(r._replace(verdict="taken", holder=holder, label=NOBODY))
     return found
 
 
@@ -251,4 +254,4 @@ def _numbered(rulings: list[Ruling]) -> tuple[Ruling, ...]:
             first[r] = min(starts)
     ranked = sorted(first, key=lambda r: (first[r], rulings[r].evidence.cluster))
     names = {r: f"{UNKNOWN_PREFIX}{k}" for k, r in enumerate(ranked, 1)}
-    return tuple(replace(ruling, unknown=names[r]) if r in names else ruling for r, ruling in enumerate(rulings))
+    return tuple(ruling._replace(unknown=names[r]) if r in names else ruling for r, ruling in enumerate(rulings))

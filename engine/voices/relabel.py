@@ -11,7 +11,8 @@ from typing import Any
 from engine.desk import WhatIf
 from engine.store.recordings import RecordingStore
 from engine.store.writing import Label
-from engine.terms import Balance, Cast, Decision, Provenance, Segment, SpeakerTurn
+from engine.terms import Cast, Decision, Provenance, Segment, SpeakerTurn
+from engine.text.segments import balance
 from engine.voices.casting import decide
 from engine.voices.evidence import recall
 from engine.voices.limits import Limits
@@ -40,7 +41,7 @@ def apply(store: RecordingStore, changes: Mapping[str, Any], revision: int, last
     began = time.perf_counter()
     tried = checked_changes(changes)
     replayed = replay(store.db, read(store.db, last), tried)
-    affected = [r.held.recording for r in replayed if r.moved]
+    affected = [r.held.recording for r in replayed.changed]
     segments = mixed = 0
     for recording in affected:
         changed, both = _rewrite(store, recording, tried, revision)
@@ -110,13 +111,6 @@ class _Shares:
             return cls(None, (), 0)
         speaker = max(seconds, key=lambda name: (seconds[name], name))
         return cls(speaker, tuple(by_speaker[speaker]), sum(s >= MIXED_S for s in seconds.values()))
-
-
-def balance(cast: Cast) -> Balance:
-    """Where the speech of a cast went."""
-    speech = sum(t.seconds for t in cast.turns)
-    labelled = sum(t.seconds for t in cast.turns if t.profile is not None)
-    return Balance(speech, labelled, sum(t.seconds for t in cast.turns if t.profile is None))
 
 
 def _overlap(segment: Segment, turn: SpeakerTurn) -> float:

@@ -1,7 +1,7 @@
 """What other limits would have decided: stored decisions judged again by the same pure functions, without any model.
 
-Only what a decision rests on at cluster level is read for all of them; the turns are read for clusters that are split, before or
-after. Recordings that took the fast path were never diarized, so no limit changes what they are.
+Two passes. The first judges every recording at cluster level and keeps those whose decisions come out another way; only of these
+the turns are read. Recordings that took the fast path were never diarized, so no limit changes what they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from engine.desk import WhatIf, WhatIfDiff
 from engine.errors import Permanent
 from engine.store.database import Database
-from engine.voices.analysis import Label, Ruling, judge, split_rule, statistics
+from engine.voices.analysis import Label, Ruling, judge
 from engine.voices.casting import seconds_by_speaker
 from engine.voices.evidence import ClusterEvidence, TurnRow
 from engine.voices.gallery import Candidate
@@ -25,16 +25,20 @@ FAST_PATH = "fast path"
 NOTICED_S = 0.05
 """Less speech than this changing hands is rounding."""
 
+PER_TURN = ("split_threshold", "other_threshold", "margin", "smooth_below")
+"""Limits that name the turns of a cluster that is split either way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One recording's decisions as they are stored: the evidence of its clusters and the limits they were judged by."""
+    """One recording's decisions as they are stored: the evidence of its clusters, and what was concluded under ``limits``."""
 
     recording: str
-    title: str
     limits: Limits
     clusters: tuple[ClusterEvidence, ...]
-    rows: tuple[int, ...]  # of the decision table, one per cluster
+    concluded: tuple[tuple[bool, str | None], ...]  # split, and whom a whole cluster was given to
+    rows: tuple[int, ...]  # of the decision table
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,16 @@ class Replayed:
             if seconds > NOTICED_S or old.split != new.split:
                 found[old.evidence.cluster] = seconds
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """``clusters`` were judged, so many split before and after; ``changed`` are the recordings that come out another way."""
+
+    clusters: int
+    split_before: int
+    split_after: int
+    changed: tuple[Replayed, ...]
 
 
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
@@ -78,14 +92,13 @@ def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> 
     """
     began = time.perf_counter()
     tried = checked_changes(changes)
-    held = read(database, last)
-    return difference(replay(database, held, tried), tried, began)
+    return difference(replay(database, read(database, last), tried), tried, began)
 
 
-def difference(replayed: Sequence[Replayed], changes: Mapping[str, float], began: float) -> WhatIf:
+def difference(found: Replay, changes: Mapping[str, float], began: float) -> WhatIf:
     """The replay in the words of the desk; ``began`` on the clock of ``time.perf_counter``."""
     flips = []
-    for r in replayed:
+    for r in found.changed:
         moved = r.moved
         for old, new in zip(r.before, r.after, strict=True):
             cluster = old.evidence.cluster
@@ -94,9 +107,9 @@ def difference(replayed: Sequence[Replayed], changes: Mapping[str, float], began
                 flips.append(WhatIfDiff(r.held.recording, r.held.title, cluster, *words, round(moved[cluster], 3)))
     return WhatIf(
         changes=dict(changes),
-        clusters=sum(len(r.before) for r in replayed),
-        split_before=sum(x.split for r in replayed for x in r.before),
-        split_after=sum(x.split for r in replayed for x in r.after),
+        clusters=found.clusters,
+        split_before=found.split_before,
+        split_after=found.split_after,
         flips=tuple(sorted(flips, key=lambda f: (-f.seconds, f.recording, f.cluster))),
         seconds_moved=round(sum(f.seconds for f in flips), 3),
         recordings=len({f.recording for f in flips}),
@@ -128,30 +141,67 @@ def _person(ruling: Ruling, label: Label) -> int | None:
     return None if label.who is None else ruling.evidence.candidates[label.who].id
 
 
+def replay(database: Database, held: Sequence[Held], changes: Mapping[str, float]) -> Replay:
+    """Judge the recordings again, with ``changes`` to the limits each was judged by."""
+    before = after = 0
+    doubtful: list[Held] = []
+    for h in held:
+        limits = h.limits.changed(changes)
+        rulings = judge(h.clusters, limits)
+        before += sum(split for split, _ in h.concluded)
+        after += sum(r.split for r in rulings)
+        if _differs(h, rulings, limits):
+            doubtful.append(h)
+    complete = with_turns(database, doubtful, changes)
+    found = [Replayed(h, judge(h.clusters, h.limits), judge(h.clusters, h.limits.changed(changes))) for h in complete]
+    return Replay(sum(len(h.clusters) for h in held), before, after, tuple(r for r in found if r.moved))
+
+
+def _differs(held: Held, rulings: Sequence[Ruling], limits: Limits) -> bool:
+    """Whether anything may come out another way than it was concluded."""
+    per_turn = any(getattr(held.limits, name) != getattr(limits, name) for name in PER_TURN)
+    for (split, speaker), ruling in zip(held.concluded, rulings, strict=True):
+        if split != ruling.split or (split and per_turn):
+            return True
+        person = ruling.accepted
+        if not split and speaker != (person.name if person else None):
+            return True
+    return False
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
 def read(database: Database, last: int) -> tuple[Held, ...]:
     """The recordings of the ``last`` decisions, newest first, each with all its clusters and without their turns."""
     query = (
-        "with newest as (select recording, max(id) as at from (select recording, id from decision order by wall desc, id desc"
-        " limit %s) as found group by recording)"
-        " select d.id, d.recording, r.title, (d.record - '{evidence,why}'::text[])::text, d.record #>> '{evidence,0,start}'"
-        " from newest n join decision d on d.recording = n.recording join recording r on r.id = d.recording"
-        " where d.rule <> %s order by n.at desc, d.ordinal"
+        "with newest as (select recording, max(id) as at from (select recording, id from decision where rule <> %(rule)s"
+        " order by wall desc, id desc limit %(last)s) as found group by recording)"
+        " select d.id, d.recording, d.split, d.speaker,"
+        " (d.record - case when d.id = first_value(d.id) over (partition by d.recording order by d.ordinal) then %(first)s::text[]"
+        " else %(other)s::text[] end)::text"
+        " from newest n join decision d on d.recording = n.recording where d.rule <> %(rule)s order by n.at desc, d.ordinal"
     )
     with database.connection() as connection:
-        rows = connection.execute(query, [max(0, last), FAST_PATH]).fetchall()
-    found: dict[str, tuple[str, dict[str, float], list[ClusterEvidence], list[int]]] = {}
-    for number, recording, title, text, start in rows:
+        names = {"first": list(_NOT_READ), "other": [*_NOT_READ, "limits"]}
+        rows = connection.execute(query, {"rule": FAST_PATH, "last": max(0, last), **names}).fetchall()
+    parts: dict[str, tuple[dict[str, float], list[ClusterEvidence], list[tuple[bool, str | None]], list[int]]] = {}
+    for number, recording, split, speaker, text in rows:
         record = json.loads(text)
-        entry = found.setdefault(recording, (title, record["limits"], [], []))
-        entry[2].append(_evidence(record, float(start or 0.0)))
-        entry[3].append(number)
+        _, clusters, concluded, numbers = parts.setdefault(recording, (record.get("limits", {}), [], [], []))
+        clusters.append(_evidence(record, float(len(clusters))))  # stored by first appearance: their order stands for the time
+        concluded.append((split, speaker))
+        numbers.append(number)
     return tuple(
-        Held(id, title, Limits.from_record(limits), tuple(clusters), tuple(numbers))
-        for id, (title, limits, clusters, numbers) in found.items()
+        Held(id, Limits.from_record(limits), tuple(clusters), tuple(concluded), tuple(numbers))
+        for id, (limits, clusters, concluded, numbers) in parts.items()
     )
+
+
+_NOT_READ = (
+    *("evidence", "why", "mean", "variance", "low", "high", "spread", "bimodality", "margin", "rule", "split", "speaker"),
+    *("seconds_by_speaker", "provenance", "turns", "revision"),
+)
 
 
 def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
@@ -172,41 +222,33 @@ def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
     )
 
 
-def replay(database: Database, held: Sequence[Held], changes: Mapping[str, float]) -> list[Replayed]:
-    """Judge the recordings again, under their own limits and with ``changes`` to them."""
-    complete = with_turns(database, held, changes)
-    return [Replayed(h, judge(h.clusters, h.limits), judge(h.clusters, h.limits.changed(changes))) for h in complete]
-
-
 def with_turns(database: Database, held: Sequence[Held], changes: Mapping[str, float]) -> list[Held]:
-    """The recordings with the turns of every cluster that is split under its own limits or with ``changes``."""
-    needed: list[int] = []
+    """The recordings with title, times, and the turns of every cluster that is split under its own limits or with ``changes``."""
+    if not held:
+        return []
+    needed, asked = set(), [n for h in held for n in h.rows]
     for h in held:
-        new = h.limits.changed(changes)
-        for number, cluster in zip(h.rows, h.clusters, strict=True):
-            stats = statistics(cluster.similarities)
-            if split_rule(stats, h.limits)[0] or split_rule(stats, new)[0]:
-                needed.append(number)
-    turns = _read_turns(database, needed)
-    return [
-        replace(
-            h,
-            clusters=tuple(
-                replace(c, turns=_rows(c, turns[n])) if n in turns else c for n, c in zip(h.rows, h.clusters, strict=True)
-            ),
-        )
-        for h in held
-    ]
-
-
-def _read_turns(database: Database, numbers: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-    if not numbers:
-        return {}
+        for limits in (h.limits, h.limits.changed(changes)):
+            split = {r.evidence.cluster for r in judge(h.clusters, limits) if r.split}
+            needed |= {n for n, c in zip(h.rows, h.clusters, strict=True) if c.cluster in split}
     with database.connection() as connection:
         rows = connection.execute(
-            "select id, (record -> 'evidence')::text from decision where id = any(%s)", [list(numbers)]
+            "select d.id, r.title, d.record #>> '{evidence,0,start}',"
+            " case when d.id = any(%s) then (d.record -> 'evidence')::text end"
+            " from decision d join recording r on r.id = d.recording where d.id = any(%s)",
+            [list(needed), asked],
         ).fetchall()
-    return {number: json.loads(text) for number, text in rows}
+    found = {number: (title, float(start or 0.0), text) for number, title, start, text in rows}
+    return [_completed(h, found) for h in held if all(n in found for n in h.rows)]
+
+
+def _completed(held: Held, found: Mapping[int, tuple[str, float, str | None]]) -> Held:
+    clusters = []
+    for number, cluster in zip(held.rows, held.clusters, strict=True):
+        _, start, text = found[number]
+        turns = _rows(cluster, json.loads(text)) if text else ()
+        clusters.append(replace(cluster, start=start, turns=turns))
+    return replace(held, clusters=tuple(clusters), title=found[held.rows[0]][0])
 
 
 def _rows(cluster: ClusterEvidence, turns: Iterable[Mapping[str, Any]]) -> tuple[TurnRow, ...]:

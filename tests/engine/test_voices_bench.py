@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.bench import decisions
 from engine.bench import voices as bench
 
 
@@ -43,3 +44,10 @@ def test_the_table_names_the_goals_of_the_device(device: str) -> None:
     )
     assert ("goal >= 26x: reached" in text) == device.startswith("cuda")
     assert "ours to the floor                  1.1x (goal <= 1.15x: reached)" in text
+
+
+def test_stored_decisions_are_decided_again_in_the_benchmark() -> None:
+    result = decisions.run(60, repeats=1)
+    assert result["decisions"] == 60
+    assert set(result["seconds"]) == {"total", "read", "judge"}
+    assert "60 stored decisions" in decisions.table(result)

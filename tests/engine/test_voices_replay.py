@@ -11,12 +11,14 @@ from engine.errors import Permanent
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
 from engine.terms import Cast, ModelId, Provenance, Recording, Segment, Turn
+from engine.text.segments import balance
+from engine.voices.analysis import judge
 from engine.voices.casting import decide, decision
 from engine.voices.evidence import wanted, weigh
 from engine.voices.gallery import Gallery, profile
 from engine.voices.limits import Limits
-from engine.voices.relabel import apply, balance, relabelled, undo
-from engine.voices.replay import FAST_PATH, checked_changes, read, replay, what_if
+from engine.voices.relabel import apply, relabelled, undo
+from engine.voices.replay import FAST_PATH, checked_changes, read, replay, what_if, with_turns
 from engine.voices.spans import clusters
 from engine.voices.vectors import checked
 
@@ -78,11 +80,12 @@ def test_replay_at_unchanged_settings_equals_history_exactly(store: RecordingSto
     assert any(d.split for cast in casts.values() for d in cast.decisions)
     held = read(store.db, 500)
     assert {h.recording for h in held} == set(casts)
-    for r in replay(store.db, held, {}):
-        history = casts[r.held.recording].decisions
-        assert tuple(replace(decision(x, r.held.limits, 1), evidence=(), why="", turns=0) for x in r.after) == tuple(
-            replace(d, evidence=(), why="", turns=0) for d in history
-        )
+    for h in with_turns(store.db, held, {}):
+        again = tuple(decision(x, h.limits, 1) for x in judge(h.clusters, h.limits))
+        history = casts[h.recording].decisions
+        assert [replace(d, evidence=(), turns=0) for d in again] == [replace(d, evidence=(), turns=0) for d in history]
+        assert [d.evidence for d in again if d.split] == [d.evidence for d in history if d.split]
+    assert replay(store.db, held, {}).changed == ()
     found = what_if(store.db, {})
     assert (found.flips, found.seconds_moved, found.recordings) == ((), 0.0, 0)
     assert found.split_before == found.split_after
