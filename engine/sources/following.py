@@ -133,7 +133,7 @@ class FolderWatch:
         self._thread.join(10)
 
     def _run(self) -> None:
-        last: float | None = None
+        last: float | None = time.monotonic()  # what came before the watch stood is told once as well
         try:
             for changes in watch(
                 self.folder, stop_event=self._ending, rust_timeout=WATCH_STEP_MS, yield_on_timeout=True, debounce=WATCH_STEP_MS,

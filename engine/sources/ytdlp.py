@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from config.settings import Fetch
 from engine.clean import clean_text
-from engine.errors import EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
+from engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.cookies import cookies_text
 from engine.terms import Recording
@@ -34,7 +34,7 @@ CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
         "HTTP 429",
         "lower fetch.rate or workers.fetch, or set fetch.cookies",
     ),
-    (r"not a bot|Sign in to confirm you", Throttled, "bot check", "set fetch.cookies from a signed-in browser, lower fetch.rate"),
+    (r"not a bot|confirm you.?re not", Throttled, "bot check", "set fetch.cookies from a signed-in browser, lower fetch.rate"),
     (r"members-only|members only|join this channel|channel's members", Rejected, "members-only", "cookies of a member may help"),
     (r"Premium|requires payment|purchase|rental", Rejected, "paid", "cookies of an account that has it may help"),
     (r"[Pp]rivate video|video is private", Rejected, "private", "the owner may have shared it with an account: cookies may help"),
@@ -50,9 +50,16 @@ CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
         "age-gated",
         "cookies of a grown-up account may help",
     ),
-    (r"Premieres in|will begin in|is upcoming|has not started|offline", Rejected, "upcoming", "try again later"),
+    (
+        r"Premieres in|will begin in|is upcoming|has not started|is offline|not currently live",
+        Rejected,
+        "upcoming",
+        "try again later",
+    ),
     (r"removed|no longer available|terminated|[Vv]ideo unavailable|does not exist|deleted", Permanent, "removed", ""),
+    (r"API page: HTTP Error 40[34]", Transient, "network error", "it is tried again"),
     (r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "is the address right? cookies may be needed"),
+    (r"does not have an? \w+ tab", Permanent, "no such tab", "the channel has nothing of this kind"),
     (r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site"),
     (r"Requested format is not available|no audio|No video formats", Permanent, "no audio stream", ""),
     (r"timed out|HTTP Error 5\d\d|[Cc]onnection|reset|Temporary failure|resolve", Transient, "network error", "it is tried again"),
@@ -100,13 +107,19 @@ def _ours(error: BaseException) -> EngineError | None:
     return None
 
 
-class _Silent:
-    """yt-dlp's logger: warnings and errors come back as exceptions or not at all."""
+class Told:
+    """yt-dlp's logger. Errors come back as exceptions; warnings are kept, as some of them are errors to us."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
+
+    def warning(self, message: str) -> None:
+        if len(self.warnings) < 1000:
+            self.warnings.append(message)
 
 
 def options(settings: Fetch) -> dict[str, Any]:
@@ -116,7 +129,6 @@ def options(settings: Fetch) -> dict[str, Any]:
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": _Silent(),
         "socket_timeout": settings.timeout,
         "retries": 1,
         "fragment_retries": 3,
@@ -127,7 +139,6 @@ def options(settings: Fetch) -> dict[str, Any]:
         "enable_file_urls": False,
         "ffmpeg_location": os.path.join(os.devnull, "none"),  # it would go to addresses nobody has checked
         "hls_prefer_native": True,
-        "extractor_args": {"youtube": {"raise_incomplete_data": ["true"]}},
         "cookiefile": io.StringIO(cookies) if cookies is not None else None,  # a copy: yt-dlp writes back to what it is given
         "proxy": settings.proxy.get_secret_value() if settings.proxy else "",
     }
@@ -141,21 +152,31 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.version import __version__
 
-    from engine.sources.ytdlp_guard import handler_for
+    from engine.sources.ytdlp_guard import Sockets, handler_for
 
     plugin_dirs.value = []
     if version_tuple(__version__) < version_tuple(MINIMUM):
         raise Misconfigured(
             f"yt-dlp {__version__} is older than {MINIMUM}, the oldest that was tested", cause="yt-dlp too old", hint=RENEW
         )
-    handler = handler_for(settings.allow_private, settings.proxy is not None, token)
+    sockets = Sockets(token)
+    handler = handler_for(settings.allow_private, settings.proxy is not None, sockets)
 
     class Guarded(YoutubeDL):  # type: ignore[misc]
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
             return super().build_request_director([handler], [])
 
-    with translated(token), Guarded({**options(settings), **more}) as ytdlp:
-        yield ytdlp
+    told = Told()
+    try:
+        with translated(token), Guarded({**options(settings), **more, "logger": told}) as ytdlp:
+            yield ytdlp
+    except EngineError as error:
+        for words in told.warnings:  # yt-dlp tries other ways after a throttle: the last of them is not the cause
+            if not isinstance(error, Throttled | Cancelled) and isinstance(meant := classify(words), Throttled):
+                raise meant from error
+        raise
+    finally:
+        sockets.close()
 
 
 RENEW = "renew it: uv lock --upgrade-package yt-dlp, or pip install -U yt-dlp"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import os
 import socket
 import urllib.request
 import weakref
@@ -29,16 +30,42 @@ class Refused(RequestError):  # type: ignore[misc]
         super().__init__(str(error), cause=error)
 
 
+class Sockets:
+    """The connections of one :class:`yt_dlp.YoutubeDL`: shut when the token ends, closed when it is done with."""
+
+    def __init__(self, token: CancelToken) -> None:
+        self.token = token
+        self._open: list[weakref.ref[socket.socket]] = []
+        self._remove = token.on_cancel(self._shut)
+
+    def add(self, sock: socket.socket) -> None:
+        self._open.append(weakref.ref(sock))
+        if self.token.cancelled:
+            self._shut()
+
+    def _shut(self) -> None:
+        for sock in filter(None, (here() for here in list(self._open))):
+            with contextlib.suppress(OSError):  # the plain socket's own: a TLS socket must not be touched under its reader
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """yt-dlp leaves what failed to the garbage collector."""
+        self._remove()
+        for sock in filter(None, (here() for here in self._open)):
+            if (number := socket.socket.detach(sock)) >= 0:
+                os.close(number)
+
+
 class _Connections(urllib.request.AbstractHTTPHandler):
     """Opens connections before yt-dlp's own handler would."""
 
     handler_order = 100
 
-    def __init__(self, context: Any, allow_private: bool, token: CancelToken) -> None:
+    def __init__(self, context: Any, allow_private: bool, sockets: Sockets) -> None:
         super().__init__()
         self._context = context
         self._allow_private = allow_private
-        self._token = token
+        self._sockets = sockets
 
     def http_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(functools.partial(self._connection, http.client.HTTPConnection), request)
@@ -50,30 +77,26 @@ class _Connections(urllib.request.AbstractHTTPHandler):
     def _connection(self, kind: type[http.client.HTTPConnection], *args: Any, **rest: Any) -> http.client.HTTPConnection:
         connection = kind(*args, **rest)
         connection._create_connection = self._connect  # type: ignore[attr-defined]
+        plain = connection.connect
+
+        def connect() -> None:
+            plain()
+            self._sockets.add(connection.sock)  # with TLS another one than was made first
+
+        connection.connect = connect  # type: ignore[method-assign]
         return connection
 
     def _connect(self, address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None) -> socket.socket:
         host, port = address
         try:
-            self._token.check()
+            self._sockets.token.check()
             *others, last = check_host(host, port, allow_private=self._allow_private)
         except EngineError as error:
             raise Refused(error) from error
         for other in others:
             with contextlib.suppress(OSError):
-                return self._shut_by_token(create_connection((other, port), timeout, source_address))
-        return self._shut_by_token(create_connection((last, port), timeout, source_address))
-
-    def _shut_by_token(self, sock: socket.socket) -> socket.socket:
-        here = weakref.ref(sock)
-
-        def shut() -> None:
-            if (found := here()) is not None:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(found, socket.SHUT_RDWR)
-
-        self._token.on_cancel(shut)
-        return sock
+                return create_connection((other, port), timeout, source_address)
+        return create_connection((last, port), timeout, source_address)
 
 
 class _Asked(urllib.request.BaseHandler):
@@ -94,7 +117,7 @@ class _Asked(urllib.request.BaseHandler):
     https_request = http_request
 
 
-def handler_for(allow_private: bool, proxied: bool, token: CancelToken) -> type[UrllibRH]:
+def handler_for(allow_private: bool, proxied: bool, sockets: Sockets) -> type[UrllibRH]:
     """A request handler for one :class:`yt_dlp.YoutubeDL`."""
 
     class GuardedRH(UrllibRH):  # type: ignore[misc]
@@ -104,10 +127,10 @@ def handler_for(allow_private: bool, proxied: bool, token: CancelToken) -> type[
         def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
             if proxied:
-                opener.add_handler(_Asked(allow_private, token))
+                opener.add_handler(_Asked(allow_private, sockets.token))
             else:
                 context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
-                opener.add_handler(_Connections(context, allow_private, token))
+                opener.add_handler(_Connections(context, allow_private, sockets))
             return opener
 
     return GuardedRH

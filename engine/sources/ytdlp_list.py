@@ -12,7 +12,7 @@ from config.settings import Fetch, Settings
 from engine.errors import EngineError, Permanent, Rejected
 from engine.flow.cancel import CancelToken
 from engine.sources.policy import SCHEMES, split_url
-from engine.sources.ytdlp import open_ytdlp, to_recording
+from engine.sources.ytdlp import classify, open_ytdlp, to_recording
 from engine.terms import Recording
 
 SEARCH = re.compile(r"^ytsearch(date)?([1-9]\d*|all)?:\S")
@@ -21,6 +21,8 @@ CHANNEL = re.compile(
     r"^https?://(?:(?:www|m)\.)?youtube\.com/(?:channel/(?P<id>UC[0-9A-Za-z_-]{22})|@[^/?#]+|(?:c|user)/[^/?#]+)"
     r"(?:/(?:featured|videos)?)?(?:[?#].*)?$"
 )
+CUT_SHORT = re.compile(r"HTTP Error (?:403|429|5\d\d)|Incomplete data|not a bot")
+"""A warning to yt-dlp that means a page of the list is missing: to us an error, as the list would look complete."""
 DEPTH = 3
 PAGE = 100
 
@@ -47,11 +49,14 @@ def list_with_ytdlp(url: str, settings: Settings, *, token: CancelToken) -> Iter
     """Every item behind an address or a search, as it comes; no page per item is asked for. Raises our typed errors."""
     if not SEARCH.match(url):
         split_url(url)
-    with open_ytdlp(settings.fetch, token, extract_flat=True) as ytdlp:
+    with open_ytdlp(settings.fetch, token, extractor_args={"youtube": {"raise_incomplete_data": ["true"]}}) as ytdlp:
         if match := CHANNEL.match(url):
             yield from _channel(ytdlp, url, match["id"], token)
         else:
             yield from _entries(ytdlp, ytdlp.extract_info(url, download=False, process=False), token)
+        for warning in ytdlp.params["logger"].warnings:
+            if CUT_SHORT.search(warning):
+                raise classify(warning)
 
 
 def _channel(ytdlp: Any, url: str, id: str | None, token: CancelToken) -> Iterator[Recording]:
@@ -127,7 +132,7 @@ def look_up(recording: Recording, settings: Fetch, *, token: CancelToken) -> Rec
 
     An inconclusive answer (network, an error of unknown words) leaves the recording as it was; a throttle is raised.
     """
-    with open_ytdlp(settings, token, ignore_no_formats_error=False) as ytdlp:
+    with open_ytdlp(settings, token) as ytdlp:
         info = ytdlp.extract_info(recording.source, download=False, process=False)
     if not info or info.get("_type", "video") != "video":
         return recording
