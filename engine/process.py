@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from config.origins import Loaded, load
+from config.origins import Loaded, SettingError, load
 from config.paths import Paths
 from engine.desk import Event
 from engine.errors import Cancelled, EngineError, Misconfigured, Transient
@@ -185,9 +185,21 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--simulated", action="store_true", help="simulated stages, for experiments; needs no model")
 
 
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise SettingError(f"--set {text!r}: write KEY=VALUE")
+    return key.strip(), value
+
+
 def run(args: Any) -> int:
     paths = Paths.of(args.home)
-    loaded = load(profile=args.profile, user_file=paths.settings_file, overrides=dict(pair.split("=", 1) for pair in args.set))
+    try:
+        overrides = dict(_pair(text) for text in args.set)
+        loaded = load(profile=args.profile, user_file=paths.settings_file, overrides=overrides)
+    except SettingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     secret = loaded.settings.store.database
     url = args.database or (secret.get_secret_value() if secret else None)
     prepare: Callable[[Any], None] | None = None

@@ -79,23 +79,29 @@ def simulated(flight: Flight, engine: Engine) -> None:
         work("identify", flight.token, "diarize")
         segments = simulated_segments(recording)
         work("embed", flight.token, "identify")
-        with flight.stage("store", after="embed"):
-            seconds = sum(s.end - s.start for s in segments)
-            engine.through_outage(
-                lambda: engine.store.store(
-                    recording,
-                    segments,
-                    (),
-                    models=MODELS,
-                    revision=flight.revision,
-                    facts={"simulated": True},
-                    spans=flight.spans,
-                    fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
-                    balance=Balance(seconds, seconds, 0.0),
-                    fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
-                ),
-                flight.token,
-            )
+        store(flight, engine, segments)
+
+
+def store(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> None:
+    """The store stage of :func:`simulated`: a real commit under the real fence."""
+    recording = flight.recording
+    with flight.stage("store", after="embed"):
+        seconds = sum(s.end - s.start for s in segments)
+        engine.through_outage(
+            lambda: engine.store.store(
+                recording,
+                segments,
+                (),
+                models=MODELS,
+                revision=flight.revision,
+                facts={"simulated": True},
+                spans=flight.spans,
+                fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
+                balance=Balance(seconds, seconds, 0.0),
+                fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
+            ),
+            flight.token,
+        )
     flight.segments, flight.speakers = len(segments), 2
 
 

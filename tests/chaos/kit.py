@@ -27,6 +27,10 @@ QUICK = {
 }  # fmt: skip
 
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GAINSTAGE_")}
+"""Ours without anybody's settings."""
+
+
 class EngineProcess:
     """One engine in a process of its own, with a home of its own."""
 
@@ -43,7 +47,7 @@ class EngineProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, "GAINSTAGE_STORE__DATABASE": url},
+                env={**ENVIRONMENT, "GAINSTAGE_STORE__DATABASE": url},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -36,15 +36,16 @@ def test_an_engine_killed_again_and_again_loses_and_repeats_nothing(database: Da
     log_commits(database_url)
     recordings = queue_simulated(database, 12 * KILLS, scale=2.0)
     with Witness(database_url) as witness:
-        for _ in range(KILLS):
+        for number in range(KILLS):
             before = sum(commits(database).values())
             engine = EngineProcess(tmp_path / "home", database_url)
             with cared_for(engine):
                 wait_for(lambda n=before, e=engine: sum(commits(database).values()) > n or e.process.poll() is not None, "a commit")
-                engine.process.poll()
-                random_s = draw.uniform(0.0, 0.4)
-                wait_for(_after(random_s), "the moment")
+                wait_for(_after(draw.uniform(0.0, 0.4)), "the moment")
+                assert engine.process.poll() is None, engine.tail()
                 engine.kill()
+                if number % 20 == 19:
+                    print(f"{number + 1} kills: {standing(database)}", flush=True)
         last = EngineProcess(tmp_path / "home", database_url, until_empty=True)
         with cared_for(last):
             assert last.wait(300) == 0, last.tail()

@@ -122,3 +122,11 @@ def test_a_plan_names_the_stage_that_will_bound_the_run() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0s"), (59.4, "59s"), (400, "6m40s"), (22_320, "6h12m"), (277_000, "3d4h")])
 def test_lengths_of_time_in_two_units(seconds: float, words: str) -> None:
     assert forecast.span(seconds) == words
+
+
+def test_a_recording_between_two_stages_is_counted(busy: Snapshot) -> None:
+    """A flight is at no stage for the moment between two; the forecast must not stumble over it."""
+    assert busy.flights
+    between = replace(busy, flights=(replace(busy.flights[0], stage="", progress=None), *busy.flights[1:]))
+    assert forecast.eta(between, 24).left_s is not None
+    assert forecast.expect(between, 24, {"workers.transcribe": 4}) is not None

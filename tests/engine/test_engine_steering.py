@@ -1,0 +1,232 @@
+"""What acts on a running engine from outside: disk, changed settings and their effects, faults in its own threads, its start."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from config.origins import load
+from config.paths import Paths
+from engine.desk import Command
+from engine.desk_postgres import PostgresDesk
+from engine.engine import Engine
+from engine.errors import Misconfigured, Transient
+from engine.flow.cancel import CancelToken
+from engine.outage import insist, through
+from engine.queue import changes
+from engine.store.database import Database
+from engine.store.trouble import AWAY
+from engine.watch.replay import ReplayDesk
+from tests.engine.engine_kit import SETTINGS, ended, make_engine, queue, running, statuses, told
+from tests.queue_kit import until
+
+
+def test_a_full_disk_holds_the_intake_and_room_lets_it_go_on(database: Database, tmp_path: Path) -> None:
+    queue(database, 3)
+    desk = PostgresDesk(database)
+    with running(make_engine(database, tmp_path, fetch__disk_floor=2**50)) as engine:
+        until(lambda: engine.control.run_state == "paused")
+        frame = until(lambda: (f := desk.snapshot()) and f.run.state == "paused" and f)
+        assert frame.run.by == "engine"
+        assert "the floor is" in (frame.run.reason or "")
+        assert set(statuses(database).values()) == {"queued"}
+        changes.set_value(database, "fetch.disk_floor", 0, "test")  # as good as a disk that was emptied
+        until(lambda: ended(database, 3))
+        assert engine.control.run_state == "running"
+
+
+def test_a_pause_of_an_operator_outlasts_what_held_the_engine(database: Database, tmp_path: Path) -> None:
+    with running(make_engine(database, tmp_path, fetch__disk_floor=2**50)) as engine:
+        until(lambda: engine.control.run_state == "paused")
+        engine.control.pause("Ada")
+        changes.set_value(database, "fetch.disk_floor", 0, "test")
+        until(lambda: engine.settings.fetch.disk_floor == 0)
+        queue(database, 1)
+        assert engine.control.by == "Ada"
+        assert not engine.control.may_take(0)
+        assert engine.control.resume("Ada")
+        until(lambda: ended(database, 1))
+
+
+def test_an_engine_on_its_way_out_never_turns_back(database: Database, tmp_path: Path) -> None:
+    engine = make_engine(database, tmp_path)
+    with running(engine):
+        engine.control.drain("test")
+        assert engine.control.pause("late") is False
+        assert engine.control.resume("late") is False
+        engine.control.hold("disk", "late")
+        until(lambda: engine.control.run_state == "stopped")
+    assert engine.control.by == "test"
+
+
+def test_draining_lets_paused_stages_finish(database: Database, tmp_path: Path) -> None:
+    queue(database, 2)
+    engine = make_engine(database, tmp_path)
+    engine.stages["transcribe"].pause()
+    with running(engine):
+        until(lambda: engine.stages["transcribe"].depth == 2)
+        engine.control.drain("test")
+        until(lambda: engine.control.run_state == "stopped")
+    assert set(statuses(database).values()) == {"stored"}
+
+
+def test_settings_changed_before_the_start_hold_from_the_start(database: Database, tmp_path: Path) -> None:
+    for key, value in {"workers.transcribe": 7, "queue.heartbeat": 1.5, "queue.stalled": 44}.items():
+        changes.set_value(database, key, value, "test")
+    engine = make_engine(database, tmp_path)
+    assert engine.stages["transcribe"].capacity == 7
+    assert (engine.queue.heartbeat_s, engine.queue.stalled_s) == (1.5, 44)
+    with running(engine), database.connection() as connection:
+        assert connection.execute("select lease_s from engine").fetchall() == [(44,)]
+
+
+def test_a_change_is_predicted_at_once_and_measured_later(database: Database, tmp_path: Path) -> None:
+    queue(database, 400, scale=1.0)
+    engine = make_engine(database, tmp_path, workers__transcribe=1, in_flight=6)
+    engine.control.keeper.window_s, engine.control.keeper.settle_s, engine.control.keeper.least_s = 5.0, 0.5, 2.0
+    desk = PostgresDesk(database)
+    with running(engine):
+        until(lambda: len(engine.control.sampler.history) > 3 and engine.control.sampler.history[-1].run.stored >= 8)
+        changes.set_value(database, "workers.transcribe", 4, "test")
+        row = until(lambda: (c := desk.changes()[0]).predicted and c)
+        assert "audio/h" in (row.predicted or "")
+        row = until(lambda: (c := desk.changes()[0]).effect_text and c)
+        assert row.before is not None
+        assert row.after is not None
+        assert row.before.audio_hours_per_hour
+        assert row.after.audio_hours_per_hour
+        assert row.after.service_p50_s is not None
+        assert "audio/h" in (row.effect_text or "")
+
+
+def test_a_change_with_nothing_to_measure_says_so(database: Database, tmp_path: Path) -> None:
+    engine = make_engine(database, tmp_path)
+    engine.control.keeper.window_s, engine.control.keeper.settle_s = 0.2, 0.1
+    with running(engine):
+        changes.set_value(database, "workers.store", 4, "test")
+        row = until(lambda: (c := changes.history(database)[0]).effect_text and c)
+    assert row.effect_text == "not enough data"
+    assert row.before is None
+
+
+def test_a_fault_in_an_owned_thread_is_told_and_survived(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(database, tmp_path)
+    published, beaten = engine.registry.publish, engine.queue.beat
+    broken = threading.Event()
+    broken.set()
+
+    def publish(frame: object) -> bool:
+        if broken.is_set():
+            raise ZeroDivisionError("figures")
+        return published(frame)  # type: ignore[arg-type]
+
+    def beat() -> bool:
+        if broken.is_set():
+            raise KeyError("heartbeat")
+        return beaten()
+
+    monkeypatch.setattr(engine.registry, "publish", publish)
+    monkeypatch.setattr(engine.queue, "beat", beat)
+    with running(engine):
+        until(lambda: told(engine, "figures: ZeroDivisionError") and told(engine, "heartbeat: KeyError"))
+        broken.clear()
+        desk = PostgresDesk(database)
+        until(lambda: desk.snapshot() is not None)
+        queue(database, 1)
+        until(lambda: ended(database, 1))
+
+
+def test_a_recorded_run_holds_frames_settings_changes_and_events(database: Database, tmp_path: Path) -> None:
+    queue(database, 4)
+    with running(make_engine(database, tmp_path, watch__record=True, in_flight=5)) as engine:
+        until(lambda: engine.control.sampler.frames > 1)
+        changes.set_value(database, "workers.embed", 6, "Ada")
+        until(lambda: ended(database, 4) and engine.live.revision == 1)
+        seen = engine.control.sampler.frames
+        until(lambda: engine.control.sampler.frames > seen + 1)
+    (path,) = Paths.of(tmp_path).runs.glob("*.gsr")
+    desk = ReplayDesk(path)
+    desk.seek(desk.end_wall)
+    frame = desk.snapshot()
+    assert frame is not None
+    assert frame.run.stored == 4
+    assert {row.key: row.value for row in desk.settings()}["in_flight"] == 5
+    assert {row.key: row.value for row in desk.settings()}["workers.embed"] == 6
+    (change,) = desk.changes()
+    assert (change.by, change.key, change.new) == ("Ada", "workers.embed", 6)
+    assert sum(event.kind == "stored" for event in desk.events(0, 5000).items) == 4
+    desk.close()
+
+
+def test_prometheus_serves_the_engine_and_a_taken_port_does_not_stop_it(database: Database, tmp_path: Path) -> None:
+    port = _free_port()
+    with running(make_engine(database, tmp_path / "one", watch__prometheus_port=port)) as one:
+        until(lambda: one.control.sampler.history)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b'gainstage_state{state="running"} 1.0' in answer.read()
+        with running(make_engine(database, tmp_path / "two", watch__prometheus_port=port)) as two:
+            until(lambda: told(two, "prometheus endpoint"))
+            until(lambda: two.control.sampler.frames > 0)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_model_that_cannot_be_used_ends_the_start_with_the_reason_and_takes_nothing(database: Database, tmp_path: Path) -> None:
+    queue(database, 2)
+    loaded = load(environ={}, overrides=SETTINGS | {"asr.model": str(tmp_path / "nothing-here"), "watch.record": False})
+    engine = Engine(loaded, Paths.of(tmp_path / "home"), database)
+    try:
+        with pytest.raises(Misconfigured, match="nothing-here"):
+            engine.run()
+    finally:
+        engine.close()
+    assert set(statuses(database).values()) == {"queued"}
+    (row,) = PostgresDesk(database).engines()
+    assert row.state == "stopped"
+    assert "nothing-here" in (engine.control.reason or "")
+
+
+def test_an_unknown_command_and_a_bad_one_are_refused_with_words(database: Database, tmp_path: Path) -> None:
+    desk = PostgresDesk(database)
+    with running(make_engine(database, tmp_path)):
+        for name, args in (("reload", {"role": "none"}), ("pause_stage", {"stage": "none"})):
+            ack = desk.send(Command(name, args, by="test"))  # type: ignore[arg-type]
+            given = until(lambda ack=ack: (a := desk.ack(ack.id)).state != "pending" and a)
+            assert given.state == "refused"
+            assert "none" in given.text
+
+
+class TestOutage:
+    def test_calls_go_on_until_they_go_through(self) -> None:
+        tries: list[Transient] = []
+
+        def call() -> str:
+            if len(tries) < 2:
+                raise Transient("gone", cause=AWAY)
+            return "there"
+
+        assert through(call, CancelToken(), 60.0, tries.append) == "there"
+        assert insist(call, CancelToken(), tries.append) == "there"
+        assert len(tries) == 2
+
+    def test_impatience_and_the_end_of_the_engine_end_the_waiting(self) -> None:
+        def call() -> str:
+            raise Transient("gone", cause=AWAY)
+
+        with pytest.raises(Transient):
+            through(call, CancelToken(), 0.0, lambda error: None)
+        ended = CancelToken()
+        ended.cancel("engine ends")
+        with pytest.raises(Transient):
+            insist(call, ended, lambda error: None)
