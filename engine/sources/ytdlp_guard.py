@@ -86,7 +86,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
         connection.connect = connect  # type: ignore[method-assign]
         return connection
 
-    def _connect(self, address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None) -> socket.socket:
+    def _connect(self, address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None) -> Any:
         host, port = address
         try:
             self._sockets.token.check()
