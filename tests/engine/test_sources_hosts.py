@@ -264,3 +264,22 @@ def test_local_files_ask_no_host(database: Database, tmp_path: Path) -> None:
     )
     assert path == tmp_path / "a.mp3"
     assert engine.fetcher.budgets() == ()
+
+
+def test_many_who_ask_at_once_are_answered_in_few_transactions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, made = hosts(database, Rates(rate=1000), Clock()), []
+    change = asked._change
+
+    def counted(*given: object) -> object:
+        made.append(1)
+        until(lambda: sum(map(len, asked._lines.values())) >= 15 or len(made) > 1)
+        return change(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asked, "_change", counted)
+    threads = [threading.Thread(target=lambda: asked.enter(HOST, CancelToken())) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked.views()[0].used == 16
+    assert len(made) == 2
