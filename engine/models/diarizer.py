@@ -45,9 +45,7 @@ class DiarizerParts:
             import torch
             from pyannote.audio.pipelines import SpeakerDiarization
 
-            pipeline = SpeakerDiarization(
-                segmentation=self.segmentation, embedding=self.embedding, plda=self.plda, **self.options
-            )
+            pipeline = SpeakerDiarization(segmentation=self.segmentation, embedding=self.embedding, plda=self.plda, **self.options)
             pipeline.instantiate(self.parameters)
             return pipeline.to(torch.device(self.device))
 

@@ -23,7 +23,7 @@ def threads_of(callers: int) -> int:
 
 
 def torch_device(asked: str, key: str) -> str:
-    """"cpu" or "cuda" for a ``device`` setting; raises :class:`Misconfigured` for a GPU that PyTorch cannot use."""
+    """What a ``device`` setting means here, "cpu" or "cuda"; raises :class:`Misconfigured` for a GPU that PyTorch cannot use."""
     import torch
 
     if asked == "cpu":

@@ -38,16 +38,14 @@ def load_transcriber(
                 cause="compute type not supported",
                 hint=f"Set asr.compute to auto or one of: {', '.join(sorted(allowed))}.",
             )
-        try:
-            model = WhisperModel(
-                str(found.folder), device=device, compute_type=compute, cpu_threads=threads, num_workers=workers, local_files_only=True
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise Misconfigured(
-                f"asr model {found.name} cannot be loaded from {found.folder}: {error}",
-                cause="model cannot be loaded",
-                hint="Choose a model converted for CTranslate2 (faster-whisper), or fetch it again.",
-            ) from error
+        model = WhisperModel(
+            str(found.folder),
+            device=device,
+            compute_type=compute,
+            cpu_threads=threads,
+            num_workers=workers,
+            local_files_only=True,
+        )
     label = f"{found.name}@{found.revision}" if found.revision else found.name
     return Transcriber(model, label, device, compute)
 

@@ -159,7 +159,7 @@ class Models:
         self._tell("info", f"loading {role} model {name}", role=role)
         try:
             value, found, state.detail = self._loaders[role](settings)
-        except (EngineError, RuntimeError, OSError, ValueError, MemoryError) as error:
+        except Exception as error:  # each library has its own errors for a broken file; all leave here as one of ours
             known = _explained(role, name, error)
             state.view = ModelView(role, name, None, None, "failed", note=known.message)
             self._tell("error", str(known), role=role)
@@ -247,9 +247,9 @@ def _explained(role: str, name: str, error: Exception) -> EngineError:
     if isinstance(error, EngineError):
         return error
     return Misconfigured(
-        f"{role} model {name} cannot be loaded: {error}",
+        f"{role} model {name} cannot be loaded: {type(error).__name__}: {error}",
         cause="model cannot be loaded",
-        hint="`gainstage doctor` looks at each model.",
+        hint=f"Its files are broken or of another kind: fetch them again, or choose another {role}.model.",
     )
 
 

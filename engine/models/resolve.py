@@ -100,7 +100,9 @@ def _from_hub(role: str, name: str, revision: str | None, cache: Path, download:
         if role != "embed":
             return Path(huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=list(_NOT_NEEDED), **options))
         # pickled weights only where there are no safetensors
-        folder = Path(huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=[*_NOT_NEEDED, "*.bin"], **options))
+        folder = Path(
+            huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=[*_NOT_NEEDED, "*.bin"], **options)
+        )
         if not any(folder.rglob("*.safetensors")):
             folder = Path(huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=list(_NOT_NEEDED), **options))
         return folder

@@ -21,8 +21,10 @@ SENTENCE = "My sister planted seven yellow roses near the stone wall."
 PARAPHRASE = "Near the wall there are yellow roses that my sister planted."
 UNRELATED = "The captain left the harbour at night because of a storm."
 
-LEAD = 0.05
-"""By how much the known pair must beat the other one, in cosine."""
+VOICE_LEAD = 0.2
+TEXT_LEAD = 0.1
+"""By how much the known pair must beat the other one, in cosine. Encoders of random weights hold all speech for alike: their lead
+on the clips was 0.11 at most in 16 trials, that of a trained one 0.85."""
 
 Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -36,18 +38,19 @@ def clip(name: str) -> NDArray[np.float32]:
 def check_voices(model: str, embed: Encode) -> str:
     """Two clips of one speaker must be closer than clips of two. Returns the figures; raises :class:`Misconfigured`."""
     one, again, other = (embed(clip(name)[None])[0] for name in ("one_a", "one_b", "other"))
-    return _check("voice", model, "same speaker", float(one @ again), "other speaker", max(float(one @ other), float(again @ other)))
+    far = max(float(one @ other), float(again @ other))
+    return _check("voice", model, ("same speaker", float(one @ again)), ("other speaker", far), VOICE_LEAD)
 
 
 def check_texts(model: str, encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> str:
     """A sentence must be nearer its paraphrase than an unrelated one. Returns the figures; raises :class:`Misconfigured`."""
     said, again, other = encode([SENTENCE, PARAPHRASE, UNRELATED])
-    return _check("embed", model, "paraphrase", float(said @ again), "unrelated", float(said @ other))
+    return _check("embed", model, ("paraphrase", float(said @ again)), ("unrelated", float(said @ other)), TEXT_LEAD)
 
 
-def _check(role: str, model: str, near: str, near_cosine: float, far: str, far_cosine: float) -> str:
-    figures = f"{near} {near_cosine:.2f}, {far} {far_cosine:.2f}"
-    if not near_cosine > far_cosine + LEAD:  # also when either is not a number
+def _check(role: str, model: str, near: tuple[str, float], far: tuple[str, float], lead: float) -> str:
+    figures = f"{near[0]} {near[1]:.2f}, {far[0]} {far[1]:.2f}"
+    if not near[1] >= far[1] + lead:  # also when either is not a number
         raise Misconfigured(
             f"{role} model {model} fails its self-test: {figures}",
             cause="self-test failed",

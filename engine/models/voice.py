@@ -92,24 +92,19 @@ class VoiceEncoder:
 
 def load_classifier(found: Found, device: str) -> torch.nn.Module:
     """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1") as speechbrain holds them, for any number of
-    :class:`VoiceEncoder`. Raises :class:`Misconfigured`."""
+    :class:`VoiceEncoder`. Raises :class:`Misconfigured`, and what speechbrain raises for
+    broken files."""
     text = (found.folder / "hyperparams.yaml").read_text("utf-8")
     _refuse_foreign_code(found, text)
     with quiet.importing():
         from speechbrain.inference.classifiers import EncoderClassifier
 
+        quiet.hush()  # its import sets its loggers, and loading would talk
         # a hub folder names its own repository as the place of its weights; they are to come from the folder itself
         overrides = {"pretrained_path": str(found.folder)} if re.search(r"^pretrained_path:", text, re.M) else {}
-        try:
-            classifier: torch.nn.Module = EncoderClassifier.from_hparams(
-                source=str(found.folder), overrides=overrides, savedir=None, run_opts={"device": device}
-            )
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
-            raise Misconfigured(
-                f"voice model {found.name} cannot be loaded from {found.folder}: {error}",
-                cause="model cannot be loaded",
-                hint="Choose a speechbrain encoder folder (hyperparams.yaml and its .ckpt files), or fetch it again.",
-            ) from error
+        classifier: torch.nn.Module = EncoderClassifier.from_hparams(
+            source=str(found.folder), overrides=overrides, savedir=None, run_opts={"device": device}
+        )
     return classifier
 
 

@@ -29,9 +29,7 @@ LOST_S, LOST_SHARE = 2.0, 0.02
 _GAP_S, _JUMP_S = 0.1, 600.0
 """Holes in the timestamps up to ``_JUMP_S`` are filled with silence, so that times keep their meaning; beyond, the clock jumped."""
 
-_FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,tta,w64,wav,wv"
-)
+_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,tta,w64,wav,wv"
 """Media only: a playlist format (hls, concat, dash) would open whatever its text names."""
 
 _EXACT = ("matroska", "mov", "wav", "w64", "flac", "aiff", "caf", "ogg")
@@ -62,7 +60,9 @@ def decode(
             sink = _Sink(source, out, max_seconds)
             with _container(source, file, head) as container:
                 stream = _audio_stream(source, container)
-                _copy(container, stream, sink, _claimed_s(container, stream, head, os.fstat(file.fileno()).st_size), token, progress)
+                _copy(
+                    container, stream, sink, _claimed_s(container, stream, head, os.fstat(file.fileno()).st_size), token, progress
+                )
         with _disk(folder):
             part.replace(target)
     finally:
@@ -173,9 +173,7 @@ def _judge(sink: _Sink, claimed: float | None, packets: int, broken: int) -> Non
     if broken > max(1, LOST_SHARE * packets):
         raise _corrupt(f"{name}: {broken} of {packets} packets cannot be decoded")
     if seconds < SHORTEST_S:
-        raise Permanent(
-            f"{name} holds {seconds:.2f} s of audio", cause="too short", hint=f"Nothing under {SHORTEST_S} s is taken."
-        )
+        raise Permanent(f"{name} holds {seconds:.2f} s of audio", cause="too short", hint=f"Nothing under {SHORTEST_S} s is taken.")
 
 
 def _claimed_s(container: InputContainer, stream: AudioStream, head: bytes, size: int) -> float | None:

@@ -17,8 +17,17 @@ from engine.terms import SAMPLE_RATE, Audio, Diarization, Turn
 if TYPE_CHECKING:
     from engine.models.diarizer import DiarizerParts
 
-_SHARES = {"segmentation": (0.0, 0.4), "speaker_counting": (0.4, 0.4), "embeddings": (0.4, 0.95), "discrete_diarization": (0.98, 0.98)}
+_SHARES = {
+    "segmentation": (0.0, 0.4),
+    "speaker_counting": (0.4, 0.4),
+    "embeddings": (0.4, 0.95),
+    "discrete_diarization": (0.98, 0.98),
+}
 """Where each step of the pipeline lies in its progress; measured on a CPU with the demo models."""
+
+
+AUDIBLE = 1e-3
+"""A recording whose loudest sample is below this (-60 dB) holds no speech; a model may still hear some in its hiss."""
 
 
 class Diarizer:
@@ -51,7 +60,7 @@ class Diarizer:
             )
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
         waveform = audio.read()
-        if not waveform.any():  # digital silence: the model would find nobody either, after all the work
+        if float(np.abs(waveform).max(initial=0.0)) < AUDIBLE:
             return Diarization((), (), self.parts.label)
         output = self._run(waveform, low, high, token, progress)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)

@@ -1,10 +1,9 @@
-"""Repetition loops of the recogniser, and word times that cannot be: both are found and mended in place, locally."""
+"""Repetition loops of the recogniser: the same phrase again and again within seconds. Found locally, flagged, kept. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from engine.terms import Word
 
@@ -17,9 +16,6 @@ REPEATS_OF_ONE = 6
 
 WITHIN_S = 30.0
 """The repeats that make a loop lie in this much time: people repeat themselves, but not so soon so often."""
-
-SHORTEST_S = 0.02
-"""A word lasts at least one step of the recogniser's clock."""
 
 
 def loops(words: Sequence[Word]) -> tuple[tuple[float, float], ...]:
@@ -58,28 +54,3 @@ def _fast(words: Sequence[Word], at: int, length: int, repeats: int) -> bool:
 
 def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).lower() or text.strip()
-
-
-def mended(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
-    """The words of one utterance with times that hold: in order, without overlap, inside [low, high], none shorter than a step.
-
-    The recogniser's alignment sometimes steps back or runs past its window. Where too little time is left for a word, it and
-    its predecessors are moved back just enough.
-    """
-    result: list[Word] = []
-    earliest = low
-    for word in words:
-        start = min(max(word.start, earliest), high)
-        end = min(max(word.end, start + SHORTEST_S), high)
-        result.append(replace(word, start=round(start, 3), end=round(end, 3)))
-        earliest = result[-1].end
-    latest = high
-    step = min(SHORTEST_S, (high - low) / max(1, len(words)))
-    for k in range(len(result) - 1, -1, -1):
-        word = result[k]
-        end = min(word.end, latest)
-        start = min(word.start, end - step)
-        if (start, end) != (word.start, word.end):
-            result[k] = replace(word, start=round(max(low, start), 3), end=round(end, 3))
-        latest = result[k].start
-    return tuple(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from engine.flow.cancel import CancelToken
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
 from engine.models.rate import Rate
-from engine.speech.loops import loops, mended
+from engine.speech.loops import loops
+from engine.speech.times import mended, snapped
 from engine.speech.windows import Span, blocks, joined, parted, quietest
 from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
 from engine.text.sentences import spaced
@@ -29,6 +30,9 @@ PAD_S = 0.2
 
 SHORTEST_S = 0.1
 """A piece of speech shorter than this is a click."""
+
+NO_SPEECH, DOUBT = 0.6, -1.0
+"""Whisper's own rule: a window it takes for silence with this probability, and of whose words it is this unsure, said nothing."""
 
 BLOCK_S = (300.0, 1800.0)
 """Bounds of what is held in memory of a long recording; within them, two full batches."""
@@ -74,12 +78,13 @@ class Transcriber:
         for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.window_s))):
             token.check()
             samples = audio.read(start, end)
-            spans = self._windows(samples, settings)
+            speech = self._speech(samples, settings)
+            spans = self._windows(samples, speech)
             if spans and language is None:
                 language, probability = self._detect(samples, spans)
             with self.rate.timed(end - start):
                 for found in self._utterances(samples, spans, settings, language, token):
-                    said.append(_moved(found, start))
+                    said.append(_placed(found, speech, start))
                     if progress is not None:
                         progress(min(1.0, (start + found.span[1]) / audio.seconds))
             if progress is not None:
@@ -107,31 +112,35 @@ class Transcriber:
 
     # -- windows ----------------------------------------------------------------------------------------------------
 
-    def _windows(self, samples: NDArray[np.float32], settings: Asr) -> list[Span]:
-        if not samples.any():
-            return []
-        spans = self._speech(samples) if settings.vad else [(0.0, len(samples) / SAMPLE_RATE)]
+    def _windows(self, samples: NDArray[np.float32], speech: Sequence[Span]) -> list[Span]:
+        """Speech with a little around it, joined over short pauses, in parts no longer than the model's window."""
+        seconds = len(samples) / SAMPLE_RATE
+        padded = [(max(0.0, a - PAD_S), min(seconds, b + PAD_S)) for a, b in speech]
 
         def quiet_place(low: float, high: float) -> float:
             return low + quietest(_cut(samples, (low, high)))
 
+        spans = joined(padded, GAP_SHARE * self.window_s)
         return [part for span in spans for part in parted(span, self.window_s, quiet_place) if part[1] - part[0] >= SHORTEST_S]
 
-    def _speech(self, samples: NDArray[np.float32]) -> list[Span]:
-        """Stretches of speech by the voice activity detector that comes with faster-whisper."""
+    def _speech(self, samples: NDArray[np.float32], settings: Asr) -> list[Span]:
+        """Where somebody speaks, by the voice activity detector that comes with faster-whisper; everywhere without it."""
+        if not samples.any():
+            return []
+        if not settings.vad:
+            return [(0.0, len(samples) / SAMPLE_RATE)]
         with quiet.working():
             from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-            options = VadOptions(min_silence_duration_ms=160, speech_pad_ms=round(1000 * PAD_S))
+            options = VadOptions(min_speech_duration_ms=round(1000 * SHORTEST_S), min_silence_duration_ms=160, speech_pad_ms=0)
             pieces = get_speech_timestamps(samples, options)
-        return joined([(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces], GAP_SHARE * self.window_s)
+        return [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
 
     # -- recognition ------------------------------------------------------------------------------------------------
 
     def _utterances(
         self, samples: NDArray[np.float32], spans: Sequence[Span], settings: Asr, language: str | None, token: CancelToken
-    ) -> list[_Utterance]:
-        found: list[_Utterance] = []
+    ) -> Iterator[_Utterance]:
         for at in range(0, len(spans), settings.batch):
             token.check()
             batch = spans[at : at + settings.batch]
@@ -144,8 +153,7 @@ class Transcriber:
                 for k, second in zip(doubtful, again, strict=True):
                     if second.log_probability > heard[k].log_probability:
                         heard[k] = second
-            found.extend(u for u in heard if u.words)
-        return found
+            yield from (u for u in heard if u.words)
 
     def _recognise(
         self, samples: NDArray[np.float32], spans: Sequence[Span], batch: int, beam: int, language: str | None
@@ -205,6 +213,7 @@ def _window_of(starts: Sequence[int], seek: int) -> int:
 
 def _utterance(span: Span, segments: Sequence[Any], joined_up: bool) -> _Utterance:
     words: list[Word] = []
+    segments = [s for s in segments if s.no_speech_prob <= NO_SPEECH or s.avg_logprob >= DOUBT]
     for heard in (word for segment in segments for word in segment.words or ()):
         text = heard.word.strip()
         if words and text and not joined_up and not heard.word.startswith(" "):  # the rest of a word: "-one" after "twenty"
@@ -218,6 +227,7 @@ def _utterance(span: Span, segments: Sequence[Any], joined_up: bool) -> _Utteran
     return _Utterance(span, tuple(words), log_probability)
 
 
-def _moved(found: _Utterance, by: float) -> _Utterance:
-    words = tuple(Word(w.text, w.start + by, w.end + by, w.probability) for w in found.words)
+def _placed(found: _Utterance, speech: Sequence[Span], by: float) -> _Utterance:
+    """The utterance of a block at its place in the recording."""
+    words = tuple(Word(w.text, w.start + by, w.end + by, w.probability) for w in snapped(found.words, speech))
     return _Utterance((found.span[0] + by, found.span[1] + by), words, found.log_probability)

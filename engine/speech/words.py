@@ -12,9 +12,7 @@ NEAR_S = 2.0
 """A word outside every turn goes to the nearest one when it is at most this far; the diarizer trims turns at their edges."""
 
 
-def assign(
-    words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]] = ()
-) -> tuple[Word, ...]:
+def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]] = ()) -> tuple[Word, ...]:
     """The words with ``speaker`` and ``overlap`` filled in.
 
     A word overlapping turns of two different speakers, or a span of ``overlaps`` (two people at once), is flagged. A word

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Misconfigured
 from engine.models import quiet
 from engine.models.oom import out_of_memory_named
 from engine.models.rate import Rate
@@ -73,14 +72,7 @@ def load_text_encoder(found: Found, device: str, dtype: str) -> TextEncoder:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        try:
-            model = SentenceTransformer(str(found.folder), device=device, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
-            raise Misconfigured(
-                f"embed model {found.name} cannot be loaded from {found.folder}: {error}",
-                cause="model cannot be loaded",
-                hint="Choose a sentence-transformers folder, or fetch it again.",
-            ) from error
+        model = SentenceTransformer(str(found.folder), device=device, local_files_only=True, trust_remote_code=False)
         model.to(getattr(torch, dtype))
         model.eval()
     encoder = TextEncoder(model, ModelId(found.name, found.revision or "", 0), device, dtype)

@@ -28,9 +28,7 @@ NOBODY = f"{UNKNOWN_PREFIX}?"
 """The speaker of words spoken where the diarizer heard nobody."""
 
 
-def cut(
-    words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, settings: Segmentation
-) -> tuple[Segment, ...]:
+def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, settings: Segmentation) -> tuple[Segment, ...]:
     """The words, which carry their speakers, as passages in time order.
 
     Every word is in exactly one passage; no passage mixes speakers; none is longer than ``max_chars`` or ``max_seconds``

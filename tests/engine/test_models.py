@@ -1,0 +1,384 @@
+"""The models of an engine: loaded once, shared, checked before use, swapped, safe, quiet."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from speech_kit import DEMO, demo_settings, models, tone
+
+from engine.errors import EngineError, Misconfigured, OutOfMemory
+from engine.models import quiet
+from engine.models.host import threads_of, torch_device
+from engine.models.oom import is_out_of_memory, out_of_memory_named
+from engine.models.rate import Rate
+from engine.models.registry import ROLES, Models
+from engine.models.resolve import DEMO as FOLDERS
+from engine.models.selftest import check_texts, check_voices, clip
+from engine.terms import SAMPLE_RATE
+
+
+def registry(tmp_path: Path, **changes: object) -> tuple[Models, list[tuple[str, str]]]:
+    """A registry of its own and what it tells the journal."""
+    told: list[tuple[str, str]] = []
+    settings = demo_settings(**changes)
+    return Models(lambda: settings, tmp_path, lambda level, text, **data: told.append((level, text))), told
+
+
+# -- the registry -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(tmp_path: Path) -> None:
+    found, told = registry(tmp_path)
+    assert [(v.role, v.name, v.state) for v in found.views()] == [(r, DEMO[f"{r}.model"], "not loaded") for r in ROLES]
+    assert told == []
+
+
+def test_a_model_is_loaded_once_however_many_ask_at_once(tmp_path: Path) -> None:
+    found, told = registry(tmp_path)
+    with ThreadPoolExecutor(6) as pool:
+        got = [job.result() for job in [pool.submit(found.transcriber) for _ in range(6)]]
+    assert len({id(t) for t in got}) == 1
+    assert [text for _, text in told if text.startswith("loading")] == ["loading asr model demo:asr"]
+
+
+def test_what_is_loaded_is_seen_with_its_device_and_figures(tmp_path: Path) -> None:
+    found, told = registry(tmp_path)
+    found.load(["asr", "voice"])
+    by_role = {v.role: v for v in found.views()}
+    assert by_role["asr"].state == by_role["voice"].state == "ready"
+    assert by_role["asr"].device == by_role["voice"].device == "cpu"
+    assert by_role["asr"].note == "int8"
+    assert "same speaker" in (by_role["voice"].note or "")
+    assert by_role["voice"].memory is not None
+    assert by_role["voice"].memory > 2_000_000
+    assert by_role["voice"].revision == found.voice_encoder().id.revision
+    assert by_role["embed"].state == "not loaded"
+    assert [level for level, _ in told] == ["info"] * 4
+
+
+def test_a_model_that_cannot_be_loaded_is_seen_as_failed_and_tried_again(tmp_path: Path) -> None:
+    found, told = registry(tmp_path, asr__model="/no/such/folder")
+    for _ in range(2):
+        with pytest.raises(Misconfigured, match="there is no folder"):
+            found.transcriber()
+    view = found.views()[0]
+    assert (view.state, view.device) == ("failed", None)
+    assert "no folder" in (view.note or "")
+    assert ("error" in {level for level, _ in told}) is True
+
+
+def test_the_stores_names_of_the_models_are_those_of_the_encoders() -> None:
+    ids = models().ids()
+    assert set(ids) == {"voice", "embed"}
+    assert ids["voice"].name == "demo:voice"
+    assert ids["voice"].revision.startswith("sha256:")
+    assert ids["embed"].dimension == models().text_encoder().encode(["roses"]).shape[1]
+
+
+def test_the_diarizer_of_a_slot_stays_in_the_slot_and_uses_the_one_copy_of_the_voice_model() -> None:
+    state: dict[str, Any] = {}
+    first = models().diarizer(state)
+    assert models().diarizer(state) is first
+    assert models().diarizer({}) is not first
+    inside = first.parts.embedding._encoder[0]
+    assert inside.modules()[0] is models().voice_encoder().modules()[0]
+
+
+def test_a_reload_takes_what_the_settings_name_now_and_slots_follow(tmp_path: Path) -> None:
+    copy = tmp_path / "diarizer"
+    shutil.copytree(FOLDERS / "diarization", copy)
+    (copy / "config.yaml").write_text((copy / "config.yaml").read_text().replace("../voice", str(FOLDERS / "voice")))
+    now = [demo_settings()]
+    found = Models(lambda: now[0], tmp_path)
+    state: dict[str, Any] = {}
+    before = found.diarizer(state)
+    now[0] = demo_settings(diarization__model=str(copy))
+    assert found.diarizer(state) is before
+    found.reload("diarization")
+    after = found.diarizer(state)
+    assert after is not before
+    assert after.parts.label.startswith(str(copy))
+    assert found.views()[ROLES.index("diarization")].name == str(copy)
+
+
+def test_a_failed_reload_leaves_no_model_but_another_choice_mends_it(tmp_path: Path) -> None:
+    now = [demo_settings()]
+    found = Models(lambda: now[0], tmp_path)
+    found.load(["asr"])
+    now[0] = demo_settings(asr__model="demo:nothing")
+    with pytest.raises(Misconfigured):
+        found.reload("asr")
+    with pytest.raises(Misconfigured):
+        found.transcriber()
+    now[0] = demo_settings()
+    assert found.transcriber().compute == "int8"
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------------
+
+
+def voice_copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "voice"
+    shutil.copytree(FOLDERS / "voice", folder)
+    return folder
+
+
+def test_an_encoder_of_random_weights_fails_its_self_test(tmp_path: Path) -> None:
+    import torch
+
+    folder = voice_copy(tmp_path)
+    weights = torch.load(folder / "embedding_model.ckpt", weights_only=True)
+    torch.manual_seed(0)
+    random = {k: torch.randn_like(w) * 0.05 if w.is_floating_point() and w.ndim > 1 else w for k, w in weights.items()}
+    torch.save(random, folder / "embedding_model.ckpt")
+    found, _ = registry(tmp_path, voice__model=str(folder))
+    with pytest.raises(Misconfigured, match="fails its self-test") as caught:
+        found.voice_encoder()
+    assert caught.value.cause == "self-test failed"
+    assert found.views()[ROLES.index("voice")].state == "failed"
+
+
+def test_an_encoder_that_says_nothing_or_nonsense_fails_its_self_test() -> None:
+    for value in (1.0, np.nan):
+        with pytest.raises(Misconfigured):
+            check_voices("flat", lambda batch, value=value: np.full((len(batch), 4), value, np.float32))  # type: ignore[misc]
+        with pytest.raises(Misconfigured):
+            check_texts("flat", lambda texts, value=value: np.full((len(texts), 4), value, np.float32))  # type: ignore[misc]
+
+
+def test_a_hub_folder_gives_its_own_weights_without_asking_the_hub(tmp_path: Path) -> None:
+    folder = voice_copy(tmp_path)
+    text = (folder / "hyperparams.yaml").read_text()
+    names = ("embedding_model", "classifier", "label_encoder")
+    paths = "".join(f"        {name}: !ref <pretrained_path>/{name}.ckpt\n" for name in names)
+    (folder / "hyperparams.yaml").write_text(f"pretrained_path: somebody/else\n{text.rstrip()}\n    paths:\n{paths}")
+    found, _ = registry(tmp_path, voice__model=str(folder))
+    ours = found.voice_encoder().embed(clip("one_a")[None])
+    assert np.allclose(ours, models().voice_encoder().embed(clip("one_a")[None]), atol=1e-6)
+
+
+def test_a_voice_model_that_asks_for_foreign_code_is_refused(tmp_path: Path) -> None:
+    folder = voice_copy(tmp_path)
+    with (folder / "hyperparams.yaml").open("a") as file:
+        file.write("extra: !apply:os.getcwd []\n")
+    found, _ = registry(tmp_path, voice__model=str(folder))
+    with pytest.raises(Misconfigured, match=r"!apply:os\.getcwd") as caught:
+        found.voice_encoder()
+    assert caught.value.cause == "model not safe to load"
+
+
+class Harm:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (os.environ["GAINSTAGE_TEST_HARM"],))
+
+
+def test_a_diarizer_whose_weights_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "diarization"
+    shutil.copytree(FOLDERS / "diarization", folder)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("../voice", str(FOLDERS / "voice")))
+    weights = folder / "segmentation" / "pytorch_model.bin"
+    monkeypatch.setenv("GAINSTAGE_TEST_HARM", str(tmp_path / "harm"))
+    original, poisoned = zipfile.ZipFile(weights), io.BytesIO()
+    with original, zipfile.ZipFile(poisoned, "w", zipfile.ZIP_STORED) as target:
+        for name in original.namelist():
+            data = original.read(name)
+            target.writestr(name, pickle.dumps({"state_dict": Harm()}, 2) if name.endswith("data.pkl") else data)
+    weights.write_bytes(poisoned.getvalue())
+    found, _ = registry(tmp_path, diarization__model=str(folder))
+    with pytest.raises(Misconfigured) as caught:
+        found.diarizer({})
+    assert caught.value.cause == "model not safe to load"
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "content"),
+    [
+        ("diarization", "config.yaml", "pipeline: {name: other.Pipeline, params: {segmentation: a, embedding: b, plda: c}}"),
+        ("diarization", "config.yaml", "nothing: here"),
+        ("asr", "model.bin", "not weights"),
+        ("voice", "embedding_model.ckpt", "not weights"),
+        ("embed", "model.safetensors", "not weights"),
+    ],
+)
+def test_a_broken_folder_is_said_in_words(tmp_path: Path, role: str, file: str, content: str) -> None:
+    folder = tmp_path / role
+    shutil.copytree(FOLDERS / {"embed": "text"}.get(role, role), folder)
+    (folder / file).write_text(content)
+    found, _ = registry(tmp_path, **{f"{role}__model": str(folder)})
+    with pytest.raises(Misconfigured, match=r"cannot be loaded|not safe to load"):
+        found.load([role])
+    assert found.views()[ROLES.index(role)].state == "failed"
+
+
+def test_arithmetic_the_device_lacks_is_refused_with_the_choices(tmp_path: Path) -> None:
+    found, _ = registry(tmp_path, asr__compute="int8_float16")
+    with pytest.raises(Misconfigured) as caught:
+        found.transcriber()
+    assert "int8" in caught.value.hint
+
+
+def test_a_gpu_asked_for_where_there_is_none_is_said(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    for role in ("asr", "voice"):
+        found, _ = registry(tmp_path, **{f"{role}__device": "cuda"})
+        with pytest.raises(Misconfigured, match=f"{role}.device is cuda") as caught:
+            found.load([role])
+        assert caught.value.cause == "no GPU"
+    assert torch_device("auto", "voice.device") == "cpu"
+
+
+# -- voices -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_voice_is_the_same_alone_and_in_any_batch() -> None:
+    encoder = models().voice_encoder()
+    spans = np.stack([clip(name)[at : at + 2 * SAMPLE_RATE] for name in ("one_a", "one_b", "other") for at in (0, 8000)])
+    together = encoder.embed(spans)
+    assert together.shape == (6, encoder.id.dimension)
+    assert together.dtype == np.float32
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for k, span in enumerate(spans):
+        assert float(encoder.embed(span[None])[0] @ together[k]) > 0.999
+
+
+def test_features_have_a_row_per_frame_and_no_mean() -> None:
+    features = models().voice_encoder().features(clip("one_a")[None, : 2 * SAMPLE_RATE])
+    assert features.shape[0] == 1
+    assert 190 <= features.shape[1] <= 210
+    assert np.allclose(features.mean(axis=1), 0, atol=1e-3)
+
+
+def test_what_is_no_span_is_refused_and_a_broken_one_is_not_a_voice() -> None:
+    encoder = models().voice_encoder()
+    for wrong in (np.zeros(16000, np.float32), np.zeros((1, 100), np.float32)):
+        with pytest.raises(ValueError, match="voices need"):
+            encoder.embed(wrong)
+    assert encoder.embed(np.zeros((0, 16000), np.float32)).shape == (0, encoder.id.dimension)
+    broken = np.stack([tone(1), np.full(SAMPLE_RATE, np.nan, np.float32)])
+    good, bad = encoder.embed(broken)
+    assert np.isfinite(good).all()
+    assert np.isnan(bad).all()
+
+
+# -- memory, threads, rates ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA failed with error out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+        OutOfMemory("x"),
+    ],
+)
+def test_out_of_memory_is_known_in_every_librarys_words(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    with pytest.raises(OutOfMemory), out_of_memory_named("here"):
+        raise error
+
+
+def test_other_errors_are_not_out_of_memory() -> None:
+    for error in (RuntimeError("shape mismatch"), ValueError("out of memory"), EngineError("x")):
+        assert not is_out_of_memory(error)
+        with pytest.raises(type(error)), out_of_memory_named("here"):
+            raise error
+
+
+def test_callers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.models.host.cores", lambda: 16)
+    assert [threads_of(n) for n in (1, 2, 3, 16, 40)] == [8, 8, 5, 1, 1]
+
+
+def test_a_rate_is_work_over_time_and_unknown_before_any() -> None:
+    rate = Rate("texts")
+    assert rate.per_second is None
+    assert str(rate) == ""
+    with rate.timed(10):
+        pass
+    with pytest.raises(ValueError, match="failed"), rate.timed(1000):
+        raise ValueError("failed")
+    assert rate.per_second is not None
+    assert str(rate).endswith(" texts/s")
+
+
+# -- quiet --------------------------------------------------------------------------------------------------------------
+
+
+def test_overlapping_callers_leave_the_warning_filters_as_they_were() -> None:
+    before = list(warnings.filters)
+    inside, leave = threading.Barrier(2), threading.Event()
+
+    def work() -> None:
+        with quiet.working():
+            inside.wait()
+            leave.wait()
+
+    with quiet.importing():
+        thread = threading.Thread(target=work)
+        thread.start()
+        inside.wait()
+        warnings.warn("third party", UserWarning, stacklevel=1)
+    with pytest.warns(UserWarning, match="ours"):  # a caller at work hides only what is known to be harmless
+        warnings.warn("ours", UserWarning, stacklevel=1)
+    leave.set()
+    thread.join()
+    assert list(warnings.filters) == before
+
+
+def test_telemetry_is_off_and_loggers_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYANNOTE_METRICS_ENABLED", "1")
+    quiet.hush()
+    assert os.environ["PYANNOTE_METRICS_ENABLED"] == "0"
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    assert not logging.getLogger("speechbrain").isEnabledFor(logging.WARNING)
+
+
+SILENT = """
+import sys
+calls = []
+def hook(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        calls.append((event, args))
+sys.addaudithook(hook)
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from speech_kit import audio_of, dialogue, models
+from config.settings import Asr, Diarization
+from engine.flow.cancel import CancelToken
+audio = audio_of(Path(sys.argv[2]), dialogue())
+models().load()
+assert models().transcriber().transcribe(audio, Asr(), token=CancelToken()).words
+assert models().diarizer({}).diarize(audio, Diarization(min_speakers=5), token=CancelToken()).turns
+assert not calls, calls
+"""
+
+
+def test_loading_and_using_every_model_prints_nothing_warns_of_nothing_and_opens_no_connection(tmp_path: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SILENT, str(Path(__file__).parent), str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert (out.returncode, out.stdout, out.stderr) == (0, "", "")

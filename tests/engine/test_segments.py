@@ -1,0 +1,190 @@
+"""Passages: one speaker each, readable length, cut at sentence ends, nothing lost. And the balance of speech seconds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import Segmentation
+from engine.speech.words import assign
+from engine.terms import Cast, Diarization, Provenance, SpeakerTurn, Transcript, Turn, Word
+from engine.text.segments import NOBODY, balance, cut
+from engine.text.sentences import clause_end, sentence_end
+
+
+def transcript(words: tuple[Word, ...] = (), language: str = "en", looped: tuple[tuple[float, float], ...] = ()) -> Transcript:
+    return Transcript(words, (), language, 1.0, None, "test", looped)
+
+
+def said(text: str, speaker: str | None = "A", start: float = 0.0, each: float = 0.4, gap: float = 0.1) -> tuple[Word, ...]:
+    """The words of a text, one after another."""
+    times = (start + k * (each + gap) for k in range(len(text.split())))
+    return tuple(Word(w, t, t + each, 0.9, speaker) for w, t in zip(text.split(), times, strict=True))
+
+
+def turn(start: float, end: float, speaker: str, **more: object) -> SpeakerTurn:
+    fields: dict[str, object] = {"profile": None, "confidence": None, "provenance": Provenance.CLUSTER, **more}
+    return SpeakerTurn(start, end, speaker, speaker, **fields)  # type: ignore[arg-type]
+
+
+def texts(words: tuple[Word, ...], **settings: float) -> list[str]:
+    return [s.text for s in cut(words, (), transcript(), Segmentation(**settings))]  # type: ignore[arg-type]
+
+
+def test_a_speakers_sentences_become_one_passage() -> None:
+    words = said("We planted the roses. They grow slowly, but they grow.")
+    (only,) = cut(words, [turn(0, 6, "A")], transcript(), Segmentation())
+    assert only.text == "We planted the roses. They grow slowly, but they grow."
+    assert (only.start, only.end, only.speaker, only.words) == (words[0].start, words[-1].end, "A", words)
+
+
+def test_a_passage_ends_where_the_speaker_changes() -> None:
+    words = said("Is it far?") + said("No, it is near.", "B", start=2) + said("Thank you.", start=5)
+    assert [(s.speaker, s.text) for s in cut(words, (), transcript(), Segmentation())] == [
+        ("A", "Is it far?"),
+        ("B", "No, it is near."),
+        ("A", "Thank you."),
+    ]
+
+
+def test_a_pause_longer_than_the_merge_gap_ends_a_passage() -> None:
+    words = said("One two.") + said("Three four.", start=0.9 + 3.0) + said("Five.", start=4.8 + 3.2)
+    assert texts(words, merge_gap=3) == ["One two. Three four.", "Five."]
+
+
+def test_a_passage_too_long_is_cut_at_a_sentence_end_with_true_times() -> None:
+    words = said("Aa bb cc dd. Ee ff gg hh. Ii jj kk ll.")
+    found = cut(words, (), transcript(), Segmentation(max_chars=50, min_chars=0, max_seconds=5))
+    assert [s.text for s in found] == ["Aa bb cc dd. Ee ff gg hh.", "Ii jj kk ll."]
+    assert [(s.start, s.end) for s in found] == [(words[0].start, words[7].end), (words[8].start, words[11].end)]
+
+
+def test_the_cut_leaves_enough_on_both_sides_where_it_can() -> None:
+    sentence = "Word " * 9 + "end. "  # 50 characters
+    found = texts(said(sentence * 5 + "Short."), max_chars=252, min_chars=50)
+    assert [len(t) for t in found] == [199, 56]
+
+
+def test_without_a_sentence_end_it_is_cut_at_a_comma() -> None:
+    assert texts(said("aa bb cc, dd ee ff gg hh ii jj kk ll mm nn oo pp qq"), max_chars=50, min_chars=0)[0] == "aa bb cc,"
+
+
+def test_without_any_mark_it_is_cut_at_the_longest_pause() -> None:
+    words = said("aa bb cc dd ee ff gg hh ii jj") + said("kk ll mm nn oo pp qq rr", start=6)
+    assert texts(words, max_chars=50, min_chars=0) == ["aa bb cc dd ee ff gg hh ii jj", "kk ll mm nn oo pp qq rr"]
+
+
+def test_a_single_word_may_pass_every_limit() -> None:
+    word = Word("x" * 300, 0, 90, 0.5, "A")
+    assert texts((word, Word("y.", 91, 92, 1, "A")), max_chars=50, max_seconds=5) == ["x" * 300, "y."]
+
+
+def test_a_language_without_spaces_gets_none() -> None:
+    words = said("天気 が いい。")
+    assert cut(words, (), transcript(language="ja"), Segmentation())[0].text == "天気がいい。"
+
+
+def test_words_of_nobody_are_unknown_not_lost() -> None:
+    found = cut(said("Hello there.", None), (), transcript(), Segmentation())
+    assert [(s.speaker, s.profile, s.confidence) for s in found] == [(NOBODY, None, None)]
+
+
+def test_a_loop_is_flagged_only_where_it_is() -> None:
+    words = said("One two.") + said("Three four.", start=20)
+    found = cut(words, (), transcript(looped=((20.1, 20.6),)), Segmentation())
+    assert [s.looped for s in found] == [False, True]
+
+
+def test_a_passage_carries_what_its_turns_know() -> None:
+    east, north = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
+    turns = [
+        turn(0, 3, "A", profile=7, confidence=0.9, voice=east),
+        turn(3, 4, "A", profile=7, confidence=0.5, voice=north, provenance=Provenance.SMOOTHED),
+        turn(0, 4, "B", profile=8, confidence=0.1),
+    ]
+    words = (Word("One", 0, 3, 1, "A"), Word("two.", 3, 4, 1, "A"))
+    (only,) = cut(words, turns, transcript(), Segmentation())
+    assert (only.profile, only.provenance) == (7, Provenance.CLUSTER)
+    assert only.confidence == pytest.approx(0.8)
+    assert only.voice is not None
+    assert only.voice == pytest.approx(np.array([3, 1]) / np.sqrt(10), abs=1e-6)
+
+
+@pytest.mark.parametrize("word", ["wall.", 'wall."', "really?", "no!", "und…", "。", "I."])
+def test_a_sentence_ends_here(word: str) -> None:
+    assert sentence_end(word)
+    assert clause_end(word)
+
+
+@pytest.mark.parametrize("word", ["wall", "Dr.", "e.g.", "J.", "3,", "wall;"])
+def test_no_sentence_ends_here(word: str) -> None:
+    assert not sentence_end(word)
+
+
+# -- laws ---------------------------------------------------------------------------------------------------------------
+
+word_lists = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "word", "sentence.", "clause,", "extraordinarily", "Mr.", "x" * 80, "End?"]),
+        st.integers(0, 50),  # pause before, tenths of a second
+        st.integers(1, 20),  # length
+        st.sampled_from(["A", "A", "A", "B", None]),
+    ),
+    max_size=60,
+)
+
+
+@given(word_lists, st.integers(50, 300), st.integers(0, 200), st.integers(5, 40), st.integers(0, 30))
+def test_no_word_is_lost_or_moved_and_every_limit_holds(
+    drawn: list[tuple[str, int, int, str | None]], most: int, least: int, seconds: int, gap: int
+) -> None:
+    clock, words = 0.0, []
+    for text, pause, length, speaker in drawn:
+        clock += pause / 10
+        words.append(Word(text, clock, clock + length / 10, 0.9, speaker))
+        clock += length / 10
+    settings = Segmentation(max_chars=most, min_chars=least, max_seconds=seconds, merge_gap=gap / 10)
+    found = cut(tuple(words), (), transcript(), settings)
+    assert [w for s in found for w in s.words] == words
+    for segment in found:
+        assert {w.speaker or NOBODY for w in segment.words} == {segment.speaker}
+        assert segment.text == " ".join(w.text for w in segment.words)
+        assert (segment.start, segment.end) == (segment.words[0].start, segment.words[-1].end)
+        if len(segment.words) > 1:
+            assert len(segment.text) <= most
+            assert segment.end - segment.start <= seconds + 1e-9
+            pauses = [b.start - a.end for a, b in pairwise(segment.words)]
+            assert max(pauses) <= gap / 10 + 1e-9
+
+
+turn_lists = st.lists(
+    st.tuples(st.integers(0, 500), st.integers(1, 200), st.sampled_from([None, 1, 2]), st.sampled_from(list(Provenance))),
+    max_size=15,
+)
+
+
+@given(turn_lists)
+def test_labelled_and_unknown_seconds_make_up_the_speech(drawn: list[tuple[int, int, int | None, Provenance]]) -> None:
+    turns = tuple(turn(a / 10, (a + n) / 10, str(k), profile=p, provenance=v) for k, (a, n, p, v) in enumerate(drawn))
+    found = balance(Cast(turns, ()))
+    tenths = {t for a, n, *_ in drawn for t in range(a, a + n)}
+    named = {t for a, n, p, v in drawn if p is not None or v is Provenance.MANUAL for t in range(a, a + n)}
+    assert found.labelled + found.unknown == pytest.approx(found.speech, abs=0.01)
+    assert found.speech == pytest.approx(len(tenths) / 10, abs=1e-6)
+    assert found.labelled == pytest.approx(len(named) / 10, abs=1e-6)
+
+
+def test_before_anybody_is_named_all_speech_is_unknown() -> None:
+    heard = Diarization((Turn(0, 5, "x"), Turn(4, 6, "y")), (Turn(0, 5, "x"), Turn(5, 6, "y")), "test")
+    assert (balance(heard).speech, balance(heard).labelled, balance(heard).unknown) == (6, 0, 6)
+
+
+def test_words_and_turns_together_never_mix_two_people_in_a_passage() -> None:
+    words = said("One two three. Four five six.", None)
+    turns = [turn(0, 1.4, "A"), turn(1.4, 3.0, "B")]
+    found = cut(assign(words, turns), turns, transcript(), Segmentation())
+    assert [(s.speaker, s.text) for s in found] == [("A", "One two three."), ("B", "Four five six.")]

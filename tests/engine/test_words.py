@@ -1,0 +1,92 @@
+"""Every word gets the speaker whose turn it overlaps most."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.speech.words import NEAR_S, assign
+from engine.terms import Provenance, SpeakerTurn, Word
+
+
+def turn(start: float, end: float, speaker: str) -> SpeakerTurn:
+    return SpeakerTurn(start, end, speaker, speaker, None, None, Provenance.CLUSTER)
+
+
+def word(start: float, end: float, text: str = "word") -> Word:
+    return Word(text, start, end, 1.0)
+
+
+def placed(
+    start: float, end: float, *turns: SpeakerTurn, overlaps: tuple[tuple[float, float], ...] = ()
+) -> tuple[str | None, bool]:
+    (only,) = assign([word(start, end)], turns, overlaps)
+    return only.speaker, only.overlap
+
+
+def test_a_word_inside_a_turn_is_that_speakers() -> None:
+    assert placed(1, 2, turn(0, 5, "A"), turn(5, 9, "B")) == ("A", False)
+
+
+def test_a_word_on_the_border_goes_where_most_of_it_lies_and_is_flagged() -> None:
+    assert placed(4.7, 5.1, turn(0, 5, "A"), turn(5, 9, "B")) == ("A", True)
+    assert placed(4.9, 5.3, turn(0, 5, "A"), turn(5, 9, "B")) == ("B", True)
+
+
+def test_two_turns_of_one_speaker_are_no_overlap() -> None:
+    assert placed(4.7, 5.3, turn(0, 5, "A"), turn(5, 9, "A")) == ("A", False)
+
+
+def test_shares_of_one_speaker_add_up_over_turns() -> None:
+    assert placed(0, 3, turn(0, 1, "A"), turn(1, 2.2, "B"), turn(2.2, 3, "A")) == ("A", True)
+
+
+def test_a_word_under_two_voices_at_once_is_flagged() -> None:
+    assert placed(2, 3, turn(0, 5, "A"), overlaps=((2.5, 4.0),)) == ("A", True)
+    assert placed(2, 3, turn(0, 5, "A"), overlaps=((3.0, 4.0), (0.0, 2.0))) == ("A", False)
+
+
+@pytest.mark.parametrize(("gap", "speaker"), [(0.2, "B"), (NEAR_S - 0.01, "B"), (NEAR_S + 0.01, None)])
+def test_a_word_beside_every_turn_goes_to_the_nearest_within_reach(gap: float, speaker: str | None) -> None:
+    assert placed(10, 10.4, turn(0, 5, "A"), turn(10.4 + gap, 20, "B")) == (speaker, False)
+
+
+def test_without_turns_nobody_speaks() -> None:
+    assert placed(1, 2) == (None, False)
+
+
+def test_a_long_turn_is_found_behind_many_short_ones() -> None:
+    turns = [turn(0, 100, "A"), *(turn(t, t + 0.1, "B") for t in range(1, 90))]
+    assert placed(95, 96, *turns) == ("A", False)
+
+
+spans = st.tuples(st.integers(0, 300), st.integers(1, 60)).map(lambda p: (p[0] / 10, (p[0] + p[1]) / 10))
+
+
+@given(
+    st.lists(st.tuples(spans, st.sampled_from("ABC")), max_size=12),
+    st.lists(spans, max_size=12),
+    st.lists(spans, max_size=4),
+)
+def test_it_is_what_a_look_at_every_turn_says(
+    turns: list[tuple[tuple[float, float], str]], words: list[tuple[float, float]], overlaps: list[tuple[float, float]]
+) -> None:
+    cast = sorted((turn(a, b, s) for (a, b), s in turns), key=lambda t: t.start)
+    said = [word(a, b) for a, b in sorted(words)]
+    result = assign(said, cast, overlaps)
+    assert [(w.text, w.start, w.end) for w in result] == [(w.text, w.start, w.end) for w in said]
+    for w in result:
+        shares: dict[str, float] = {}
+        for t in cast:
+            shared = min(w.end, t.end) - max(w.start, t.start)
+            if shared > 0:
+                shares[t.speaker] = shares.get(t.speaker, 0) + shared
+        if shares:
+            assert w.speaker is not None
+            assert shares[w.speaker] == max(shares.values())
+        elif w.speaker is not None:
+            gaps = {t.speaker: max(t.start - w.end, w.start - t.end) for t in reversed(cast)}
+            assert min(max(t.start - w.end, w.start - t.end) for t in cast if t.speaker == w.speaker) <= NEAR_S
+            assert gaps
+        assert w.overlap == (len(shares) > 1 or (w.speaker is not None and any(a < w.end and b > w.start for a, b in overlaps)))
