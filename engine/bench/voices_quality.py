@@ -1,0 +1,307 @@
+"""What each rule of speaker identification is worth, on speech whose truth is known.
+
+``python -m engine.bench.voices_quality`` prints it: verification by length of speech, speaker accuracy with and without the
+rules, the fast path's saving and error, normalisation against a cohort. The voices are synthetic and the models the bundled
+small ones: what counts are the differences between the lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.bench.quality import DEMO, Chain, demo_settings, hand_written, media_with_truth
+from engine.flow.cancel import CancelToken
+from engine.quality import Truth, load_truth, speaker_accuracy, spoken
+from engine.terms import Audio, Diarization, Turn
+from engine.voices.casting import decide
+from engine.voices.evidence import ClusterEvidence, Refusal, wanted, weigh
+from engine.voices.extract import Span
+from engine.voices.fast_path import PLACES, monologue
+from engine.voices.gallery import Gallery, profile
+from engine.voices.identify import as_primary, identify
+from engine.voices.limits import Limits
+from engine.voices.openset import equal_error
+from engine.voices.spans import clusters
+
+TESTS = Path(__file__).parents[2] / "tests" / "data"
+"""The test set of a checkout: people for verification, a late guest, a fast back-and-forth."""
+
+LENGTHS_S = (1.0, 2.0, 3.0)
+INTRO_S = 30.0
+
+RULES: Mapping[str, Mapping[str, float]] = {
+    "cluster level only": {"range_limit": 2.0, "variance_limit": 1.0},
+    "with split, no smoothing": {"smooth_below": 0.0},
+    "with split, smoothing below 1 s": {"smooth_below": 1.0},
+    "with split and smoothing (as shipped)": {},
+    "every turn by itself": {"range_limit": 0.0, "variance_limit": 0.0, "smooth_below": 0.0},
+    "every turn by itself, smoothed": {"range_limit": 0.0, "variance_limit": 0.0},
+}
+"""Changes to the limits in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A recording with its truth and the evidence under two diarizations: the diarizer's own, and a wrong one in which the
+    host and the guest who speaks most share one cluster (the true turns otherwise)."""
+
+    name: str
+    truth: Truth
+    heard: tuple[ClusterEvidence, ...]
+    mixed: tuple[ClusterEvidence, ...] | None  # None where only one person speaks
+
+
+def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
+    """Measure over the bundled recordings, those of ``data``, and ``folders`` of more (see the recipe's ``recordings``)."""
+    settings = demo_settings()
+    limits = Limits.from_settings(settings.identify)
+    with Chain(settings) as chain:
+        gallery = Gallery(as_primary(chain.profiles, settings.identify.primary), chain.extractor.model)
+        paths = [p for folder in (DEMO / "recordings", data, *folders) if folder.is_dir() for p in media_with_truth(folder)]
+        talks = [_talk(chain, gallery, path) for path in paths]
+        fast = [_fast_path(chain, path) for path in paths]
+        people = _people(chain, data)  # last: the chain keeps one decoded audio at a time
+        return {
+            "verification": _verification(chain, people) if people else [],
+            "rules": [_rule(name, changes, limits, talks) for name, changes in RULES.items()],
+            "recordings": [t.name for t in talks],
+            "fast_path": fast,
+            "normalisation": _normalisation(chain, people) if people else None,
+        }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result of :func:`run` as plain text."""
+    lines = []
+    if result["verification"]:
+        lines += ["equal error rate of same against different speaker, by length of speech", ""]
+        lines.append(f"{'':10s}{'demo voices':>14s}{'held out':>12s}{'all':>10s}{'threshold':>12s}{'pairs':>10s}")
+        for row in result["verification"]:
+            shares = "".join(
+                f"{100 * row[group]:>{width - 2}.1f} %" for group, width in (("demo", 14), ("held out", 12), ("all", 10))
+            )
+            lines.append(f"{row['seconds']:>8.0f} s{shares}{row['threshold']:>12.2f}{row['pairs']:>10d}")
+        lines.append("")
+    lines += [f"speaker accuracy over {len(result['recordings'])} recordings, by rule", ""]
+    lines.append(f"{'':40s}{'diarizer':>10s}{'host and guest in one cluster':>32s}")
+    for row in result["rules"]:
+        mixed = "·" if row["mixed"] is None else f"{100 * row['mixed']:.1f} %"
+        lines.append(f"{row['rule']:40s}{100 * row['diarizer']:>8.1f} %{mixed:>32s}")
+    lines += ["", "fast path: twelve places over the whole recording, against the first half minute alone", ""]
+    lines.append(f"{'recording':34s}{'host alone':>12s}{'taken':>8s}{'intro only':>12s}{'wrong then':>12s}{'saved':>10s}")
+    for row in result["fast_path"]:
+        cells = [
+            _yes(row["alone"]),
+            _yes(row["taken"]),
+            _yes(row["intro"]),
+            f"{row['intro_wrong_s']:.0f} s",
+            f"{row['saved_s']:.1f} s",
+        ]
+        lines.append(f"{row['recording']:34s}{cells[0]:>12s}{cells[1]:>8s}{cells[2]:>12s}{cells[3]:>12s}{cells[4]:>10s}")
+    if found := result["normalisation"]:
+        lines += ["", f"identification among {found['people']} people by {found['seconds']:.0f} s, equal error rate"]
+        lines.append(f"plain {100 * found['plain']:.2f} %, normalised against the cohort {100 * found['normalised']:.2f} %")
+    return "\n".join(lines)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+# -- rules ----------------------------------------------------------------------------------------------------------
+
+
+def _talk(chain: Chain, gallery: Gallery, path: Path) -> Talk:
+    truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
+    heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
+    mixed = None
+    if path.with_suffix(".turns.json").exists():
+        mixed = hand_written(path)
+    elif len(truth.speakers) > 1:
+        mixed = two_in_one(truth, gallery.candidates[0].name)
+    return Talk(
+        path.name,
+        truth,
+        _evidence(chain, gallery, audio, heard.exclusive),
+        None if mixed is None else _evidence(chain, gallery, audio, mixed.exclusive),
+    )
+
+
+def two_in_one(truth: Truth, host: str) -> Diarization:
+    """The true turns with the host and whoever else speaks most in one cluster, as a diarizer does that missed a change of voice.
+
+    Overlapping turns are cut just before the next one begins."""
+    seconds: dict[str, float] = {}
+    for turn in truth.turns:
+        seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end - turn.start
+    guest = max((s for s in seconds if s != host), key=lambda s: seconds[s])
+    merged = {host, guest} if host in seconds else {guest, min(s for s in seconds if s != guest)}
+    line = sorted(truth.turns, key=lambda t: t.start)
+    ends = [min([t.end, *(u.start - 0.01 for u in line[i + 1 : i + 2])]) for i, t in enumerate(line)]
+    turns = [
+        Turn(t.start, end, "merged" if t.speaker in merged else t.speaker)
+        for t, end in zip(line, ends, strict=True)
+        if end > t.start
+    ]
+    return Diarization(tuple(turns), tuple(turns), "two in one")
+
+
+def _evidence(chain: Chain, gallery: Gallery, audio: Audio, turns: Iterable[Turn]) -> tuple[ClusterEvidence, ...]:
+    spans = clusters(turns)
+    return weigh(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, gallery)[0]
+
+
+def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequence[Talk]) -> dict[str, Any]:
+    tried = limits.changed({f"identify.{key}": value for key, value in changes.items()})
+    mixed = [(t.truth, t.mixed) for t in talks if t.mixed is not None]
+    return {
+        "rule": name,
+        "diarizer": _accuracy([(t.truth, t.heard) for t in talks], tried),
+        "mixed": _accuracy(mixed, tried) if mixed else None,
+    }
+
+
+def _accuracy(talks: Sequence[tuple[Truth, tuple[ClusterEvidence, ...]]], limits: Limits) -> float:
+    """Share of all speech seconds with the right name."""
+    right = total = 0.0
+    for truth, evidence in talks:
+        seconds = sum(t.end - t.start for t in truth.turns)
+        named = spoken(decide(evidence, limits, 0).turns)
+        right += seconds * speaker_accuracy(truth.turns, named, truth.strangers)
+        total += seconds
+    return right / total if total else 1.0
+
+
+# -- verification ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Stretches of single voices in one audio."""
+
+    audio: Audio
+    voices: tuple[tuple[str, str, float, float], ...]  # name, group, start, end
+
+    def spans(self, seconds: float, part: slice = slice(None)) -> Iterator[tuple[str, str, Span]]:
+        """Spans of ``seconds`` side by side from every voice, or the ones of ``part`` (by number)."""
+        for name, group, start, end in self.voices:
+            count = int((end - start) // seconds)
+            for k in range(count)[part]:
+                yield name, group, (start + k * seconds, start + (k + 1) * seconds)
+
+
+def _people(chain: Chain, data: Path) -> People | None:
+    panel = data / "people.panel.json"
+    if not panel.exists():
+        return None
+    rows = json.loads(panel.read_text("utf-8"))
+    voices = tuple((v["voice"], v["group"], float(v["start"]), float(v["end"])) for v in rows["voices"])
+    return People(chain.decode(data / rows["audio"]), voices)
+
+
+def _verification(chain: Chain, people: People) -> list[dict[str, Any]]:
+    found = []
+    for seconds in LENGTHS_S:
+        named = list(people.spans(seconds))
+        vectors, kept = _voices(chain, people.audio, [span for _, _, span in named])
+        names = np.array([n for (n, _, _), k in zip(named, kept, strict=True) if k])
+        groups = np.array([g for (_, g, _), k in zip(named, kept, strict=True) if k])
+        row: dict[str, Any] = {"seconds": seconds}
+        for group in ("demo", "held out", "all"):
+            inside = np.ones(len(names), bool) if group == "all" else groups == group
+            same, different = _pairs(vectors[inside], names[inside])
+            point = equal_error(same, different)
+            row[group] = point.rate
+            if group == "all":
+                row |= {"threshold": point.threshold, "pairs": len(same) + len(different)}
+        found.append(row)
+    return found
+
+
+def _pairs(vectors: NDArray[np.float32], names: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosines of all pairs: of one voice, of two."""
+    upper = np.triu_indices(len(names), 1)
+    cosines = (vectors @ vectors.T)[upper]
+    same = (names[:, None] == names[None])[upper]
+    return cosines[same], cosines[~same]
+
+
+def _voices(chain: Chain, audio: Audio, spans: Sequence[Span]) -> tuple[NDArray[np.float32], list[bool]]:
+    found = chain.extractor.extract(audio, spans, token=CancelToken()).voices
+    kept = [not isinstance(v, Refusal) for v in found]
+    return np.stack([v for v in found if not isinstance(v, Refusal)]), kept
+
+
+def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[str, Any]:
+    """Everybody enrolled from the first half of their stretch, the second half scored against all, plain and normalised."""
+    half = {name: int((end - start) // seconds) // 2 for name, _, start, end in people.voices}
+    by_name: dict[str, list[Span]] = {}
+    for name, _, span in people.spans(seconds):
+        by_name.setdefault(name, []).append(span)
+    model = chain.extractor.model
+    enrolled = [
+        profile(k, name, model, _voices(chain, people.audio, by_name[name][: half[name]])[0]) for k, name in enumerate(by_name)
+    ]
+    gallery = Gallery(enrolled, model)
+    plain: tuple[list[float], list[float]] = ([], [])
+    shifted: tuple[list[float], list[float]] = ([], [])
+    for column, p in enumerate(gallery.profiles):
+        alike = gallery.similarities(_voices(chain, people.audio, by_name[p.name][half[p.name] :])[0])
+        for (same, different), table in ((plain, alike), (shifted, gallery.scores(alike))):
+            same += table[:, column].tolist()
+            different += np.delete(table, column, axis=1).ravel().tolist()
+    return {
+        "people": len(enrolled),
+        "seconds": seconds,
+        "plain": equal_error(*plain).rate,
+        "normalised": equal_error(*shifted).rate,
+    }
+
+
+# -- fast path ------------------------------------------------------------------------------------------------------
+
+
+def _fast_path(chain: Chain, path: Path) -> dict[str, Any]:
+    """Whether the fast path is taken and what it saves; whether the first half minute alone would have taken it, and the
+    seconds of other people's speech it would then have given to the host."""
+    truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
+    host = str(chain.settings.identify.primary)
+    others = sum(t.end - t.start for t in truth.turns if t.speaker != host)
+    began = time.perf_counter()
+    cast = chain.fast_path(audio)
+    fast_s = time.perf_counter() - began
+    began = time.perf_counter()
+    heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
+    identify(audio, heard, chain.profiles, chain.settings.identify, revision=0, extractor=chain.extractor, token=CancelToken())
+    full_s = time.perf_counter() - began
+    intro = replace(audio, samples=min(audio.samples, round(INTRO_S * 16000)))
+    settings = chain.settings.identify
+    fooled = monologue(intro, chain.profiles, settings, revision=0, extractor=chain.extractor, token=CancelToken()) is not None
+    return {
+        "recording": path.name,
+        "alone": others == 0,
+        "taken": cast is not None,
+        "places": PLACES,
+        "mean": cast.decisions[0].mean if cast else None,
+        "intro": fooled,
+        "intro_wrong_s": others if fooled else 0.0,
+        "saved_s": full_s - fast_s if cast is not None else -fast_s,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--folder", type=Path, action="append", default=[], help="measure this folder of recordings too")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    measured = run(args.folder)
+    print(json.dumps(measured) if args.json else table(measured))

@@ -1,0 +1,160 @@
+"""Exemplars, equal error points, suggestions: the arithmetic behind profiles."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.bench.voices_quality import People, table, two_in_one
+from engine.quality import Spoken, Truth
+from engine.terms import Audio, ModelId
+from engine.voices.check import judged
+from engine.voices.exemplars import cohesion, inliers, spread_exemplars
+from engine.voices.gallery import profile
+from engine.voices.limits import Limits
+from engine.voices.openset import FEWEST_SCORES, calibrate, equal_error, library_scores, own_scores, suggest
+from engine.voices.vectors import checked
+
+MODEL = ModelId("m", "1", 24)
+
+
+def around(seed: int, count: int, noise: float = 0.5) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    middle = rng.standard_normal(MODEL.dimension)
+    return checked(
+        middle / np.linalg.norm(middle) + noise * rng.standard_normal((count, MODEL.dimension)) / np.sqrt(MODEL.dimension)
+    )
+
+
+def test_windows_of_somebody_else_are_outliers() -> None:
+    voices = np.concatenate([around(1, 40), around(2, 4)])
+    assert inliers(voices).tolist() == [True] * 40 + [False] * 4
+
+
+def test_a_person_of_many_moods_keeps_them() -> None:
+    assert inliers(around(3, 60, 0.7)).sum() >= 58
+
+
+@given(st.integers(0, 5), st.integers(0, 1000))
+def test_few_voices_have_inliers_and_no_error(count: int, seed: int) -> None:
+    assert len(inliers(around(seed, 5)[:count])) == count
+
+
+def test_cohesion_is_the_mean_cosine_of_pairs() -> None:
+    voices = around(1, 6)
+    upper = np.triu_indices(6, 1)
+    assert cohesion(voices) == pytest.approx(float((voices @ voices.T)[upper].mean()), abs=1e-6)
+    assert cohesion(voices[:1]) is None
+
+
+@given(st.integers(1, 200), st.integers(0, 50))
+def test_exemplars_are_few_and_some_of_the_voices(count: int, seed: int) -> None:
+    voices = around(seed, count)
+    picked = spread_exemplars(voices, 16)
+    assert len(picked) == min(count, 16)
+    assert {v.tobytes() for v in picked} <= {v.tobytes() for v in voices}
+
+
+def test_exemplars_spread_over_every_mood() -> None:
+    moods = [around(seed, 60, 0.1) for seed in range(4)]
+    picked = spread_exemplars(np.concatenate(moods), 8)
+    assert all((picked @ mood.mean(0)).max() > 0.9 for mood in moods)
+
+
+scores = st.lists(st.floats(-1, 1), min_size=1, max_size=50)
+
+
+@given(scores, scores)
+def test_the_equal_error_point_is_a_rate_at_one_of_the_scores_or_between(same: list[float], different: list[float]) -> None:
+    point = equal_error(same, different)
+    assert 0 <= point.rate <= 1
+    assert min(*same, *different) <= point.threshold <= max(*same, *different)
+
+
+def test_scores_that_do_not_overlap_have_no_error_and_a_threshold_half_way() -> None:
+    point = equal_error([0.7, 0.9], [0.1, 0.3])
+    assert (point.rate, point.threshold) == (0.0, pytest.approx(0.5))
+
+
+def test_the_equal_error_of_known_scores() -> None:
+    point = equal_error([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5])
+    assert point.rate == pytest.approx(0.25, abs=0.13)
+    assert 0.4 <= point.threshold <= 0.6
+    with pytest.raises(ValueError, match="both kinds"):
+        equal_error([], [0.1])
+
+
+def test_a_suggestion_needs_enough_scores_and_gives_its_reason() -> None:
+    assert suggest([0.9] * 3, [0.1] * 3).threshold is None
+    found = suggest([0.9] * FEWEST_SCORES, [0.1] * FEWEST_SCORES)
+    assert found.threshold == 0.5
+    assert "half-way" in found.reason
+    rng = np.random.default_rng(0)
+    overlapping = suggest(rng.normal(0.6, 0.2, 200).tolist(), rng.normal(0.2, 0.2, 200).tolist())
+    assert overlapping.threshold == pytest.approx(0.4, abs=0.06)
+    assert "equal error point" in overlapping.reason
+
+
+def test_an_exemplar_is_scored_without_itself() -> None:
+    voices = around(1, 5)
+    cosines = voices @ voices.T
+    expected = np.mean(sorted(np.delete(cosines[0], 0))[-3:])
+    assert own_scores(voices)[0] == pytest.approx(float(expected), abs=1e-4)
+    assert own_scores(voices[:1]) == []
+
+
+def test_a_library_calibrates_itself() -> None:
+    people = [profile(k, f"p{k}", MODEL, around(k, 20), primary=k == 3) for k in range(5)]
+    same, different = library_scores(people)
+    assert (len(same), len(different)) == (100, 400)
+    found = calibrate(people)
+    assert found.threshold is not None
+    assert np.mean(np.array(same) < found.threshold) < 0.05
+    assert library_scores([]) == ([], [])
+
+
+def test_a_check_names_what_is_wrong_with_a_profile() -> None:
+    loose = profile(1, "Ann", MODEL, np.concatenate([around(1, 10), around(2, 10)]), primary=True)
+    bare = profile(2, "Bob", MODEL, centroid=around(5, 1)[0])
+    found = {p.name: p for p in judged([loose, bare], MODEL, Limits(primary_threshold=0.95), {}).profiles}
+    assert any("only a centroid" in w for w in found["Bob"].warnings)
+    assert any("below its threshold" in w for w in found["Ann"].warnings)
+
+
+# -- the benchmark's own arithmetic ---------------------------------------------------------------------------------
+
+
+def test_host_and_the_guest_who_speaks_most_share_a_cluster() -> None:
+    turns = [Spoken(0, 5, "Ann"), Spoken(4, 9, "Bob"), Spoken(10, 11, "Cem"), Spoken(12, 14, "Ann")]
+    found = two_in_one(Truth("t", 20.0, tuple(turns), ()), "Ann").exclusive
+    assert [t.cluster for t in found] == ["merged", "merged", "Cem", "merged"]
+    assert all(a.end < b.start for a, b in itertools.pairwise(found))
+
+
+def test_people_are_cut_side_by_side() -> None:
+    people = People(Audio(None, 0, ""), (("a", "demo", 0.0, 7.0), ("b", "held out", 7.0, 9.5)))  # type: ignore[arg-type]
+    assert [(n, s) for n, _, s in people.spans(3.0)] == [("a", (0.0, 3.0)), ("a", (3.0, 6.0))]
+    assert [n for n, _, _ in people.spans(2.0, slice(1))] == ["a", "b"]
+
+
+def test_the_table_of_rules_says_what_each_is_worth() -> None:
+    text = table(
+        {
+            "verification": [{"seconds": 1.0, "demo": 0.05, "held out": 0.088, "all": 0.071, "threshold": 0.34, "pairs": 69006}],
+            "recordings": ["a", "b"],
+            "rules": [{"rule": "cluster level only", "diarizer": 0.92, "mixed": 0.621}],
+            "fast_path": [
+                {"recording": "a", "alone": False, "taken": False, "intro": True, "intro_wrong_s": 13.0, "saved_s": -1.5}
+            ],
+            "normalisation": {"people": 28, "seconds": 2.0, "plain": 0.0208, "normalised": 0.0106},
+        }
+    )
+    assert "92.0 %" in text
+    assert "62.1 %" in text
+    assert "13 s" in text
+    assert "normalised against the cohort 1.06 %" in text
