@@ -77,7 +77,9 @@ class Audio:
         if a == b:
             return np.zeros(0, np.float32)
         pcm = np.memmap(self.path, np.int16, "r", offset=2 * a, shape=(b - a,))
-        return pcm.astype(np.float32) / 32768.0
+        samples = pcm.astype(np.float32)
+        samples /= 32768.0  # in place: hours of audio are read at once for the diarizer
+        return samples
 
 
 @dataclass(frozen=True, slots=True)

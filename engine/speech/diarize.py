@@ -60,7 +60,7 @@ class Diarizer:
             )
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
         waveform = audio.read()
-        if float(np.abs(waveform).max(initial=0.0)) < AUDIBLE:
+        if max(waveform.max(initial=0.0), -waveform.min(initial=0.0)) < AUDIBLE:
             return Diarization((), (), self.parts.label)
         output = self._run(waveform, low, high, token, progress)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)

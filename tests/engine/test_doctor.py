@@ -1,0 +1,105 @@
+"""The doctor names everything a run rests on and how to mend what is missing; it makes and downloads nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from speech_kit import demo_settings
+
+from config.paths import Paths
+from config.settings import Settings, changed
+from engine import doctor
+from engine.doctor import Check, checks
+from engine.errors import Misconfigured
+
+NAMES = (
+    "Python",
+    "torch",
+    "recogniser GPU",
+    "NVML",
+    "ffmpeg",
+    "asr model",
+    "diarization model",
+    "voice model",
+    "embed model",
+    "database",
+    "disk",
+    "yt-dlp",
+)
+
+
+def by_name(settings: Settings, home: Path, database_url: str | None = None) -> dict[str, Check]:
+    return {c.name: c for c in checks(settings, Paths.of(home), database_url=database_url)}
+
+
+def test_with_the_bundled_models_nothing_fails_and_nothing_is_made(tmp_path: Path) -> None:
+    found = by_name(changed(demo_settings(), "fetch.disk_floor", 0), tmp_path / "home")
+    assert tuple(found) == NAMES
+    assert [c for c in found.values() if c.state == "fail"] == []
+    assert found["asr model"].text.startswith("demo:asr, bundled, sha256:")
+    assert "made at the first run" in found["database"].text
+    assert not (tmp_path / "home").exists()
+
+
+def test_everything_that_is_not_well_says_how_to_mend_it(tmp_path: Path) -> None:
+    settings = changed(demo_settings(asr__model="demo:nothing", voice__device="cuda"), "fetch.disk_floor", 1024**5)
+    found = by_name(settings, tmp_path)
+    assert found["asr model"].state == "fail"
+    assert found["disk"].state == "warn"
+    assert all(c.mend for c in found.values() if c.state != "ok")
+
+
+def test_a_database_is_looked_at_and_one_that_is_away_is_said(tmp_path: Path, database_url: str) -> None:
+    found = by_name(demo_settings(), tmp_path, database_url)["database"]
+    assert found.state in ("ok", "warn")
+    assert "pgvector" in found.text
+    away = by_name(demo_settings(), tmp_path, "postgresql://nobody@127.0.0.1:1/none")["database"]
+    assert away.state == "fail"
+    assert away.mend
+
+
+def test_one_broken_part_does_not_hide_the_others() -> None:
+    def broken() -> Check:
+        raise ImportError("No module named 'av'")
+
+    def refused() -> Check:
+        raise Misconfigured("it is so", hint="Do this.")
+
+    assert doctor._guarded("ffmpeg", broken) == Check(
+        "ffmpeg", "fail", "cannot be imported: No module named 'av'", "Install gainstage again: uv sync"
+    )
+    assert doctor._guarded("x", refused) == Check("x", "fail", "it is so", "Do this.")
+
+
+def test_an_old_python_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PYTHONS", ((3, 99),))
+    assert doctor._python().state == "fail"
+
+
+ASK = """
+import sys
+from pathlib import Path
+from config.paths import Paths
+from config.settings import Settings
+from engine.doctor import checks
+for check in checks(Settings(), Paths.of(sys.argv[1])):
+    if check.name.endswith("model"):
+        print(check.name, check.state, "hf download" in check.mend, sep="|")
+"""
+
+
+def test_without_the_hub_a_model_that_is_not_here_fails_within_seconds(tmp_path: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ASK, str(tmp_path / "home")],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert out.stderr == ""
+    assert out.stdout.splitlines() == [f"{role} model|fail|True" for role in ("asr", "diarization", "voice", "embed")]
