@@ -74,7 +74,9 @@ class _Chooser:
         self.token = token
         self.progress = progress
         self.hosts = Hosts(database, lambda: settings.fetch)
+        self.candidates: list[Recording] = []
         self.taken: list[Recording] = []
+        self.checks = 0
         self.left: list[Left] = []
         self.recheck: set[str] = set()
         self.keys: set[str] = set()
@@ -91,11 +93,16 @@ class _Chooser:
         with closing(found_in(source, self.settings, token=self.token, settled=settled)) as found:  # type: ignore[type-var]
             for batch in _batches(found, LOOK_UPS if self._looks() else CHUNK):
                 self.token.check()
+                wanted: list[Recording] = []
                 for recording in self._sift(batch):
                     before = bool(self.selection.since and recording.published and recording.published < self.selection.since)
                     older = older + 1 if before and recording.extra.get("uploads") else 0
-                    if not self.full:
-                        self._decide(recording)
+                    if self._is_wanted(recording):
+                        wanted.append(recording)
+                if self.selection.order == "source":
+                    self._fill(wanted)
+                else:
+                    self.candidates += wanted
                 if self.progress is not None:
                     self.progress(self.seen, len(self.taken))
                 if self.full or older >= OLDER:
@@ -146,40 +153,37 @@ class _Chooser:
             ).fetchall()
         return {key: (status, cause) for key, status, cause in rows}
 
-    def _decide(self, recording: Recording) -> None:
+    def _is_wanted(self, recording: Recording) -> bool:
         reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
-        if reason is None:
-            self.taken.append(recording)
-        else:
+        if reason is not None:
             self.left.append(_left(recording, reason))
+        return reason is None
 
     def finish(self) -> Choice:
-        taken = ordered(self.taken, self.selection.order)
-        limit = self.selection.limit if self.selection.limit is not None else len(taken)
-        kept: list[Recording] = []
-        rest = iter(taken)
-        while len(kept) < limit and (batch := list(islice(rest, limit - len(kept)))):
-            kept += self._checked(batch, room=CHECKED - len(kept))
-        self.left += [Left(r.title, f"over the limit of {limit}", r) for r in rest]
-        keys = {r.key for r in kept}
-        again = tuple(r.id for r in kept if r.key in self.recheck)
-        assert len(keys) == len(kept)
-        return Choice(tuple(kept), tuple(self.left), self.seen, again, self.unchecked)
+        over = self._fill(ordered(self.candidates, self.selection.order))
+        self.left += [Left(r.title, f"over the limit of {self.selection.limit}", r) for r in over]
+        again = tuple(r.id for r in self.taken if r.key in self.recheck)
+        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked)
 
-    def _checked(self, batch: list[Recording], room: int) -> list[Recording]:
+    def _fill(self, wanted: list[Recording]) -> list[Recording]:
+        """Take what is wanted up to the limit, each looked at first; what is over the limit."""
+        limit = self.selection.limit
+        while wanted and (limit is None or len(self.taken) < limit):
+            some = len(wanted) if limit is None else limit - len(self.taken)
+            self.taken += self._checked(wanted[:some])
+            wanted = wanted[some:]
+        return wanted
+
+    def _checked(self, batch: list[Recording]) -> list[Recording]:
         """Those of a batch whose own page does not speak against them."""
         if self.selection.check == "none":
             return batch
         remote = [r for r in batch if r.extra.get("fetch") == "ytdlp" and not r.extra.get("looked_up")]
-        details = self._details(remote if self.selection.check == "all" else remote[: max(0, room)])
-        kept = []
-        for recording in (details.get(r.key, r) for r in batch):
-            reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
-            if reason is None:
-                kept.append(recording)
-            else:
-                self.left.append(_left(recording, reason))
-        return kept
+        if self.selection.check == "auto":
+            remote = remote[: max(0, CHECKED - self.checks)]
+        self.checks += len(remote)
+        details = self._details(remote)
+        return [r for r in (details.get(r.key, r) for r in batch) if self._is_wanted(r)]
 
 
 def choose(
