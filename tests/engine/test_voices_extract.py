@@ -19,7 +19,7 @@ from engine.terms import SAMPLE_RATE, Audio, ModelId
 from engine.voices.cache import VoiceCache
 from engine.voices.evidence import Refusal
 from engine.voices.extract import Extraction, VoiceExtractor, voice_batcher
-from engine.voices.windows import PREPROCESSING, RATIO, batch_of, grid, samples_of, windows
+from engine.voices.windows import MOST_WINDOWS, PREPROCESSING, RATIO, batch_of, grid, samples_of, windows
 from engine.watch.journal import Journal
 from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
@@ -88,17 +88,18 @@ def test_a_grid_length_is_at_most_half_a_step_away(samples: int) -> None:
     found = grid(samples)
     assert found % 160 == 0
     if samples >= SAMPLE_RATE // 2:
-        assert RATIO**-0.51 < found / samples < RATIO**0.51
+        assert RATIO**-0.53 < found / samples < RATIO**0.53
 
 
-@given(st.integers(0, 70_000), st.integers(1, 320_000))
+@given(st.integers(0, 70_000), st.integers(1, 300_000))
 def test_windows_of_a_span_have_one_length_and_lie_inside_it(start_ms: int, length_ms: int) -> None:
-    samples = np.broadcast_to(np.int16(0), 80 * SAMPLE_RATE)
+    samples = np.broadcast_to(np.int16(0), 400 * SAMPLE_RATE)
     found = windows(samples, start_ms, start_ms + length_ms)
     spoken = min(len(samples), (start_ms + length_ms) * 16) - start_ms * 16
     assert len({w.length for w in found}) == 1
     assert all(0 < len(w.pcm) <= w.length for w in found)
-    if spoken >= SAMPLE_RATE // 2:
+    assert len(found) <= MOST_WINDOWS
+    if SAMPLE_RATE // 2 <= spoken <= 36 * SAMPLE_RATE:
         assert 0.85 < sum(w.length for w in found) / spoken < 1.15
 
 
