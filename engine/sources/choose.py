@@ -90,7 +90,7 @@ class _Chooser:
 
     def take_from(self, source: str, settled: bool) -> None:
         older = 0
-        with closing(found_in(source, self.settings, token=self.token, settled=settled)) as found:  # type: ignore[type-var]
+        with closing(found_in(source, self.settings, token=self.token, hosts=self.hosts, settled=settled)) as found:  # type: ignore[type-var]
             for batch in _batches(found, LOOK_UPS if self._looks() else CHUNK):
                 self.token.check()
                 wanted: list[Recording] = []

@@ -10,7 +10,8 @@ import calendar
 import contextlib
 import hashlib
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -39,6 +40,10 @@ _TOKEN = re.compile(
 )
 
 
+Asking = Callable[[str], AbstractContextManager[object]]
+"""Wraps a request to an address: politeness."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeedItem:
     """An episode: its recording, or why it has none."""
@@ -53,15 +58,18 @@ def is_feed(head: bytes) -> bool:
     return bool(LOOKS_LIKE.search(head))
 
 
-def list_feed(url: str, web: Web, *, token: CancelToken) -> Iterator[FeedItem]:
-    """Episodes of all pages in the order of the feed. Raises :class:`Permanent` when the address is no feed."""
+def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken) -> Iterator[FeedItem]:
+    """Episodes of all pages in the order of the feed, each page asked for inside ``asking(its address)``.
+
+    Raises :class:`Permanent` when the address is no feed.
+    """
     page: str | None = url
     seen: set[str] = set()
     while page is not None and page not in seen and len(seen) < MOST_PAGES:
         token.check()
         seen.add(page)
         headers = {"accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"}
-        with web.get(page, token, headers) as response:
+        with asking(page), web.get(page, token, headers) as response:
             if response.status_code != 200:
                 refuse(response)
             page = yield from parse_feed(response.iter_bytes(), url, str(response.url))

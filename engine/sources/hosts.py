@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from engine.errors import Cancelled, EngineError, Postponed, Throttled, Transien
 from engine.flow.cancel import CancelToken
 from engine.sources import budget
 from engine.sources.budget import Answer, HostState
+from engine.sources.policy import host_of
 from engine.store.codec import document
 from engine.store.database import Database
 from engine.watch.snapshot import HostBudget
@@ -69,6 +71,19 @@ class Hosts:
             if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
                 raise self._postponed(host, now, answer)
             token.wait(min(answer.wait_s, LOOK_S))
+
+    @contextmanager
+    def asking(self, url: str, token: CancelToken) -> Iterator[None]:
+        """One request inside the block: waits for leave, and notes what came of it. Raises as :meth:`enter`."""
+        leave = self.enter(host_of(url), token)
+        try:
+            yield
+        except EngineError as error:
+            raise self.failed(leave, error) from error.__cause__
+        except GeneratorExit:  # the reader of a list has had enough
+            self.answered(leave)
+            raise
+        self.answered(leave)
 
     def answered(self, leave: Pass) -> None:
         """The host has answered like any other: a trial has succeeded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -12,7 +13,8 @@ from config.settings import Settings
 from engine.clean import clean_text
 from engine.errors import EngineError, Permanent, Throttled, Transient
 from engine.flow.cancel import CancelToken
-from engine.sources.feeds import is_feed, list_feed
+from engine.sources.feeds import Asking, is_feed, list_feed
+from engine.sources.hosts import Hosts
 from engine.sources.http import refuse
 from engine.sources.lists import LISTS, Line, read_list
 from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files
@@ -23,6 +25,7 @@ from engine.store.database import Database
 from engine.terms import Recording
 
 HEAD_BYTES = 4096
+YOUTUBE = "https://www.youtube.com/"
 WRITING = "still being written"
 
 
@@ -62,19 +65,26 @@ def list_source(source: str, settings: Settings, *, token: CancelToken) -> Itera
 
 
 def found_in(
-    source: str, settings: Settings, *, token: CancelToken, settled: bool = False, in_list: bool = False
+    source: str,
+    settings: Settings,
+    *,
+    token: CancelToken,
+    hosts: Hosts | None = None,
+    settled: bool = False,
+    in_list: bool = False,
 ) -> Iterator[Found]:
     """Everything a source names, also what cannot be taken from it.
 
     A source is a URL (media, feed, page), a search (``ytsearch20:words``), a file, a folder, or a list of sources (.txt,
-    .jsonl). ``settled`` is for a followed folder: it may be empty, and files that are being written are left for later.
+    .jsonl). Requests are made as ``hosts`` gives leave (without: freely). ``settled`` is for a followed folder: it may be empty, and files that are being written are left for later.
     """
     token.check()
     if SEARCH.match(source):
-        yield from list_with_ytdlp(source, settings, token=token)
+        with _asking(hosts, token)(YOUTUBE):
+            yield from list_with_ytdlp(source, settings, token=token)
         return
     if "://" in source:
-        yield from list_url(source, settings, token=token, in_list=in_list)
+        yield from list_url(source, settings, token=token, asking=_asking(hosts, token), in_list=in_list)
         return
     path = Path(source).expanduser()
     try:
@@ -89,7 +99,7 @@ def found_in(
         if in_list:
             raise Permanent(f"a list inside a list: {clean_text(source, 300)}", cause="nested list")
         for line in read_list(path):
-            yield from _of_line(line, settings, token)
+            yield from _of_line(line, settings, token, hosts)
         return
     if not (settled and path.is_dir()):
         yield from list_local(path, token=token)
@@ -98,13 +108,13 @@ def found_in(
         yield file_recording(file, token) if is_settled(file) else Faulty(clean_text(file.name, 300), WRITING)
 
 
-def _of_line(line: Line, settings: Settings, token: CancelToken) -> Iterator[Found]:
+def _of_line(line: Line, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
     """What a line names. A line that is wrong is told and does not stop the others; the host's throttle does."""
     if line.wrong:
         yield Faulty(line.wrong, "malformed line")
         return
     try:
-        for found in found_in(line.source, settings, token=token, in_list=True):
+        for found in found_in(line.source, settings, token=token, hosts=hosts, in_list=True):
             yield _told(found, line) if isinstance(found, Recording) and line.told else found
     except Throttled:
         raise
@@ -125,7 +135,11 @@ def _told(found: Recording, line: Line) -> Recording:
     )
 
 
-def list_url(url: str, settings: Settings, *, token: CancelToken, in_list: bool = False) -> Iterator[Found]:
+def _asking(hosts: Hosts | None, token: CancelToken) -> Asking:
+    return (lambda url: hosts.asking(url, token)) if hosts is not None else lambda _: nullcontext()
+
+
+def list_url(url: str, settings: Settings, *, token: CancelToken, asking: Asking, in_list: bool = False) -> Iterator[Found]:
     """Media by its ending, YouTube by its host, a feed by how it begins, anything else through yt-dlp.
 
     A single video named in a list is taken by its address alone: a list may be long.
@@ -138,18 +152,21 @@ def list_url(url: str, settings: Settings, *, token: CancelToken, in_list: bool 
         if video is not None:
             yield video
         else:
-            yield from list_with_ytdlp(url, settings, token=token)
+            with asking(url):
+                yield from list_with_ytdlp(url, settings, token=token)
         return
     web = Web(lambda: settings.fetch)
     try:
-        kind = _kind_of(url, settings, web, token)
+        with asking(url):
+            kind = _kind_of(url, settings, web, token)
         if kind == "media":
             yield url_recording(url)
         elif kind == "feed":
-            for item in list_feed(url, web, token=token):
+            for item in list_feed(url, web, asking, token=token):
                 yield item.recording if item.recording is not None else Faulty(item.title, item.reason)
         else:
-            yield from list_with_ytdlp(url, settings, token=token)
+            with asking(url):
+                yield from list_with_ytdlp(url, settings, token=token)
     finally:
         web.close()
 

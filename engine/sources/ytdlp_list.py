@@ -99,7 +99,9 @@ def _entries(ytdlp: Any, info: dict[str, Any] | None, token: CancelToken, depth:
             else:
                 yield from _entries(ytdlp, entry, token, depth + 1)
     elif _address(info).split(":")[0] in SCHEMES:
-        yield to_recording(info)
+        found = to_recording(info)
+        alone = depth == 0  # its own page was read: there is nothing more to look up
+        yield replace(found, extra={**found.extra, "looked_up": True}) if alone else found
 
 
 def _address(info: dict[str, Any]) -> str:

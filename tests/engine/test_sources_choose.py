@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, changed
-from engine.errors import Cancelled
+from engine.errors import Cancelled, Postponed, Throttled
 from engine.flow.cancel import CancelToken
 from engine.queue.backlog import Added, Backlog
 from engine.sources.choose import Choice, Left, choose
+from engine.sources.hosts import Hosts
 from engine.sources.listing import list_sources
 from engine.sources.plan import plan_run, polite_time
 from engine.sources.selection import Selection
@@ -26,7 +27,7 @@ from tests.http_server import Server, running
 from tests.queue_kit import column, job_queue, store
 from tests.unit.test_sources_listing import serve_feed
 
-LOCAL = changed(Settings(), "fetch.allow_private", True)
+LOCAL = changed(changed(Settings(), "fetch.allow_private", True), "fetch.sleep", 0)
 
 
 @pytest.fixture
@@ -118,6 +119,20 @@ def test_a_feed_is_taken_once_and_then_only_what_is_new(database: Database, serv
     backlog = Backlog(database)
     assert take(backlog, chosen(database, serve_feed(server, pages=2))) == Added(added=40)
     assert take(backlog, chosen(database, serve_feed(server, pages=3))) == Added(added=20, known=40)
+
+
+def test_listing_a_feed_is_counted_and_its_throttle_opens_the_breaker(database: Database, server: Server) -> None:
+    url = serve_feed(server, pages=3)
+    chosen(database, url)
+    hosts = Hosts(database, lambda: LOCAL.fetch)
+    assert [(view.host, view.used) for view in hosts.views()] == [("127.0.0.1", 4)]
+    server.serve("/feed", lambda r: r.answer(429, Retry_After="500"))
+    with pytest.raises(Throttled):
+        chosen(database, url)
+    asked = server.hits["/feed"]
+    with pytest.raises(Postponed, match="cooling down"):
+        chosen(database, url)
+    assert server.hits["/feed"] == asked
 
 
 def test_progress_is_told_and_a_cancel_ends_the_listing(database: Database, source: Path) -> None:

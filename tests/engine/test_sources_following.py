@@ -21,7 +21,7 @@ from tests.http_server import Server, running
 from tests.queue_kit import register, until
 from tests.unit.test_sources_listing import serve_feed
 
-LOCAL = changed(Settings(), "fetch.allow_private", True)
+LOCAL = changed(changed(Settings(), "fetch.allow_private", True), "fetch.sleep", 0)
 FEED = "https://example.org/feed.xml"
 HOUR = 3600.0
 
