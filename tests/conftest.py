@@ -160,15 +160,22 @@ def own_postgres() -> Iterator[Callable[..., EmbeddedPostgres]]:
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A home for a whole engine or command line, whose embedded server, if one was made, is removed after the test.
+@contextmanager
+def new_home() -> Iterator[Path]:
+    """A home for a whole engine or command line, whose embedded server, if one was made, is removed at the end.
 
     (``tmp_path`` is closed to every other user, so that for root the server would have to lie elsewhere.)
     """
     folder = Path(tempfile.mkdtemp(prefix="gainstage-home-", dir=quick_folder()))
     folder.chmod(0o755)
     yield folder
-    for postgres in folder.rglob("gate.lock"):
+    for postgres in list(folder.rglob("gate.lock")):
         EmbeddedPostgres(postgres.parent).remove()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """See :func:`new_home`."""
+    with new_home() as folder:
+        yield folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from config.paths import Paths
 from engine.desk import Command
@@ -20,8 +20,12 @@ GONE_S = 20.0
 """Without any engine for this long while work is left, following gives up with the engine's last words."""
 
 
-def follow(desk: PostgresDesk, ids: list[str], paths: Paths, *, quiet: bool = False) -> bool:
-    """Follow until every one of ``ids`` is stored, failed, skipped or cancelled. False when left before that."""
+Ending = Literal["done", "left", "alone"]
+"""How following ended: everything is done, the operator left, or no engine is there that could do the rest."""
+
+
+def follow(desk: PostgresDesk, ids: list[str], paths: Paths, *, quiet: bool = False) -> Ending:
+    """Follow until every one of ``ids`` is stored, failed, skipped or cancelled, or it cannot or need not be followed further."""
     from rich.console import Console
 
     console = Console(stderr=True, quiet=quiet)
@@ -32,12 +36,12 @@ def follow(desk: PostgresDesk, ids: list[str], paths: Paths, *, quiet: bool = Fa
             choice = _choice(console)
             if choice == "detach":
                 console.print("detached: the engine goes on; `gainstage status` and `gainstage attach` find it again")
-                return False
+                return "left"
             if choice == "drain":
                 desk.send(Command("drain", {}, by="ctrl-c"))
                 console.print("draining: what is in flight is finished; the rest stays queued")
                 _wait_gone(desk)
-                return False
+                return "left"
 
 
 def _choice(console: Any) -> str:
@@ -55,7 +59,7 @@ def _wait_gone(desk: PostgresDesk) -> None:
         time.sleep(0.2)
 
 
-def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> bool:
+def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> Ending:
     from rich.live import Live
 
     told: set[str] = set()
@@ -69,7 +73,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> b
                 console.print(f"{mark} {status:<9} {plain(title, 60):<60} {plain(note, 120)}", markup=False, highlight=False)
                 told.add(id)
             if now.left == 0:
-                return True
+                return "done"
             if frame and console.is_terminal:
                 live.update(_picture(frame, now.done, len(ids)))
             if alive(desk):
@@ -81,7 +85,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> b
 
                 console.print(f"no engine is left and {now.left} recordings are not done. Its last words:", markup=False)
                 console.print(log_tail(paths), markup=False, highlight=False)
-                return False
+                return "alone"
             time.sleep(0.25)
 
 

@@ -52,6 +52,10 @@ Without --headless the console opens on the run. Ctrl-C while following asks: de
 }
 
 
+INTERRUPTED = 130
+"""Exit status of a run that its operator left before it was done."""
+
+
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
     setting_arguments(parser)
@@ -254,15 +258,17 @@ def serve_and_follow(
         return show(desk, loaded, paths, args)
     from tui.headless import follow, print_summary
 
-    finished = follow(desk, ids, paths, quiet=not speaking(args))
+    ending = follow(desk, ids, paths, quiet=not speaking(args))
     from engine.summary import summary
 
     result = summary(desk.database, ids, demo=demo)
-    if speaking(args):
-        print_summary(desk.database, result, demo=demo)
-    else:
+    if not speaking(args):
         print_json(result)
-    return 0 if finished and not result["failed"] else 1
+    elif ending != "left":
+        print_summary(desk.database, result, demo=demo)
+    if ending == "left":
+        return INTERRUPTED
+    return 0 if ending == "done" and not result["failed"] else 1
 
 
 def start_engine(

@@ -1,0 +1,442 @@
+"""Every command of the command line against one stored home: exit status, words, and the shapes other programs rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.origins import profile_text
+from config.settings import SPECS
+from engine.demo import demo_recordings
+from engine.process import engine_pid
+from engine.queue.backlog import Backlog
+from engine.simulate import simulated_recordings
+from engine.store.database import Database
+from engine.store.embedded import EmbeddedPostgres
+from tests.chaos.kit import wait_for
+from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words
+from tests.conftest import fresh_database, new_home
+from tui.cli import COMMANDS, main
+from tui.commands.common import Paths
+
+HEAVY = {"torch", "textual", "rich", "faster_whisper", "pyannote", "speechbrain", "sentence_transformers"}
+
+
+def said(*args: object, status: int = 0) -> str:
+    """What a command prints, run in this process."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        got = main([str(a) for a in args])
+    assert got == status, f"{args}: {got}\n{out.getvalue()}\n{err.getvalue()}"
+    return out.getvalue() if status == 0 else out.getvalue() + err.getvalue()
+
+
+def told(*args: object, status: int = 0) -> Any:
+    """What a command prints with ``--json``, run in this process."""
+    return json.loads(said(*args, "--json", status=status).split("\ngainstage ")[0])
+
+
+# -- help -------------------------------------------------------------------------------------------------------------
+
+
+def test_help_is_quick_to_load_and_names_every_command() -> None:
+    code = f"""
+import sys
+from tui.cli import main
+assert main(["--help"]) == 0
+heavy = {HEAVY | {"numpy", "psycopg", "pydantic"}!r} & set(sys.modules)
+assert not heavy, heavy
+"""
+    text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment()).stdout
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert "examples:" in text
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert COMMANDS[name].summary in " ".join(text.split())
+    assert "examples:" in text
+    assert re.search(rf"^ +(systemd: .*)?gainstage {name if name != 'console' else ''}", text, re.MULTILINE)
+
+
+def test_importing_the_commands_loads_no_model_library() -> None:
+    modules = sorted({f"tui.commands.{entry.module}" for entry in COMMANDS.values()} | {"tui.app", "tui.headless", "tui.shots"})
+    code = f"""
+import importlib, sys
+import tui
+assert not {HEAVY!r} & set(sys.modules)
+for name in {[m for m in modules if m.startswith("tui.commands")]!r}:
+    importlib.import_module(name)
+assert "textual" not in sys.modules
+for name in {modules!r}:
+    importlib.import_module(name)
+heavy = {HEAVY - {"textual", "rich"}!r} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+def test_a_command_that_is_none_is_told_the_nearest() -> None:
+    assert "no command 'serach'; did you mean search?" in said("serach", status=2)
+    assert "gainstage --help" in said("frobnicate", status=2)
+    assert re.fullmatch(r"gainstage \d+\.\d+\.\d+\n", said("--version"))
+
+
+@pytest.mark.parametrize("args", [["run"], ["set", "in_flight"], ["export", "x", "--format", "doc"], ["voices"], ["priority", "x"]])
+def test_wrong_usage_ends_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    assert "usage: gainstage" in capsys.readouterr().err
+
+
+# -- the demo, and what reads its results -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(home, summary) of the demo, run as a new user runs it."""
+    with new_home() as home, engine_ended(home):
+        done = gainstage("demo", "--headless", "--json", "--home", home, status=None)
+        assert done.returncode == 0, done.stdout + done.stderr + last_words(home)
+        with EmbeddedPostgres(home / "postgres").start():
+            yield home, json.loads(done.stdout)
+
+
+ALL = len(demo_recordings())
+Demo = tuple[Path, dict[str, Any]]
+
+
+def test_the_demo_tells_what_it_did(demo: Demo) -> None:
+    _, result = demo
+    assert set(result) == {
+        "stored", "failed", "audio_seconds", "wall_seconds", "rtfx", "stages", "recordings", "quality",
+    }  # fmt: skip
+    assert (result["stored"], result["failed"]) == (ALL, 0)
+    assert result["rtfx"] == pytest.approx(result["audio_seconds"] / result["wall_seconds"], rel=0.01)
+    assert list(result["stages"]) == ["fetch", "decode", "transcribe", "diarize", "identify", "segment", "embed", "store"]
+    for stage in result["stages"].values():
+        assert set(stage) == {"count", "wait_p50_s", "service_p50_s", "service_p95_s"}
+        assert stage["service_p50_s"] <= stage["service_p95_s"]
+    assert {result["stages"][s]["count"] for s in ("fetch", "decode", "transcribe", "segment", "embed", "store")} == {ALL}
+    names = {"id", "title", "status", "error", "segments", "speakers", "speech_seconds", "labelled_seconds", "unknown_seconds"}
+    for recording in result["recordings"]:
+        assert set(recording) == names
+        assert recording["error"] is None
+        assert recording["segments"] > 0
+        labelled_and_not = recording["labelled_seconds"] + recording["unknown_seconds"]
+        assert labelled_and_not == pytest.approx(recording["speech_seconds"], abs=0.01)
+
+
+def test_the_demo_is_right_by_the_bundled_truth(demo: Demo) -> None:
+    quality = demo[1]["quality"]
+    assert set(quality) == {"wer", "der", "speaker_accuracy"}
+    assert quality["wer"] <= 0.04
+    assert quality["der"] <= 0.08
+    assert quality["speaker_accuracy"] >= 0.97
+
+
+def test_the_engine_of_the_demo_has_ended_and_left_nothing(demo: Demo) -> None:
+    home, _ = demo
+    wait_for(lambda: engine_pid(Paths.of(home)) is None, "the engine to end")
+    assert [p for p in (home / "work").iterdir() if not p.name.startswith(".")] == []
+    status = told("status", "--home", home, status=1)
+    assert [e["state"] for e in status["engines"]] == ["done"]
+    assert "no engine runs" in said("status", "--home", home, status=1)
+    assert "no engine runs" in said("pause", "--home", home, status=1)
+
+
+def test_what_is_stored_already_is_skipped(demo: Demo) -> None:
+    home, result = demo
+    source = told("show", result["recordings"][0]["id"], "--home", home)["row"]["source"]
+    again = told("run", source, "--headless", "--home", home)
+    assert (again["stored"], again["recordings"]) == (0, [])
+    dry = told("run", Path(source).parent, "--dry-run", "--home", home)
+    assert dry["recordings"] == []
+    assert [left["reason"] for left in dry["left"]] == ["stored already"] * ALL
+    assert told("add", source, "--home", home)["added"] == 0
+
+
+def test_recordings_and_show(demo: Demo) -> None:
+    home, result = demo
+    page = told("recordings", "--home", home)
+    assert (page["total"], page["matched"], len(page["rows"])) == (ALL, ALL, ALL)
+    assert {r["id"] for r in page["rows"]} == {r["id"] for r in result["recordings"]}
+    assert told("recordings", "--match", "garden", "--home", home)["matched"] >= 1
+    assert told("recordings", "--status", "failed", "--home", home)["matched"] == 0
+    text = said("recordings", "--home", home, "--limit", 1)
+    assert text.startswith("ID")
+    assert f"1 of {ALL}" in text
+    first = result["recordings"][0]
+    detail = told("show", first["id"][:8], "--home", home)
+    assert detail["row"]["id"] == first["id"]
+    assert len(detail["segments"]) == first["segments"]
+    assert {s["stage"] for s in detail["spans"]} >= {"fetch", "decode", "transcribe", "store"}
+    assert detail["decisions"]
+    shown = said("show", first["id"], "--words", "--home", home)
+    assert first["title"] in shown
+    assert detail["segments"][0]["text"] in shown
+    assert "no recording" in said("show", "nothing", "--home", home, status=1)
+
+
+def test_search_finds_by_meaning_by_words_and_by_speaker(demo: Demo) -> None:
+    home, _ = demo
+    words = told("search", "garden", "--mode", "words", "--home", home)
+    assert words["mode"] == "words"
+    assert words["hits"]
+    assert all("garden" in h["text"].lower() for h in words["hits"][:1])
+    both = told("search", "what grows in the garden", "--home", home, "--limit", 3)
+    assert len(both["hits"]) == 3
+    meaning = told("search", "sailing on the sea", "--mode", "meaning", "--speaker", "Oscar", "--home", home)
+    assert {h["speaker"] for h in meaning["hits"]} == {"Oscar"}
+    hit = both["hits"][0]
+    assert set(hit) == {"recording", "title", "start", "end", "speaker", "text", "score", "url", "segment"}
+    assert hit["title"] in said("search", "what grows in the garden", "--home", home)
+    assert said("search", "zzyzx", "--mode", "words", "--home", home) == "nothing found\n"
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "txt", "json", "rttm"])
+def test_export_writes_a_file_per_recording(demo: Demo, form: str, tmp_path: Path) -> None:
+    home, _ = demo
+    written = said("export", "--all", "--format", form, "-o", tmp_path / "out", "--home", home).splitlines()
+    assert len(written) == ALL
+    texts = {path: Path(path).read_text() for path in written}
+    assert all(text.strip() for text in texts.values())
+    assert all(path.endswith(f".{form}") for path in written)
+    if form == "json":
+        for text in texts.values():
+            tree = json.loads(text)
+            assert set(tree) == {"recording", "segments"}
+            assert set(tree["recording"]) == {"id", "title", "source", "duration"}
+            for s in tree["segments"]:
+                assert set(s) == {"start", "end", "speaker", "confidence", "provenance", "text", "words"}
+                assert s["words"][0].keys() == {"word", "start", "end", "probability", "speaker", "overlap"}
+    assert "name the recordings" in said("export", "--format", form, "--home", home, status=1)
+
+
+def test_voices_and_decisions(demo: Demo) -> None:
+    home, result = demo
+    profiles = told("voices", "list", "--home", home)
+    assert {p["name"] for p in profiles} == {"Clara", "Helen", "Martin", "Oscar", "Victor"}
+    assert [p["name"] for p in profiles if p["primary"]] == ["Helen"]
+    assert "Helen" in said("voices", "list", "--home", home)
+    assert told("voices", "check", "--home", home)
+    assert "HELD OUT" in said("voices", "check", "--home", home)
+    latest = told("decisions", "--home", home)
+    assert len(latest) >= 4
+    id = result["recordings"][-1]["id"]
+    assert "similarities to" in said("decisions", id, "--home", home)
+    same = told("decisions", "--what-if", "identify.range_limit=0.5", "--home", home)
+    assert (same["flips"], same["seconds_moved"]) == ([], 0.0)
+    other = told("decisions", "--what-if", "identify.primary_threshold=1", "--home", home)
+    assert other["seconds_moved"] > 0
+    assert "nothing was changed" in said("decisions", "--what-if", "identify.primary_threshold=1", "--home", home)
+    assert "write KEY=NUMBER" in said("decisions", "--what-if", "identify.range_limit=wide", "--home", home, status=1)
+
+
+def test_config_and_settings_name_value_and_origin(demo: Demo, tmp_path: Path) -> None:
+    home, _ = demo
+    rows = {r["key"]: r for r in told("config", "show", "--home", home)}
+    assert set(rows) == set(SPECS)
+    assert rows["asr.model"]["value"] == "demo:asr"
+    assert rows["asr.model"]["origin"] == f"file {home / 'gainstage.toml'}"
+    assert rows["asr.beam"]["origin"] == "default"
+    assert "demo:asr" in said("config", "show", "--home", home)
+    assert {s["key"] for s in told("config", "schema")} == set(SPECS)
+    assert said("config", "schema", "--markdown").startswith("| setting |")
+    assert told("config", "validate", "--home", home)["valid"] is True
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[workers]\ntranscribers = 3\n")
+    assert "did you mean workers.transcribe?" in said("config", "validate", wrong, status=2)
+    settings = {s["key"]: s for s in told("settings", "--home", home)}
+    assert settings["in_flight"]["value"] == 4
+    assert "asr.model" in said("settings", "--changed", "--home", home)
+    assert "did you mean workers.transcribe?" in said("set", "transcribe", 3, "--home", home, status=2)
+
+
+def test_the_doctor_says_how_to_mend(demo: Demo) -> None:
+    home, _ = demo
+    found = told("doctor", "--home", home)
+    assert {c["name"] for c in found} >= {"Python", "torch", "NVML", "ffmpeg", "asr model", "diarization model", "database", "disk"}
+    assert all(set(c) == {"name", "state", "text", "mend"} for c in found)
+    assert not [c for c in found if c["state"] == "fail"]
+    assert all(c["mend"] for c in found if c["state"] != "ok")
+
+
+def test_following_and_order_in_the_queue(demo: Demo, tmp_path: Path) -> None:
+    home, result = demo
+    id = result["recordings"][0]["id"]
+    assert "nothing is followed" in said("following", "--home", home)
+    made = told("follow", tmp_path, "--every", "1h", "--home", home)
+    assert [f["id"] for f in told("following", "--home", home)] == [made["id"]]
+    assert str(tmp_path) in said("unfollow", made["id"], "--home", home)
+    assert told("following", "--home", home) == []
+    assert "name the recordings" in said("retry", "--home", home, status=1)
+    assert told("priority", id[:6], "--front", "--home", home, status=1)["state"] in ("done", "refused")
+
+
+# -- a reader that leaves ---------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly(demo: Demo) -> None:
+    home, _ = demo
+    with subprocess.Popen(
+        command("settings", "--json", "--home", home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+# -- a running engine -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def simulated_engine(home: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An engine in the foreground, on stages that only take their time."""
+    with (home / "out.log").open("wb") as log:
+        process = subprocess.Popen(
+            command("engine", "--simulated", "--home", home, "--database", url, "--set", "fetch.disk_floor=0"),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(shared_postgres: EmbeddedPostgres, database_template: str) -> Iterator[tuple[str, Path]]:
+    """(database, home) served by a simulated engine with nothing to do."""
+    with ExitStack() as stack:
+        url = stack.enter_context(fresh_database(shared_postgres, database_template))
+        home = stack.enter_context(new_home())
+        stack.enter_context(simulated_engine(home, url))
+        wait_for(lambda: "running" in _states(url), "the engine to run")
+        yield url, home
+
+
+def _states(url: str) -> list[str]:
+    """The states of the engines that live."""
+    out = StringIO()
+    with redirect_stdout(out):
+        alive = main(["status", "--json", "--database", url]) == 0
+    return [e["state"] for e in json.loads(out.getvalue())["engines"]] if alive else []
+
+
+def _revision(url: str) -> int:
+    snapshot = told("status", "--database", url)["snapshot"]
+    return int(snapshot["revision"]) if snapshot else 0
+
+
+def test_status_and_watch(served: tuple[str, Path]) -> None:
+    url, _ = served
+    status = told("status", "--database", url)
+    assert set(status) == {"engines", "snapshot"}
+    assert [e["state"] for e in status["engines"]] == ["running"]
+    assert "STAGE" in said("status", "--database", url)
+    frames = [json.loads(line) for line in said("watch", "--count", 2, "--every", 0.1, "--database", url).splitlines()]
+    assert [f["run"]["state"] for f in frames] == ["running", "running"]
+    assert frames[0]["seq"] < frames[1]["seq"]
+
+
+def test_set_and_undo_print_the_acknowledgement(served: tuple[str, Path]) -> None:
+    url, _ = served
+    made = told("set", "workers.transcribe", 4, "--database", url)
+    assert set(made) == {"key", "old", "new", "revision", "effect", "applied_after_s"}
+    assert (made["key"], made["old"], made["new"], made["effect"]) == ("workers.transcribe", 2, 4, "now")
+    assert made["applied_after_s"] < 10
+    wait_for(lambda: _revision(url) == made["revision"], "the revision in the next snapshot")
+    undone = told("undo", "--database", url)
+    assert (undone["old"], undone["new"], undone["revision"]) == (4, 2, made["revision"] + 1)
+    assert "allowed 1 to 16" in said("set", "workers.transcribe", 400, "--database", url, status=1)
+    history = told("settings", "--history", "--database", url)
+    assert {(c["key"], c["state"]) for c in history} >= {("workers.transcribe", "applied")}
+
+
+def test_pause_and_resume(served: tuple[str, Path]) -> None:
+    url, _ = served
+
+    assert told("pause", "--database", url)["state"] == "done"
+    wait_for(lambda: _states(url) == ["paused"], "the pause")
+    assert told("resume", "--database", url)["state"] == "done"
+    wait_for(lambda: _states(url) == ["running"], "the end of the pause")
+    assert told("pause", "transcribe", "--database", url)["state"] == "done"
+    assert told("resume", "transcribe", "--database", url)["state"] == "done"
+    assert told("pause", "brewing", "--database", url, status=1)["state"] == "refused"
+
+
+def test_ctrl_c_leaves_the_engine_at_work(served: tuple[str, Path], tmp_path: Path) -> None:
+    """Without a terminal to ask at, leaving means detaching."""
+    url, home = served
+    said("pause", "--database", url)
+    talk = tmp_path / "talk.wav"
+    talk.write_bytes(b"never opened")
+    process = subprocess.Popen(
+        command("run", talk, "--headless", "--home", home, "--database", url),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(COLUMNS="200"),
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: told("recordings", "--database", url)["total"] == 1, "the recording in the queue")
+        threading.Event().wait(1.5)  # into following; before it, the same signal ends the command
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "detached: the engine goes on" in err
+    assert "Traceback" not in err
+    assert _states(url) == ["paused"]
+    id = told("recordings", "--database", url)["rows"][0]["id"]
+    assert told("skip", id, "--database", url)["state"] == "done"
+    said("resume", "--database", url)
+
+
+def test_stop_drains_and_a_second_engine_of_the_home_is_refused(database: Database, database_url: str, home: Path) -> None:
+    with simulated_engine(home, database_url) as process:
+        wait_for(lambda: _states(database_url) == ["running"], "the engine to run")
+        assert "serves" in gainstage("engine", "--simulated", "--home", home, "--database", database_url, status=3).stderr
+        Backlog(database).add(simulated_recordings(3))
+        assert "done" in said("stop", "--database", database_url)
+        assert process.wait(60) == 0
+    assert told("recordings", "--status", "running", "--database", database_url)["matched"] == 0
+
+
+def test_a_profile_file_and_the_environment_reach_the_run(home: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(profile_text("demo").replace("in_flight = 4", "in_flight = 5"))
+    done = gainstage(
+        "config", "show", "--json", "--profile", profile, "--home", home, environ={"GAINSTAGE_WORKERS__FETCH": "7"}, cwd=tmp_path
+    )
+    rows = {r["key"]: (r["value"], r["origin"]) for r in json.loads(done.stdout)}
+    assert rows["in_flight"] == (5, f"profile {profile}")
+    assert rows["workers.fetch"] == (7, "environment")
+    assert data_of("config", "show", "--home", home)
