@@ -136,7 +136,9 @@ def _ffmpeg() -> Check:
     )
     missing = [codec for codec in CODECS if codec not in av.codecs_available]
     if missing:
-        return Check("ffmpeg", "fail", f"PyAV {av.__version__} cannot decode {', '.join(missing)}", "Install av from its own wheel.")
+        return Check(
+            "ffmpeg", "fail", f"PyAV {av.__version__} cannot decode {', '.join(missing)}", "Install av from its own wheel."
+        )
     return Check("ffmpeg", "ok", f"PyAV {av.__version__} with {libraries}")
 
 
