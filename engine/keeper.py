@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from engine.desk import ChangeRow
 from engine.queue import changes
 from engine.queue.jobs import Held, Recovered
+from engine.store.vectors import build_indexes
 from engine.watch import effects
 from engine.watch.forecast import expect
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 50
 """Latest changes of settings that are looked at for what they did."""
+
+INDEX_EVERY_S = 300.0
 
 ABANDONED_S = 600.0
 """A change nobody could measure this long after its window was over (its engine has ended) is given up."""
@@ -46,6 +49,8 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._strays: dict[str, Held] = {}
         self._lost: set[tuple[str, int]] = set()
+        self._indexer: threading.Thread | None = None
+        self._indexed_at = time.monotonic()
         self._predicted = engine.live.revision
 
     def start(self) -> None:
@@ -65,6 +70,7 @@ class Keeper:
                 ("recovery", self.recover),
                 ("claims", self.reconcile),
                 ("measured effects", self.measure),
+                ("vector index", self.index),
             ):
                 if not self.control.steadily(name, step):
                     break
@@ -84,6 +90,21 @@ class Keeper:
             self.engine.journal.log("error", "its engine died while holding it: ended", recording=id, kind="failure")
         if recovered.requeued:
             self.engine.nudge()
+
+    def index(self) -> None:
+        """Now and then build the vector indexes that are due; a big one takes minutes, so on a thread of its own."""
+        busy = self._indexer is not None and self._indexer.is_alive()
+        if busy or time.monotonic() - self._indexed_at < INDEX_EVERY_S:
+            return
+        self._indexed_at = time.monotonic()
+        self._indexer = threading.Thread(
+            target=self.control.steadily, args=("vector index", self._build), name="indexer", daemon=True
+        )
+        self._indexer.start()
+
+    def _build(self) -> None:
+        for name in build_indexes(self.engine.database, self.engine.settings.store.index_rows):
+            self.engine.journal.log("info", f"vector index {name} built", kind="state", stage="store")
 
     # -- claims and flights -----------------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ class Sampler:
         """Publish the last frame and end."""
         self._stop.set()
         self._thread.join(10)
-        self.control.steadily("last figures", lambda: self._publish(slow=True))
+        self.control.steadily("last figures", lambda: self.publish(slow=True))
         self.devices.stop()
         if self._recorder:
             self._recorder.close()
@@ -114,12 +114,13 @@ class Sampler:
             if slow:
                 slow_at = now
             began = time.thread_time()
-            self.control.steadily("figures", partial(self._publish, slow))
+            self.control.steadily("figures", partial(self.publish, slow))
             self.busy_s += time.thread_time() - began
             if slow:
                 self.control.steadily("predicted effects", self.control.keeper.predict)
 
-    def _publish(self, slow: bool) -> None:
+    def publish(self, slow: bool) -> None:
+        """Build a frame and show it; raises :class:`engine.errors.Transient` in an outage."""
         if slow:
             self._counts = self.engine.queue.counts()
             self.engine.database.ping()

@@ -80,8 +80,8 @@ class Ledger:
         gate = self._gate
         figures = self.figures(now, 60.0)
         _, sums = self._occupancy.window(SPAN_S)
-        wait_p50_s, wait_p95_s = self._waits.read(now).quantiles(0.5, 0.95)
-        service_p50_s, service_p95_s = self._services.read(now).quantiles(0.5, 0.95)
+        wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
+        service_p50_s, service_p95_s = self._services.median_and_p95(now)
         return StageView(
             name=name,
             capacity=gate.capacity,

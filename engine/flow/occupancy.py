@@ -20,12 +20,13 @@ class Occupancy:
     Not locked: its stage calls it under its own lock, with times that never go back.
     """
 
-    __slots__ = ("_last", "_marks", "_origin", "_rates", "_second", "_sums")
+    __slots__ = ("_last", "_marks", "_origin", "_rates", "_second", "_sums", "_trend")
 
     def __init__(self, now: float) -> None:
         self._origin = now
         self._last = 0.0
         self._second = 0
+        self._trend: tuple[int, tuple[float, ...]] = (-1, ())  # of the step it was made for
         self._sums = [0.0] * 8
         self._rates = (0, 0, 0, 0, 0)
         self._marks: list[tuple[float, ...]] = [tuple(self._sums)] * (SPAN_S + 1)
@@ -62,13 +63,16 @@ class Occupancy:
     def trend(self) -> tuple[float, ...]:
         """Busy share of each whole :data:`TREND_STEP_S` seconds, oldest first, at most :data:`TREND_STEPS`."""
         end = self._second // TREND_STEP_S
+        if self._trend[0] == end:
+            return self._trend[1]
         shares = []
         for step in range(max(0, end - TREND_STEPS), end):
             old = self._marks[step * TREND_STEP_S % len(self._marks)]
             new = self._marks[(step + 1) * TREND_STEP_S % len(self._marks)]
             live = new[LIVE] - old[LIVE]
             shares.append(min(1.0, (new[BUSY] - old[BUSY]) / live) if live > 0 else 0.0)
-        return tuple(shares)
+        self._trend = end, tuple(shares)
+        return self._trend[1]
 
     def _note_seconds(self, t: float) -> None:
         latest = int(t)

@@ -23,6 +23,7 @@ from engine.watch.snapshot import Snapshot, dumps, loads
 
 HISTORY_EVERY_S = 10.0
 HISTORY_S = 7200.0
+PLACES_EVERY_S = 0.9
 WATCHED_S = 10.0
 """A console that watches says so at least this often."""
 
@@ -39,6 +40,7 @@ class EngineRegistry:
         self._watched = False
         self._history_at = float("-inf")
         self._places: dict[str, str] = {}
+        self._placed_at = float("-inf")
         self._lock = threading.Lock()
 
     @property
@@ -91,9 +93,7 @@ class EngineRegistry:
             keep = time.monotonic() - self._history_at >= HISTORY_EVERY_S
             if keep:
                 self._history_at = time.monotonic()
-            places = {flight.id: flight.stage for flight in snapshot.flights}
-            moved = {id: stage for id, stage in places.items() if self._places.get(id) != stage}
-            self._places = places
+            moved = self._moved(snapshot)
         with self.db.connection() as connection:
             # one statement, one trip; its commit need not wait for the disk: a frame lost in a crash is a frame of the past
             row = connection.execute(
@@ -118,6 +118,16 @@ class EngineRegistry:
         if moved:
             self._write_places(moved)
         return self._watched
+
+    def _moved(self, snapshot: Snapshot) -> dict[str, str]:
+        """Recordings that stand elsewhere than their rows say, asked once a second; the live places are in the frame."""
+        if time.monotonic() - self._placed_at < PLACES_EVERY_S:
+            return {}
+        self._placed_at = time.monotonic()
+        places = {flight.id: flight.stage for flight in snapshot.flights}
+        moved = {id: stage for id, stage in places.items() if self._places.get(id) != stage}
+        self._places = places
+        return moved
 
     def _write_places(self, moved: dict[str, str]) -> None:
         """Where recordings stand, into their rows, so that lists can show and filter it; a row in use waits for the next move."""

@@ -10,7 +10,7 @@ from engine.desk import Event
 from engine.queue import engines, events
 from engine.queue.engines import EngineRegistry
 from engine.store.database import Database
-from tests.queue_kit import column, frame, job_queue, recordings, register
+from tests.queue_kit import column, frame, job_queue, recordings, register, until
 
 
 def event(text: str, **rest: object) -> Event:
@@ -94,8 +94,12 @@ def test_rows_of_running_recordings_follow_the_frames(database: Database, tmp_pa
     )
     registry.publish(replace(shown, flights=flights))
     assert (column(database, "r0000", "stage"), column(database, "r0001", "stage")) == ("fetch", "decode")
-    registry.publish(replace(shown, flights=(replace(flights[0], stage="store"),)))
-    assert column(database, "r0000", "stage") == "store"
+
+    def moved() -> bool:  # rows follow once a second
+        registry.publish(replace(shown, flights=(replace(flights[0], stage="store"),)))
+        return bool(column(database, "r0000", "stage") == "store")
+
+    until(moved)
 
 
 def test_events_are_read_after_a_cursor(database: Database) -> None:

@@ -1,0 +1,164 @@
+"""What it costs to watch and to steer: frames, status, adding, claiming, and the way from a command to its effect.
+
+``python -m engine.bench.live`` prints it. Times depend on the machine, so each is also given as a multiple of a bare round trip
+to the same database in the same run; the cost of publishing is processor time, as a share of one core.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from config.origins import load
+from config.paths import Paths
+from engine.desk import Command
+from engine.desk_postgres import PostgresDesk
+from engine.engine import Engine
+from engine.queue.backlog import Backlog
+from engine.simulate import simulated_recordings
+from engine.store.database import Database
+
+FRAMES_PER_S = 5
+PUBLISH_GOAL = 0.01
+"""Share of a core that publishing five frames a second may cost."""
+
+SETTINGS = {"fetch.disk_floor": 0, "watch.record": False, "queue.heartbeat": 1, "in_flight": 24, "workers.transcribe": 8}
+
+
+def run(recordings: int = 100_000, *, frames: int = 100, commands: int = 40, database_url: str | None = None) -> dict[str, Any]:
+    """Measure on ``database_url``, which should be empty, or on an embedded server made for this.
+
+    One engine serves simulated recordings meanwhile, so that frames are those of a full house.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        database = stack.enter_context(Database.open(database_url, folder / "postgres"))
+        add_s = _took(lambda: Backlog(database).add(simulated_recordings(recordings, scale=40.0)))
+        engine = Engine(load(environ={}, overrides=SETTINGS), Paths.of(folder / "home"), database, flow=_flow(), models=False)
+        with _running(engine):
+            bare_s = _median(lambda: _select_1(database), 100)
+            desk = PostgresDesk(database)
+            status_s = _median(lambda: (desk.engines(), desk.snapshot()), 40)
+            publish_s, build_s = _publishing(engine, frames)
+            effect_s = _effects(desk, engine, commands)
+            engine.control.pause("bench")
+            claims = sorted(_claims(engine, 60))
+    return {
+        "recordings": recordings,
+        "round_trip_s": bare_s,
+        "publish_cpu_s": publish_s,
+        "build_cpu_s": build_s,
+        "publish_share": publish_s * FRAMES_PER_S,
+        "status_s": status_s,
+        "add_s": add_s,
+        "claim_p50_s": statistics.median(claims),
+        "claim_p95_s": claims[int(0.95 * len(claims))],
+        "effect_p50_s": statistics.median(effect_s),
+        "effect_p95_s": sorted(effect_s)[int(0.95 * len(effect_s))],
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of :func:`run` for a terminal."""
+    bare = result["round_trip_s"]
+    rows = [
+        ("bare round trip", bare),
+        (f"status, {result['recordings']:,} queued", result["status_s"]),
+        ("claim, p50", result["claim_p50_s"]),
+        ("claim, p95", result["claim_p95_s"]),
+        ("command to effect, p50", result["effect_p50_s"]),
+        ("command to effect, p95", result["effect_p95_s"]),
+    ]
+    lines = [f"{name:<28} {1000 * value:9.2f} ms  {value / bare:7.1f} x a round trip" for name, value in rows]
+    lines.append(f"{'adding ' + format(result['recordings'], ',') + ' recordings':<28} {result['add_s']:9.1f} s")
+    lines.append(
+        f"{'a frame, built and published':<28} {1000 * result['publish_cpu_s']:9.2f} ms of processor "
+        f"({1000 * result['build_cpu_s']:.2f} to build): {100 * result['publish_share']:.2f} % of a core at {FRAMES_PER_S} a second"
+    )
+    return "\n".join(lines)
+
+
+def _flow() -> Callable[..., None]:
+    from engine.simulate import simulated
+
+    return simulated
+
+
+@contextmanager
+def _running(engine: Engine) -> Iterator[None]:
+    thread = threading.Thread(target=engine.run, name="engine")
+    thread.start()
+    try:
+        while not engine.flights() and thread.is_alive():
+            time.sleep(0.05)
+        yield
+    finally:
+        engine.control.stop("bench")
+        thread.join()
+        engine.close()
+
+
+def _publishing(engine: Engine, frames: int) -> tuple[float, float]:
+    """Processor seconds of a frame: built and published, and built alone. Every fifth is a slow one, as once a second."""
+    sampler = engine.control.sampler
+    began = time.thread_time()
+    for n in range(frames):
+        sampler.publish(slow=n % FRAMES_PER_S == 0)
+    whole = time.thread_time() - began
+    began = time.thread_time()
+    for n in range(frames):
+        sampler.build(slow=n % FRAMES_PER_S == 0)
+    return whole / frames, (time.thread_time() - began) / frames
+
+
+def _effects(desk: PostgresDesk, engine: Engine, commands: int) -> list[float]:
+    """Seconds from sending a change of workers until the gate has the new size."""
+    took = []
+    for n in range(commands):
+        wanted = 4 + n % 5
+        if engine.stages["embed"].capacity == wanted:
+            continue
+        began = time.perf_counter()
+        desk.send(Command("set", {"key": "workers.embed", "value": wanted}, by="bench"))
+        while engine.stages["embed"].capacity != wanted:
+            time.sleep(0.0005)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _claims(engine: Engine, count: int) -> list[float]:
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        claim = engine.queue.take()
+        took.append(time.perf_counter() - began)
+        if claim is None:
+            break
+        engine.queue.release(claim)
+    return took
+
+
+def _select_1(database: Database) -> None:
+    with database.connection() as connection:
+        connection.execute("select 1").fetchone()
+
+
+def _median(call: Callable[[], object], times: int) -> float:
+    return statistics.median(_took(call) for _ in range(times))
+
+
+def _took(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    print(table(run()))
