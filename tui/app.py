@@ -60,7 +60,7 @@ class Counts:
 class GainstageApp(Handlers, App[int]):
     """``start_engine`` starts an engine for an empty desk and says what it did; ``manual`` leaves pump and clock to a test."""
 
-    CSS_PATH = "gainstage.tcss"
+    CSS_PATH = Path(__file__).with_name("gainstage.tcss")
     TITLE = "gainstage"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[Any]] = [*bindings(None), Binding("ctrl+q", "app.act('detach')", show=False, id="quit")]

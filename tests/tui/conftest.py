@@ -133,3 +133,32 @@ def driven(tmp_path: Path) -> Callable[..., Any]:
 
 
 assert os.name == "posix"
+
+
+class Bent:
+    """The story seen through a bend: every part of the desk can be put in another state."""
+
+    def __init__(self, desk: ScriptedDesk, snapshot: Callable[[Any], Any] | None = None, **answers: Any) -> None:
+        self._desk = desk
+        self._bend = snapshot
+        self._answers = answers
+        self.live = answers.get("live", True)
+        self.read_only = answers.get("read_only", False)
+        self.label = answers.get("label", desk.label)
+
+    def snapshot(self) -> Any:
+        found = self._desk.snapshot()
+        return self._bend(found) if self._bend is not None else found
+
+    def __getattr__(self, name: str) -> Any:
+        answers = self.__dict__.get("_answers", {})
+        if name in answers:
+            answer = answers[name]
+            if isinstance(answer, Exception):
+
+                def refuse(*_: Any, **__: Any) -> Any:
+                    raise answer
+
+                return refuse
+            return lambda *_, **__: answer
+        return getattr(self._desk, name)

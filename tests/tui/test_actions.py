@@ -74,8 +74,10 @@ def test_refusals_say_why(desk_at: Run) -> None:
 async def test_screens_by_key_palette_and_command_line(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at()) as d:
         for number, name in enumerate(SCREENS, 1):
-            await d.press("escape", "escape", str(number)) if d.app.desk_screen.NAME != "search" else await d.press("escape", str(number))
-            assert d.app.desk_screen.NAME == name
+            await d.press("escape", "escape", str(number)) if d.app.desk_screen.NAME != "search" else await d.press(
+                "escape", str(number)
+            )
+            assert name == d.app.desk_screen.NAME
         await d.press("escape")
         await d.command("host")
         assert d.app.desk_screen.NAME == "host"

@@ -127,7 +127,14 @@ def test_filter_grammar() -> None:
     assert (f.invert, f.text, f.longer_s, f.shorter_s) == (True, "fibre gut", 7200.0, 10_800.0)
     assert f.fields == {"stage": "transcribe", "cause": "too many"}
     q = to_query(f, sort="title", descending=False, faults=True, limit=50)
-    assert (q.text, q.stage, q.cause, q.status, q.invert, q.sort) == ("fibre gut", "transcribe", "too many", ("failed",), True, "title")
+    assert (q.text, q.stage, q.cause, q.status, q.invert, q.sort) == (
+        "fibre gut",
+        "transcribe",
+        "too many",
+        ("failed",),
+        True,
+        "title",
+    )
     assert read_filter("").empty
     assert read_filter("https://youtu.be/x").text == "https://youtu.be/x"
 
@@ -154,7 +161,13 @@ def test_values_are_read_and_bounded() -> None:
     assert read_value(setting(optional=True, default=None, value=None), "none") is None
     assert read_value(setting(default=1024, value=1024, low=0, high=1024**4, unit="bytes"), "4G") == 4 * 1024**3
     assert read_value(setting(default="x", value="x", low=None, high=None), "any text") == "any text"
-    for row, text in ((setting(), "17"), (setting(), "2.5"), (setting(), "two"), (setting(), ""), (setting(choices=("a",), default="a"), "b")):
+    for row, text in (
+        (setting(), "17"),
+        (setting(), "2.5"),
+        (setting(), "two"),
+        (setting(), ""),
+        (setting(choices=("a",), default="a"), "b"),
+    ):
         with pytest.raises(BadValue):
             read_value(row, text)
 
@@ -275,7 +288,9 @@ def test_ranks_change_at_most_once_a_second() -> None:
 
 
 def test_a_page_knows_where_its_rows_stand() -> None:
-    rows = tuple(RecordingRow(f"r{i}", "", "", "queued", None, None, 0, 5, 0, 0, 0, None, None, None, None, None) for i in range(50, 60))
+    rows = tuple(
+        RecordingRow(f"r{i}", "", "", "queued", None, None, 0, 5, 0, 0, 0, None, None, None, None, None) for i in range(50, 60)
+    )
     page = Paged(100_000, 50, rows)
     assert len(page) == 100_000
     assert page[55].id == "r55"  # type: ignore[union-attr]
@@ -344,7 +359,16 @@ def test_every_theme_has_every_token(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in THEMES if n != "mono"])
 def test_text_can_be_read_on_its_ground(name: str) -> None:
     v = THEMES[name].variables
-    wanted = {"text": 7.0, "bright": 9.0, "muted": 4.0, "faint": 2.8, "band-ok": 4.0, "band-warn": 4.0, "band-crit": 4.0, "accent": 4.0}
+    wanted = {
+        "text": 7.0,
+        "bright": 9.0,
+        "muted": 4.0,
+        "faint": 2.8,
+        "band-ok": 4.0,
+        "band-warn": 4.0,
+        "band-crit": 4.0,
+        "accent": 4.0,
+    }
     for token, least in wanted.items():
         assert contrast(v[f"gs-{token}"], v["gs-ground"]) >= least, (name, token)
 

@@ -25,12 +25,16 @@ HOSTILE = [
     "‮ignore", "ａｂｃ", "\u3000ideographic", "नमस्ते", "مرحبا", "x" * 10_000, "", " ", "\x1b", "\x1b[", "\x1b]",
 ]  # fmt: skip
 
-anything = st.one_of(st.text(), st.text(st.characters(categories=["Cc", "Cf", "Mn", "So", "Lo", "Zs", "Zl", "Co", "Cn"])), st.sampled_from(HOSTILE))
+anything = st.one_of(
+    st.text(), st.text(st.characters(categories=["Cc", "Cf", "Mn", "So", "Lo", "Zs", "Zl", "Co", "Cn"])), st.sampled_from(HOSTILE)
+)
 
 
 def harmless(text: str) -> bool:
     """Nothing a terminal would act on, nothing without a known width."""
-    return text.isprintable() and "\x1b" not in text and not any(c in "\u202a\u202b\u202d\u202e\u2066\u2067\u200d\ufe0f" for c in text)
+    return (
+        text.isprintable() and "\x1b" not in text and not any(c in "\u202a\u202b\u202d\u202e\u2066\u2067\u200d\ufe0f" for c in text)
+    )
 
 
 @given(anything)
@@ -95,7 +99,14 @@ def test_two_ends_of_a_line_never_overlap() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["postgresql://me:hunter2@db/prod", "password=hunter2", 'token: "hunter2"', "Authorization=hunter2", "api_key='hunter2'", "COOKIE = hunter2"],
+    [
+        "postgresql://me:hunter2@db/prod",
+        "password=hunter2",
+        'token: "hunter2"',
+        "Authorization=hunter2",
+        "api_key='hunter2'",
+        "COOKIE = hunter2",
+    ],
 )
 def test_secrets_are_concealed(text: str) -> None:
     assert "hunter2" not in safe.conceal(text)

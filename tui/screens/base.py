@@ -11,7 +11,7 @@ from textual.widget import Widget
 from tui.actions import actions_on
 from tui.frame import EMPTY, Frame
 from tui.pump import Answer, Feed
-from tui.widgets.chrome import FooterBar, NavBar, Notices, StatusBar
+from tui.widgets.chrome import FooterBar, NavBar, Notices, StatusBar, TooSmall
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt
 from tui.widgets.table import Table
@@ -26,13 +26,14 @@ class DeskScreen(Screen[None]):
 
     NAME: ClassVar[str] = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-short"), (32, "-normal"), (44, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-low"), (24, "-short"), (32, "-normal"), (44, "-tall")]  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__(id=f"screen-{self.NAME}")
         self.frame = EMPTY
         self.maximised_panel: Panel | None = None
         self._status, self._nav, self._footer, self._notices = StatusBar(), NavBar(), FooterBar(), Notices()
+        self._too_small = TooSmall()
         self._foot = tuple(a for a in actions_on(self.NAME) if a.foot)
 
     @property
@@ -46,6 +47,7 @@ class DeskScreen(Screen[None]):
         yield Prompt()
         yield self._footer
         yield self._notices
+        yield self._too_small
 
     def body(self) -> ComposeResult:
         """The panels."""
@@ -72,10 +74,14 @@ class DeskScreen(Screen[None]):
         """Draw a frame everywhere on this screen."""
         self.frame = frame
         self.show_chrome(frame)
-        self.apply(frame)
+        if not self._too_small.display:
+            self.apply(frame)
 
     def show_chrome(self, frame: Frame) -> None:
         app = self.console_app
+        if self._too_small.display:
+            self._too_small.show(frame)
+            return
         self._status.show(frame, self.title_of())
         if self._nav.display:
             self._nav.show(frame, self.NAME)

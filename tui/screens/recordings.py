@@ -137,7 +137,7 @@ class RecordingsScreen(RecordingActions, DeskScreen):
 
     def _from_the_top(self) -> None:
         self.page_offset = self.rows.top = self.rows.cursor = 0
-        self.rows.cursor_key = None
+        self.rows.cursor_key, self.rows.touched = None, False
         self.rows.redraw()
         self.watch_again()
 

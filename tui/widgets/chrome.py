@@ -226,6 +226,10 @@ class FooterBar(Live):
                 self.console_app.perform(name)
 
 
+LEAST = (60, 16)
+"""Columns and rows below which nothing but one line is shown."""
+
+
 @dataclass(slots=True)
 class Notice:
     """A short word to the operator. ``until`` is the desk's clock."""
@@ -273,3 +277,27 @@ class Notices(Live):
             line.clip(notice.text, width - 4 - len(tail), row["bright"]).add(tail, row["muted"])
             lines.append(line.to(width, row["ground"]))
         return lines
+
+
+class TooSmall(Live):
+    """All there is on a terminal too small for anything else: how it goes, and the size that is needed."""
+
+    FADES = False
+
+    def __init__(self) -> None:
+        super().__init__(id="too-small")
+        self.frame = EMPTY
+
+    def show(self, frame: Frame) -> None:
+        self.frame = frame
+        self.redraw()
+
+    def draw(self, width: int, height: int, p: Palette) -> list[Line]:
+        word, token = health_word(self.frame)
+        s = self.frame.snapshot
+        line = Line().gap(1, p["ground"]).add(word, p[token + "+b"])
+        if s is not None:
+            line.add(f"  {s.run.stored:,} stored", p["text"]).add(f"  {eta(self.frame)}", p["text"])
+        now = self.screen.size
+        need = Line().gap(1, p["ground"]).add(f"needs {LEAST[0]} × {LEAST[1]}, is {now.width} × {now.height}", p["muted"])
+        return [line, need][: max(1, height)]

@@ -146,7 +146,7 @@ class LogTail(Table[Entry]):
 
     def _show(self) -> None:
         if self.follow:
-            self.cursor_key = None
+            self.cursor_key, self.touched = None, False
             self.cursor = max(0, len(self.entries) - 1)
             self.top = max(0, len(self.entries) - self.rows_shown)
         self.set_items(self.entries)

@@ -81,10 +81,8 @@ class Prompt(Horizontal):
         """Hide, and give the focus back."""
         self.remove_class("-open")
         self._done = self._changed = None
-        if self._back is not None and self._back.is_attached:
-            self._back.focus()
-        elif self.screen.focused is self.query_one(_Line):
-            self.screen.set_focus(None)
+        back = self._back if self._back is not None and self._back.is_attached else None
+        self.screen.set_focus(back)
 
     def walk(self, step: int) -> None:
         """Through the lines entered before."""

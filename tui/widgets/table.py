@@ -94,6 +94,8 @@ class Table(Panel, Generic[T]):
         self.top = 0
         self.marked: frozenset[str] = frozenset()
         self.sorted_by: tuple[str, bool] | None = None  # (column, descending)
+        self.touched = False
+        """Whether the operator has moved the cursor; until then it stays on the first row."""
         self._asked: tuple[int, int] | None = None
 
     # -- what a table is about
@@ -134,7 +136,7 @@ class Table(Panel, Generic[T]):
         before = self.selected
         self.items = items
         self._asked = None
-        if self.cursor_key is not None:
+        if self.cursor_key is not None and self.touched:
             held = items[self.cursor] if self.cursor < len(items) else None
             if held is None or self.key_of(held) != self.cursor_key:
                 found = self.find(self.cursor_key)
@@ -159,6 +161,7 @@ class Table(Panel, Generic[T]):
         """The cursor to a row, clamped."""
         if not self.items:
             return
+        self.touched = True
         self.cursor = max(0, min(row, len(self.items) - 1))
         item = self.selected
         self.cursor_key = self.key_of(item) if item is not None else None

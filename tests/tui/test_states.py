@@ -1,0 +1,296 @@
+"""Every designed state that is not the ordinary one: empty, starting, stale, offline, stopped, foreign, replayed, broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from engine.desk import DeskError, Events, IndexHealth, RecordingPage
+from engine.watch.snapshot import SCHEMA, DecisionsView
+from tests.tui.conftest import SIZES, Bent
+
+Run = Callable[..., Any]
+
+
+async def test_no_engine_says_how_to_start_one(driven: Run, desk_at: Run) -> None:
+    started = []
+
+    def start() -> str:
+        started.append(True)
+        return "engine started, pid 4711"
+
+    async with driven(Bent(desk_at(0.0), lambda s: None, events=Events((), 0, 0)), start_engine=start) as d:
+        assert "NO ENGINE" in d.text
+        assert "No engine at this database." in d.text
+        await d.press("P")
+        assert "no engine at this database" in d.told[-1]
+        await d.press("enter")
+        assert started == [True]
+        assert "engine started, pid 4711" in d.told
+
+
+async def test_without_a_starter_the_command_is_named(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at(0.0), lambda s: None, events=Events((), 0, 0))) as d:
+        await d.press("enter")
+        assert "gainstage engine" in d.told[-1]
+
+
+async def test_starting_shows_every_model(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("warm-up")) as d:
+        assert "STARTING" in d.text
+        assert "loading models 2/4" in d.text
+        for model in d.app.newest.models:
+            assert model.role in d.text
+
+
+async def test_stale_then_offline_then_back(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("bottleneck")
+    held: list[Any] = []
+    async with driven(Bent(desk, lambda s: held[0] if held else s)) as d:
+        assert "HEALTHY" in d.text
+        held.append(desk.snapshot())
+        await d.wait(2)
+        assert "STALE" in d.text
+        assert d.app.frame.faded
+        await d.press("P")
+        assert "no word from the engine" in d.told[-1]
+        await d.wait(5)
+        assert "OFFLINE" in d.text
+        assert "No word from the engine since" in d.text
+        held.clear()
+        await d.wait(1)
+        assert "HEALTHY" in d.text
+
+
+async def test_a_stopped_engine_is_not_called_offline(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("done")
+    async with driven(Bent(desk, lambda s: replace(s, run=replace(s.run, state="stopped")))) as d:
+        assert "STOPPED" in d.text
+        assert "The engine stopped at" in d.text
+
+
+async def test_done_says_what_came_out_and_where_to_look(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("done")) as d:
+        assert "✓ DONE" in d.text
+        assert "stored" in d.text
+        assert "search what was said" in d.text
+
+
+async def test_an_empty_queue_says_how_to_fill_it(driven: Run, desk_at: Run) -> None:
+    def empty(s: Any) -> Any:
+        return replace(s, flights=(), run=replace(s.run, queued=0, running=0, retrying=0))
+
+    async with driven(Bent(desk_at("burst"), empty)) as d:
+        assert "Queue is empty." in d.text
+        assert "gainstage add" in d.text
+
+
+async def test_another_schema_is_read_only(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at("burst"), lambda s: replace(s, schema=SCHEMA + 1))) as d:
+        assert "read-only" in d.text
+        await d.press("P")
+        assert "schema" in d.told[-1]
+
+
+async def test_a_replay_is_marked_and_takes_no_commands(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at("oom"), live=False, label="REPLAY 2026-11-21 03:12")) as d:
+        assert "REPLAY 2026-11-22" in d.text
+        await d.press("P")
+        assert "replay" in d.told[-1]
+
+
+async def test_without_a_gpu_work_goes_on(driven: Run, desk_at: Run) -> None:
+    def bare(s: Any) -> Any:
+        return replace(s, devices=(), host=replace(s.host, gpu_note="libnvidia-ml.so not found"))
+
+    async with driven(Bent(desk_at("burst"), bare)) as d:
+        assert "libnvidia-ml.so not found" in d.text
+        assert "Work goes on" in d.text
+        await d.press("5")
+        assert "GPU: not readable" in d.text
+        await d.press("g")
+        assert "no GPU can be read" in d.told[-1]
+
+
+async def test_many_gpus_take_turns(driven: Run, desk_at: Run) -> None:
+    def many(s: Any) -> Any:
+        return replace(s, devices=tuple(replace(s.devices[0], index=i) for i in range(4)))
+
+    async with driven(Bent(desk_at("burst"), many)) as d:
+        assert "GPU 0 of 4" in d.text
+        await d.press("5", "g")
+        assert "GPU 1" in d.text
+
+
+async def test_unknown_readings_are_dots_never_zero(driven: Run, desk_at: Run) -> None:
+    def blind(s: Any) -> Any:
+        device = replace(
+            s.devices[0], sm=None, memory_used=None, memory_total=None, temperature=None, power_w=None, power_limit_w=None, throttle=None,
+            clock_sm_mhz=None, pcie_rx=None, pcie_tx=None, sm_history=(), memory_history=(), slowdown_at=None, shutdown_at=None, ecc_errors=None,
+            energy_j=None, memory_ours=None, memory_peak=None, clock_memory_mhz=None, clock_sm_max_mhz=None,
+        )  # fmt: skip
+        stages = tuple(
+            replace(
+                x,
+                per_minute=None,
+                wait_p50_s=None,
+                wait_p95_s=None,
+                service_p50_s=None,
+                service_p95_s=None,
+                rtfx=None,
+                busy_share=None,
+                trend=(),
+            )
+            for x in s.stages
+        )
+        host = type(s.host)(name="dark")
+        return replace(
+            s, devices=(device,), stages=stages, host=host, run=replace(s.run, rtfx=None, rtfx_history=(), audio_left_s=None)
+        )
+
+    async with driven(Bent(desk_at("burst"), blind)) as d:
+        machine = [line for line in d.app.desk_screen.machine.as_text().splitlines() if "SM" in line or "PWR" in line]
+        assert all("·" in line and " 0%" not in line for line in machine)
+        await d.press("5")
+        assert "·" in d.app.desk_screen.gpu.as_text()
+
+
+async def test_the_database_down_is_told_where_it_matters(driven: Run, desk_at: Run) -> None:
+    down = DeskError("Postgres: connection refused (3 tries, next in 8 s)")
+    desk = Bent(desk_at("burst"), search=down, index_health=down, recordings=down, profiles=down, failures=down)
+    async with driven(desk) as d:
+        await d.press("2")
+        assert "connection refused" in d.text
+        await d.press("7")
+        assert "connection refused" in d.text
+        await d.type("fibre")
+        await d.press("enter")
+        assert d.text.count("connection refused") >= 2
+
+
+async def test_a_desk_that_cannot_be_asked_keeps_the_last_frame(driven: Run, desk_at: Run) -> None:
+    broken: list[bool] = []
+
+    def bend(s: Any) -> Any:
+        if broken:
+            raise DeskError("connection refused")
+        return s
+
+    async with driven(Bent(desk_at("burst"), bend)) as d:
+        broken.append(True)
+        await d.wait(6)
+        assert "OFFLINE" in d.text
+        assert "connection refused" in d.text
+        broken.clear()
+        await d.wait(1)
+        assert "HEALTHY" in d.text
+
+
+async def test_voices_without_decisions_or_profiles(driven: Run, desk_at: Run) -> None:
+    none = DecisionsView(0, 0, 0, 0, 0, 0, 0, 0.05, 0.5)
+    desk = Bent(desk_at("warm-up"), lambda s: replace(s, decisions=none), decisions=(), profiles=())
+    async with driven(desk) as d:
+        await d.press("3")
+        assert "First decision comes after the first diarized recording" in d.text
+        assert "No voice profile" in d.text
+
+
+async def test_filters_that_hide_everything_say_so(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("oom")) as d:
+        await d.press("slash", *"zzzz", "enter")
+        assert "match  zzzz" in d.text
+        await d.press("escape")
+        assert "match  zzzz" not in d.text
+        await d.press("2", "slash", *"zzzz", "enter")
+        await d.wait(1)
+        assert "0 of 321 match" in d.text
+        await d.press("escape", "3", "slash", *"zzzz", "enter")
+        assert "match  zzzz" in d.text
+        await d.press("escape", "4", "slash", *"zzzz", "enter")
+        assert "no setting matches" in d.text
+        await d.press("escape", "6", "slash", *"zzzz", "enter")
+        assert "lines match  zzzz" in d.text
+
+
+async def test_no_recordings_at_all(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at("burst"), recordings=RecordingPage((), 0, 0), failures=())) as d:
+        await d.press("2")
+        assert "No recordings yet." in d.text
+        assert "nothing has failed" in d.text
+
+
+async def test_dropped_log_lines_are_counted(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("burst")
+    real = desk.events(0)
+    async with driven(Bent(desk, events=Events(real.items[:5], real.cursor, 1204))) as d:
+        await d.press("6")
+        assert "dropped, the file has all" in d.text
+
+
+async def test_a_fresh_index_has_unknowns(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at("burst"), index_health=IndexHealth(0, 0, 0, None, "exact scan", None))) as d:
+        await d.press("7")
+        assert "embedded ·" in d.text
+
+
+async def test_a_fault_of_the_console_shows_its_id_and_spares_the_engine(driven: Run, desk_at: Run, tmp_path: Any) -> None:
+    async with driven(desk_at("burst")) as d:
+        app = d.app
+
+        def fall(_: str) -> None:
+            password = "hunter2-local"  # noqa: F841
+            raise RuntimeError("postgresql://me:hunter2@db/x fell over")
+
+        app.desk_screen.do_faults = fall
+        await app.workers.wait_for_complete()
+        await d.pilot.press("exclamation_mark")
+        await d.pilot.pause()
+        number = next(iter(app.reported))
+        assert f"fault {number}" in d.text
+        assert "engine is not touched" in d.text
+        log = app.log_path.read_text()
+        assert number in log
+        assert "RuntimeError" in log
+        assert "hunter2" not in log
+        assert d.sent == [] if hasattr(d.desk, "sent") else True
+        await d.pilot.press("escape")
+        await d.pilot.pause()
+        assert app.is_running
+        assert len(app.screen_stack) == 1
+
+
+async def test_a_panel_that_cannot_be_drawn_takes_no_other_with_it(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("burst")) as d:
+        d.app.desk_screen.voices.body = lambda *_: 1 / 0
+        d.app.desk_screen.voices.redraw()
+        await d.pilot.pause()
+        await d.pilot.press("escape")
+        await d.pilot.pause()
+        assert "this panel could not be drawn" in d.text
+        assert "in flight" in d.text
+
+
+async def test_secrets_never_reach_the_screen(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("burst")
+    rows = tuple(replace(r, value="https://user:hunter2@proxy:8080") if r.key == "fetch.proxy" else r for r in desk.settings())
+    async with driven(Bent(desk, settings=rows), size=SIZES["wide"]) as d:
+        await d.press("4", "slash", *"proxy", "enter")
+        assert "fetch.proxy" in d.text
+        assert "hunter2" not in d.text
+        await d.press("e")
+        assert "hunter2" not in d.text
+        await d.press("escape")
+        d.app.desk_screen.set_focus(d.app.desk_screen.settings)
+        await d.press("Y", "E")
+        assert "hunter2" not in str(d.app.desk_screen.settings.exported())
+
+
+async def test_a_tiny_terminal_says_the_size_it_needs(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("burst"), size=(50, 12)) as d:
+        assert "HEALTHY" in d.text
+        assert "60 × 16" in d.text
+        await d.pilot.resize_terminal(160, 48)
+        await d.settle()
+        assert "60 × 16" not in d.text
+        assert "BOTTLENECK" in d.text or "bottleneck" in d.text
