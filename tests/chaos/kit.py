@@ -34,13 +34,12 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 class EngineProcess:
     """One engine in a process of its own, with a home of its own."""
 
-    def __init__(self, home: Path, url: str, *, until_empty: bool = False, **settings: str) -> None:
+    def __init__(self, home: Path, url: str, *, until_empty: bool = False, simulated: bool = True, **settings: str) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         pairs = {**QUICK, **{k.replace("__", "."): v for k, v in settings.items()}}
-        command = [sys.executable, "-m", "engine.process", "--home", str(home), "--simulated", "--until-empty"]
-        if not until_empty:
-            command.remove("--until-empty")
+        command = [sys.executable, "-m", "engine.process", "--home", str(home)]
+        command += ["--until-empty"] * until_empty + (["--simulated"] if simulated else ["--demo", "--profile", "demo"])
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]
         self.log = home / "out.log"
