@@ -47,6 +47,9 @@ _HARMLESS = (
     (UserWarning, r"\s*The detected number of speakers"),
     # the variance of one frame, in the statistics layer of pyannote's own voice model
     (UserWarning, r"std\(\): degrees of freedom is <= 0"),
+    # a recording too short for a single voice: pyannote averages none of them, and does not use the result
+    (RuntimeWarning, r"Mean of empty slice"),
+    (RuntimeWarning, r"invalid value encountered in (scalar )?divide"),
     # pyannote turns TensorFloat-32 off for reproducible results, and says so
     (UserWarning, r"\s*TensorFloat-32 \(TF32\) has been disabled"),
 )
