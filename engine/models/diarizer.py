@@ -33,6 +33,7 @@ class DiarizerParts:
     plda: Any
     options: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    pad_s: float = 0.0  # what a model that ends turns too early asks for, in its config.yaml under `gainstage`
     rate: Rate = field(default_factory=lambda: Rate("audio"))
 
     def modules(self) -> tuple[Any, ...]:
@@ -82,6 +83,7 @@ def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts
                 plda=PLDA.from_pretrained(_beside(found, parts["plda"])),
                 options=options,
                 parameters=dict(config.get("params", {})),
+                pad_s=float(config.get("gainstage", {}).get("pad_s", 0.0)),
             )
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise _unusable(found, str(error)) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,8 @@ class Diarizer:
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
         offered = getattr(output, "exclusive_speaker_diarization", None)
         sole = exclusive(_turns(offered, audio.seconds) if offered is not None else turns)
+        if self.parts.pad_s:
+            turns, sole = padded(turns, self.parts.pad_s, audio.seconds), padded(sole, self.parts.pad_s, audio.seconds)
         if progress is not None:
             progress(1.0)
         return Diarization(turns, sole, self.parts.label)
@@ -97,6 +100,21 @@ class Diarizer:
             raise Permanent(
                 f"the diarizer cannot work on this audio: {error}", cause="diarizer refused the audio", stage="diarize"
             ) from error
+
+
+def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, ...]:
+    """Every turn ``pad_s`` longer at both ends, inside the recording; into a pause at most to its middle, never into another
+    turn. ``turns`` in time order.
+    """
+    line: list[Turn] = []
+    reached = 0.0  # the latest end of the turns before
+    for n, turn in enumerate(turns):
+        following = turns[n + 1].start if n + 1 < len(turns) else seconds + 2 * pad_s
+        before, after = max(0.0, turn.start - reached), max(0.0, following - turn.end)
+        first = turn.start - min(pad_s, before / 2 if n else before)
+        line.append(replace(turn, start=round(first, 3), end=round(min(seconds, turn.end + min(pad_s, after / 2)), 3)))
+        reached = max(reached, turn.end)
+    return tuple(line)
 
 
 def _turns(annotation: Any, seconds: float) -> tuple[Turn, ...]:

@@ -16,7 +16,7 @@ from speech_kit import Told, audio_of, demo_settings, dialogue, models, silence
 from engine.errors import Cancelled, Misconfigured
 from engine.flow.cancel import CancelToken
 from engine.models.selftest import clip
-from engine.speech.diarize import Diarizer, exclusive
+from engine.speech.diarize import Diarizer, exclusive, padded
 from engine.terms import Audio, Diarization, Turn
 
 
@@ -114,3 +114,15 @@ def test_exclusive_turns_never_overlap_and_lose_no_speech(drawn: list[tuple[int,
     assert {(s.cluster, t) for s in sole for t in range(int(s.start), int(s.end))} <= {
         (who, t) for a, n, who in drawn for t in range(a, a + n)
     }
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.05, 5)), max_size=12), st.floats(0, 0.5))
+def test_padding_grows_turns_into_pauses_only(spans: list[tuple[float, float]], pad_s: float) -> None:
+    turns = exclusive([Turn(round(a, 3), round(a + n, 3), str(k % 3)) for k, (a, n) in enumerate(sorted(spans))])
+    grown = padded(turns, pad_s, 60.0)
+    assert [t.cluster for t in grown] == [t.cluster for t in turns]
+    for before, after in zip(turns, grown, strict=True):
+        assert after.start <= before.start
+        assert after.end >= before.end
+        assert after.seconds <= before.seconds + 2 * pad_s + 2e-3
+    assert all(a.end <= b.start + 2e-3 for a, b in pairwise(grown))
