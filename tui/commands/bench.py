@@ -11,6 +11,7 @@ from tui.commands.common import print_json, speaking
 EXAMPLES = {
     "bench": """examples:
   gainstage bench pipeline              is the bottleneck busy, what does a gate cost
+  gainstage bench live --recordings 100000   status, claims and commands with a long queue, cost of a frame
   gainstage bench voices --segments 60  batch extraction against the usual ways
   gainstage bench quality --fresh 2     word, diarization and speaker errors on new recordings
   gainstage bench console --json""",
@@ -18,16 +19,21 @@ EXAMPLES = {
 
 MODULES = {
     "pipeline": "engine.bench.pipeline",
+    "live": "engine.bench.live",
     "voices": "engine.bench.voices",
     "quality": "engine.bench.quality",
     "console": "tui.bench_console",
+    "sources": "engine.bench.sources",
+    "live": "engine.bench.live",
+    "decisions": "engine.bench.decisions",
+    "voices-quality": "engine.bench.voices_quality",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("what", choices=sorted(MODULES))
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--recordings", type=int, help="pipeline: how many")
+    parser.add_argument("--recordings", type=int, help="pipeline, live: how many")
     parser.add_argument("--segments", type=int, help="voices: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--seed", type=int)
