@@ -34,19 +34,24 @@ def run(decisions: int = 10_000, seed: int = 0, *, repeats: int = 3) -> dict[str
     """Store ``decisions`` (three clusters of twenty turns a recording, three profiles, one cluster in eight mixed) and try
     another limit over all of them: seconds from the first query to the difference, median of ``repeats``, and its parts."""
     with tempfile.TemporaryDirectory() as folder, Database.open(None, Path(folder)) as database:
-        count = _fill(database, decisions, seed)
-        parts: dict[str, list[float]] = {"total": [], "read": [], "judge": []}
-        found = what_if(database, CHANGES, count)
-        for _ in range(repeats):
-            began = time.perf_counter()
-            what_if(database, CHANGES, count)
-            parts["total"].append(time.perf_counter() - began)
-            began = time.perf_counter()
-            held = read(database, count)
-            parts["read"].append(time.perf_counter() - began)
-            began = time.perf_counter()
-            replay(database, held, CHANGES)
-            parts["judge"].append(time.perf_counter() - began)
+        return measured(database, decisions, seed, repeats)
+
+
+def measured(database: Database, decisions: int, seed: int, repeats: int) -> dict[str, Any]:
+    """See :func:`run`; in an empty database of the caller's."""
+    count = _fill(database, decisions, seed)
+    parts: dict[str, list[float]] = {"total": [], "read": [], "judge": []}
+    found = what_if(database, CHANGES, count)
+    for _ in range(repeats):
+        began = time.perf_counter()
+        what_if(database, CHANGES, count)
+        parts["total"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        held = read(database, count)
+        parts["read"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        replay(database, held, CHANGES)
+        parts["judge"].append(time.perf_counter() - began)
     return {
         "decisions": found.clusters,
         "split_before": found.split_before,
@@ -123,5 +128,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    measured = run(args.decisions, args.seed)
-    print(json.dumps(measured) if args.json else table(measured))
+    result = run(args.decisions, args.seed)
+    print(json.dumps(result) if args.json else table(result))
