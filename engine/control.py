@@ -272,6 +272,8 @@ class Control:
             engine.stages[name.removeprefix("workers.")].resize(value_of(new, name))
         if "in_flight" in keys:
             engine.stages["segment"].resize(new.in_flight)
+        if keys & {"fetch.rate", "fetch.sleep"}:
+            engine.fetcher.hosts.hurry()
         if "voice.batch_seconds" in keys:
             engine.voices.batcher.resize(budget=new.voice.batch_seconds)
         if keys & {"embed.batch", "embed.linger"}:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.clean import clean_text
 from engine.desk import Level
-from engine.errors import Cancelled, EngineError, LostClaim, OutOfMemory, Transient
+from engine.errors import Cancelled, EngineError, LostClaim, OutOfMemory, Postponed, Transient
 from engine.flight import Flight
 from engine.models.oom import is_out_of_memory
 from engine.outage import insist
@@ -79,8 +79,9 @@ class Landing:
                 "error", f"not written down: {error.message}: {fault}", recording=id, kind="failure", error=fault
             )
             return
-        self.engine.tally.failed(error)
-        level: Level = "info" if isinstance(error, Cancelled) else "warning" if outcome.retry else "error"
+        if not isinstance(error, Postponed):  # waiting for its turn is no trouble
+            self.engine.tally.failed(error)
+        level: Level = "info" if isinstance(error, Cancelled | Postponed) else "warning" if outcome.retry else "error"
         self.engine.journal.log(
             level,
             f"{outcome.text}: {error.message}",

@@ -61,10 +61,16 @@ def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
 
 
 def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
-    """Whether the same audio is stored already under another address; then this recording becomes a link to it."""
+    """Whether the same audio is stored already under another address; then this recording becomes a link to it. One that is
+    in flight at this moment is waited for: raises :class:`engine.errors.Postponed`.
+    """
+    from engine.sources.twins import yield_to_twin
+
     if flight.settings.fetch.duplicates != "link":
         return False
-    twin = engine.through_outage(lambda: engine.store.twin(audio.fingerprint, flight.recording.id), flight.token)
+    id = flight.recording.id
+    engine.through_outage(lambda: yield_to_twin(engine.database, audio.fingerprint, id), flight.token)
+    twin = engine.through_outage(lambda: engine.store.twin(audio.fingerprint, id), flight.token)
     if twin is None:
         return False
     engine.through_outage(
