@@ -282,7 +282,7 @@ class Database:
 
 def _manners(parts: dict[str, str], application: str, path: str) -> dict[str, str]:
     """Connection parameters: our search path, an end to transactions of frozen processes, quick notice of dead peers."""
-    options = f"-c search_path={path.replace(' ', chr(92) + ' ')} -c idle_in_transaction_session_timeout=60s"
+    options = f"-c search_path={path.replace(' ', chr(92) + ' ')} -c idle_in_transaction_session_timeout=20s"
     defaults = {"application_name": application, "connect_timeout": "5"}
     if not parts.get("host", "").startswith("/"):
         defaults |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}

@@ -27,7 +27,7 @@ from tests.chaos.kit import (
 )
 
 LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"
-KILLS = 200 if LONG else 6
+KILLS = 200 if LONG else 5
 """Kills of the first test; GAINSTAGE_LONG_CHAOS=1 runs the long form."""
 
 
@@ -100,7 +100,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_only_time(
 @pytest.mark.parametrize("signals", [1, 2])
 def test_sigterm_drains_and_a_second_one_stops_now(database: Database, database_url: str, tmp_path: Path, signals: int) -> None:
     log_commits(database_url)
-    recordings = queue_simulated(database, 80, scale=8.0)
+    recordings = queue_simulated(database, 48, scale=8.0)
     engine = EngineProcess(tmp_path / "home", database_url)
     with cared_for(engine):
         wait_for(lambda: sum(commits(database).values()) > 2, "the engine at work")

@@ -24,7 +24,6 @@ MODULES = {
     "quality": "engine.bench.quality",
     "console": "tui.bench_console",
     "sources": "engine.bench.sources",
-    "live": "engine.bench.live",
     "decisions": "engine.bench.decisions",
     "voices-quality": "engine.bench.voices_quality",
 }
