@@ -115,10 +115,15 @@ def enrol_speaker(
         )
     if (maker := store.maker(recording)) is not None:
         same_model(maker, model, what=f"the voices of {recording}")
-    usable = [(s.voice, s.end - s.start) for s in segments if s.voice is not None and s.end - s.start >= SHORTEST_SEGMENT_S]
-    voices = checked(np.stack([v for v, _ in usable]), model.dimension) if usable else np.zeros((0, model.dimension), np.float32)
+    seconds: dict[bytes, float] = {}  # segments of a recording that took the fast path share one voice
+    for s in segments:
+        if s.voice is not None and s.end - s.start >= SHORTEST_SEGMENT_S:
+            seconds[s.voice.tobytes()] = seconds.get(s.voice.tobytes(), 0.0) + s.end - s.start
+    voices = np.zeros((0, model.dimension), np.float32)
+    if seconds:
+        voices = checked(np.stack([np.frombuffer(voice, np.float32) for voice in seconds]), model.dimension)
     source = {"text": f"{recording}:{speaker}", "fingerprints": [stored.fingerprint] if stored.fingerprint else []}
-    return _save(store, name, Gathered(voices, np.array([n for _, n in usable], np.float64), 0), model, source, add)
+    return _save(store, name, Gathered(voices, np.array(list(seconds.values()), np.float64), 0), model, source, add)
 
 
 def _listen(audio: Audio, spans: Sequence[Span], extractor: VoiceExtractor, token: CancelToken) -> Gathered:

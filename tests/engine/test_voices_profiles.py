@@ -16,7 +16,7 @@ from engine.errors import Permanent
 from engine.flow.cancel import CancelToken
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
-from engine.terms import Balance, ModelId, Recording, Segment, Turn
+from engine.terms import Balance, ModelId, Provenance, Recording, Segment, Turn
 from engine.voices.cache import VoiceCache
 from engine.voices.casting import decide
 from engine.voices.check import check
@@ -241,6 +241,24 @@ def test_a_speaker_of_a_stored_recording_can_be_enrolled(database: Database, sto
         enrol_speaker(store, "Zoe", recordings, "rec1", "Zoe", MODEL)
     with pytest.raises(ForeignVoice):
         enrol_speaker(store, "Bea", recordings, "rec1", "Ann", ModelId("tests/voice", "newer", 16))
+
+
+def test_one_voice_shared_by_all_segments_is_one_exemplar(database: Database, store: ProfileStore) -> None:
+    voice = around(1, 1)[0]
+    recordings = RecordingStore(database)
+    recordings.store(
+        Recording("rec9", "test:9", "/9.wav", "Alone"),
+        [Segment(i * 5.0, i * 5.0 + 4.0, "Ann", 1, 0.9, Provenance.FAST_PATH, "said", (), voice=voice) for i in range(9)],
+        (),
+        models={"voice": MODEL},
+        revision=1,
+        facts={},
+        spans=(),
+        fingerprint="audio 9",
+        balance=Balance(36.0, 36.0, 0.0),
+    )
+    report = enrol_speaker(store, "Ann", recordings, "rec9", "Ann", MODEL)
+    assert (report.seconds, report.windows, report.exemplars, report.cohesion) == (36.0, 1, 1, None)
 
 
 def test_deleting_a_profile_deletes_everything_derived_from_the_voice(database: Database, store: ProfileStore) -> None:
