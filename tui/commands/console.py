@@ -20,13 +20,15 @@ EXAMPLES = {
   gainstage console --scripted                  look around without any engine""",
     "attach": """examples:
   gainstage attach
-  gainstage attach --database postgresql://db.example.org/prod --readonly""",
+  gainstage attach postgresql://db.example.org/prod --readonly""",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser, json_too=False)
     setting_arguments(parser)
+    if name == "attach":
+        parser.add_argument("url", metavar="URL", nargs="?", help="the database of the system, as --database")
     parser.add_argument("--readonly", action="store_true", help="look, change nothing")
     parser.add_argument("--ascii", action="store_true", help="only ASCII characters")
     parser.add_argument("--theme", metavar="NAME", help="colour theme")
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
+    args.database = args.database or getattr(args, "url", None)
     loaded, paths = settings_of(args), paths_of(args)
     if args.replay:
         from engine.watch.replay import ReplayDesk

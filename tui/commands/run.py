@@ -290,9 +290,15 @@ def start_engine(
     arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
     child = start_detached(paths, arguments, environ)
     end = time.monotonic() + STARTUP_S
-    while not alive(desk):
+    while not signed_on(desk, child.pid):
         if child.poll() not in (None, 0):
             raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
         if child.poll() == 0 or time.monotonic() > end:
             return  # it has come and gone, or is slow: following shows which
         time.sleep(0.1)
+
+
+def signed_on(desk: Desk, pid: int) -> bool:
+    """Whether the engine of a process serves and has shown itself: a console opened before would say that there is none."""
+    frame = desk.snapshot()
+    return alive(desk) and frame is not None and frame.pid == pid
