@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from config.settings import Spec
 from engine.watch.snapshot import DecisionRow, Snapshot
 
 
@@ -192,6 +193,27 @@ class SettingRow:
     optional: bool = False
     secret: bool = False
     revision: int | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, value: Any, origin: str, revision: int | None = None) -> SettingRow:
+        """A row of the schema's setting with the value in force; a secret's value is the caller's to mask."""
+        return cls(
+            key=spec.key,
+            value=value,
+            default=None if spec.secret else spec.default,
+            origin=origin,
+            low=spec.low,
+            high=spec.high,
+            step=spec.step,
+            unit=spec.unit,
+            effect=spec.effect.value,
+            help=spec.help,
+            risk=spec.risk,
+            choices=spec.choices,
+            optional=spec.optional,
+            secret=spec.secret,
+            revision=revision,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,39 +8,13 @@ from collections import Counter, deque
 
 from config.settings import Identify
 from engine.errors import Cancelled, EngineError, Throttled
+from engine.store.rows import StoredDecision
 from engine.terms import Cast, Decision
 from engine.watch.snapshot import DecisionRow, DecisionsView
 
 WINDOW_S = 600.0
 LATEST = 40
 HISTOGRAM_BUCKETS = 16
-
-
-def decision_row(id: int, wall: float, recording: str, title: str, d: Decision) -> DecisionRow:
-    """The feed's row of a decision."""
-    primary = next((s.threshold for s in d.scores if s.primary), None)
-    return DecisionRow(
-        id=id,
-        wall=wall,
-        recording=recording,
-        title=title,
-        cluster=d.cluster,
-        turns=d.turns,
-        seconds=d.seconds,
-        mean=d.mean,
-        variance=d.variance,
-        low=d.low,
-        high=d.high,
-        range=d.spread,
-        similarities=d.similarities,
-        split=d.split,
-        massive=d.massive,
-        rule=d.rule,
-        speakers=tuple(d.seconds_by_speaker.items()),
-        why=d.why,
-        revision=d.revision,
-        threshold=primary,
-    )
 
 
 def is_grey(decision: Decision) -> bool:
@@ -130,7 +104,7 @@ class Tally:
                 if d.variance is not None:
                     top = 2 * identify.variance_limit or 1.0
                     self._histogram[min(HISTOGRAM_BUCKETS - 1, int(d.variance / top * (HISTOGRAM_BUCKETS - 1)))] += 1
-                self._latest.appendleft(decision_row(id, wall, recording, title, d))
+                self._latest.appendleft(StoredDecision(id, wall, recording, title, d).row())
 
     def decisions_view(self, identify: Identify) -> DecisionsView:
         with self._lock:

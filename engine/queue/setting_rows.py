@@ -19,23 +19,5 @@ def setting_rows(below: Mapping[str, tuple[Any, str]], live: Mapping[str, tuple[
         revision = None
         if key in live:
             (value, revision), origin = live[key], "live"
-        rows.append(
-            SettingRow(
-                key=key,
-                value=value,
-                default=spec.default,
-                origin=origin,
-                low=spec.low,
-                high=spec.high,
-                step=spec.step,
-                unit=spec.unit,
-                effect=spec.effect.value,
-                help=spec.help,
-                risk=spec.risk,
-                choices=spec.choices,
-                optional=spec.optional,
-                secret=spec.secret,
-                revision=revision,
-            )
-        )
+        rows.append(SettingRow.of(spec, value, origin, revision))
     return tuple(rows)

@@ -127,25 +127,7 @@ class Hand:
             value = self.world.settings[key]
             if spec.secret:
                 value = None if value is None else "******"
-            rows.append(
-                SettingRow(
-                    key=key,
-                    value=value,
-                    default=None if spec.secret else spec.default,
-                    origin=self.origins.get(key, "default"),
-                    low=spec.low,
-                    high=spec.high,
-                    step=spec.step,
-                    unit=spec.unit,
-                    effect=spec.effect.value,
-                    help=spec.help,
-                    risk=spec.risk,
-                    choices=spec.choices,
-                    optional=spec.optional,
-                    secret=spec.secret,
-                    revision=self.revisions.get(key),
-                )
-            )
+            rows.append(SettingRow.of(spec, value, self.origins.get(key, "default"), self.revisions.get(key)))
         return tuple(rows)
 
     # -- the run ----------------------------------------------------------------------------------------------------------
