@@ -8,10 +8,12 @@ makes them off its own thread. Every call but :meth:`Desk.snapshot` may raise :c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from config.settings import Spec
 from engine.watch.snapshot import DecisionRow, Snapshot
+
+if TYPE_CHECKING:
+    from config.settings import Spec
 
 
 class DeskError(Exception):
