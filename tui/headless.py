@@ -64,6 +64,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> E
 
     told: set[str] = set()
     alone_since: float | None = None
+    said: str | None = None
     with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=console.is_terminal) as live:
         while True:
             frame = desk.snapshot()
@@ -74,6 +75,12 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> E
                 told.add(id)
             if now.left == 0:
                 return "done"
+            held = (
+                f"paused by {frame.run.by}: {plain(frame.run.reason or '', 400)}" if frame and frame.run.state == "paused" else None
+            )
+            if held and held != said:  # a bar is not everywhere: why nothing moves is said in words too
+                console.print(held, markup=False, highlight=False)
+            said = held
             if frame and console.is_terminal:
                 live.update(_picture(frame, now.done, len(ids)))
             if alive(desk):
