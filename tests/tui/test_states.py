@@ -70,6 +70,14 @@ async def test_a_stopped_engine_is_not_called_offline(driven: Run, desk_at: Run)
         assert "The engine stopped at" in d.text
 
 
+async def test_an_engine_that_could_not_go_on_says_why(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("done")
+    why = "asr model big is not on this machine"
+    async with driven(Bent(desk, lambda s: replace(s, run=replace(s.run, state="stopped", reason=why)))) as d:
+        assert f"■ {why}" in d.text
+        assert "✓ done" not in d.text
+
+
 async def test_done_says_what_came_out_and_where_to_look(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at("done")) as d:
         assert "✓ DONE" in d.text

@@ -60,6 +60,8 @@ class VerdictPanel(Panel):
                 .add("Enter", p["accent"])
                 .add(" starts one again.", p["muted"])
             )
+            if s.run.reason:  # why it ended matters more than what it had done
+                return [line, Line().add("■ ", p["crit"]).clip(s.run.reason, width - 2, p["text"])]
             return [line, self._finished(p)]
         if f.contact is Contact.OFFLINE:
             why = f": {f.error}" if f.error else ""
@@ -74,10 +76,10 @@ class VerdictPanel(Panel):
             lines = [head.clip(s.run.loading[0], max(0, width - head.used), p["text"])]
             return lines + [Line().clip(text, width, p["text"]) for text in s.run.loading[1:]]
         if f.health == "done" or s.run.state == "done":
-            return [
-                self._finished(p),
-                Line().add("R", p["accent"]).add(" retry failed   ", p["muted"]).add("a", p["accent"]).add(" add more", p["muted"]),
-            ]
+            next_keys = Line()
+            if s.run.failed:
+                next_keys.add("R", p["accent"]).add(" retry failed   ", p["muted"])
+            return [self._finished(p), next_keys.add("a", p["accent"]).add(" add more", p["muted"])]
         if not s.flights and not s.run.queued and not s.run.running:
             return [
                 Line()
