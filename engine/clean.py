@@ -32,3 +32,8 @@ def clean_text(text: str, limit: int = 2000) -> str:
     text = _UNSAFE.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text)))
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 segment``, ``2 segments``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.clean import clean_text
+from engine.clean import clean_text, counted
 from engine.desk import Level
 from engine.errors import Cancelled, EngineError, LostClaim, OutOfMemory, Postponed, Transient
 from engine.flight import Flight
@@ -45,7 +45,7 @@ class Landing:
         id = flight.recording.id
         if flight.linked is None:
             self.engine.tally.landed(flight.duration_s or 0.0)
-            text = f"stored {flight.segments or 0} segments, {flight.speakers or 0} speakers: {clean_text(flight.title, 80)}"
+            text = f"stored {counted(flight.segments or 0, 'segment')}, {counted(flight.speakers or 0, 'speaker')}: {clean_text(flight.title, 80)}"
             self.engine.journal.log("info", text, recording=id, kind="stored", stage="store")
         try:
             self.engine.fetcher.forget(id)

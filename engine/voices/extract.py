@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clean import counted
 from engine.errors import EngineError, Transient
 from engine.flow.batcher import Batcher, BatchRecord
 from engine.flow.cancel import CancelToken
@@ -213,7 +214,8 @@ class VoiceExtractor:
             without = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
             self._journal.log(
                 "info",
-                f"{len(found.voices)} segments: {found.windows} windows in {found.batches} batches, {found.hits} from the cache, "
+                f"{counted(len(found.voices), 'segment')}: {counted(found.windows, 'window')} in "
+                f"{counted(found.batches, 'batch', 'batches')}, {found.hits} from the cache, "
                 f"{found.seconds:.2f} s" + (f"; no voice: {without}" if without else ""),
                 kind="voices",
                 stage="identify",

@@ -79,7 +79,7 @@ class GpuPanel(Panel):
             note = self.note or "no GPU on this machine"
             return [
                 Line(),
-                Line().add(f"GPU: not readable ({note}).", p["text"]),
+                Line().add(f"{note}." if note.startswith("GPU") else f"GPU: not readable ({note}).", p["text"]),
                 Line().add("Work goes on; bands and advice for the GPU are off.", p["muted"]),
             ]
         if height < 9:

@@ -90,7 +90,7 @@ class MachinePanel(Panel):
             from tui.safe import wrapped
 
             return [
-                *(Line().add(t, p["muted"]) for t in wrapped(f"GPU: {note}", width)[:2]),
+                *(Line().add(t, p["muted"]) for t in wrapped(note if note.startswith("GPU") else f"GPU: {note}", width)[:2]),
                 Line().add("Work goes on; its bands and advice are off.", p["faint"]),
             ]
         bar = max(6, width - 34)
