@@ -20,12 +20,16 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from psycopg.sql import SQL, Identifier
 
 from engine.errors import EngineError
 from engine.store.database import Database
 from engine.store.embedded import EmbeddedPostgres
 from engine.store.migrate import store_migrations
+
+hypothesis_settings.register_profile("gainstage", deadline=None)  # a noisy machine says nothing about a law
+hypothesis_settings.load_profile("gainstage")
 
 QUICK = {
     "fsync": "off",

@@ -182,7 +182,7 @@ def test_a_lost_server_is_transient_and_back_again_without_a_new_object(own_post
         until(lambda: reachable(db))
         view = db.view()
         assert view.up
-        assert view.reconnects == 1
+        assert view.reconnects >= 1  # a server that starts may answer and refuse again
         assert view.latency_p50_s is not None
 
 
