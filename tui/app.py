@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from textual.app import App
 from textual.binding import Binding
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from config.paths import Paths
@@ -122,11 +123,17 @@ class GainstageApp(Handlers, App[int]):
         self._engines = 1
         self._palettes: dict[bool, Palette] = {}
         self._sending = False
+        self._interval: Timer | None = None
         self._slow = 0.0
         self._next_tick = 0.0
         for known in themes.THEMES.values():
             self.register_theme(known)
-        self.theme = "mono" if colourless and theme is None else theme if theme in themes.THEMES else themes.DEFAULT
+        chosen = "mono" if colourless and theme is None else theme if theme in themes.THEMES else themes.DEFAULT
+        if themes.THEMES[chosen].ansi:
+            self.theme = chosen
+        else:  # an assignment would parse every style a second time before the first frame
+            self.set_reactive(App.theme, chosen)
+            self.stylesheet.set_variables(self.get_css_variables())
 
     # -- life
 
@@ -141,7 +148,7 @@ class GainstageApp(Handlers, App[int]):
             if not self.is_web:
                 self.set_interval(2.0, self._check_terminal)
         self.pump.start()
-        self.set_interval(1.0 / self.refresh_hz, self.tick)
+        self._interval = self.set_interval(1.0 / self.refresh_hz, self.tick)
         self.set_timer(0.02, self.tick)
 
     def on_unmount(self) -> None:
@@ -190,8 +197,29 @@ class GainstageApp(Handlers, App[int]):
 
     def _receive(self, answer: Answer, screen: DeskScreen) -> None:
         if answer.feed is self._settings_feed and answer.value is not None:
-            self.settings = {row.key: row for row in answer.value}
+            before, self.settings = self.settings, {row.key: row for row in answer.value}
+            self._follow_settings(before)
         screen.receive(answer)
+
+    def _follow_settings(self, before: dict[str, SettingRow]) -> None:
+        """The console's own settings act at once; what stood when it started was given to it."""
+        for key in ("console.refresh", "console.theme", "console.keys"):
+            old, new = before.get(key), self.settings.get(key)
+            if old is None or new is None or old.value == new.value:
+                continue
+            if key == "console.refresh":
+                self.refresh_hz = min(10.0, max(1.0, float(new.value)))
+                self._restart_interval()
+            elif key == "console.theme" and new.value in themes.THEMES:
+                self.theme = str(new.value)
+            elif key == "console.keys":
+                self.keymap = {action: str(keys) for action, keys in new.value.items() if action in BY_ID}
+                self.set_keymap(self.keymap)
+
+    def _restart_interval(self) -> None:
+        if self._interval is not None:
+            self._interval.stop()
+            self._interval = self.set_interval(1.0 / self.refresh_hz, self.tick)
 
     def ask_for(self, feeds: tuple[Feed, ...]) -> None:
         """Ask for the settings and for what the screen needs."""
@@ -406,6 +434,13 @@ class GainstageApp(Handlers, App[int]):
             variables = self.theme_variables or self.get_css_variables()
             self._palettes[faded] = themes.palette(variables, stale=faded)
         return self._palettes[faded]
+
+    @property
+    def edge(self) -> str:
+        """The token of frames: their colour tells live from frozen, scrubbed and replayed."""
+        if not self.frame.live:
+            return "warn"
+        return {"live": "line", "frozen": "info", "scrub": "change"}[self.frame.mode]
 
     def watch_theme(self) -> None:
         self._palettes.clear()

@@ -150,7 +150,7 @@ class Pump:
             found = self._desk.events(self._cursor)
             events, dropped, self._cursor = list(found.items), found.dropped, found.cursor
             if self._desk.now() >= self._engines_due:
-                engines = len(self._desk.engines())
+                engines = sum(e.alive for e in self._desk.engines())
                 self._engines_due = self._desk.now() + 2.0
                 with self._lock:
                     self._news.engines = engines

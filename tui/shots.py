@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from engine.watch.scripted import ScriptedDesk
 from tui.app import GainstageApp
 
 WIDE, MEDIUM, NARROW = (160, 48), (120, 36), (80, 24)
-FAULTS = Path("gainstage-shots-faults.log")
+FAULTS = Path(tempfile.gettempdir()) / "gainstage-shots-faults.log"
+PRELUDE_S = 40.0
+"""Seconds of the story watched before a picture: bands and the journal need a past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,32 @@ async def settle(app: GainstageApp, pilot: Any) -> None:
         await pilot.pause()
 
 
+def app_for(shot: Shot, seed: int = 0) -> GainstageApp:
+    """A console on a story of its own, with no thread and no clock but the story's."""
+    return GainstageApp(ScriptedDesk(seed, label="pg:prod"), manual=True, theme=shot.theme, log=FAULTS)
+
+
+async def play(shot: Shot, app: GainstageApp, pilot: Any) -> None:
+    """Bring a console of :func:`app_for` to the moment of the shot and press its keys."""
+    desk: Any = app.desk
+    moment = _moment(shot.mark)
+    desk.advance(max(0.0, moment - PRELUDE_S))
+    for _ in range(int(min(PRELUDE_S, moment))):
+        app.pump.poll()
+        app.tick()
+        desk.advance(1.0)
+    await settle(app, pilot)
+    for key in shot.keys:
+        await pilot.press("space" if key == " " else key)
+        await settle(app, pilot)
+    await settle(app, pilot)
+
+
 async def take(shot: Shot, size: tuple[int, int], seed: int = 0) -> str:
-    """The SVG of a shot."""
-    desk = ScriptedDesk(seed, label="pg:prod")
-    app = GainstageApp(desk, manual=True, theme=shot.theme, log=FAULTS)
+    """The SVG of a shot; raises ``RuntimeError`` when the console had a fault."""
+    app = app_for(shot, seed)
     async with app.run_test(size=size) as pilot:
-        moment = _moment(shot.mark)
-        desk.advance(max(0.0, moment - 40.0))
-        for _ in range(int(min(40.0, moment))):
-            app.pump.poll()
-            app.tick()
-            desk.advance(1.0)
-        await settle(app, pilot)
-        for key in shot.keys:
-            await pilot.press("space" if key == " " else key)
-            await settle(app, pilot)
-        await settle(app, pilot)
+        await play(shot, app, pilot)
         if app.reported:
             raise RuntimeError(f"faults while drawing {shot.name}: see {FAULTS}")
         return app.export_screenshot(title=f"gainstage · {shot.name}")

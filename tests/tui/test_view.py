@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from engine.desk import ENDED
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -371,8 +372,8 @@ async def test_search_by_meaning_words_and_speaker(driven: Run, desk_at: Run) ->
 async def test_several_engines_are_counted(driven: Run, desk_at: Run) -> None:
     desk = desk_at("burst")
     row = desk.engines()[0]
-    async with driven(Bent(desk, engines=(row, replace(row, id="b"), replace(row, id="c", state="gone")))) as d:
-        assert "engines" in d.text
+    async with driven(Bent(desk, engines=(row, replace(row, id="b"), replace(row, id="c", state=min(ENDED))))) as d:
+        assert "· 2 engines" in d.text, "an engine that has ended is not counted"
 
 
 async def test_ascii_mode_draws_no_other_character(driven: Run, desk_at: Run) -> None:

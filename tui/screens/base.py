@@ -12,6 +12,7 @@ from tui.actions import actions_on
 from tui.frame import EMPTY, Frame
 from tui.pump import Answer, Feed
 from tui.widgets.chrome import FooterBar, NavBar, Notices, StatusBar, TooSmall
+from tui.widgets.live import Live
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt
 from tui.widgets.table import Table
@@ -72,7 +73,12 @@ class DeskScreen(Screen[None]):
 
     def show(self, frame: Frame) -> None:
         """Draw a frame everywhere on this screen."""
+        other_look = (frame.faded, frame.mode) != (self.frame.faded, self.frame.mode)
         self.frame = frame
+        if other_look:
+            for widget in self.query(Live):
+                widget.forget()
+                widget.refresh()
         self.show_chrome(frame)
         if not self._too_small.display:
             self.apply(frame)

@@ -74,7 +74,8 @@ class DeckScreen(RecordingActions, DeskScreen):
         advice = s.verdict.advice if s else None
         self.verdict.show(frame, advice is not None and app.ignored.get(advice.id, 0.0) > frame.now)
         if s is None:
-            self.flights.empty = [[("nothing in flight", "faint")]]
+            self.flights.empty = WELCOME
+            self.flights.redraw()
             return
         stage = s.verdict.bottleneck.stage if s.verdict.bottleneck.kind == "stage" else None
         self.stages.show(s.stages, stage, self._planned())
@@ -262,6 +263,29 @@ class DeckScreen(RecordingActions, DeskScreen):
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.console_app.perform("open")
+
+
+WELCOME: list[list[tuple[str, str]]] = [
+    [("gainstage takes recordings apart into who said what and when.", "bright")],
+    [],
+    [
+        ("Enter", "accent"),
+        ("  starts an engine here           ", "muted"),
+        ("a", "accent"),
+        ("  adds channels, playlists, feeds, files", "muted"),
+    ],
+    [
+        ("?", "accent"),
+        ("      the keys of every screen        ", "muted"),
+        (":", "accent"),
+        ("  every action as a command", "muted"),
+    ],
+    [],
+    [("gainstage demo         ", "text"), ("a run on bundled recordings: no network, no GPU, no server", "muted")],
+    [("gainstage add URL ...  ", "text"), ("queues recordings from any shell", "muted")],
+    [("gainstage attach       ", "text"), ("watches an engine of another database or machine", "muted")],
+]
+"""What a first look at an empty desk says."""
 
 
 def why_empty(frame: Frame) -> list[list[tuple[str, str]]]:

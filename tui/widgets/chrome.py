@@ -8,6 +8,7 @@ from textual import events
 
 from engine.watch.snapshot import Health
 from tui import format as fmt
+from tui import safe
 from tui.actions import BY_ID, SCREEN_TITLES, SCREENS, Action, foot_key, shown_key
 from tui.cells import Line, sides
 from tui.frame import EMPTY, Contact, Frame
@@ -55,7 +56,7 @@ def place(frame: Frame) -> tuple[str, str]:
     if frame.mode == "frozen":
         return f"❄ frozen {fmt.runtime(frame.frozen_for_s)}, {frame.newer:,} newer", "info"
     if frame.mode == "scrub" and frame.snapshot:
-        return f"◂ {fmt.runtime(frame.now - frame.snapshot.wall)} ago", "change"
+        return f"◂ {fmt.clock(frame.snapshot.wall)}, {fmt.runtime(frame.now - frame.snapshot.wall)} ago", "change"
     if frame.age_s is None:
         return "waiting", "muted"
     return f"live {min(frame.age_s, 999):.1f}s", "faint" if frame.contact is Contact.LIVE else "warn"
@@ -250,21 +251,20 @@ class Notices(Live):
     def __init__(self) -> None:
         super().__init__(id="notices")
         self.notices: list[Notice] = []
+        self._placed: object = None
 
     def show(self, notices: list[Notice]) -> None:
         if not notices and not self.display:
             return
         self.notices = notices[-self.SHOWN :]
         lines = len(self.notices)
-        self.display = bool(lines)
-        if lines:
-            width = max(len(n.text) for n in self.notices) + 8
-            self.styles.width = min(width, max(20, self.screen.size.width - 4))
-            self.styles.height = lines
-            self.styles.offset = (
-                self.screen.size.width - int(min(width, self.screen.size.width - 4)) - 2,
-                self.screen.size.height - lines - 2,
-            )
+        screen = self.screen.size
+        width = max(1, min(max((safe.width(safe.display(n.text)) for n in self.notices), default=0) + 8, screen.width - 4))
+        if (lines, width, screen) != self._placed:  # a layout only when the box itself changes
+            self._placed = (lines, width, screen)
+            self.display = bool(lines)
+            self.styles.width, self.styles.height = width, max(1, lines)
+            self.styles.offset = (screen.width - width - 2, screen.height - lines - 2)
         self.redraw()
 
     def draw(self, width: int, height: int, p: Palette) -> list[Line]:

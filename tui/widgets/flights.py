@@ -18,7 +18,7 @@ STAGE_ORDER = ("store", "embed", "segment", "identify", "diarize", "transcribe",
 
 _WIDE = (
     Column("id", "RECORDING", 11, keep=10),
-    Column("title", "TITLE", 16, grow=True, keep=8),
+    Column("title", "TITLE", 28, grow=True, keep=8),
     Column("length", "LENGTH", 7, ">", keep=6),
     Column("stage", "STAGE", 10, keep=10),
     Column("progress", "PROGRESS", 19, keep=9),

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 _ASCII = str.maketrans(
     {
         **dict.fromkeys("╭╮╰╯┌┐└┘├┤┼╶╴", "+"),
-        **dict.fromkeys("─━╸╺▁▂–—‖", "-"),
-        **dict.fromkeys("│┃┊▏▎▐▕", "|"),
+        **dict.fromkeys("─╌┈▁▂–—‖", "-"),
+        **dict.fromkeys("━╸╺", "="),
+        **dict.fromkeys("│┃┊╎▏▎▐▕", "|"),
         **dict.fromkeys("▃▄▅", "="),
         **dict.fromkeys("▆▇█▉▊▋▌▍", "#"),
         **dict.fromkeys("░▒▓", ":"),
         **dict.fromkeys("▸▶→❯↻", ">"),
         **dict.fromkeys("◂←", "<"),
-        **dict.fromkeys("●◆✱•", "*"),
+        **dict.fromkeys("●◆◇✱•", "*"),
         **dict.fromkeys("○◌", "o"),
         **dict.fromkeys("▲↑", "^"),
         **dict.fromkeys("▼↓↧", "v"),

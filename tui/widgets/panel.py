@@ -77,7 +77,7 @@ class Panel(Live):
         base = p["ground"]
         if self.bare:
             return [Line().gap(1, base).extend(line) for line in self.body(inner_width, inner_height, p)]
-        edge = p["line-focus" if self.has_focus else "line"]
+        edge = p["line-focus" if self.has_focus else self.console_app.edge]
         framed = self.framed
         top = Line().add("╭─" if framed else "─", edge)
         if self.jump_letter:

@@ -13,16 +13,24 @@ from tui.outbox import Staged
 from tui.theme import Palette
 from tui.widgets.table import Column, Table
 
-EFFECTS = {"now": "now", "item": "next recording", "reload": "after reload", "run": "next run"}
-"""When a change acts, in words."""
+EFFECTS = {"now": "now", "item": "next item", "reload": "reload", "run": "next run"}
+"""When a change acts, in a word or two."""
+
+EFFECTS_SAID = {
+    "now": "acts at once",
+    "item": "acts from the next recording on",
+    "reload": "swaps the model when its stage has drained",
+    "run": "acts at the next start of an engine",
+}
+"""When a change acts, in full."""
 
 _WIDE = (
     Column("key", "SETTING", 28, keep=10),
     Column("now", "NOW", 12, ">", keep=10),
     Column("new", "NEW", 8, ">", keep=10),
     Column("range", "RANGE", 10, ">", keep=5),
-    Column("effect", "APPLIES", 14, keep=7),
-    Column("origin", "FROM", 10, grow=True, keep=4),
+    Column("effect", "APPLIES", 9, keep=7),
+    Column("origin", "FROM", 15, grow=True, keep=4),
 )
 _NARROW = (
     Column("key", "SETTING", 29, keep=10),

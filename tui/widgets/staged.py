@@ -10,7 +10,7 @@ from tui.cells import Line
 from tui.outbox import Staged
 from tui.theme import Palette
 from tui.widgets.panel import Panel
-from tui.widgets.settings_table import EFFECTS, shown_range, shown_value
+from tui.widgets.settings_table import EFFECTS, EFFECTS_SAID, shown_range, shown_value
 
 
 class StagedPanel(Panel):
@@ -67,7 +67,9 @@ class StagedPanel(Panel):
                 f" · revision {row.revision}" if row.revision is not None else ""
             )
             scope = shown_range(row) if not row.choices else " | ".join(row.choices)
-            lines += [Line().add(t, p["muted"]) for t in safe.wrapped(facts, width)]
+            lines += [
+                Line().add(t, p["muted"]) for t in safe.wrapped(f"{EFFECTS_SAID.get(row.effect, row.effect)} · {facts}", width)
+            ]
             lines += [Line().add(t, p["muted"]) for t in safe.wrapped(f"{scope} {row.unit}".strip(), width)]
             if row.risk and not self.staged:
                 lines += [

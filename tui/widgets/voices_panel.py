@@ -90,7 +90,7 @@ class VoicesPanel(Panel):
             )
         line.add(f" limit {fmt.decimal(d.variance_limit)}", p["muted"]).add(f"  range {fmt.decimal(d.range_limit, 2)}", p["muted"])
         if d.grey:
-            line.add(f"  ~{d.grey} near", p["text"])
+            line.add(f"  ~{d.grey}", p["text"])
         return line
 
     def _latest(self, d: DecisionRow, width: int, p: Palette) -> Line:

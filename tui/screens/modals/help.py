@@ -66,7 +66,8 @@ class HelpScreen(Dialog[None]):
         line.fit(action.title, 26, p["faint" if refused else "bright"]).gap(1, p["ground"])
         command = f":{action.id}" + (f" {action.usage}" if action.usage else "")
         tail = 24 if width > 90 else 0
-        text = f"{action.help} Now refused: {refused}." if refused else action.help
+        asks = " Asks first." if action.dangerous else ""
+        text = f"{action.help} Now refused: {refused}." if refused else action.help + asks
         line.fit(text, width - line.used - tail, p["muted"])
         if tail:
             line.gap(1, p["ground"]).fit(command, tail - 1, p["faint"])
