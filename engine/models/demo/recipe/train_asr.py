@@ -39,14 +39,13 @@ class Stage(NamedTuple):
 
 
 def train(bank: Bank, tokens: Tokens, folder: Path, stages: Sequence[Stage], *, start: Path | None, report: Report) -> None:
-    """Train from the CTranslate2 folder ``start``, or from nothing, and write ``folder`` after every stage."""
+    """Train from the CTranslate2 folder ``start``, or from nothing, and write ``folder`` after every stage and now and then before."""
     torch.manual_seed(1)
     torch.set_flush_denormal(True)
     windows = Windows(bank, tokens, seed=1)
     trainer = _Trainer(asr_model.unpacked(start, tokens) if start else asr_model.fresh(tokens), windows, tokens)
     for stage in stages:
-        trainer.run(stage, report)
-        asr_model.export(trainer.model, tokens, folder)
+        trainer.run(stage, report, lambda: asr_model.export(trainer.model, tokens, folder))
 
 
 class _Trainer:
@@ -62,7 +61,7 @@ class _Trainer:
         attention.q_proj.register_forward_hook(lambda _module, _input, output: self._seen.__setitem__("query", output))
         attention.k_proj.register_forward_hook(lambda _module, _input, output: self._seen.__setitem__("key", output))
 
-    def run(self, stage: Stage, report: Report) -> None:
+    def run(self, stage: Stage, report: Report, save: Callable[[], None]) -> None:
         """Train for the time of a stage: a short warm-up, then half a cosine down to 3 % of the peak."""
         self.model.train()
         began, steps = time.process_time(), 0
@@ -84,6 +83,8 @@ class _Trainer:
                 minutes = share * stage.minutes
                 report(f"{stage.name} {minutes:5.1f} min, step {steps}: words {words:.3f} phones {phones:.3f} places {places:.3f}")
                 sums.zero_()
+                save()
+        save()
 
     def _losses(self, batch: list[Window], padded: bool) -> list[torch.Tensor]:
         """Cross-entropies of tokens and of phones, and how little the taught heads look where tokens are."""
