@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def run(name: str, args: argparse.Namespace) -> int:
     """Exit status 1 when something must be mended before a run."""
     from engine.doctor import checks
-
     from tui.commands.common import database_url
 
     loaded = settings_of(args)
