@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from engine.watch.snapshot import DecisionRow, Snapshot
+from engine.watch.snapshot import DecisionRow, Forecast, Snapshot
 
 if TYPE_CHECKING:
     from config.settings import Spec
@@ -341,11 +341,41 @@ class PreviewRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNeed:
+    """Memory of one model: what a running engine measured, else the size of its weights; None when unknown."""
+
+    role: str
+    name: str
+    bytes: int | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would cost. Sizes in bytes, times in seconds. ``left`` is the wall time with its basis; unknown is None."""
+
+    recordings: int
+    audio_s: float
+    unknown: int  # recordings whose length is a guess
+    downloads: int
+    download_bytes: int | None
+    left: Forecast
+    bottleneck: str | None
+    rtfx: float | None
+    disk_peak: int
+    disk_stored: int
+    models: tuple[ModelNeed, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
+    """What ``add`` would take, in the order of the run, then what it would not. ``plan`` is None where nothing can be planned."""
+
     rows: tuple[PreviewRow, ...]
     audio_s: float | None
     expected_s: float | None
     notes: tuple[str, ...] = ()
+    plan: RunPlan | None = None
 
 
 ENDED = frozenset({"stopped", "done", "died", "lost"})

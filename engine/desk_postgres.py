@@ -33,10 +33,12 @@ from engine.desk import (
     WhatIf,
 )
 from engine.errors import EngineError
+from engine.flow.cancel import CancelToken
 from engine.queue import changes, commands, engines, events
 from engine.queue.acts import Acts
 from engine.queue.backlog import Backlog
 from engine.queue.engines import Seen
+from engine.queue.live import LiveSettings, read_live
 from engine.queue.setting_rows import setting_rows
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
@@ -240,6 +242,18 @@ class PostgresDesk:
         """The value in force."""
         return next(row.value for row in self.settings() if row.key == key)
 
+    def in_force(self) -> Settings:
+        """The settings as an engine has them that lives, else this process's own, and what was set live. Secrets of an engine's
+        own are not told: they are this process's.
+        """
+        seen = self._look(frame=False)
+        told = seen.settings if seen is not None and seen.alive else {}
+        with self.database.connection() as connection:
+            values, _ = read_live(connection)
+        in_force = LiveSettings(self._loaded.settings)
+        in_force.load({key: value for key, (value, _) in told.items() if key in SPECS and not SPECS[key].secret} | values, 0)
+        return in_force.current
+
     def _below(self, seen: Seen | None) -> dict[str, tuple[Any, str]]:
         """(value, origin) of every key under the live layer: as the engine said, else as this process has them."""
         own = {key: (shown(self._loaded.settings, key), self._loaded.origin(key)) for key in SPECS}
@@ -296,12 +310,11 @@ class PostgresDesk:
             return search.index_health(self.database)
 
     def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
-        """``options``: ``limit`` (of those taken), ``max_duration`` (seconds), ``force`` (take what has ended too)."""
-        from engine.queue.preview import preview
+        """``options``: those of :class:`engine.sources.selection.Selection`, and ``priority``."""
+        from engine.sources.preview import preview
 
         with _told():
-            frame = self.snapshot()
-            return preview(self.database, sources, options, self._loaded.settings, rtfx=frame.run.rtfx if frame else None)
+            return preview(sources, options, self.in_force(), self.database, self.snapshot(), token=CancelToken())
 
 
 def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str], ...]:

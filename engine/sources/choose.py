@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from config.settings import Settings
@@ -53,15 +53,32 @@ class Choice:
     seen: int
     recheck: tuple[str, ...] = ()
     unchecked: int = 0  # look-ups that said nothing: such recordings are taken
+    waiting: Mapping[str, str] = field(default_factory=dict)  # (queued or running) by the id of those taken that are it already
+
+    @property
+    def new(self) -> tuple[Recording, ...]:
+        """What a run would add to the queue."""
+        return tuple(r for r in self.taken if r.id not in self.waiting)
+
+    @property
+    def passed(self) -> tuple[Left, ...]:
+        """Everything listed that a run would not add: in the queue already, or left with its reason."""
+        queued = (Left(r.title, f"{self.waiting[r.id]} already", r) for r in self.taken if r.id in self.waiting)
+        return (*queued, *self.left)
 
     @property
     def reasons(self) -> tuple[tuple[str, int], ...]:
         """(reason, how many), most first."""
-        return tuple(Counter(left.reason for left in self.left).most_common())
+        return counted(self.left)
 
     @property
     def refused(self) -> tuple[Left, ...]:
         return tuple(left for left in self.left if left.refused)
+
+
+def counted(left: Iterable[Left]) -> tuple[tuple[str, int], ...]:
+    """(reason, how many), most first."""
+    return tuple(Counter(each.reason for each in left).most_common())
 
 
 class _Chooser:
@@ -79,6 +96,7 @@ class _Chooser:
         self.checks = 0
         self.left: list[Left] = []
         self.recheck: set[str] = set()
+        self.waiting: dict[str, str] = {}
         self.keys: set[str] = set()
         self.seen = 0
         self.unchecked = 0
@@ -122,11 +140,15 @@ class _Chooser:
                 self.keys.add(found.key)
                 self.seen += 1
                 fresh.append(found)
-        known = {} if self.selection.force else self._known(fresh)
+        known = self._known(fresh)
         wanted: list[Recording] = []
         for recording in fresh:
-            status, cause = known.get(plain(recording.key), (None, None))
-            if status in (None, "queued", "running"):
+            id, status, cause = known.get(plain(recording.key), (recording.id, None, None))
+            recording = replace(recording, id=id)
+            if status in ("queued", "running"):
+                self.waiting[id] = status
+                wanted.append(recording)
+            elif status is None or self.selection.force:
                 wanted.append(recording)
             elif status == "skipped" and cause in RECHECKED:
                 self.recheck.add(recording.key)
@@ -145,13 +167,13 @@ class _Chooser:
         self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
         return {r.key: r for r in found}
 
-    def _known(self, recordings: list[Recording]) -> dict[str, tuple[str, str | None]]:
-        """(status, cause) of those in the database, by key."""
+    def _known(self, recordings: list[Recording]) -> dict[str, tuple[str, str, str | None]]:
+        """(id, status, cause) of those in the database, by key. The id is the one it was first taken under."""
         with self.database.connection() as connection:
             rows = connection.execute(
-                "select key, status, cause from recording where key = any(%s)", [[plain(r.key) for r in recordings]]
+                "select key, id, status, cause from recording where key = any(%s)", [[plain(r.key) for r in recordings]]
             ).fetchall()
-        return {key: (status, cause) for key, status, cause in rows}
+        return {key: (id, status, cause) for key, id, status, cause in rows}
 
     def _is_wanted(self, recording: Recording) -> bool:
         reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
@@ -163,7 +185,8 @@ class _Chooser:
         over = self._fill(ordered(self.candidates, self.selection.order))
         self.left += [Left(r.title, f"over the limit of {self.selection.limit}", r) for r in over]
         again = tuple(r.id for r in self.taken if r.key in self.recheck)
-        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked)
+        waiting = {r.id: self.waiting[r.id] for r in self.taken if r.id in self.waiting}
+        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked, waiting)
 
     def _fill(self, wanted: list[Recording]) -> list[Recording]:
         """Take what is wanted up to the limit, each looked at first; what is over the limit."""

@@ -7,11 +7,11 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from config.settings import Settings
+from engine.desk import ModelNeed, RunPlan
 from engine.sources.local import path_of
 from engine.sources.policy import host_of
 from engine.store.database import Database
@@ -44,33 +44,6 @@ PARAMETERS: Mapping[str, float] = {
     "speechbrain/spkrec-ecapa-voxceleb": 21e6, "BAAI/bge-small-en-v1.5": 33e6,
 }  # fmt: skip
 """Parameters of well-known models, as their cards say."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelNeed:
-    """Memory of one model: what a running engine measured, else the size of its weights; None when unknown."""
-
-    role: str
-    name: str
-    bytes: int | None
-    measured: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """Sizes in bytes, times in seconds. ``left`` is the wall time with its basis; unknown is None."""
-
-    recordings: int
-    audio_s: float
-    unknown: int  # recordings whose length is a guess
-    downloads: int
-    download_bytes: int | None
-    left: Forecast
-    bottleneck: str | None
-    rtfx: float | None
-    disk_peak: int
-    disk_stored: int
-    models: tuple[ModelNeed, ...]
 
 
 def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:

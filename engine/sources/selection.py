@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
+from difflib import get_close_matches
+from math import isfinite
 from typing import Any, Literal
 
+from engine.clean import clean_text
 from engine.errors import Permanent
 from engine.terms import Recording
 
@@ -35,20 +38,22 @@ class Selection:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Selection:
-        """From options by name, as a command or a console gives them; others are left alone.
+        """From options by name, as a command or a console gives them, words for numbers and days allowed; others are left alone.
 
         Raises :class:`Permanent` for a value that is none.
         """
-        names = {field.name for field in fields(cls)}
-        found = cls(**{name: value for name, value in options.items() if name in names and value is not None})
-        if found.limit is not None and found.limit < 1:
-            raise Permanent("limit: 1 or more", cause="selection")
-        found = replace(found, since=_day("since", found.since), until=_day("until", found.until))
-        try:
-            re.compile(found.match or "")
-        except re.error as error:
-            raise Permanent(f"match: not a regular expression: {error}", cause="selection") from error
-        return found
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: _READ[name](name, options[name]) for name in names if options.get(name) is not None})
+
+    @classmethod
+    def check_names(cls, options: Mapping[str, Any], *others: str) -> None:
+        """Raises :class:`Permanent` for an option that is neither one of a selection nor one of ``others``."""
+        known = [*(field.name for field in fields(cls)), *others]
+        for name in options:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise Permanent(f"no option {clean_text(name, 40)}", cause="selection", hint=hint)
 
     def options(self) -> dict[str, Any]:
         """What differs from the default, for storing; the inverse of :meth:`of`."""
@@ -56,17 +61,89 @@ class Selection:
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
 
-def _day(name: str, text: str | None) -> str | None:
+def interval_s(text: str) -> float:
+    """Seconds of ``90m``, ``6h``, ``2d``, ``1w`` or ``600s``. Raises :class:`Permanent` for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw])\s*", text)
+    if not match:
+        raise Permanent(f"not an interval: {clean_text(text, 50)}", cause="interval", hint="write 90m, 6h, 2d or 1w")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
+
+
+def _none(name: str, value: Any, hint: str) -> Permanent:
+    return Permanent(f"{name}: {clean_text(str(value), 50)!r} cannot be", cause="selection", hint=hint)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d{0,8}", str(value)):
+        raise _none(name, value, "write a whole number, 1 or more")
+    return int(value)
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, str) and re.search(r"[a-z]", value):
+        return interval_s(value)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if isinstance(value, bool) or not isfinite(found) or found < 0:
+        raise _none(name, value, "write seconds, or 90s, 10m, 1h")
+    return found
+
+
+def _yes(name: str, value: Any) -> bool:
+    found = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}.get(
+        str(value).lower()
+    )
+    if found is None:
+        raise _none(name, value, "write yes or no")
+    return found
+
+
+def _one_of(*words: str) -> Callable[[str, Any], str]:
+    def read(name: str, value: Any) -> str:
+        if value not in words:
+            raise _none(name, value, f"one of {', '.join(words)}")
+        return str(value)
+
+    return read
+
+
+def _pattern(name: str, value: Any) -> str:
+    try:
+        re.compile(str(value))
+    except re.error as error:
+        raise Permanent(f"{name}: not a regular expression: {error}", cause="selection") from error
+    return str(value)
+
+
+def _day(name: str, value: Any) -> str:
     """An ISO day; also ``today``, ``yesterday`` and ``30d`` (that many days ago)."""
-    if text is None:
-        return None
+    text = str(value)
     days = {"today": 0, "yesterday": 1}.get(text)
     if days is None and (match := re.fullmatch(r"(\d{1,5})d", text)):
         days = int(match[1])
     try:
+        if days is None and not re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", text):
+            raise ValueError(text)
         return (date.today() - timedelta(days=days) if days is not None else date.fromisoformat(text)).isoformat()
     except (ValueError, OverflowError) as error:
-        raise Permanent(f"{name}: {text!r} is not a day; write 2026-02-28, today or 30d", cause="selection") from error
+        raise _none(name, value, "write a day: 2026-02-28, today or 30d") from error
+
+
+_READ: Mapping[str, Callable[[str, Any], Any]] = {
+    "limit": _count,
+    "order": _one_of("source", "newest", "oldest"),
+    "since": _day,
+    "until": _day,
+    "min_duration": _seconds,
+    "max_duration": _seconds,
+    "skip_shorts": _yes,
+    "match": _pattern,
+    "live": _one_of("include", "skip"),
+    "check": _one_of("auto", "all", "none"),
+    "force": _yes,
+}
 
 
 def refusal(recording: Recording, selection: Selection, longest_s: float) -> str | None:

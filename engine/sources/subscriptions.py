@@ -172,13 +172,5 @@ def _place(source: str) -> str:
     return source if "://" in source or SEARCH.match(source) else str(Path(source).expanduser().absolute())
 
 
-def interval_s(text: str) -> float:
-    """Seconds of ``90m``, ``6h``, ``2d``, ``1w`` or ``600s``. Raises :class:`Permanent` for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
-    if not match:
-        raise Permanent(f"not an interval: {clean_text(text, 50)}", cause="interval", hint="write 90m, 6h, 2d or 1w")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
-
-
 def _now(now: float | None) -> float:
     return time.time() if now is None else now

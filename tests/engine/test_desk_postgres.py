@@ -312,11 +312,14 @@ def test_a_preview_says_what_would_be_taken_and_why_not(desk: PostgresDesk, tmp_
             file.writeframes(bytes([n]) * 16_000)
     seen = desk.preview((str(tmp_path),), {})
     assert [(row.take, row.reason) for row in seen.rows] == [(True, "new")] * 3
+    assert (seen.audio_s, seen.plan and seen.plan.downloads) == (3.0, 0)
     from engine.flow.cancel import CancelToken
     from engine.sources.listing import list_source
 
     desk.queue.add(list(list_source(str(tmp_path), Settings(), token=CancelToken()))[:1])
     seen = desk.preview((str(tmp_path),), {"limit": 1})
-    assert sorted(row.reason for row in seen.rows) == ["known already: queued", "new", "over the limit of 1"]
+    assert [row.reason for row in seen.rows] == ["queued already"], "the limit counts what is not stored"
+    seen = desk.preview((str(tmp_path),), {"limit": 2})
+    assert sorted(row.reason for row in seen.rows) == ["new", "queued already"]
     with pytest.raises(DeskError, match="no such file"):
         desk.preview(("nowhere/at/all",), {})

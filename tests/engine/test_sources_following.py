@@ -14,7 +14,8 @@ from config.settings import Settings, changed
 from engine.errors import Permanent
 from engine.queue.backlog import Backlog
 from engine.sources.following import FolderWatch, Following
-from engine.sources.subscriptions import Subscriptions, interval_s
+from engine.sources.selection import interval_s
+from engine.sources.subscriptions import Subscriptions
 from engine.store.database import Database
 from engine.watch.journal import Journal
 from tests.http_server import Server, running

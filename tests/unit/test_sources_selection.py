@@ -78,10 +78,31 @@ def test_days_may_be_told_from_today() -> None:
     assert Selection.of({"until": "yesterday"}).until == (today - timedelta(days=1)).isoformat()
 
 
-@pytest.mark.parametrize("options", [{"since": "last week"}, {"until": "2026-13-01"}, {"match": "("}, {"limit": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"since": "last week"}, {"until": "2026-13-01"}, {"since": "20260101.5"}, {"match": "("}, {"limit": 0}, {"limit": "some"},
+        {"limit": True}, {"limit": 2.5}, {"order": "random"}, {"min_duration": "long"}, {"max_duration": "nan"},
+        {"min_duration": -1}, {"min_duration": [60]}, {"skip_shorts": "perhaps"}, {"live": "yes"}, {"check": "some"},
+    ],
+)  # fmt: skip
 def test_options_that_are_none_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Permanent):
         Selection.of(options)
+
+
+def test_options_may_be_words_as_they_are_typed() -> None:
+    typed = {"limit": "5", "min_duration": "10m", "max_duration": "7200", "skip_shorts": "yes", "force": 0, "match": 2026}
+    found = Selection.of(typed)
+    assert (found.limit, found.min_duration, found.max_duration) == (5, 600.0, 7200.0)
+    assert (found.skip_shorts, found.force, found.match) == (True, False, "2026")
+
+
+def test_a_misspelt_option_names_the_one_that_was_meant() -> None:
+    with pytest.raises(Permanent, match="no option limt") as caught:
+        Selection.check_names({"limt": 5})
+    assert caught.value.hint == "did you mean limit?"
+    Selection.check_names({"limit": 5, "priority": 2}, "priority")
 
 
 def test_options_of_others_are_left_alone_and_come_back_out() -> None:

@@ -37,7 +37,8 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def follow(args: argparse.Namespace) -> int:
-    from engine.sources.subscriptions import Subscriptions, interval_s
+    from engine.sources.selection import interval_s
+    from engine.sources.subscriptions import Subscriptions
 
     every_s = interval_s(args.every)
     with open_desk(args) as desk:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from config.origins import Loaded, profile_text
 from config.paths import Paths
-from engine.desk import Desk, DeskError
+from config.settings import Settings
+from engine.desk import Desk, DeskError, RunPlan
 from engine.flow.cancel import CancelToken
 from tui.commands.common import (
     alive,
@@ -30,7 +31,6 @@ from tui.commands.common import (
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
     from engine.sources.choose import Choice
-    from engine.sources.plan import RunPlan
 
 EXAMPLES = {
     "run": """examples:
@@ -95,18 +95,8 @@ def selection_arguments(parser: argparse.ArgumentParser) -> None:
 
 def selection_options(args: argparse.Namespace) -> dict[str, Any]:
     """The selection of a command line by name, only what was given."""
-    names = ("limit", "order", "since", "until", "skip_shorts", "match", "live", "check")
-    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    for name in ("min_duration", "max_duration"):
-        if (text := getattr(args, name)) is not None:
-            options[name] = seconds_of(text)
-    return options
-
-
-def seconds_of(text: str) -> float:
-    from engine.sources.subscriptions import interval_s
-
-    return float(text) if text.replace(".", "", 1).isdigit() else interval_s(text)
+    names = ("limit", "order", "since", "until", "min_duration", "max_duration", "skip_shorts", "match", "live", "check")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -124,18 +114,30 @@ def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choi
         print(f"\rlisting: {seen:,} seen, {taken:,} wanted", end="\x1b[K", file=sys.stderr, flush=True)
 
     selection = Selection.of({**selection_options(args), "force": args.force})
+    settings = with_live(loaded, desk)
     try:
-        return choose(
-            args.sources, loaded.settings, desk.database, selection, token=CancelToken(), progress=progress if telling else None
-        )
+        return choose(args.sources, settings, desk.database, selection, token=CancelToken(), progress=progress if telling else None)
     finally:
         if telling:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def tell_left(choice: Choice) -> None:
-    """Why what was listed is not taken, in a line."""
-    reasons = [f"{n} {plain(reason, 100)}" for reason, n in choice.reasons]
+def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
+    """The settings of this command line, and over them what was set live: an engine takes them so."""
+    from engine.queue.live import LiveSettings, read_live
+
+    with desk.database.connection() as connection:
+        values, revision = read_live(connection)
+    settings = LiveSettings(loaded.settings)
+    settings.load(values, revision)
+    return settings.current
+
+
+def tell_left(choice: Choice, passed: bool = False) -> None:
+    """Why what was listed is not taken, in a line; ``passed``: also what is in the queue already."""
+    from engine.sources.choose import counted
+
+    reasons = [f"{n} {plain(reason, 100)}" for reason, n in counted(choice.passed if passed else choice.left)]
     if reasons:
         print(f"left out: {', '.join(reasons[:8])}{' …' if len(reasons) > 8 else ''}", file=sys.stderr)
     if choice.unchecked:
@@ -163,21 +165,21 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
     """Exactly what a run would take, and what it would cost."""
     from engine.sources.plan import plan_run
 
-    plan = plan_run(choice.taken, loaded.settings, desk.database, desk.snapshot())
+    plan = plan_run(choice.new, with_live(loaded, desk), desk.database, desk.snapshot())
     if not speaking(args):
         names = ("id", "title", "source", "duration", "published")
         print_json(
             {
-                "recordings": [{name: getattr(r, name) for name in names} for r in choice.taken],
-                "left": [{"title": left.title, "reason": left.reason} for left in choice.left],
+                "recordings": [{name: getattr(r, name) for name in names} for r in choice.new],
+                "left": [{"title": left.title, "reason": left.reason} for left in choice.passed],
                 "plan": asdict(plan),
             }
         )
         return 0
-    for r in choice.taken:
+    for r in choice.new:
         print(f"{r.id:<24} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
     print(plan_text(plan))
-    tell_left(choice)
+    tell_left(choice, passed=True)
     return 0
 
 

@@ -1,0 +1,43 @@
+"""What ``add`` would take, shown before anything is queued: the choice and the plan of a dry run, for a console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config.settings import Settings
+from engine.desk import Preview, PreviewRow
+from engine.flow.cancel import CancelToken
+from engine.sources.choose import choose
+from engine.sources.plan import plan_run
+from engine.sources.selection import Selection
+from engine.store.database import Database
+from engine.watch.snapshot import Snapshot
+
+
+def preview(
+    sources: Sequence[str],
+    options: Mapping[str, Any],
+    settings: Settings,
+    database: Database,
+    snapshot: Snapshot | None = None,
+    *,
+    token: CancelToken,
+) -> Preview:
+    """``options`` are those of :class:`Selection`, and ``priority``. Lists the sources, so it may ask the network and take a while.
+
+    Raises :class:`engine.errors.EngineError` for a source that cannot be listed, an unknown option, or a value that is none.
+    """
+    Selection.check_names(options, "priority")
+    choice = choose(sources, settings, database, Selection.of(options), token=token)
+    plan = plan_run(choice.new, settings, database, snapshot)
+    rows = [PreviewRow(r.id, r.title, r.duration, True, "new") for r in choice.new]
+    for left in choice.passed:
+        known = left.recording
+        rows.append(PreviewRow(known.id if known else "", left.title, known.duration if known else None, False, left.reason))
+    notes = []
+    if plan.unknown:
+        notes.append(f"{plan.unknown} of unknown length, counted as long as recordings usually are")
+    if choice.unchecked:
+        notes.append(f"{choice.unchecked} could not be checked before their download")
+    return Preview(tuple(rows), plan.audio_s if choice.new else 0.0, plan.left.left_s, tuple(notes), plan)
