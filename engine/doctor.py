@@ -55,6 +55,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("database", lambda: _database(paths, database_url))
     yield _guarded("disk", lambda: _disk(settings, paths.data))
     yield _guarded("yt-dlp", _ytdlp)
+    yield _guarded("cookies", lambda: _cookies(settings))
 
 
 def _guarded(name: str, look: Callable[[], Check]) -> Check:
@@ -214,3 +215,15 @@ def _ytdlp() -> Check:
 
     age = ytdlp_age()
     return Check("yt-dlp", age.state, age.text, age.mend)
+
+
+def _cookies(settings: Settings) -> Check:
+    """The file's path is a secret setting: it is not told."""
+    from engine.sources.cookies import cookies_trouble, read_cookies
+
+    if settings.fetch.cookies is None:
+        return Check("cookies", "ok", "none set: sites that ask for a login will refuse")
+    found = read_cookies(Path(settings.fetch.cookies.get_secret_value()).expanduser())
+    if trouble := cookies_trouble(settings.fetch):
+        return Check("cookies", "warn", trouble, "Sign in again in the browser and export cookies.txt anew.")
+    return Check("cookies", "ok", f"{found.valid} valid, open to nobody else")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ NAMES = (
     "database",
     "disk",
     "yt-dlp",
+    "cookies",
 )
 
 
@@ -78,6 +80,53 @@ def test_one_broken_part_does_not_hide_the_others() -> None:
 def test_an_old_python_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PYTHONS", ((3, 99),))
     assert doctor._python().state == "fail"
+
+
+def cookies(folder: Path, *ends: float, mode: int = 0o600) -> Settings:
+    file = folder / "cookies.txt"
+    lines = [f"e.org\tFALSE\t/\tFALSE\t{end:.0f}\tc{n}\ts3cr3t" for n, end in enumerate(ends)]
+    file.write_text("# Netscape HTTP Cookie File\n" + "\n".join(lines) + "\n")
+    file.chmod(mode)
+    return changed(Settings(), "fetch.cookies", str(file))
+
+
+def looked_at(settings: Settings) -> Check:
+    return doctor._guarded("cookies", lambda: doctor._cookies(settings))
+
+
+def test_the_cookies_file_is_looked_at_and_never_told(tmp_path: Path) -> None:
+    later = time.time() + 1e7
+    assert looked_at(Settings()).state == "ok"
+    assert looked_at(cookies(tmp_path, later, later)) == Check("cookies", "ok", "2 valid, open to nobody else")
+    found = [
+        looked_at(cookies(tmp_path, later, mode=0o644)),
+        looked_at(cookies(tmp_path, 1e9)),
+        looked_at(cookies(tmp_path, later, 1e9)),
+        looked_at(cookies(tmp_path, time.time() + 86_400)),
+        looked_at(changed(Settings(), "fetch.cookies", str(tmp_path / "gone.txt"))),
+    ]
+    assert [(c.state, c.text.partition(" in 1")[0]) for c in found] == [
+        ("fail", "the cookies file may be read by other users of this machine"),
+        ("fail", "the cookies file has expired"),
+        ("warn", "1 of 2 cookies have expired"),
+        ("warn", "the first of 1 cookies expires"),
+        ("fail", "the cookies file cannot be read"),
+    ]
+    assert "chmod 600" in found[0].mend
+    assert all(c.mend for c in found)
+    assert not any(str(tmp_path) in f"{c.text}{c.mend}" or "s3cr3t" in f"{c.text}{c.mend}" for c in found)
+
+
+def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yt_dlp.version.__version__", "2026.10.26")
+    monkeypatch.setattr("engine.sources.ytdlp.AGES_DAYS", -1e6)
+    old = doctor._ytdlp()
+    assert (old.state, "days old" in old.text) == ("warn", True)
+    monkeypatch.setattr("engine.sources.ytdlp.MINIMUM", "2999.01.01")
+    older = doctor._ytdlp()
+    assert (older.state, "older than 2999.01.01" in older.text) == ("fail", True)
+    assert "yt-dlp" in old.mend
+    assert old.mend == older.mend
 
 
 ASK = """
