@@ -11,6 +11,7 @@ from itertools import islice
 from config.settings import Settings
 from engine.flow.cancel import CancelToken
 from engine.sources.hosts import Hosts
+from engine.sources.ids import apart
 from engine.sources.listing import Faulty, Found, found_in
 from engine.sources.prefilter import look_up_all
 from engine.sources.selection import Selection, ordered, refusal, undecided
@@ -98,6 +99,7 @@ class _Chooser:
         self.recheck: set[str] = set()
         self.waiting: dict[str, str] = {}
         self.keys: set[str] = set()
+        self.ids: set[str] = set()
         self.seen = 0
         self.unchecked = 0
 
@@ -140,10 +142,13 @@ class _Chooser:
                 self.keys.add(found.key)
                 self.seen += 1
                 fresh.append(found)
-        known = self._known(fresh)
+        known, ids = self._known(fresh)
         wanted: list[Recording] = []
         for recording in fresh:
-            id, status, cause = known.get(plain(recording.key), (recording.id, None, None))
+            id, status, cause = known.get(plain(recording.key), ("", None, None))
+            if status is None:
+                id = apart(recording.id, recording.key) if recording.id in ids or recording.id in self.ids else recording.id
+                self.ids.add(id)
             recording = replace(recording, id=id)
             if status in ("queued", "running"):
                 self.waiting[id] = status
@@ -167,13 +172,16 @@ class _Chooser:
         self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
         return {r.key: r for r in found}
 
-    def _known(self, recordings: list[Recording]) -> dict[str, tuple[str, str, str | None]]:
-        """(id, status, cause) of those in the database, by key. The id is the one it was first taken under."""
+    def _known(self, recordings: list[Recording]) -> tuple[dict[str, tuple[str, str, str | None]], set[str]]:
+        """(id, status, cause) of those in the database, by key, the id being the one it was first taken under; and which of
+        their ids are taken.
+        """
         with self.database.connection() as connection:
             rows = connection.execute(
-                "select key, id, status, cause from recording where key = any(%s)", [[plain(r.key) for r in recordings]]
+                "select key, id, status, cause from recording where key = any(%s) or id = any(%s)",
+                [[plain(r.key) for r in recordings], [r.id for r in recordings]],
             ).fetchall()
-        return {key: (id, status, cause) for key, id, status, cause in rows}
+        return {key: (id, status, cause) for key, id, status, cause in rows}, {id for _, id, _, _ in rows}
 
     def _is_wanted(self, recording: Recording) -> bool:
         reason = refusal(recording, self.selection, self.settings.fetch.max_duration)

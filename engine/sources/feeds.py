@@ -22,6 +22,7 @@ from engine.clean import clean_text
 from engine.errors import Permanent, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.http import refuse
+from engine.sources.ids import own_id
 from engine.sources.local import MEDIA
 from engine.sources.web import Web
 from engine.terms import Recording
@@ -193,15 +194,16 @@ def item_of(entry: Any, feed: str, base: str, channel: str | None) -> FeedItem:
     guid = str(entry.get("id") or href)
     scope = "" if len(guid) >= 16 else feed  # short guids ("1", "ep-2") are told apart by their feed only
     digest = hashlib.sha256(f"{scope}\n{guid}".encode("utf-8", "surrogatepass")).hexdigest()
+    named = title or clean_text(unquote(PurePosixPath(urlsplit(href).path).stem), 300)
     extra: dict[str, Any] = {"fetch": "http", "feed": feed}
     if size:
         extra["bytes"] = size
     return FeedItem(
         Recording(
-            id=f"p{digest[:15]}",
+            id=own_id(named, digest, "episode"),
             key=f"feed:{digest}",
             source=href,
-            title=title or clean_text(unquote(PurePosixPath(urlsplit(href).path).stem), 300) or digest[:15],
+            title=named or digest[:15],
             duration=duration_of(entry.get("itunes_duration")),
             published=_date(entry),
             channel=channel or None,

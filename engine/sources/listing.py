@@ -16,6 +16,7 @@ from engine.flow.cancel import CancelToken
 from engine.sources.feeds import Asking, is_feed, list_feed
 from engine.sources.hosts import Hosts
 from engine.sources.http import refuse
+from engine.sources.ids import own_id
 from engine.sources.lists import LISTS, Line, read_list
 from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files
 from engine.sources.policy import check_url, split_url
@@ -208,4 +209,6 @@ def url_recording(url: str) -> Recording:
     url = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, parts.query, ""))
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
     name = clean_text(PurePosixPath(unquote(parts.path)).name.rsplit(".", 1)[0], 300)
-    return Recording(id=f"u{digest[:15]}", key=f"url:{digest}", source=url, title=name or digest[:15], extra={"fetch": "http"})
+    return Recording(
+        id=own_id(name, digest, "url"), key=f"url:{digest}", source=url, title=name or digest[:15], extra={"fetch": "http"}
+    )

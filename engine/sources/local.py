@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.clean import clean_text
 from engine.errors import Permanent
 from engine.flow.cancel import CancelToken
+from engine.sources.ids import own_id
 from engine.terms import Recording
 
 _KINDS = "wav mp3 m4a aac opus ogg oga flac mp4 m4v mov mkv webm avi wma aiff aif"
@@ -60,7 +61,7 @@ def file_recording(path: Path, token: CancelToken | None = None) -> Recording:
         digest, kind = hashlib.sha256(raw).hexdigest(), "path"
         extra["listed"] = error.strerror or "unreadable"
     title = clean_text(path.stem, 300) or digest[:15]
-    return Recording(id=f"f{digest[:15]}", key=f"{kind}:{digest}", source=str(path), title=title, extra=dict(extra))
+    return Recording(id=own_id(path.stem, digest, "file"), key=f"{kind}:{digest}", source=str(path), title=title, extra=dict(extra))
 
 
 def path_of(recording: Recording) -> Path:

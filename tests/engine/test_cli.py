@@ -184,7 +184,7 @@ def test_recordings_and_show(demo: Demo) -> None:
     assert text.startswith("ID")
     assert f"1 of {ALL}" in text
     first = result["recordings"][0]
-    detail = told("show", first["id"][:8], "--home", home)
+    detail = told("show", first["id"][:-4], "--home", home)
     assert detail["row"]["id"] == first["id"]
     assert len(detail["segments"]) == first["segments"]
     assert {s["stage"] for s in detail["spans"]} >= {"fetch", "decode", "transcribe", "store"}

@@ -175,6 +175,36 @@ def test_what_was_refused_is_taken_when_it_can_be_had(database: Database, tmp_pa
     assert column(database, "yt-dQw4w9WgXcQ", "status") == "queued"
 
 
+def test_many_of_one_name_are_all_taken_whatever_their_digits(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.sources.ids.HEX", 1)  # forty of one name cannot all have another first digit
+    monkeypatch.setattr("engine.sources.choose.apart", lambda id, key: f"{id}-{key[-12:]}")
+    for n in range(40):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "audio.mp3").write_bytes(b"%d" % n)
+    backlog = Backlog(database)
+    assert take(backlog, chosen(database, tmp_path, limit=15)) == Added(added=15)
+    choice = chosen(database, tmp_path)
+    assert len({r.id for r in choice.taken}) == 40
+    assert take(backlog, choice) == Added(added=25, known=15)
+    assert [r.id for r in chosen(database, tmp_path).taken] == [r.id for r in choice.taken]
+
+
+def test_a_renamed_file_keeps_the_id_it_was_taken_under(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "Morning talk.mp3"
+    file.write_bytes(b"x")
+    backlog = Backlog(database)
+    take(backlog, chosen(database, tmp_path))
+    (id,) = (r.id for r in chosen(database, tmp_path).taken)
+    assert id.startswith("morning-talk-")
+    file.rename(tmp_path / "evening.mp3")
+    RecordingStore(database).set_status(id, Status.FAILED, cause="no audio stream")
+    choice = chosen(database, tmp_path, force=True)
+    assert [r.id for r in choice.taken] == [id]
+    assert take(backlog, choice, force=True) == Added(requeued=1)
+
+
 # -- the plan ---------------------------------------------------------------------------------------------------------------
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.settings import Settings, changed
 from engine.errors import Cancelled, EngineError, Permanent, Throttled
 from engine.flow.cancel import CancelToken
 from engine.sources.fetch import local_file
+from engine.sources.ids import apart, own_id
 from engine.sources.listing import WRITING, Faulty, found_in, list_source, url_recording
 from engine.sources.local import content_hash, path_of
 from engine.terms import Recording
 from tests.http_server import Media, Request, Server, running
 
+SAFE = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 LOCAL = changed(Settings(), "fetch.allow_private", True)
 
 
@@ -49,7 +54,7 @@ def test_odd_file_names_are_listed_and_found_again(tmp_path: Path, name: str) ->
     assert local_file(listed).read_bytes() == b"audio of " + name.encode()
     assert "\n" not in listed.title
     assert one(tmp_path / name) == listed
-    assert listed.id.isalnum()
+    assert SAFE.fullmatch(listed.id)
 
 
 def test_a_name_that_is_no_text_is_found_again_from_its_readable_form(tmp_path: Path) -> None:
@@ -71,6 +76,20 @@ def test_the_same_content_under_two_names_has_one_key(tmp_path: Path) -> None:
     for name in ("a.mp3", "b.mp3"):
         (tmp_path / name).write_bytes(b"same")
     assert len({r.key for r in list_source(str(tmp_path), LOCAL, token=CancelToken())}) == 1
+
+
+def test_the_id_of_a_file_says_its_name_and_depends_on_its_content_only_beside(tmp_path: Path) -> None:
+    for folder, name, content in (
+        ("a", "Talk.mp3", b"1"),
+        ("b", "Talk.mp3", b"1"),
+        ("c", "Talk.mp3", b"2"),
+        ("d", "chat.mp3", b"1"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(content)
+    ids = [r.id for r in list_source(str(tmp_path), LOCAL, token=CancelToken())]
+    assert [id.rpartition("-")[0] for id in ids] == ["talk", "talk", "talk", "chat"]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_changed_file_is_another_recording(tmp_path: Path) -> None:
@@ -198,21 +217,50 @@ def test_a_long_list_is_a_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "title"),
+    ("path", "title", "id"),
     [
-        ("/a%20talk.mp3", "a talk"),
-        ("/%1b%5b31mred%0a.mp3", "red"),
-        ("/..%2f..%2fetc%2fpasswd.mp3", "passwd"),
-        ("/" + "n" * 300 + ".mp3", "n" * 300),
-        ("/%E2%80%AEgnp.mp3", "gnp"),
-        ("/x.mp3?token=1", "x"),
+        ("/a%20talk.mp3", "a talk", "a-talk"),
+        ("/%1b%5b31mred%0a.mp3", "red", "red"),
+        ("/..%2f..%2fetc%2fpasswd.mp3", "passwd", "passwd"),
+        ("/" + "n" * 300 + ".mp3", "n" * 300, "n" * 24),
+        ("/%E2%80%AEgnp.mp3", "gnp", "gnp"),
+        ("/%E6%9C%9D%E3%81%AE%E8%A9%B1.mp3", "朝の話", "url"),
+        ("/-rf.mp3", "-rf", "rf"),
+        ("/x.mp3?token=1", "x", "x"),
     ],
 )
-def test_hostile_names_become_harmless_titles_and_our_own_ids(path: str, title: str) -> None:
+def test_hostile_names_become_harmless_titles_and_our_own_ids(path: str, title: str, id: str) -> None:
     listed = one("https://e.org" + path)
     assert listed.title == title
-    assert listed.id.isalnum()
-    assert len(listed.id) < 20
+    assert SAFE.fullmatch(listed.id)
+    assert listed.id.rpartition("-")[0] == id
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Morning Talk", "morning-talk"),
+        ("L'été à Köln — Straße №5", "lete-a-koln-strae-no5"),
+        ("朝の話", "file"),
+        ("", "file"),
+        ("\x00\x1b]0;x\x07\n", "file"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("con.", "con"),
+        ("How the gut bacteria of mice change their sleep", "how-the-gut-bacteria-of"),
+        ("a" * 300, "a" * 24),
+        ("x " + "a" * 300, "x-" + "a" * 22),
+    ],
+)
+def test_ids_are_readable_where_names_are(name: str, expected: str) -> None:
+    assert own_id(name, "0123456789abcdef", "file") == f"{expected}-01234567"
+
+
+@given(name=st.text(), digest=st.text("0123456789abcdef", min_size=64, max_size=64))
+def test_every_id_is_safe(name: str, digest: str) -> None:
+    id = own_id(name, digest, "file")
+    assert SAFE.fullmatch(id)
+    assert id == own_id(name, digest, "file")
+    assert SAFE.fullmatch(apart(id, name))
 
 
 def test_a_fragment_makes_no_other_recording() -> None:

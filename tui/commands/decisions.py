@@ -85,7 +85,7 @@ def show(args: argparse.Namespace, desk: Any) -> int:
         rows.append(
             [
                 time.strftime("%m-%d %H:%M:%S", time.localtime(row.wall)),
-                row.recording[:16],
+                row.recording,
                 plain(row.cluster, 12),
                 str(row.turns),
                 clock(row.seconds),
@@ -133,7 +133,7 @@ def told(args: argparse.Namespace, w: WhatIf) -> int:
     )
     print(f"in {w.recordings} recordings, replayed in {1000 * w.took_s:.0f} ms without any model; nothing was changed")
     rows = [
-        [f.recording[:16], plain(f.title, 36), plain(f.cluster, 12), plain(f.before, 40), plain(f.after, 60), clock(f.seconds)]
+        [f.recording, plain(f.title, 36), plain(f.cluster, 12), plain(f.before, 40), plain(f.after, 60), clock(f.seconds)]
         for f in w.flips
     ]
     if rows:

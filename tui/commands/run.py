@@ -177,7 +177,7 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
         )
         return 0
     for r in choice.new:
-        print(f"{r.id:<24} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
+        print(f"{r.id:<33} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
     print(plan_text(plan))
     tell_left(choice, passed=True)
     return 0

@@ -1,0 +1,35 @@
+"""Our own ids: readable, safe in file names and on command lines, another one for another identity."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from engine.clean import clean_text
+
+MOST_SLUG = 24
+HEX = 8
+
+
+def own_id(name: str, digest: str, kind: str) -> str:
+    """``morning-talk-1f0c2a9d``: the words of a name in small ASCII, and the first digits of the hex ``digest`` of its identity.
+
+    A name without any gives ``kind`` instead, as in ``file-1f0c2a9d``. The same name and identity give the same id.
+    """
+    return f"{slug(name) or kind}-{digest[:HEX]}"
+
+
+def slug(name: str) -> str:
+    """At most 24 of ``[a-z0-9-]``, cut between words where that costs little; empty for a name without ASCII in it."""
+    plain = unicodedata.normalize("NFKD", clean_text(name, 300)).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"['`]", "", plain)).strip("-")
+    if len(words) <= MOST_SLUG:
+        return words
+    at = words.rfind("-", MOST_SLUG // 2, MOST_SLUG + 1)
+    return words[: at if at > 0 else MOST_SLUG]
+
+
+def apart(id: str, key: str) -> str:
+    """The id of a recording whose own one belongs to another already: so many share their names that their digits collide."""
+    return f"{id}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:HEX]}"
