@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Handler = Callable[["Request"], None]
@@ -58,13 +60,14 @@ class Server(ThreadingHTTPServer):
         self.ranges: list[tuple[str, str | None]] = []
         self.lock = threading.Lock()
         self.ending = threading.Event()
+        self.scheme = "http"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that leaves is part of the tests."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def serve(self, path: str, handler: Handler) -> str:
         self.routes[path] = handler
@@ -72,8 +75,14 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(certificate: Path | None = None) -> Iterator[Server]:
+    """A server on loopback; with a ``certificate`` (PEM, its key included) over TLS."""
     server = Server()
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.scheme = "https"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -20,6 +19,7 @@ from config.settings import Fetch
 from engine.clean import clean_text
 from engine.errors import EngineError, Permanent, Transient
 from engine.flow.cancel import CancelToken
+from engine.sources import tls
 from engine.sources.cookies import cookie_header
 from engine.sources.policy import check_host, check_url, split_url
 
@@ -104,7 +104,7 @@ class _Backend(httpcore.NetworkBackend):
 class _Transport(httpx.BaseTransport):
     def __init__(self, allow_private: bool) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_tls(),
+            ssl_context=tls.context(),
             max_connections=None,
             max_keepalive_connections=64,
             keepalive_expiry=10.0,
@@ -138,11 +138,6 @@ class _Body(httpx.SyncByteStream):
         self._response.close()
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
-
-
 class Web:
     """One client for many threads; it keeps connections. ``settings`` are read at every request."""
 
@@ -157,7 +152,7 @@ class Web:
 
     @contextmanager
     def get(self, url: str, token: CancelToken, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """A streaming response after redirects. Raises :class:`Permanent` for a refused address or a redirect loop,
+        """A streaming response after redirects. Raises :class:`Permanent` for a refused address or certificate or a redirect loop,
         :class:`Transient` when the network fails, also inside the block, :class:`engine.errors.Cancelled`.
         """
         before = getattr(_here, "token", None)
@@ -187,7 +182,12 @@ class Web:
             if proxy is not None:  # the proxy looks the name up: what can be checked here is checked here
                 check_url(url, allow_private=settings.allow_private)
             request = client.build_request("GET", url, headers={**headers, **cookie_header(settings, url)}, timeout=timeout)
-            response = client.send(request, stream=True)
+            try:
+                response = client.send(request, stream=True)
+            except NETWORK_ERRORS as error:
+                if (refused := tls.refused_by(error)) is not None:
+                    raise tls.untrusted(request.url.host, refused) from error
+                raise
             if not response.is_redirect:
                 try:
                     yield response
@@ -202,7 +202,7 @@ class Web:
         key = (proxy, allow_private)
         with self._lock:
             if key not in self._clients:
-                transport = httpx.HTTPTransport(proxy=proxy, verify=_tls()) if proxy else _Transport(allow_private)
+                transport = httpx.HTTPTransport(proxy=proxy, verify=tls.context()) if proxy else _Transport(allow_private)
                 self._clients[key] = httpx.Client(
                     transport=transport, trust_env=False, follow_redirects=False, headers={"user-agent": AGENT}, cookies=None
                 )

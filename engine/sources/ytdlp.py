@@ -17,6 +17,7 @@ from config.settings import Fetch
 from engine.clean import clean_text
 from engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
+from engine.sources import tls
 from engine.sources.cookies import cookies_text
 from engine.terms import Recording
 
@@ -28,6 +29,7 @@ AGES_DAYS = 90
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
+    (r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
     (
         r"HTTP Error 429|Too Many Requests|rate.?limited",
         Throttled,

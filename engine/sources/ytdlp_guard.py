@@ -21,6 +21,7 @@ from yt_dlp.networking.exceptions import RequestError
 from engine.errors import EngineError
 from engine.flow.cancel import CancelToken
 from engine.sources.policy import check_host, check_url
+from engine.sources.tls import trusting
 
 
 class Refused(RequestError):  # type: ignore[misc]
@@ -123,6 +124,12 @@ def handler_for(allow_private: bool, proxied: bool, sockets: Sockets) -> type[Ur
     class GuardedRH(UrllibRH):  # type: ignore[misc]
         _SUPPORTED_URL_SCHEMES = ("http", "https")
         RH_NAME = "guarded"
+
+        def _make_sslcontext(self, legacy_ssl_support: Any = None) -> Any:
+            try:
+                return trusting(super()._make_sslcontext(legacy_ssl_support=legacy_ssl_support))
+            except EngineError as error:
+                raise Refused(error) from error
 
         def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)

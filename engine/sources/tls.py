@@ -1,0 +1,56 @@
+"""Whom to trust over TLS: the usual authorities, and those that this machine's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` add."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from functools import cache
+
+from engine.clean import clean_text
+from engine.errors import Misconfigured, Permanent
+
+UNTRUSTED = "untrusted certificate"
+HINT = "the server's owner can mend it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate"
+
+
+def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context with what this machine adds. Raises :class:`Misconfigured` when that cannot be read."""
+    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if file or folder:
+        try:
+            context.load_verify_locations(cafile=file, capath=folder)
+        except OSError as error:  # also an SSLError: no certificate in it
+            raise Misconfigured(
+                f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error.strerror or error}",
+                cause="certificates",
+                hint="name a file in the PEM format, or unset them",
+            ) from error
+    return context
+
+
+@cache
+def context() -> ssl.SSLContext:
+    """For our own client: the environment is read once."""
+    import httpx
+
+    return trusting(httpx.create_ssl_context(trust_env=False))
+
+
+def refused_by(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The refused certificate behind an error, None when it is about something else."""
+    return next((e for e in _causes(error) if isinstance(e, ssl.SSLCertVerificationError)), None)
+
+
+def untrusted(host: str, error: ssl.SSLCertVerificationError) -> Permanent:
+    """What to raise for it: trying again changes nothing."""
+    why = clean_text(getattr(error, "verify_message", "") or str(error), 200).rstrip(".")
+    return Permanent(f"the certificate of {clean_text(host, 100)} is not trusted: {why}", cause=UNTRUSTED, hint=HINT)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
