@@ -131,7 +131,12 @@ class Identify(Section):
         0.62, "10th percentile of similarity the fast path asks for.", effect=Effect.ITEM, ge=0, le=1, step=0.01
     )
     smooth_below: float = knob(
-        10, "A differing turn shorter than this, between two turns of one speaker, joins them.", ge=0, le=300, step=1, unit="s"
+        1,
+        "A differing turn shorter than this, between two turns of one speaker, joins them; a longer one is mostly a real answer.",
+        ge=0,
+        le=300,
+        step=0.5,
+        unit="s",
     )
     primary: str | None = knob(None, "Name of the primary profile (the host); empty for none.", effect=Effect.ITEM)
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bench.quality import DEMO, Chain, demo_settings, hand_written, media_with_truth
+from engine.bench.voices_smoothing import Talk, accuracy, in_pieces, sweep, sweep_lines, unsure
 from engine.flow.cancel import CancelToken
-from engine.quality import Truth, load_truth, speaker_accuracy, spoken
+from engine.quality import Truth, load_truth
 from engine.terms import Audio, Diarization, Turn
-from engine.voices.casting import decide
 from engine.voices.evidence import ClusterEvidence, Refusal, wanted, weigh
 from engine.voices.extract import Span
 from engine.voices.fast_path import PLACES, monologue
@@ -41,23 +41,11 @@ INTRO_S = 30.0
 RULES: Mapping[str, Mapping[str, float]] = {
     "cluster level only": {"range_limit": 2.0, "variance_limit": 1.0},
     "with split, no smoothing": {"smooth_below": 0.0},
-    "with split, smoothing below 1 s": {"smooth_below": 1.0},
     "with split and smoothing (as shipped)": {},
     "every turn by itself": {"range_limit": 0.0, "variance_limit": 0.0, "smooth_below": 0.0},
     "every turn by itself, smoothed": {"range_limit": 0.0, "variance_limit": 0.0},
 }
 """Changes to the limits in force."""
-
-
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """A recording with its truth and the evidence under two diarizations: the diarizer's own, and a wrong one in which the
-    host and the guest who speaks most share one cluster (the true turns otherwise)."""
-
-    name: str
-    truth: Truth
-    heard: tuple[ClusterEvidence, ...]
-    mixed: tuple[ClusterEvidence, ...] | None  # None where only one person speaks
 
 
 def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
@@ -70,9 +58,11 @@ def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
         talks = [_talk(chain, gallery, path) for path in paths]
         fast = [_fast_path(chain, path) for path in paths]
         people = _people(chain, data)  # last: the chain keeps one decoded audio at a time
+        verified = _verification(chain, people) if people else []
         return {
-            "verification": _verification(chain, people) if people else [],
+            "verification": [row for row, _ in verified],
             "rules": [_rule(name, changes, limits, talks) for name, changes in RULES.items()],
+            "smoothing": sweep(talks, limits, unsure(*verified[0][1]) if verified else None),
             "recordings": [t.name for t in talks],
             "fast_path": fast,
             "normalisation": _normalisation(chain, people) if people else None,
@@ -96,6 +86,7 @@ def table(result: Mapping[str, Any]) -> str:
     for row in result["rules"]:
         mixed = "·" if row["mixed"] is None else f"{100 * row['mixed']:.1f} %"
         lines.append(f"{row['rule']:40s}{100 * row['diarizer']:>8.1f} %{mixed:>32s}")
+    lines += ["", *sweep_lines(result["smoothing"])]
     lines += ["", "fast path: twelve places over the whole recording, against the first half minute alone", ""]
     lines.append(f"{'recording':34s}{'host alone':>12s}{'taken':>8s}{'intro only':>12s}{'wrong then':>12s}{'saved':>10s}")
     for row in result["fast_path"]:
@@ -132,7 +123,9 @@ def _talk(chain: Chain, gallery: Gallery, path: Path) -> Talk:
         path.name,
         truth,
         _evidence(chain, gallery, audio, heard.exclusive),
+        _evidence(chain, gallery, audio, in_pieces(heard.exclusive)),
         None if mixed is None else _evidence(chain, gallery, audio, mixed.exclusive),
+        None if mixed is None else _evidence(chain, gallery, audio, in_pieces(mixed.exclusive)),
     )
 
 
@@ -165,20 +158,9 @@ def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequen
     mixed = [(t.truth, t.mixed) for t in talks if t.mixed is not None]
     return {
         "rule": name,
-        "diarizer": _accuracy([(t.truth, t.heard) for t in talks], tried),
-        "mixed": _accuracy(mixed, tried) if mixed else None,
+        "diarizer": accuracy([(t.truth, t.heard) for t in talks], tried),
+        "mixed": accuracy(mixed, tried) if mixed else None,
     }
-
-
-def _accuracy(talks: Sequence[tuple[Truth, tuple[ClusterEvidence, ...]]], limits: Limits) -> float:
-    """Share of all speech seconds with the right name."""
-    right = total = 0.0
-    for truth, evidence in talks:
-        seconds = sum(t.end - t.start for t in truth.turns)
-        named = spoken(decide(evidence, limits, 0).turns)
-        right += seconds * speaker_accuracy(truth.turns, named, truth.strangers)
-        total += seconds
-    return right / total if total else 1.0
 
 
 # -- verification ---------------------------------------------------------------------------------------------------
@@ -208,7 +190,12 @@ def _people(chain: Chain, data: Path) -> People | None:
     return People(chain.decode(data / rows["audio"]), voices)
 
 
-def _verification(chain: Chain, people: People) -> list[dict[str, Any]]:
+Pairs = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Cosines of pairs of one voice, and of two."""
+
+
+def _verification(chain: Chain, people: People) -> list[tuple[dict[str, Any], Pairs]]:
+    """For each length the rates by group, and the cosines of all pairs."""
     found = []
     for seconds in LENGTHS_S:
         named = list(people.spans(seconds))
@@ -221,14 +208,12 @@ def _verification(chain: Chain, people: People) -> list[dict[str, Any]]:
             same, different = _pairs(vectors[inside], names[inside])
             point = equal_error(same, different)
             row[group] = point.rate
-            if group == "all":
-                row |= {"threshold": point.threshold, "pairs": len(same) + len(different)}
-        found.append(row)
+        row |= {"threshold": point.threshold, "pairs": len(same) + len(different)}
+        found.append((row, (same, different)))
     return found
 
 
-def _pairs(vectors: NDArray[np.float32], names: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines of all pairs: of one voice, of two."""
+def _pairs(vectors: NDArray[np.float32], names: NDArray[Any]) -> Pairs:
     upper = np.triu_indices(len(names), 1)
     cosines = (vectors @ vectors.T)[upper]
     same = (names[:, None] == names[None])[upper]

@@ -20,7 +20,7 @@ class Limits:
     primary_threshold: float = 0.62
     other_threshold: float = 0.82
     margin: float = 0.05
-    smooth_below: float = 10.0
+    smooth_below: float = 1.0
     fast_path_mean: float = 0.72
     fast_path_low: float = 0.62
 

@@ -31,7 +31,7 @@ def test_the_table_of_the_domain_is_met() -> None:
     expected = {
         "workers.fetch": (12, 1, 64), "workers.transcribe": (2, 1, 16), "workers.diarize": (1, 1, 8), "in_flight": (24, 1, 512),
         "asr.batch": (16, 1, 64), "identify.range_limit": (0.5, 0, 2), "identify.variance_limit": (0.05, 0, 1),
-        "voice.batch_seconds": (120, 5, 3600), "embed.batch": (64, 1, 1024), "identify.smooth_below": (10, 0, 300),
+        "voice.batch_seconds": (120, 5, 3600), "embed.batch": (64, 1, 1024), "identify.smooth_below": (1, 0, 300),
     }  # fmt: skip
     assert {k: (SPECS[k].default, SPECS[k].low, SPECS[k].high) for k in expected} == expected
 

@@ -23,7 +23,7 @@ from engine.voices.limits import Limits
 HOST = Candidate(1, "Ann", True, None)
 GUEST = Candidate(2, "Bob", False, None)
 OTHER = Candidate(3, "Cem", False, 0.7)
-LIMITS = Limits()
+LIMITS = Limits(smooth_below=10.0)
 
 REFERENCE = (0.164, 0.2, 0.21, 0.22, 0.24, 0.58, 0.6, 0.61, 0.62, 0.656)
 """Mean 0.410, variance 0.042, range 0.492."""

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.bench.voices_quality import People, table, two_in_one
+from engine.bench.voices_smoothing import EER_AT_1S, GAP_S, Talk, disturbed, in_pieces, sweep, unsure
 from engine.quality import Spoken, Truth
-from engine.terms import Audio, ModelId
+from engine.terms import Audio, ModelId, Turn
 from engine.voices.check import judged
+from engine.voices.evidence import ClusterEvidence, TurnRow
 from engine.voices.exemplars import cohesion, inliers, spread_exemplars
-from engine.voices.gallery import profile
+from engine.voices.gallery import Candidate, profile
 from engine.voices.limits import Limits
 from engine.voices.openset import FEWEST_SCORES, calibrate, equal_error, library_scores, own_scores, suggest
 from engine.voices.vectors import checked
@@ -142,12 +144,63 @@ def test_people_are_cut_side_by_side() -> None:
     assert [n for n, _, _ in people.spans(2.0, slice(1))] == ["a", "b"]
 
 
+def test_turns_in_pieces_keep_their_speech_and_stay_apart() -> None:
+    found = in_pieces([Turn(0, 0.9, "A"), Turn(1, 3.5, "B")])
+    assert [t.cluster for t in found] == ["A", "B", "B", "B"]
+    assert all(b.start - a.end == pytest.approx(GAP_S) for a, b in itertools.pairwise(found[1:]))
+    assert sum(t.end - t.start for t in found) == pytest.approx(3.4 - 2 * GAP_S)
+
+
+def test_noise_brings_sure_voices_to_the_error_rate_of_unsure_ones() -> None:
+    rng = np.random.default_rng(1)
+    same, different = rng.normal(0.8, 0.1, 2000), rng.normal(0.1, 0.1, 4000)
+    noise = unsure(same, different)
+    found = equal_error(same + noise * rng.standard_normal(2000), different + noise * rng.standard_normal(4000))
+    assert found.rate == pytest.approx(EER_AT_1S, abs=0.02)
+
+
+def _answers(lengths: list[float], similarities: list[float]) -> ClusterEvidence:
+    """A cluster of turns right after each other, scored against one person."""
+    starts = [sum(lengths[:i]) + 0.1 * i for i in range(len(lengths))]
+    rows = [
+        TurnRow(start, start + s, v, None, (v,), i > 0)
+        for i, (start, s, v) in enumerate(zip(starts, lengths, similarities, strict=True))
+    ]
+    ann = (Candidate(1, "Ann", True, None),)
+    return ClusterEvidence("A", sum(lengths), 0.0, tuple(similarities), "primary", ann, (0.5,), False, tuple(rows))
+
+
+def test_noise_falls_with_the_length_of_a_turn_and_reaches_the_samples() -> None:
+    before = _answers([0.5, 20.0, 1.0], [0.5, 0.5, 0.5])
+    apart = [[], [], []]  # type: list[list[float]]
+    for seed in range(50):
+        (after,) = disturbed((before,), 0.1, seed)
+        assert after.similarities == tuple(t.similarity for t in after.turns) == tuple(t.scores[0] for t in after.turns)
+        for found, turn in zip(apart, after.turns, strict=True):
+            found.append(turn.scores[0] - 0.5)
+    assert np.std(apart, axis=1) == pytest.approx([0.2, 0.005, 0.1], rel=0.4)
+    assert disturbed((before,), 0.1, 3) == disturbed((before,), 0.1, 3)
+
+
+def test_the_sweep_finds_the_length_from_which_smoothing_takes_real_answers_away() -> None:
+    """An answer of 0.8 s is a wrong voice of the host's, one of 1.6 s is somebody else's."""
+    evidence = _answers([5, 0.8, 5, 1.6, 5], [0.9, 0.1, 0.9, 0.1, 0.9])
+    turns = [Spoken(t.start, t.end, "Bob" if i == 3 else "Ann") for i, t in enumerate(evidence.turns)]
+    talk = Talk("t", Truth("t", 20.0, tuple(turns), (), ("Bob",)), (evidence,), (evidence,), None, None)
+    (row, *_) = sweep([talk], Limits(), None)
+    found = row["accuracy"]
+    assert found["1"] == found["1.5"] == 1.0
+    assert found["0"] == found["0.5"] == pytest.approx(1 - 0.8 / 17.4)
+    assert found["2"] == found["10"] == pytest.approx(1 - 1.6 / 17.4)
+
+
 def test_the_table_of_rules_says_what_each_is_worth() -> None:
     text = table(
         {
             "verification": [{"seconds": 1.0, "demo": 0.05, "held out": 0.088, "all": 0.071, "threshold": 0.34, "pairs": 69006}],
             "recordings": ["a", "b"],
             "rules": [{"rule": "cluster level only", "diarizer": 0.92, "mixed": 0.621}],
+            "smoothing": [{"turns": "diarizer, unsure", "accuracy": dict.fromkeys("01", 0.805)}],
             "fast_path": [
                 {"recording": "a", "alone": False, "taken": False, "intro": True, "intro_wrong_s": 13.0, "saved_s": -1.5}
             ],
@@ -156,5 +209,6 @@ def test_the_table_of_rules_says_what_each_is_worth() -> None:
     )
     assert "92.0 %" in text
     assert "62.1 %" in text
+    assert f"{'diarizer, unsure':40s}    80.5    80.5\n" in text
     assert "13 s" in text
     assert "normalised against the cohort 1.06 %" in text
