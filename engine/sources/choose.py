@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 
 from config.settings import Settings
 from engine.flow.cancel import CancelToken
+from engine.sources.choice import RECHECKED, Choice, Left
 from engine.sources.hosts import Hosts
 from engine.sources.ids import apart
 from engine.sources.listing import Faulty, Found, found_in
@@ -28,58 +28,8 @@ CHECKED = 30
 OLDER = 5
 """Uploads in a row before the first day wanted that end a listing which is newest first."""
 
-RECHECKED = ("members-only", "paid", "private", "geo-blocked", "age-gated", "upcoming", "live")
-"""Why a recording could not be had, that may be otherwise the next time its source is listed."""
-
 Progress = Callable[[int, int], object]
 """Called with (seen, taken) while listing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """A recording, or part of a source, that is not taken."""
-
-    title: str
-    reason: str
-    recording: Recording | None = None
-    refused: bool = False  # it cannot be had at the moment: kept as skipped, looked at again by the next listing
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """``taken`` in the order of the run. ``recheck`` are those of them that were refused before and can be had now."""
-
-    taken: tuple[Recording, ...]
-    left: tuple[Left, ...]
-    seen: int
-    recheck: tuple[str, ...] = ()
-    unchecked: int = 0  # look-ups that said nothing: such recordings are taken
-    waiting: Mapping[str, str] = field(default_factory=dict)  # (queued or running) by the id of those taken that are it already
-
-    @property
-    def new(self) -> tuple[Recording, ...]:
-        """What a run would add to the queue."""
-        return tuple(r for r in self.taken if r.id not in self.waiting)
-
-    @property
-    def passed(self) -> tuple[Left, ...]:
-        """Everything listed that a run would not add: in the queue already, or left with its reason."""
-        queued = (Left(r.title, f"{self.waiting[r.id]} already", r) for r in self.taken if r.id in self.waiting)
-        return (*queued, *self.left)
-
-    @property
-    def reasons(self) -> tuple[tuple[str, int], ...]:
-        """(reason, how many), most first."""
-        return counted(self.left)
-
-    @property
-    def refused(self) -> tuple[Left, ...]:
-        return tuple(left for left in self.left if left.refused)
-
-
-def counted(left: Iterable[Left]) -> tuple[tuple[str, int], ...]:
-    """(reason, how many), most first."""
-    return tuple(Counter(each.reason for each in left).most_common())
 
 
 class _Chooser:

@@ -176,7 +176,7 @@ def item_of(entry: Any, feed: str, base: str, channel: str | None) -> FeedItem:
     """An entry of feedparser as an episode. Its identity is its guid, so a moved file or feed is the same recording."""
     title = clean_text(str(entry.get("title") or ""), 300)
     if video := entry.get("yt_videoid"):
-        from engine.sources.ytdlp import to_recording
+        from engine.sources.ytdlp_entries import to_recording
 
         info = {
             "ie_key": "Youtube",

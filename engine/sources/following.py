@@ -5,9 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-from watchfiles import watch
 
 from config.settings import Settings
 from engine.clean import clean_text
@@ -15,6 +12,7 @@ from engine.errors import Cancelled, EngineError, Transient
 from engine.flow.cancel import CancelToken
 from engine.queue.backlog import Backlog
 from engine.sources.choose import choose
+from engine.sources.folder_watch import FolderWatch
 from engine.sources.listing import WRITING
 from engine.sources.local import SETTLED_S
 from engine.sources.selection import Selection
@@ -111,38 +109,3 @@ class Following:
             self._bell.set()
 
         return tell
-
-
-class FolderWatch:
-    """Calls ``changed`` when something in a folder has changed and then stayed as it is for a few seconds."""
-
-    def __init__(self, folder: Path, changed: Callable[[], None], quiet_s: float = SETTLED_S + 0.5) -> None:
-        self.folder = folder
-        self._changed = changed
-        self._quiet_s = quiet_s
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        self._ending.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        last: float | None = time.monotonic()  # what came before the watch stood is told once as well
-        try:
-            for changes in watch(
-                self.folder, stop_event=self._ending, rust_timeout=WATCH_STEP_MS, yield_on_timeout=True, debounce=WATCH_STEP_MS,
-                raise_interrupt=False,
-            ):  # fmt: skip
-                if changes:
-                    last = time.monotonic()
-                elif last is not None and time.monotonic() - last >= self._quiet_s:
-                    last = None
-                    self._changed()
-        except (FileNotFoundError, OSError):  # the folder is gone: its subscription says so
-            return

@@ -7,7 +7,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from engine.queue.backlog import Added, Backlog
-from engine.sources.choose import CHUNK, RECHECKED, Choice
+from engine.sources.choice import RECHECKED, Choice
+from engine.sources.choose import CHUNK
 from engine.store.codec import jsonable, plain
 from engine.store.database import Database
 from engine.terms import Recording

@@ -12,7 +12,9 @@ from config.settings import Fetch, Settings
 from engine.errors import EngineError, Permanent, Rejected
 from engine.flow.cancel import CancelToken
 from engine.sources.policy import SCHEMES, split_url
-from engine.sources.ytdlp import classify, open_ytdlp, to_recording
+from engine.sources.ytdlp import open_ytdlp
+from engine.sources.ytdlp_entries import to_recording
+from engine.sources.ytdlp_errors import classify
 from engine.terms import Recording
 
 SEARCH = re.compile(r"^ytsearch(date)?([1-9]\d*|all)?:\S")

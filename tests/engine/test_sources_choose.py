@@ -14,7 +14,8 @@ from config.settings import Settings, changed
 from engine.errors import Cancelled, Postponed, Throttled
 from engine.flow.cancel import CancelToken
 from engine.queue.backlog import Added, Backlog
-from engine.sources.choose import Choice, Left, choose
+from engine.sources.choice import Choice, Left
+from engine.sources.choose import choose
 from engine.sources.hosts import Hosts
 from engine.sources.listing import list_sources
 from engine.sources.plan import plan_run, polite_time

@@ -13,7 +13,8 @@ import pytest
 from config.settings import Settings, changed
 from engine.errors import Permanent
 from engine.queue.backlog import Backlog
-from engine.sources.following import FolderWatch, Following
+from engine.sources.folder_watch import FolderWatch
+from engine.sources.following import Following
 from engine.sources.selection import interval_s
 from engine.sources.subscriptions import Subscriptions
 from engine.store.database import Database

@@ -11,7 +11,8 @@ from config.settings import Settings, changed
 from engine.errors import Cancelled
 from engine.flow.cancel import CancelToken
 from engine.queue.backlog import Backlog
-from engine.sources.choose import Choice, choose
+from engine.sources.choice import Choice
+from engine.sources.choose import choose
 from engine.sources.hosts import Hosts
 from engine.sources.prefilter import look_up_all
 from engine.sources.selection import Selection

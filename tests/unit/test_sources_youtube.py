@@ -11,7 +11,9 @@ from config.settings import Settings
 from engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.selection import Selection, refusal
-from engine.sources.ytdlp import AGES_DAYS, MINIMUM, classify, identity, ytdlp_age
+from engine.sources.ytdlp import AGES_DAYS, MINIMUM, ytdlp_age
+from engine.sources.ytdlp_entries import identity
+from engine.sources.ytdlp_errors import classify
 from engine.sources.ytdlp_list import list_with_ytdlp, look_up, refused, video_of
 from engine.terms import Recording
 from tests.youtube_kit import (

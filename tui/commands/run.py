@@ -30,7 +30,7 @@ from tui.commands.common import (
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
-    from engine.sources.choose import Choice
+    from engine.sources.choice import Choice
 
 EXAMPLES = {
     "run": """examples:
@@ -135,7 +135,7 @@ def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
 
 def tell_left(choice: Choice, passed: bool = False) -> None:
     """Why what was listed is not taken, in a line; ``passed``: also what is in the queue already."""
-    from engine.sources.choose import counted
+    from engine.sources.choice import counted
 
     reasons = [f"{n} {plain(reason, 100)}" for reason, n in counted(choice.passed if passed else choice.left)]
     if reasons:
