@@ -25,7 +25,7 @@ class Action:
 
     ``keys`` is a Textual key list; ``screens`` empty means everywhere. ``needs`` "engine": a live engine that takes commands;
     "desk": a desk that may be written to. ``foot`` is the short text in the footer, none when empty; ``usage`` the words the
-    command line takes after the name.
+    command line takes after the name; ``types``: it opens a place to type in, letters typed right behind its key belong there.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Action:
     foot: str = ""
     usage: str = ""
     palette: bool = True
+    types: bool = False
 
     @property
     def handler(self) -> str:
@@ -75,8 +76,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("top", "home", "First row", "To the first row.", _TABLES, palette=False),
     Action("bottom", "end", "Last row", "To the last row.", _TABLES, palette=False),
     # Looking
-    Action("command", "colon", "Command line", "Type a command; up and down walk through the ones before.", foot="command", palette=False),
-    Action("palette", "ctrl+p", "Palette", "Find any action by name.", palette=False),
+    Action("command", "colon", "Command line", "Type a command; up and down walk through the ones before.", foot="command", palette=False, types=True),
+    Action("palette", "ctrl+p", "Palette", "Find any action by name.", palette=False, types=True),
     Action("help", "question_mark", "Help", "The keys of this screen.", foot="help"),
     Action("why", "w", "Why this verdict?", "The rules that were looked at and what they saw."),
     Action("freeze", "space", "Freeze the view", "Hold the picture still; the work goes on.", foot="freeze"),
@@ -86,7 +87,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("scrub-minute-forward", "right_curly_bracket", "Forward one minute", "A minute forward."),
     Action("live", "backslash", "Back to live", "Leave the past."),
     Action("theme", "t", "Next theme", "Dark, light, deuteranopia, high contrast, mono.", usage="[NAME]"),
-    Action("filter", "slash", "Filter", "Show only rows that match; fields as stage:transcribe.", _on("recordings", "logs", "voices", "tune", "deck"), foot="filter", usage="[TEXT]"),
+    Action("filter", "slash", "Filter", "Show only rows that match; fields as stage:transcribe.", _on("recordings", "logs", "voices", "tune", "deck"), foot="filter", usage="[TEXT]", types=True),
     Action("faults", "exclamation_mark", "Faults only", "Only what is failing, retrying or slow.", _on("deck", "recordings", "voices", "logs"), foot="faults"),
     Action("sort", "s", "Sort", "By the next column.", _on("deck", "recordings"), usage="[COLUMN]"),
     Action("reverse", "S", "Reverse the sort", "Turn the order round.", _on("deck", "recordings")),
@@ -100,7 +101,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("drain", "D", "Drain", "Finish what is in flight, start nothing new.", needs="engine", dangerous=True, foot="drain"),
     Action("stop", "Q", "Stop the engine", "Drain and stop; typed confirmation stops at once.", needs="engine", dangerous=True),
     Action("detach", "q", "Detach", "Close the console; the engine goes on.", foot="detach"),
-    Action("add", "a", "Add sources", "Channels, playlists, videos, feeds, files; previewed before anything is queued.", needs="desk", usage="[SOURCE ...]"),
+    Action("add", "a", "Add sources", "Channels, playlists, videos, feeds, files; previewed before anything is queued.", needs="desk", usage="[SOURCE ...]", types=True),
     # The deck
     Action("more", "plus,equals_sign", "One slot more", "A slot more for the stage under the cursor; sent after a moment.", _on("deck"), "engine", foot="slots"),
     Action("fewer", "minus", "One slot fewer", "A slot fewer for the stage under the cursor; sent after a moment.", _on("deck"), "engine"),
@@ -120,10 +121,10 @@ ACTIONS: tuple[Action, ...] = (
     # Voices
     Action("next-grey", "n", "Next near a limit", "The next decision within 10 % of a limit.", _on("voices"), foot="next near limit"),
     Action("previous-grey", "N", "Previous near a limit", "The one before.", _on("voices")),
-    Action("try-limit", "e", "Try other limits", "What another limit would have decided, over the recorded decisions.", _on("voices"), foot="try limits", usage="[KEY VALUE ...]"),
+    Action("try-limit", "e", "Try other limits", "What another limit would have decided, over the recorded decisions.", _on("voices"), foot="try limits", usage="[KEY VALUE ...]", types=True),
     Action("stage-limits", "A", "Apply the tried limits", "Send the tried limits to the engine.", _on("voices"), "engine"),
     # Tune
-    Action("edit", "e", "Edit the value", "Type a new value; it is staged, not sent.", _on("tune"), "engine", foot="edit"),
+    Action("edit", "e", "Edit the value", "Type a new value; it is staged, not sent.", _on("tune"), "engine", foot="edit", types=True),
     Action("apply", "A", "Apply what is staged", "Send every staged value.", _on("tune"), "engine", foot="apply"),
     Action("undo", "u", "Undo the last change", "Set it back; an undo is a change like any other.", _on("tune", "deck"), "engine", foot="undo"),
     Action("undo-to", "U", "Undo to here", "Back to the settings before the change under the cursor.", _on("tune"), "engine", True, usage="[REVISION]"),
@@ -144,7 +145,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("clear", "c", "Clear the view", "Forget the lines on screen; the file keeps them.", _on("logs")),
     Action("goto-recording", "v", "To the recording", "The recording this line is about.", _on("logs", "voices", "search", "deck")),
     # Search
-    Action("query", "e", "Edit the question", "Back to the search box.", _on("search"), foot="question", usage="[TEXT]"),
+    Action("query", "e", "Edit the question", "Back to the search box.", _on("search"), foot="question", usage="[TEXT]", types=True),
     Action("mode", "m,ctrl+t", "Search mode", "By meaning, by words, or both.", _on("search"), foot="mode"),
     Action("speaker", "s", "Speaker", "Only what this speaker said; again for the next.", _on("search"), foot="speaker", usage="[NAME]"),
 )  # fmt: skip
@@ -218,6 +219,8 @@ def refusal(action: Action, frame: Frame) -> str | None:
         return f"the engine speaks schema {frame.snapshot.schema}, this console does not: read-only"
     if action.needs == "engine":
         match frame.contact:
+            case Contact.UNKNOWN:
+                return "not connected yet"
             case Contact.NONE:
                 return "no engine at this database"
             case Contact.STOPPED:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import App
 from textual.binding import Binding
+from textual.events import Event as TextualEvent
+from textual.events import Key
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
@@ -34,6 +36,7 @@ from tui.pump import Answer, Feed, News, Pump
 from tui.screens import make_screen
 from tui.screens.base import DeskScreen
 from tui.theme import Palette
+from tui.typeahead import TypeAhead
 from tui.view import View
 from tui.widgets.chrome import Notice
 
@@ -119,8 +122,10 @@ class GainstageApp(Handlers, App[int]):
         self.first_frame_s: float | None = None
         self._age = Age()
         self._settings_feed = Feed("settings", lambda desk: desk.settings(), 2.0)
+        self._typeahead = TypeAhead(self, super().on_event)
         self._answer_error: str | None = None
         self._engines = 1
+        self._asked = False
         self._palettes: dict[bool, Palette] = {}
         self._sending = False
         self._interval: Timer | None = None
@@ -185,8 +190,6 @@ class GainstageApp(Handlers, App[int]):
         screen = self.desk_screen
         if screen is None:
             return
-        if news.events:
-            screen.tell(news.events)
         for answer in news.answers.values():
             self._receive(answer, screen)
         screen.show(self.frame)
@@ -236,7 +239,7 @@ class GainstageApp(Handlers, App[int]):
         if news.frames and news.snapshot is not None:
             self.levels.step(news.snapshot, self.memory_limit)
         self.newest = news.snapshot or self.newest
-        self._answer_error, self._engines = news.error, news.engines
+        self._answer_error, self._engines, self._asked = news.error, news.engines, news.asked
         if news.events:
             self.events.extend(news.events)
             del self.events[:-EVENTS_KEPT]
@@ -255,7 +258,7 @@ class GainstageApp(Handlers, App[int]):
             snapshot=self.view.shown(self.newest),
             now=now,
             age_s=age,
-            contact=contact_of(self.newest, age),
+            contact=contact_of(self.newest, age, self._asked),
             mode=self.view.mode,
             frozen_for_s=now - self.view.since if self.view.mode != "live" else 0.0,
             newer=self.view.newer,
@@ -292,7 +295,13 @@ class GainstageApp(Handlers, App[int]):
         assert screen is not None
         return screen
 
-    # -- actions
+    # -- keys and actions
+
+    async def on_event(self, event: TextualEvent) -> None:
+        if isinstance(event, Key) and not event.is_forwarded:
+            await self._typeahead.key(event)
+        else:
+            await super().on_event(event)
 
     def action_act(self, name: str) -> None:
         """What every binding calls."""

@@ -59,19 +59,27 @@ class Line:
         return "".join(part.text for part in self.parts)
 
     def strip(self, cells: int, base: Style) -> Strip:
-        """The finished line, exactly ``cells`` wide."""
+        """The finished line, exactly ``cells`` wide; words that were cut off leave an ellipsis."""
         if self.used < cells:
             return Strip([*self.parts, Segment(" " * (cells - self.used), base)], cells)
-        strip = Strip(self.parts, self.used)
-        return strip if self.used == cells else strip.crop(0, cells)
+        return self.cut(cells)
+
+    def cut(self, cells: int) -> Strip:
+        """The first ``cells`` cells of a line at least that long; an ellipsis where anything but blanks is lost."""
+        whole = Strip(self.parts, self.used)
+        if self.used == cells or not whole.crop(cells, self.used).text.strip():
+            return whole.crop(0, cells)
+        kept = whole.crop(0, max(0, cells - 1))
+        parts = list(kept)
+        return Strip([*parts, Segment("…", parts[-1].style if parts else None)] if cells > 0 else [], max(0, cells))
 
 
 def sides(left: Line, right: Line, cells: int, base: Style) -> Line:
     """Two lines at the two ends of ``cells`` cells; the right one keeps its place, the left one gives way."""
     room = max(0, cells - right.used)
     if left.used > room:
-        strip = Strip(left.parts, left.used).crop(0, room)
+        kept = left.cut(room)
         left = Line()
-        left.parts = list(strip)
+        left.parts = list(kept)
         left.used = room
     return left.to(room, base).extend(right)

@@ -21,7 +21,7 @@ def span(seconds: float | None) -> str:
     s = abs(seconds)
     sign = "-" if seconds < 0 else ""
     if s < 0.0005:
-        return "0s"
+        return "<1ms" if s else "0s"
     if s < 0.0995:
         return f"{sign}{s * 1000:.0f}ms"
     if s < 9.95:

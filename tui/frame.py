@@ -15,6 +15,7 @@ OFFLINE_AFTER_S = 5.0
 class Contact(StrEnum):
     """How the engine can be reached."""
 
+    UNKNOWN = "unknown"  # the desk has not answered yet
     NONE = "none"  # nobody has ever written a snapshot
     LIVE = "live"
     STALE = "stale"
@@ -46,7 +47,7 @@ class Frame:
     @property
     def health(self) -> Health:
         """The verdict as shown: what the engine says of itself, unless its word is old."""
-        if self.contact in (Contact.NONE, Contact.OFFLINE, Contact.STOPPED):
+        if self.contact in (Contact.UNKNOWN, Contact.NONE, Contact.OFFLINE, Contact.STOPPED):
             return "offline"
         if self.contact is Contact.STALE:
             return "stale"
@@ -58,14 +59,14 @@ class Frame:
         return self.mode == "live" and self.contact in (Contact.STALE, Contact.OFFLINE, Contact.STOPPED)
 
 
-EMPTY = Frame(None, 0.0, None, Contact.NONE)
+EMPTY = Frame(None, 0.0, None, Contact.UNKNOWN)
 """Before anything is known."""
 
 
-def contact_of(snapshot: Snapshot | None, age_s: float | None) -> Contact:
-    """How old word becomes stale, then offline."""
+def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = True) -> Contact:
+    """How old word becomes stale, then offline. ``asked``: the desk has answered at least once, with a snapshot or without."""
     if snapshot is None or age_s is None:
-        return Contact.NONE
+        return Contact.NONE if asked else Contact.UNKNOWN
     if snapshot.schema != SCHEMA:
         return Contact.FOREIGN
     if snapshot.run.state == "stopped":

@@ -50,6 +50,7 @@ class News:
     acks: list[Ack] = field(default_factory=list)
     error: str | None = None
     engines: int = 1
+    asked: bool = False  # the desk has been asked at least once, and has answered or said why not
     broken: str | None = None  # traceback of the reader, when it died
 
 
@@ -105,7 +106,8 @@ class Pump:
     def take(self) -> News:
         """What arrived since the last call."""
         with self._lock:
-            news, self._news = self._news, News(error=self._news.error, engines=self._news.engines, broken=self._news.broken)
+            news = self._news
+            self._news = News(error=news.error, engines=news.engines, asked=news.asked, broken=news.broken)
         return news
 
     def poll(self) -> None:
@@ -165,6 +167,7 @@ class Pump:
                 self._news.frames += fresh
             self._news.events = [*self._news.events, *events][-EVENTS_KEPT:]
             self._news.dropped += dropped
+            self._news.asked = True
         if fresh and snapshot is not None:
             self.ring.add(snapshot)
         return error

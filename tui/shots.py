@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import html
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterable
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.watch.scripted import ScriptedDesk
+from tui import safe
 from tui.app import GainstageApp
 
 WIDE, MEDIUM, NARROW = (160, 48), (120, 36), (80, 24)
@@ -60,7 +63,7 @@ SHOTS: tuple[Shot, ...] = (
 
 async def settle(app: GainstageApp, pilot: Any) -> None:
     """Everything asked, sent and drawn."""
-    for _ in range(3):
+    for _ in range(2):
         app.pump.poll()
         app.tick()
         await pilot.pause()
@@ -96,7 +99,21 @@ async def take(shot: Shot, size: tuple[int, int], seed: int = 0) -> str:
         await play(shot, app, pilot)
         if app.reported:
             raise RuntimeError(f"faults while drawing {shot.name}: see {FAULTS}")
-        return app.export_screenshot(title=f"gainstage · {shot.name}")
+        return in_cells(app.export_screenshot(title=f"gainstage · {shot.name}"))
+
+
+_TEXT = re.compile(r'(<text [^>]*textLength=")([\d.]+)("[^>]*>)([^<]+)(</text>)')
+
+
+def in_cells(svg: str) -> str:
+    """The SVG with every text as long as its cells: Rich counts its characters, which squeezes the wide ones to half."""
+
+    def measured(found: re.Match[str]) -> str:
+        text = html.unescape(found[4])
+        length = float(found[2]) / len(text) * safe.width(text)
+        return f"{found[1]}{length:g}{found[3]}{found[4]}{found[5]}"
+
+    return _TEXT.sub(measured, svg)
 
 
 def _moment(mark: str) -> float:
@@ -105,10 +122,13 @@ def _moment(mark: str) -> float:
     return STORY[mark] if mark in STORY else float(mark)
 
 
-def fonts() -> str | None:
-    """Folder of DejaVu Sans Mono on this machine."""
-    places = [Path("/usr/share/fonts/truetype/dejavu"), Path("/usr/share/fonts/dejavu"), Path("/usr/share/fonts/TTF")]
-    return next((str(p) for p in places if (p / "DejaVuSansMono.ttf").exists()), None)
+FONTS = ("truetype/dejavu", "dejavu", "TTF", "opentype/noto", "truetype/noto", "google-noto-cjk", "noto-cjk", "noto")
+"""Folders under ``/usr/share/fonts``: DejaVu Sans Mono, and Noto for the titles in Chinese, Japanese, Korean and emoji."""
+
+
+def fonts() -> list[str]:
+    """Folders with the fonts of the pictures on this machine."""
+    return [str(folder) for name in FONTS if (folder := Path("/usr/share/fonts") / name).is_dir()]
 
 
 def png(svg: str) -> bytes:
@@ -116,10 +136,9 @@ def png(svg: str) -> bytes:
     import resvg_py
 
     font = "DejaVu Sans Mono"
-    folder = fonts()
     drawn = resvg_py.svg_to_bytes(
         svg_string=svg.replace("Fira Code, monospace", font).replace("Fira Code", font),
-        font_dirs=[folder] if folder else None,
+        font_dirs=fonts() or None,
         monospace_family=font,
     )
     return bytes(drawn)

@@ -16,7 +16,7 @@ from engine.watch.snapshot import HostView
 
 DISK_SAMPLE_S = 5.0
 DISK_WINDOW_S = 900.0
-DISK_LEAST_S = 60.0
+DISK_LEAST_S = 600.0
 """Free space is watched this long before a time until full is told."""
 
 DISK_LONGEST_S = 30 * 86_400.0
@@ -29,7 +29,7 @@ HISTORY = 180
 def full_in_s(samples: Sequence[tuple[float, int]]) -> float | None:
     """Seconds until a disk is full at the least-squares slope of (time in seconds, bytes free).
 
-    None when it is not filling, would last more than a month, or was watched for less than a minute.
+    None when it is not filling, would last more than a month, or was watched for less than ten minutes.
     """
     if len(samples) < 3 or samples[-1][0] - samples[0][0] < DISK_LEAST_S:
         return None

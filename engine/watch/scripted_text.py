@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
@@ -34,6 +35,12 @@ LINES = (
     "You learn a word when you need it for the third time.",
     "Batteries age by the calendar as well as by the cycle.",
     "Trees in a city cool the street by several degrees in the afternoon.",
+    "A plane tree drinks two hundred litres on a hot day and gives it back as shade.",
+    "The street with the old trees is the one where people sit down.",
+    "Half of the saplings a city plants are dead in seven years, for want of water.",
+    "Soil under a pavement has no air, and roots do not grow where there is no air.",
+    "Ask who waters the tree in its third summer, and you know whether there will be shade.",
+    "Every city has a map of its heat, and it is the map of its missing trees turned inside out.",
     "Count the deaths, not the markers: markers are easy to move.",
     "I changed my mind about this when the second group could not repeat it.",
     "Let me read the next letter, it is from a nurse who works nights.",
@@ -43,6 +50,23 @@ LINES = (
     "An old teacher told me that arithmetic is a story about fairness.",
 )
 
+OPENERS = (
+    "",
+    "Look.",
+    "Good question.",
+    "Let me put it another way.",
+    "I said this last week and I say it again.",
+    "This surprised me too.",
+    "There is a simpler answer.",
+    "Start from what we can measure.",
+    "You wrote to me about this.",
+    "Nobody in the room liked it, but here it is.",
+    "Two things are true at once.",
+    "Here is what I would do.",
+    "We had this on the table before.",
+)
+"""What is said before a line, so that two people seldom say the very same."""
+
 _ALIKE = (
     {"fibre", "fiber", "gut", "bacteria", "microbiome", "butyrate", "roughage"},
     {"sleep", "night", "wake", "cycles", "insomnia", "nights"},
@@ -51,12 +75,14 @@ _ALIKE = (
     {"trial", "trials", "studies", "study", "protocol", "evidence", "group", "repeat"},
     {"heat", "pump", "warmth", "houses", "draught"},
     {"walking", "meal", "exercise", "strong", "weight"},
-    {"trees", "city", "soil", "roots", "street"},
+    {"trees", "tree", "city", "soil", "roots", "street", "shade", "saplings", "plants"},
 )
 LINE_S = 12.5
 """Seconds between the starts of two lines."""
 
 PER_RECORDING = 24
+SAME_LINE = 4
+"""Hits that may say the same line after other openers."""
 
 
 def words_of(text: str) -> set[str]:
@@ -74,7 +100,8 @@ def transcript(seed: int, item: Item) -> list[tuple[int, float, float, str, str]
         if random.random() < 0.35:
             speaker = random.choice(people)
         end = at + random.uniform(6, LINE_S)
-        rows.append((item.order * 1000 + k, round(at, 2), round(end, 2), speaker, random.choice(LINES)))
+        line = f"{random.choice(OPENERS)} {random.choice(LINES)}".strip()
+        rows.append((item.order * 1000 + k, round(at, 2), round(end, 2), speaker, line))
         at = end + random.uniform(0.2, 1.5)
     return rows
 
@@ -85,12 +112,14 @@ def related(words: set[str]) -> set[str]:
 
 
 def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str | None, limit: int) -> tuple[SearchHit, ...]:
-    """Best hits first. ``mode`` "words" wants the words themselves, "meaning" their kin, "both" adds the two."""
+    """Best hits first, of several that say the very same the first. ``mode`` "words" wants the words themselves, "meaning" their
+    kin, "both" adds the two; of equals the shorter one is nearer to what was asked."""
     asked = words_of(text) - {"the", "a", "of", "and", "in", "is", "does", "do", "to", "that"}
     if not asked:
         return ()
     kin = related(asked)
-    hits = []
+    hits: dict[str, SearchHit] = {}
+    said: Counter[str] = Counter()
     for item in items:
         for segment, start, end, who, line in transcript(seed, item):
             if speaker and who != speaker:
@@ -100,10 +129,14 @@ def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str 
             near = min(1.0, len(kin & found) / (len(asked) + 1))
             score = {"words": exact, "meaning": 0.35 + 0.5 * near if near else 0.0}.get(mode, 0.5 * exact + 0.45 * near)
             if score > 0.05:
-                score += 0.01 * Random(f"{text} {segment}").random()
+                score -= 0.004 * len(found)
                 url = f"{item.part.url}&t={int(start)}"
-                hits.append(SearchHit(item.id, item.part.title, start, end, who, line, round(min(0.99, score), 3), url, segment))
-    return tuple(sorted(hits, key=lambda h: (-h.score, h.segment))[:limit])
+                hit = SearchHit(item.id, item.part.title, start, end, who, line, round(min(0.99, score), 3), url, segment)
+                core = line[-40:]
+                if line not in hits and said[core] < SAME_LINE:
+                    said[core] += 1
+                    hits[line] = hit
+    return tuple(sorted(hits.values(), key=lambda h: (-h.score, h.segment))[:limit])
 
 
 def context(seed: int, item: Item, segment: int, around: int) -> tuple[ContextLine, ...]:

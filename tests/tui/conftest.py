@@ -72,28 +72,28 @@ class Driven:
 
     async def press(self, *keys: str) -> None:
         """Keys one after the other, everything they cause done after each."""
-        for key in keys:
+        for i, key in enumerate(keys):
             await self.pilot.press(key)
-            await self.settle()
+            typing = isinstance(self.app.focused, Input) and len(key) == 1 and i + 1 < len(keys) and len(keys[i + 1]) == 1
+            if not typing:
+                await self.settle()
 
     async def type(self, text: str) -> None:
         await self.press(*({" ": "space", ":": "colon", "/": "slash"}.get(c, c) for c in text))
 
     async def command(self, line: str) -> None:
         """A line typed into the command line."""
-        await self.press("colon")
-        for c in line:
-            await self.pilot.press("space" if c == " " else c)
-        await self.pilot.press("enter")
-        await self.settle()
+        await self.pilot.press("colon")
+        await self.pilot.pause()
+        self.app.desk_screen.prompt.query_one(Input).value = line
+        await self.press("enter")
 
     async def palette(self, title: str) -> None:
         """An action chosen in the palette by its title."""
-        await self.press("ctrl+p")
-        for c in title.lower():
-            await self.pilot.press("space" if c == " " else c)
-        await self.pilot.press("enter")
-        await self.settle()
+        await self.pilot.press("ctrl+p")
+        await self.pilot.pause()
+        self.app.screen.query_one(Input).value = title.lower()
+        await self.press("enter")
 
     async def wait(self, seconds: float) -> None:
         """Story seconds pass, in ticks."""

@@ -92,9 +92,18 @@ def test_lines_are_as_wide_as_the_screen_says(pieces: list[tuple[str, int]], cel
     assert strip.cell_length == cells == sum(cell_len(s.text) for s in strip)
 
 
+def test_what_is_cut_off_leaves_an_ellipsis_but_blanks_do_not() -> None:
+    line = Line().add("first decision", Style()).add(" after the first", Style(bold=True))
+    assert line.strip(20, Style()).text == "first decision afte…"
+    assert line.strip(14, Style()).text == "first decisio…"
+    assert Line().add("done", Style()).gap(8, Style()).strip(6, Style()).text == "done  "
+    assert line.strip(1, Style()).text == "…"
+    assert line.strip(0, Style()).text == ""
+
+
 def test_two_ends_of_a_line_never_overlap() -> None:
     left, right = Line().add("a long left side", Style()), Line().add("right", Style())
-    assert sides(left, right, 12, Style()).text == "a long right"
+    assert sides(left, right, 12, Style()).text == "a long…right"
 
 
 @pytest.mark.parametrize(

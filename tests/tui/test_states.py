@@ -302,3 +302,27 @@ async def test_a_tiny_terminal_says_the_size_it_needs(driven: Run, desk_at: Run)
         await d.settle()
         assert "60 × 16" not in d.text
         assert "BOTTLENECK" in d.text or "bottleneck" in d.text
+
+
+async def test_before_the_desk_has_answered_nothing_is_claimed(desk_at: Run, tmp_path: Any) -> None:
+    from tui.app import GainstageApp
+
+    app = GainstageApp(desk_at(0.0), manual=True, log=tmp_path / "console.log")
+    async with app.run_test(size=SIZES["wide"]) as pilot:
+        app.tick()
+        await pilot.pause()
+        text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+        assert "CONNECTING" in text
+        assert "Connecting to pg:prod" in text
+        assert "NO ENGINE" not in text
+
+
+async def test_the_ticker_knows_what_happened_while_another_screen_was_shown(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        await d.press("5")
+        d.desk.advance(20.0)
+        await d.wait(0.5)
+        newest = next(e for e in reversed(d.app.events) if e.kind == "stored")
+        await d.press("1")
+        await d.settle()
+        assert newest.text in d.text

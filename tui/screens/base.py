@@ -35,6 +35,7 @@ class DeskScreen(Screen[None]):
         self.maximised_panel: Panel | None = None
         self._status, self._nav, self._footer, self._notices = StatusBar(), NavBar(), FooterBar(), Notices()
         self._too_small = TooSmall()
+        self._seen = 0
         self._foot = tuple(a for a in actions_on(self.NAME) if a.foot)
 
     @property
@@ -64,7 +65,7 @@ class DeskScreen(Screen[None]):
         """Draw a frame: hand slices to the panels."""
 
     def tell(self, events: list[Event]) -> None:
-        """New lines of the journal."""
+        """Lines of the journal this screen has not seen yet, oldest first; also those of the time it was not shown."""
 
     def receive(self, answer: Answer) -> None:
         """An answer to one of the feeds."""
@@ -81,7 +82,18 @@ class DeskScreen(Screen[None]):
                 widget.refresh()
         self.show_chrome(frame)
         if not self._too_small.display:
+            if frame.mode == "live":
+                self._catch_up()
             self.apply(frame)
+
+    def _catch_up(self) -> None:
+        held = self.console_app.events
+        fresh = len(held)
+        while fresh > 0 and held[fresh - 1].seq > self._seen:
+            fresh -= 1
+        if fresh < len(held):
+            self._seen = held[-1].seq
+            self.tell(held[fresh:])
 
     def show_chrome(self, frame: Frame) -> None:
         app = self.console_app

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 
 from tui.actions import bindings
-from tui.frame import Frame
 from tui.screens.base import DeskScreen
 from tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
 from tui.widgets.table import Table
@@ -23,7 +22,6 @@ class LogsScreen(DeskScreen):
     def __init__(self) -> None:
         super().__init__()
         self.log_tail, self.line = LogTail(), EventPanel()
-        self._seen = 0
 
     def body(self) -> ComposeResult:
         yield self.log_tail
@@ -32,25 +30,9 @@ class LogsScreen(DeskScreen):
     def on_mount(self) -> None:
         self.set_focus(self.log_tail)
 
-    def apply(self, frame: Frame) -> None:
-        if frame.mode == "live":
-            self._catch_up()
-
     def tell(self, events: list[Event]) -> None:
-        """Lines come through :meth:`apply`: this screen may have been away."""
-
-    def _catch_up(self) -> None:
-        app = self.console_app
-        held = app.events
-        fresh = len(held)
-        while fresh > 0 and held[fresh - 1].seq > self._seen:
-            fresh -= 1
-        new = held[fresh:]
-        if new:
-            self._seen = new[-1].seq
-        if new or app.events_dropped != self.log_tail.dropped:
-            self.log_tail.tell(new, app.events_dropped)
-            self.line.show(self.log_tail.selected)
+        self.log_tail.tell(events, self.console_app.events_dropped)
+        self.line.show(self.log_tail.selected)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if event.table is self.log_tail:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.watch.snapshot import BatcherView
 from tui import format as fmt
-from tui.cells import Line
+from tui.cells import Line, sides
 from tui.theme import Palette
 from tui.widgets.marks import meter, spark
 from tui.widgets.panel import Panel
@@ -48,11 +48,15 @@ class BatchesPanel(Panel):
 
     @staticmethod
     def _one(b: BatcherView, width: int, p: Palette) -> list[Line]:
-        head = Line().add(b.name, p["bright+b"]).add(f"  {fmt.count(b.batches)} batches  {fmt.count(b.items)} items  ", p["muted"])
-        head.add(fmt.rate(b.per_second, "/s"), p["accent"])
+        head = (
+            Line()
+            .add(b.name, p["bright+b"])
+            .add(f"  {fmt.brief(b.items)} in {fmt.plural(b.batches, 'batch', 'batches')}", p["muted"])
+        )
+        head = sides(head, Line().add(fmt.rate(b.per_second, "/s"), p["accent"]), width, p["ground"])
         top = max([*b.sizes, 1])
         sizes = Line().fit("size", 7, p["muted"]).add(spark([(c / top) ** 0.5 for c in b.sizes], len(b.sizes)), p["bar"])
-        sizes.add(f"  p50 {fmt.brief(b.items_p50)}  p95 {fmt.brief(b.items_p95)}  max {fmt.brief(b.items_max)}", p["text"])
+        sizes.add(f" p50 {fmt.brief(b.items_p50)} p95 {fmt.brief(b.items_p95)} max {fmt.brief(b.items_max)}", p["text"])
         fill = Line().fit("fill", 7, p["muted"])
         meter(fill, b.fill, 10, p).add(f" {fmt.percent(b.fill)}", p["text"]).add(f" of {b.budget:g} {b.unit}", p["muted"])
         waits = (
@@ -74,8 +78,7 @@ class BatchesPanel(Panel):
             )
             lines.append(cache)
         faults = Line().fit("faults", 7, p["muted"])
-        faults.add(f"out of memory {b.out_of_memory}", p["warn" if b.out_of_memory else "faint"])
-        faults.add(f"  on CPU {b.fallbacks}", p["warn" if b.fallbacks else "faint"]).add(
-            f"  refused {b.refused}", p["text" if b.refused else "faint"]
-        )
+        faults.add(f"memory {b.out_of_memory}", p["warn" if b.out_of_memory else "faint"])
+        faults.add(f"  on CPU {b.fallbacks}", p["warn" if b.fallbacks else "faint"])
+        faults.add(f"  refused {b.refused}", p["text" if b.refused else "faint"])
         return [*lines, faults]

@@ -32,6 +32,8 @@ HEALTH: dict[Health, tuple[str, str, str]] = {
 
 def health_word(frame: Frame) -> tuple[str, str]:
     """The verdict with what belongs to it, and its token: ``✗ OFFLINE 12s``."""
+    if frame.contact is Contact.UNKNOWN:
+        return "◌ CONNECTING", "info"
     if frame.contact is Contact.NONE:
         return "○ NO ENGINE", "info"
     glyph, word, token = HEALTH[frame.health]
@@ -76,6 +78,13 @@ def eta(frame: Frame) -> str:
     return text
 
 
+def audio(done_s: float, left_s: float | None) -> str:
+    """Audio done of all there is: ``7/46 h``, in minutes below two hours; without the whole where it is not known."""
+    whole_s = done_s + (left_s or 0.0)
+    per, unit = (3600.0, "h") if whole_s >= 7200 else (60.0, "min")
+    return f"{done_s / per:,.0f}" + (f"/{whole_s / per:,.0f}" if left_s is not None else "") + f" {unit}"
+
+
 class StatusBar(Live):
     """The first line: how it goes, whose run it is, how far it is, and how fresh the picture is."""
 
@@ -106,14 +115,8 @@ class StatusBar(Live):
             when = eta(f)
             done = f"{finished / total:.0%}" if total else fmt.UNKNOWN
             if width >= 140:
-                hours = f"{run.audio_done_s / 3600:,.0f}"
                 left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
-                left.add(
-                    f" · {hours}/{(run.audio_done_s + run.audio_left_s) / 3600:,.0f} h"
-                    if run.audio_left_s is not None
-                    else f" · {hours} h",
-                    p["muted"],
-                )
+                left.add(f" · {audio(run.audio_done_s, run.audio_left_s)}", p["muted"])
                 if when:
                     end = f.snapshot.verdict.forecast.left_s if f.snapshot else None
                     middle = Line().add(when, p["bright"])

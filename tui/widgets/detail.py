@@ -112,16 +112,17 @@ class DetailPanel(Panel):
         return lines
 
     def _short(self, width: int, p: Palette) -> list[Line]:
-        """For the few lines of a narrow screen: the stages as one chain."""
+        """For the few lines of a narrow screen: the stages in one line, those that took longest first."""
         assert self.detail is not None
         d = self.detail
         chain = Line()
-        for i, s in enumerate(d.spans):
+        spans = sorted(d.spans, key=lambda s: -(s.service_s if s.service_s is not None else s.wait_s))
+        for i, s in enumerate(spans):
             if i:
-                chain.add(" ▸ ", p["faint"])
+                chain.add(" · ", p["faint"])
             took = s.service_s if s.service_s is not None else s.wait_s
             chain.add(s.stage, p["text" if s.outcome in ("ok", "done") else "accent"]).add(f" {fmt.span(took)}", p["muted"])
-        facts = Line().clip(" · ".join(value for _, value in d.facts), width, p["muted"])
+        facts = Line().clip(" · ".join(f"{name} {value}" for name, value in d.facts), width, p["muted"])
         head = sides(
             Line().clip(d.row.title, width - 20, p["bright"]),
             Line().add(fmt.runtime(d.row.duration_s), p["muted"]),

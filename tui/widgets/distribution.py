@@ -44,10 +44,9 @@ class DistributionPanel(Panel):
         lines = []
         cut = n  # in cells: buckets are two cells wide and the limit is in the middle
         tried = None if self.tried is None or self.tried == limit else round(min(self.tried, 2 * limit) / (2 * limit) * 2 * n)
-        top = max(counts)
+        labels = ticks(max(counts), rows)
         for y, text in enumerate(columns_of(roots, rows)):
-            share = (1 - y / rows) ** 2 * top
-            line = Line().fit(f"{fmt.brief(share) if y % 2 == 0 else ''}┤", 6, p["faint"], ">")
+            line = Line().fit(f"{labels.get(y, '')}┤", 6, p["faint"], ">")
             line.add(text[:cut], p["bar"]).add("┊", p["limit"]).add(text[cut:], p["info"])
             if tried is not None:
                 line = _marked(line, 6 + tried + (1 if tried >= cut else 0), p)
@@ -60,6 +59,19 @@ class DistributionPanel(Panel):
             note.add(f"   split {self.view.split_share_24h:.1%} in 24 h", p["muted"])
         lines.append(note)
         return lines
+
+
+def ticks(top: int, rows: int) -> dict[int, str]:
+    """Labels of a root scale of ``rows`` rows up to ``top``, by row from above: round numbers, never on neighbouring rows."""
+    found: dict[int, str] = {}
+    power = 10 ** max(0, len(str(top)) - 1)
+    while power >= 1:
+        for value in (5 * power, 2 * power, power):
+            row = min(rows - 1, int(rows * (1 - (value / top) ** 0.5))) if 0 < value <= top else -1
+            if row >= 0 and not {row - 1, row, row + 1} & found.keys():
+                found[row] = fmt.brief(value)
+        power //= 10
+    return found
 
 
 def _marked(line: Line, column: int, p: Palette) -> Line:

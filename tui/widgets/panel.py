@@ -86,11 +86,10 @@ class Panel(Live):
         room = width - 4
         if heading.used:
             top.gap(1, base)
-            most = max(0, room - 2)
-            strip = heading.strip(heading.used if heading.used <= most else max(0, most - 1), base)
+            strip = heading.strip(min(heading.used, max(0, room - 2)), base)
             top.parts.extend(strip)
             top.used += strip.cell_length
-            top.add("…" if heading.used > most else "", p["muted"]).gap(1, base)
+            top.gap(1, base)
         tail = 2 if framed else 1
         if corner.used and top.used + corner.used + tail + 3 <= width:
             top.add("─" * (width - top.used - corner.used - tail - 2), edge).gap(1, base).extend(corner).gap(1, base)

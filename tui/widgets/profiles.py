@@ -12,7 +12,8 @@ from tui.widgets.table import Column, Table
 class ProfilesPanel(Table[ProfileRow]):
     TITLE = "voices enrolled"
     COLUMNS = (
-        Column("name", "NAME", 16, grow=True, keep=10),
+        Column("name", "NAME", 14, grow=True, keep=10),
+        Column("version", "V", 3, ">", keep=3),
         Column("exemplars", "VOICES", 6, ">", keep=5),
         Column("seconds", "SPEECH", 6, ">", keep=6),
         Column("cohesion", "COHES", 5, ">", keep=7),
@@ -42,7 +43,9 @@ class ProfilesPanel(Table[ProfileRow]):
     def cell(self, item: ProfileRow, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         match key:
             case "name":
-                return f"{item.name} v{item.version}", "bright" if item.primary else "text"
+                return item.name, "bright" if item.primary else "text"
+            case "version":
+                return f"v{item.version}", "muted"
             case "exemplars":
                 return fmt.brief(item.exemplars), "text"
             case "seconds":

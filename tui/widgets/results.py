@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from engine.desk import ContextLine, IndexHealth, SearchHit, SearchResult
 from tui import format as fmt
 from tui import safe
@@ -99,20 +101,19 @@ class ResultsTable(Table[SearchHit]):
         return "", "text"
 
     def _said(self, text: str, width: int, p: Palette) -> Line:
-        """The words around the first one that was asked for, which stands out."""
+        """The passage from a little before the first word asked for; all of them stand out."""
         text = safe.display(text)
-        words = [w for w in self.asked.casefold().split() if len(w) > 2]
-        places = [i for i in (text.casefold().find(w) for w in words) if i >= 0]
-        start = max(0, min(places) - width // 3) if places and safe.width(text) > width else 0
-        shown = ("…" if start else "") + text[start:]
-        line = Line()
-        low = shown.casefold()
-        hit = next(((i, w) for w in words if (i := low.find(w)) >= 0 and len(low) == len(shown)), None)
-        if hit is None or hit[0] > width - len(hit[1]):
-            return line.clip(shown, width, p["text"])
-        i, word = hit
-        line.add(shown[:i], p["text"]).add(shown[i : i + len(word)], p["bright+b"])
-        return line.clip(shown[i + len(word) :], width - line.used, p["text"])
+        words = [re.escape(w) for w in re.findall(r"\w+", self.asked) if len(w) > 2]
+        asked = re.compile(rf"\b(?:{'|'.join(words)})" if words else r"(?!)", re.IGNORECASE)
+        first, start = asked.search(text), 0
+        if first is not None and safe.width(text) > width:
+            start = text.rfind(" ", 0, max(0, first.start() - width // 3)) + 1
+        shown = safe.clip(("… " if start else "") + text[start:], width)
+        line, at = Line(), 0
+        for hit in asked.finditer(shown):
+            line.add(shown[at : hit.start()], p["text"]).add(hit.group(), p["bright+b"])
+            at = hit.end()
+        return line.add(shown[at:], p["text"])
 
 
 class ContextPanel(Panel):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.desk import SettingRow
 from tui import format as fmt
+from tui import safe
 from tui.cells import Line
 from tui.filters import matches, read_filter
 from tui.outbox import Staged
@@ -25,16 +26,16 @@ EFFECTS_SAID = {
 """When a change acts, in full."""
 
 _WIDE = (
-    Column("key", "SETTING", 28, keep=10),
-    Column("now", "NOW", 12, ">", keep=10),
+    Column("key", "SETTING", 22, keep=10),
+    Column("now", "NOW", 14, ">", keep=10),
     Column("new", "NEW", 8, ">", keep=10),
-    Column("range", "RANGE", 10, ">", keep=5),
+    Column("range", "RANGE", 9, ">", keep=5),
     Column("effect", "APPLIES", 9, keep=7),
-    Column("origin", "FROM", 15, grow=True, keep=4),
+    Column("origin", "FROM", 14, grow=True, keep=4),
 )
 _NARROW = (
-    Column("key", "SETTING", 29, keep=10),
-    Column("now", "NOW", 12, ">", keep=10),
+    Column("key", "SETTING", 24, keep=10),
+    Column("now", "NOW", 17, ">", keep=10),
     Column("new", "NEW", 9, ">", keep=10),
     Column("effect", "APPLIES", 14, grow=True, keep=7),
 )
@@ -71,6 +72,16 @@ def shown_range(row: SettingRow) -> str:
     if row.unit == "bytes":
         return f"{fmt.size(row.low, 0)}-{fmt.size(row.high, 0)}"
     return f"{row.low:g}-{fmt.brief(row.high) if row.high >= 10_000 else f'{row.high:g}'}"
+
+
+def shown_origin(origin: str) -> str:
+    """Where a value comes from, a file by its name alone."""
+    return "file " + origin.removeprefix("file ").rpartition("/")[2] if origin.startswith("file ") else origin
+
+
+def fitting(text: str, cells: int) -> str:
+    """A value too long for its column by what tells it apart: a model without its owner, a path by its last part."""
+    return text if safe.width(text) <= cells else text.rstrip("/").rpartition("/")[2]
 
 
 class SettingsTable(Table[Entry]):
@@ -165,17 +176,17 @@ class SettingsTable(Table[Entry]):
         staged = self.staged.get(row.key)
         match key:
             case "key":
-                prefix, dot, leaf = row.key.rpartition(".")
-                line = Line().add(f"  {prefix}{dot}", p["muted"])
-                return line.clip(leaf, width - line.used, p["text"])
+                return Line().gap(2, p["ground"]).fit(row.key.removeprefix(item.group + "."), width - 2, p["text"])
             case "now":
-                return shown_value(row, row.value), "bright" if row.origin != "default" else "text"
+                return fitting(shown_value(row, row.value), width), "bright" if row.origin != "default" else "text"
             case "new":
-                return (shown_value(row, staged.new), "change+b") if staged is not None else ("", "faint")
+                return (fitting(shown_value(row, staged.new), width), "change+b") if staged is not None else ("", "faint")
             case "range":
                 return shown_range(row), "faint"
             case "effect":
                 return EFFECTS.get(row.effect, row.effect), "muted"
             case "origin":
-                return row.origin, "accent" if row.origin.startswith("live") else "muted" if row.origin != "default" else "faint"
+                return shown_origin(row.origin), "accent" if row.origin.startswith(
+                    "live"
+                ) else "muted" if row.origin != "default" else "faint"
         return "", "text"

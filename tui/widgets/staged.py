@@ -63,7 +63,7 @@ class StagedPanel(Panel):
             lines += [Line(), Line().add(row.key, p["bright"])]
         if not self.staged or height > len(lines) + 1:
             lines += [Line().add(t, p["text"]) for t in safe.wrapped(row.help, width)]
-            facts = f"default {shown_value(row, row.default)} · from {row.origin}" + (
+            facts = f"now {shown_value(row, row.value)} · default {shown_value(row, row.default)} · from {row.origin}" + (
                 f" · revision {row.revision}" if row.revision is not None else ""
             )
             scope = shown_range(row) if not row.choices else " | ".join(row.choices)

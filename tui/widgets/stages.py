@@ -145,8 +145,10 @@ class StagesPanel(Panel):
         speed = Line().add(fmt.rate(s.per_minute, "/min"), p["text"])
         factor = fmt.times(s.rtfx) if s.rtfx is not None else ""
         speed.fit(f"{factor} rt" if factor and speed.used + len(factor) + 4 <= w else factor, w - speed.used, p["muted"], ">")
-        times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), 5 if w < 18 else 6, p["text"], ">")
-        times.add(" p95" if w > 16 else " 95", p["muted"])
+        if w < 18:
+            times = Line().add("p50/95", p["muted"]).fit(fmt.span(s.service_p50_s), 5, p["text"], ">")
+        else:
+            times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), 6, p["text"], ">").add(" p95", p["muted"])
         times.fit(fmt.span(s.service_p95_s), w - times.used, p["text"], ">")
         errors, errors_token = self._errors(s)
         last = Line().add("err ", p["muted"]).add(errors, p[errors_token])

@@ -45,6 +45,8 @@ class VerdictPanel(Panel):
         if s is None:
             if f.error:
                 return [Line().add("✗ ", p["crit"]).clip(f.error, width - 2, p["text"])]
+            if f.contact is Contact.UNKNOWN:
+                return [Line().add(f"Connecting to {f.label} …", p["muted"])]
             return [
                 Line().add("No engine at this database.  ", p["bright"]).add("Enter", p["accent"]).add(" starts one", p["muted"]),
                 Line()

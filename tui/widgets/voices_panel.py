@@ -39,7 +39,7 @@ class VoicesPanel(Panel):
             return [self._one_line(p)]
         lines = [*self._batches(width, p), self._clusters(width, p), self._variance(width, p)]
         if not self.decisions.latest:
-            lines.append(Line().add("First decision comes after the first diarized recording.", p["faint"]))
+            lines.append(Line().add("The first decision comes with the first voices.", p["faint"]))
         lines.extend(self._latest(d, width, p) for d in self.decisions.latest[: max(0, height - len(lines))])
         return lines
 
@@ -57,10 +57,10 @@ class VoicesPanel(Panel):
             .add("cache ", p["muted"])
             .add(cached, p["text"])
             .add("  budget ", p["muted"])
-            .add(f"{b.budget:g} {b.unit}", p["text"])
+            .add(f"{b.budget:g} s a batch", p["text"])
         )
         if b.out_of_memory:
-            second.add(f"  ▲ {b.out_of_memory} out of memory", p["warn"])
+            second.add(f"  ▲ memory {b.out_of_memory}", p["warn"])
         if b.fallbacks:
             second.add(f"  ▲ {b.fallbacks} on CPU", p["warn"])
         return [first, second]
@@ -70,10 +70,10 @@ class VoicesPanel(Panel):
         assert d is not None
         share = f" {d.split / d.clusters:.0%}" if d.clusters else ""
         line = Line().add("clusters ", p["muted"]).add(fmt.count(d.clusters), p["bright"])
-        line.add("  ● kept ", p["muted"]).add(fmt.count(d.kept), p["text"])
-        line.add("  ◆ split ", p["muted"]).add(f"{fmt.count(d.split)}{share}", p["info"])
+        line.add(" ● kept ", p["muted"]).add(fmt.count(d.kept), p["text"])
+        line.add(" ◆ split ", p["muted"]).add(f"{fmt.count(d.split)}{share}", p["info"])
         if d.massive:
-            line.add("  massive ", p["muted"]).add(fmt.count(d.massive), p["text"])
+            line.add(" massive ", p["muted"]).add(fmt.count(d.massive), p["text"])
         return line
 
     def _variance(self, width: int, p: Palette) -> Line:
@@ -88,9 +88,9 @@ class VoicesPanel(Panel):
             line.add(spark(heights[:half], half), p["bar"]).add("┊", p["limit"]).add(
                 spark(heights[half:], len(counts) - half), p["info"]
             )
-        line.add(f" limit {fmt.decimal(d.variance_limit)}", p["muted"]).add(f"  range {fmt.decimal(d.range_limit, 2)}", p["muted"])
+        line.add(f" limit {fmt.decimal(d.variance_limit)}", p["muted"]).add(f" range {fmt.decimal(d.range_limit, 2)}", p["muted"])
         if d.grey:
-            line.add(f"  ~{d.grey}", p["text"])
+            line.add(f" ~{d.grey}", p["text"])
         return line
 
     def _latest(self, d: DecisionRow, width: int, p: Palette) -> Line:

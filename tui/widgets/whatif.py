@@ -91,20 +91,21 @@ class WhatIfPanel(Panel):
         if not self.settings:
             return [Line().add("settings not read yet", p["faint"])]
         lines = [
-            Line().gap(2, p["ground"]).fit("LIMIT", 20, p["muted"]).fit("NOW", 6, p["muted"], ">").fit("TRY", 8, p["muted"], ">")
+            Line().gap(2, p["ground"]).fit("LIMIT", 19, p["muted"]).fit("NOW", 6, p["muted"], ">").fit("TRY", 7, p["muted"], ">")
         ]
         rows = max(1, min(len(self.settings), height - 4))
         first = max(0, min(self.cursor - rows + 1, len(self.settings) - rows))
         for i, (key, row) in list(enumerate(self.settings.items()))[first : first + rows]:
             here = i == self.cursor and self.has_focus
             q = p.on_cursor() if here else p
-            line = Line().add("▸ " if here else "  ", q["accent"]).fit(key.removeprefix("identify."), 20, q["text"])
+            line = Line().add("▸ " if here else "  ", q["accent"]).fit(key.removeprefix("identify."), 19, q["text"])
             line.fit(fmt.value(row.value), 6, q["muted"], ">")
             tried = self.tried.get(key)
             line.fit(
-                fmt.value(tried) if tried is not None else fmt.UNKNOWN, 8, q["change+b" if tried is not None else "faint"], ">"
+                fmt.value(tried) if tried is not None else fmt.UNKNOWN, 7, q["change+b" if tried is not None else "faint"], ">"
             )
-            lines.append(line.add("  ◂▸" if here else "", q["accent"]).to(width, q["ground"]))
+            room = here and line.used + 4 <= width
+            lines.append(line.add("  ◂▸" if room else "", q["accent"]).to(width, q["ground"]))
         return (
             [*lines, Line(), *self._result(width, p)][:height] if height > rows + 2 else [*lines, *self._result(width, p)][:height]
         )
@@ -112,7 +113,9 @@ class WhatIfPanel(Panel):
     def _result(self, width: int, p: Palette) -> list[Line]:
         r = self.result
         if not self.tried:
-            return [Line().add("Over recorded decisions, no model runs.", p["faint"])]
+            return [
+                Line().add(text, p["faint"]) for text in ("← → tries another limit on the", "stored decisions, without a model.")
+            ]
         if r is None:
             return [Line().add("trying …", p["muted"])]
         change = r.split_after - r.split_before
@@ -122,8 +125,8 @@ class WhatIfPanel(Panel):
             .add(f"{r.split_before} → {r.split_after}", p["bright"])
             .add(f" ({change:+d})", p["change"])
         )
-        line.add(f"  {fmt.plural(len(r.flips), 'cluster')} differ", p["text"])
-        second = Line().add(f"{fmt.plural(r.recordings, 'recording')}, {fmt.roughly(r.seconds_moved)} of speech move", p["muted"])
+        line.add(f" · {fmt.plural(len(r.flips), 'cluster')} flip", p["text"])
+        second = Line().add(f"{fmt.roughly(r.seconds_moved)} of speech in {fmt.plural(r.recordings, 'recording')}", p["muted"])
         flips = [
             Line().fit(f"{f.recording[:4]} {f.cluster}", 8, p["muted"]).clip(f"{f.before} → {f.after}", width - 8, p["text"])
             for f in r.flips[:3]

@@ -1,0 +1,80 @@
+"""An engine that keeps every core busy and counts what it gets done, for measuring what somebody who watches it takes away.
+
+``python -m engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number of units
+of work done so far; a unit is the same product of matrices every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import mmap
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.origins import load
+from config.paths import Paths
+from engine.engine import Engine
+from engine.simulate import simulated_recordings, simulated_segments, store
+from engine.store.database import Database
+
+if TYPE_CHECKING:
+    from engine.flight import Flight
+
+UNITS_EACH = 60
+SIDE = 384
+"""Rows of the matrices: a unit takes a few milliseconds, outside the interpreter's lock as the models' work does."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("url")
+    parser.add_argument("counter", type=Path)
+    options = parser.parse_args()
+    os.nice(5)  # as every engine of ours
+    cores = os.cpu_count() or 2
+    numbers = itertools.count(1)
+    matrix = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
+    with options.counter.open("r+b") as file, tempfile.TemporaryDirectory(prefix="gainstage-bench-") as home:
+        done = mmap.mmap(file.fileno(), 8)
+
+        def busy(flight: Flight, engine: Engine) -> None:
+            with engine.work.open(flight.recording.id), flight.stage("transcribe", token=flight.token) as slot:
+                for unit in range(UNITS_EACH):
+                    flight.token.check()
+                    matrix @ matrix
+                    done[:] = struct.pack("<q", next(numbers))
+                    slot.progress = (unit + 1) / UNITS_EACH
+            store(flight, engine, simulated_segments(flight.recording))
+
+        with Database.open(options.url, Path(home)) as database:
+            settings = load(
+                environ={},
+                overrides={"fetch.disk_floor": 0, "in_flight": 24, "workers.transcribe": cores, "queue.heartbeat": 1},
+            )
+            engine = Engine(settings, Paths.of(Path(home)), database, flow=busy, models=False)
+            try:
+                engine.run()
+            finally:
+                engine.close()
+    return 0
+
+
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""What the process is to be started with: its threads are the slots, the matrices must not bring more."""
+
+
+def backlog(database: Database, count: int = 50_000) -> None:
+    """More recordings than a measurement gets through."""
+    from engine.queue.backlog import Backlog
+
+    Backlog(database).add(simulated_recordings(count))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
