@@ -17,7 +17,9 @@ from engine.errors import Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.web import Web
 
-NOT_MEDIA = ("text/html", "application/json", "text/xml", "application/xml", "application/xhtml+xml")
+NOT_MEDIA = re.compile(
+    r"text/(html|xml|css|csv|javascript)|application/(json|xml|pdf|zip|xhtml\+xml|rss\+xml|atom\+xml)|(image|font)/.*"
+)
 Progress = Callable[[float | None], None]
 
 
@@ -45,7 +47,7 @@ def refuse(response: httpx.Response) -> None:
             raise Throttled(what, cause=cause, hint="the server asks for a pause", after_s=after)
         raise Transient(what, cause=cause, hint="the server has trouble; it is tried again")
     hints = {401: "it asks for a login", 403: "it refuses this client; cookies may be needed", 404: "it is gone", 410: "it is gone"}
-    raise Permanent(what, cause=cause, hint=hints.get(status, ""))
+    raise Permanent(what, cause=cause, hint=hints.get(status, "is the address right? the site may refuse this client"))
 
 
 def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web, token: CancelToken, progress: Progress) -> Path:
@@ -62,7 +64,7 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     with web.get(url, token, headers) as response:
         have = _resumed_at(response, have, partial)
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind in NOT_MEDIA:
+        if NOT_MEDIA.fullmatch(kind):
             raise Permanent(
                 f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
             )

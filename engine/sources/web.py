@@ -89,8 +89,11 @@ class Web:
                 finally:
                     response.close()
                 return
-            url = urljoin(url, response.headers["location"])
             response.close()
+            try:
+                url = urljoin(url, response.headers["location"])
+            except ValueError as error:
+                raise Permanent("the server redirects to a malformed address", cause="malformed address") from error
         raise Permanent(f"more than {REDIRECTS} redirects", cause="redirect loop")
 
     def _client(self, proxy: str | None, allow_private: bool) -> httpx.Client:
@@ -111,6 +114,8 @@ def _close(clients: dict[tuple[str | None, bool], httpx.Client]) -> None:
 
 def network_error(error: Exception) -> EngineError:
     """The typed error behind one of :data:`NETWORK_ERRORS`."""
+    if isinstance(error.__context__, httpx.InvalidURL):  # httpx reads where a redirect leads, though it does not follow
+        return Permanent("the server redirects to a malformed address", cause="malformed address")
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpcore.UnsupportedProtocol):
         return Permanent(f"malformed address: {clean_text(str(error), 200)}", cause="malformed address")
     if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):

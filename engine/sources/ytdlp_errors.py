@@ -42,12 +42,22 @@ CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
         "upcoming",
         "try again later",
     ),
-    (r"removed|no longer available|terminated|[Vv]ideo unavailable|does not exist|deleted", Permanent, "removed", ""),
+    (
+        r"removed|no longer available|terminated|[Vv]ideo unavailable|does not exist|deleted",
+        Permanent,
+        "removed",
+        "it is gone: only its owner could bring it back",
+    ),
     (r"API page: HTTP Error 40[34]", Transient, "network error", "it is tried again"),
     (r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "is the address right? cookies may be needed"),
     (r"does not have an? \w+ tab", Permanent, "no such tab", "the channel has nothing of this kind"),
     (r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site"),
-    (r"Requested format is not available|no audio|No video formats", Permanent, "no audio stream", ""),
+    (
+        r"Requested format is not available|no audio|No video formats",
+        Permanent,
+        "no audio stream",
+        "nothing can be done here: it has no sound, or none of a known kind",
+    ),
     (r"timed out|HTTP Error 5\d\d|[Cc]onnection|reset|Temporary failure|resolve", Transient, "network error", "it is tried again"),
 )
 

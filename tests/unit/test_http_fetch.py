@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.settings import Fetch
 from engine.errors import Cancelled, EngineError, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
+from engine.sources import policy
 from engine.sources.http import download, retry_after
 from engine.sources.policy import check_url, is_public
 from engine.sources.web import Web
@@ -87,11 +90,12 @@ def test_cancelling_a_slow_download_ends_it_at_once(server: Server, case: Case, 
     timer.join()
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
 def test_client_errors_are_permanent(server: Server, case: Case, status: int) -> None:
     with pytest.raises(Permanent) as caught:
         case.get(server.serve("/a.mp3", lambda r: r.answer(status)))
     assert caught.value.cause == f"HTTP {status}"
+    assert caught.value.hint
     assert not caught.value.retry
 
 
@@ -126,8 +130,6 @@ def test_a_500_is_transient_and_then_fine(server: Server, case: Case) -> None:
 
 
 def test_a_redirect_to_a_private_address_is_refused(server: Server, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    import engine.sources.policy as policy
-
     url = server.serve("/a.mp3", lambda r: r.answer(302, Location="http://10.0.0.1/secret.mp3"))
     monkeypatch.setattr(policy, "is_public", lambda address: address == "127.0.0.1")  # this server plays the public one
     with pytest.raises(Permanent) as caught:
@@ -143,11 +145,93 @@ def test_redirects_are_followed_but_not_in_circles(server: Server, case: Case) -
     assert caught.value.cause == "redirect loop"
 
 
+def test_long_ways_round_end_too(server: Server, case: Case) -> None:
+    server.serve("/ping.mp3", lambda r: r.answer(301, Location="/pong.mp3"))
+    with pytest.raises(Permanent) as caught:
+        case.get(server.serve("/pong.mp3", lambda r: r.answer(301, Location="/ping.mp3")))
+    assert caught.value.cause == "redirect loop"
+    assert sum(server.hits.values()) == 2
+
+    def on(request: Request) -> None:
+        request.answer(302, Location=f"/far.mp3?n={request.hit}")
+
+    with pytest.raises(Permanent, match="more than 8 redirects"):
+        case.get(server.serve("/far.mp3", on))
+
+
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://e.org/a.mp3", "//10.0.0.1/a.mp3", "http://[::1", "gopher://x/"])
+def test_a_redirect_to_anything_else_is_refused(server: Server, case: Case, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    monkeypatch.setattr(policy, "is_public", lambda address: address == "127.0.0.1")
+    with pytest.raises(Permanent) as caught:
+        case.get(server.serve("/a.mp3", lambda r: r.answer(302, Location=to)), allow_private=False)
+    assert caught.value.cause in ("address refused", "private address refused", "malformed address")
+
+
+def test_a_name_that_changes_its_mind_is_connected_where_it_was_checked(
+    server: Server, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked, real = iter(["127.0.0.1", "10.0.0.1", "10.0.0.1"]), [], socket.getaddrinfo
+
+    def lookup(host: str, port: int, *rest: Any, **named: Any) -> Any:
+        if host == "rebind.example":
+            asked.append(host)
+            host = next(answers)
+        return real(host, port, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(policy, "is_public", lambda address: address == "127.0.0.1")  # this server plays the public one
+    url = server.serve("/a.mp3", Media(BODY)).replace("127.0.0.1", "rebind.example")
+    assert case.get(url, allow_private=False) == BODY
+    assert len(asked) == 1, "looked up once: what was checked is what is connected to"
+    with pytest.raises(Permanent) as caught:
+        case.get(url, allow_private=False)
+    assert caught.value.cause == "private address refused"
+
+
+def test_a_proxy_is_asked_and_what_can_be_checked_is_checked_here(server: Server, case: Case) -> None:
+    seen: list[str] = []
+
+    def answer(request: Request) -> None:
+        seen.append(request.path)
+        if request.hit == 1:
+            Media(BODY)(request)
+        else:
+            request.answer(302, Location="http://127.0.0.1:9/inside.mp3")
+
+    server.serve("/a.mp3", answer)
+    assert case.get("http://93.184.215.14/a.mp3", proxy=server.url, allow_private=False) == BODY
+    with pytest.raises(Permanent) as caught:
+        case.get("http://93.184.215.14/a.mp3", proxy=server.url, allow_private=False)
+    assert caught.value.cause == "private address refused"
+    assert seen == ["http://93.184.215.14/a.mp3"] * 2
+
+
 def test_a_ten_gigabyte_claim_is_refused_before_a_byte_is_read(server: Server, case: Case) -> None:
     url = server.serve("/a.mp3", lambda r: r.answer(200, b"", Content_Type="audio/mpeg", Content_Length=str(10 * 1024**3)))
     with pytest.raises(Rejected) as caught:
         case.get(url)
     assert caught.value.cause == "too large"
+
+
+def test_a_ten_gigabyte_claim_with_a_megabyte_sent_is_a_broken_download_not_a_file(server: Server, case: Case) -> None:
+    whole = 10 * 1024**3
+
+    def claim(request: Request) -> None:
+        request.send_response(200)
+        for name, value in {"Content-Type": "audio/mpeg", "Content-Length": str(whole), "ETag": '"v1"'}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(BODY * 2)
+        request.wfile.write(bytes(1024**2 - 2 * len(BODY)))
+        request.close_connection = True
+
+    url = server.serve("/a.mp3", claim)
+    with pytest.raises(Transient) as caught:
+        case.get(url, max_bytes=2 * whole)
+    assert caught.value.cause == "closed early"
+    assert not (case.folder / "media").exists()
+    assert (case.folder / "x.part").stat().st_size == 1024**2
+    assert max(share or 0.0 for share in case.shares) < 0.001
 
 
 def test_more_than_allowed_without_a_length_is_cut_off(server: Server, case: Case) -> None:
@@ -163,14 +247,41 @@ def test_more_than_allowed_without_a_length_is_cut_off(server: Server, case: Cas
         case.get(server.serve("/a.mp3", endless), max_bytes=1_000_000)
 
 
-def test_a_web_page_is_not_media(server: Server, case: Case) -> None:
+@pytest.mark.parametrize(
+    "kind", ["text/html; charset=utf-8", "Application/JSON", "image/png", "application/pdf", "application/rss+xml"]
+)
+def test_what_says_that_it_is_something_else_is_not_media(server: Server, case: Case, kind: str) -> None:
     with pytest.raises(Permanent) as caught:
-        case.get(server.serve("/a.mp3", Media(b"<html>", content_type="text/html; charset=utf-8")))
+        case.get(server.serve("/a.mp3", Media(b"<html>", content_type=kind)))
     assert caught.value.cause == "not media"
+    assert kind.lower().split(";")[0] in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "binary/octet-stream", "audio/x-anything", ""])
+def test_a_careless_content_type_stops_nothing(server: Server, case: Case, kind: str) -> None:
+    assert case.get(server.serve("/a.mp3", Media(BODY, content_type=kind))) == BODY
 
 
 def test_gzip_in_transit_is_undone(server: Server, case: Case) -> None:
     assert case.get(server.serve("/a.mp3", Media(BODY, gzipped=True))) == BODY
+
+
+def test_a_gzip_bomb_is_cut_off(server: Server, case: Case) -> None:
+    with pytest.raises(Rejected) as caught:
+        case.get(server.serve("/a.mp3", Media(bytes(50_000_000), gzipped=True)), max_bytes=2_000_000)
+    assert caught.value.cause == "too large"
+    assert (case.folder / "x.part").stat().st_size <= 2_000_000
+
+
+def test_gzip_that_breaks_off_is_fetched_anew_not_glued(server: Server, case: Case) -> None:
+    import os
+
+    noise = os.urandom(300_000)
+    url = server.serve("/a.mp3", Media(noise, gzipped=True, close_after=100_000))
+    with pytest.raises(Transient):
+        case.get(url)
+    assert case.get(url) == noise
+    assert server.ranges[-1] == ("/a.mp3", None)
 
 
 def test_an_empty_file_is_permanent(server: Server, case: Case) -> None:
