@@ -121,6 +121,44 @@ def lockup(n: int, *, members: bool = False) -> dict[str, Any]:
     }
 
 
+def shorts_lockup(n: int) -> dict[str, Any]:
+    """An entry of a channel's tab of shorts."""
+    model = {
+        "entityId": f"shorts-shelf-item-{video_id(n)}",
+        "accessibilityText": f"Talk {n}, 1.2 million views - play Short",
+        "onTap": {"innertubeCommand": {"reelWatchEndpoint": {"videoId": video_id(n)}}},
+        "overlayMetadata": {"primaryText": {"content": f"Talk {n}"}, "secondaryText": {"content": "1.2M views"}},
+    }
+    return {"richItemRenderer": {"content": {"shortsLockupViewModel": model}}}
+
+
+def search_video(n: int) -> dict[str, Any]:
+    """A hit of a search."""
+    return {
+        "videoRenderer": {
+            "videoId": video_id(n),
+            "title": text(f"Talk {n}"),
+            "lengthText": {"simpleText": "30:00"},
+            "ownerText": playlist_video(n)["playlistVideoRenderer"]["shortBylineText"],
+            "publishedTimeText": {"simpleText": "2 years ago"},
+        }
+    }
+
+
+def search_page(entries: list[dict[str, Any]], token: str | None = None) -> dict[str, Any]:
+    """The answer to a search."""
+    contents: list[dict[str, Any]] = [{"itemSectionRenderer": {"contents": entries}}]
+    if token:
+        contents.append(continuation(token))
+    return {"contents": {"twoColumnSearchResultsRenderer": {"primaryContents": {"sectionListRenderer": {"contents": contents}}}}}
+
+
+def more_hits(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer to a search's continuation."""
+    items = [{"itemSectionRenderer": {"contents": entries}}]
+    return {"onResponseReceivedCommands": [{"appendContinuationItemsAction": {"continuationItems": items}}]}
+
+
 def continuation(token: str) -> dict[str, Any]:
     return {
         "continuationItemRenderer": {
@@ -223,15 +261,24 @@ Answer = str | dict[str, Any] | int
 
 @dataclass
 class YouTube:
-    """Answers by address. ``playlists`` by their id, ``players`` by video, ``continuations`` by token; a number is an HTTP status."""
+    """Answers by address. ``playlists`` by their id, ``players`` by video, ``continuations`` by token, ``searches`` by words; a
+    number is an HTTP status.
+    """
 
     playlists: dict[str, Answer] = field(default_factory=dict)
     pages: dict[str, Answer] = field(default_factory=dict)
     continuations: dict[str, Answer] = field(default_factory=dict)
     players: dict[str, Answer] = field(default_factory=dict)
+    searches: dict[str, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def answer(self, url: str, body: dict[str, Any]) -> Answer:
+        if "/youtubei/v1/search" in url:
+            self.asked.append(f"search {body.get('continuation') or body['query']}")
+            wanted = body.get("continuation")
+            return self.continuations.get(wanted, 404) if wanted else self.searches.get(body["query"], 404)
+        if url.rstrip("/") == "https://www.youtube.com":
+            return page({})
         if "/youtubei/v1/browse" in url and (token := body.get("continuation")):
             self.asked.append(f"more {token}")
             return self.continuations.get(token, 404)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from engine.sources.take import hold, take
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
 from engine.terms import Recording, Status
+from engine.watch.scripted import ScriptedDesk
 from tests.http_server import Server, running
 from tests.queue_kit import column, job_queue, store
 from tests.unit.test_sources_listing import serve_feed
@@ -249,6 +251,21 @@ def test_a_plan_knows_the_budget_of_its_host(database: Database, source: Path) -
     many = [(r, 1.0) for r in chosen(database, source).taken]
     assert polite_time(many, 20) == 0.0
     assert polite_time(many, 19) == 3600.0
+
+
+def test_a_plan_knows_what_its_models_weigh(database: Database, source: Path) -> None:
+    taken = chosen(database, source, limit=1).taken
+    guessed = {need.role: need for need in plan_run(taken, LOCAL, database).models}
+    assert set(guessed) == {"asr", "diarization", "voice", "embed"}
+    assert guessed["asr"].bytes == 2 * 756_000_000, "half precision, as its card counts its parameters"
+    assert not any(need.measured for need in guessed.values())
+    frame = ScriptedDesk().snapshot()
+    assert frame
+    running = replace(frame, models=(replace(frame.models[0], role="asr", name=LOCAL.asr.model, memory=1_234),))
+    measured = {need.role: need for need in plan_run(taken, LOCAL, database, running).models}
+    assert (measured["asr"].bytes, measured["asr"].measured) == (1_234, True)
+    odd = changed(LOCAL, "asr.model", "somebody/else")
+    assert plan_run(taken, odd, database).models[0].bytes is None, "unknown is unknown"
 
 
 def test_an_empty_plan_says_nothing_it_does_not_know(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,6 +182,19 @@ def test_the_engine_lists_what_is_due_and_queues_what_is_new(alive: Subscription
     alive.follow(serve_feed(server, pages=3), HOUR)
     with following(database):
         until(lambda: Backlog(database).counts().queued == 60)
+
+
+def test_what_was_missed_while_no_engine_ran_is_caught_up_once(alive: Subscriptions, database: Database, server: Server) -> None:
+    url = serve_feed(server, pages=2)
+    alive.follow(url, HOUR, now=time.time() - 30.5 * HOUR)
+    began = time.time()
+    with following(database):
+        until(lambda: alive.rows()[0].last_wall)
+    (row,) = alive.rows()
+    assert (row.last_new, row.found) == (40, 40)
+    assert server.hits["/feed"] == 3, "seen what it is, then its two pages: once, not thirty times"
+    assert began < row.next_wall <= time.time() + HOUR
+    assert alive.due(engine="one") is None
 
 
 def test_a_source_that_fails_says_so_and_stops_no_other(alive: Subscriptions, database: Database, server: Server) -> None:

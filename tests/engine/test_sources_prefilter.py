@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +15,13 @@ from engine.queue.backlog import Backlog
 from engine.sources.choice import Choice
 from engine.sources.choose import choose
 from engine.sources.hosts import Hosts
-from engine.sources.prefilter import look_up_all
+from engine.sources.prefilter import AT_ONCE, look_up_all
 from engine.sources.selection import Selection
 from engine.sources.take import take
 from engine.sources.ytdlp_list import video_of
 from engine.store.database import Database
 from engine.terms import Recording
-from tests.queue_kit import column
+from tests.queue_kit import column, until
 from tests.youtube_kit import CHANNEL, UPLOADS, YouTube, live, player, playing, playlist, playlist_video, video_id
 
 URL = f"https://www.youtube.com/channel/{CHANNEL}"
@@ -112,6 +113,40 @@ def test_what_is_live_is_left_or_taken_as_asked(database: Database, youtube: You
     youtube.playlists[UPLOADS] = playlist([live(1)])
     assert chosen(database, check="none").reasons == (("live", 1),)
     assert len(chosen(database, check="none", live="include").taken) == 1
+
+
+def test_a_look_up_that_hangs_is_given_up_and_passes_and_few_run_at_once(
+    database: Database, youtube: YouTube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel(youtube, 12)
+    answer, lock, ended = youtube.answer, threading.Lock(), threading.Event()
+    busy: list[str] = []
+    most = 0
+
+    def slow(url: str, body: dict[str, Any]) -> Any:
+        nonlocal most
+        with lock:
+            busy.append(url)
+            most = max(most, len(busy))
+        try:
+            if video_id(5) in url:
+                ended.wait(60)
+            return answer(url, body)
+        finally:
+            with lock:
+                busy.remove(url)
+
+    monkeypatch.setattr(youtube, "answer", slow)
+    monkeypatch.setattr("engine.sources.prefilter.EACH_S", 0.5)
+    given = [r for n in range(12) if (r := video_of(f"https://youtu.be/{video_id(n)}"))]
+    try:
+        found = look_up_all(given, SETTINGS, Hosts(database, lambda: SETTINGS.fetch), CancelToken())
+    finally:
+        ended.set()
+    assert [r.id for r in found] == [r.id for r in given]
+    assert found[5] == given[5], "inconclusive: it passes as it was"
+    assert 1 <= most <= AT_ONCE
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("look-up")])
 
 
 def test_look_ups_keep_order_and_budget_and_end_with_the_token(database: Database, youtube: YouTube) -> None:

@@ -87,6 +87,23 @@ def test_cookies_go_to_their_own_host_only(server: Server, tmp_path: Path) -> No
     assert sent == [f"c0={SECRET}0"]
 
 
+def test_a_redirect_to_another_host_takes_no_cookie_along(server: Server, tmp_path: Path) -> None:
+    fetch = settings(cookies(tmp_path, time.time() + 1e6))
+    sent: list[tuple[str, str | None]] = []
+
+    def on(request: Request) -> None:
+        sent.append((request.path, request.headers.get("Cookie")))
+        to = server.url.replace("127.0.0.1", "localhost") + "/b"
+        request.answer(302, Location=to) if request.path == "/a" else request.answer(200, b"x")
+
+    server.serve("/b", on)
+    with contextlib.closing(Web(lambda: fetch)) as web, web.get(server.serve("/a", on), CancelToken(), {}) as response:
+        response.read()
+    with open_ytdlp(fetch, CancelToken()) as ytdlp:
+        ytdlp.urlopen(server.url + "/a").read()
+    assert sent == [("/a", f"c0={SECRET}0"), ("/b", None)] * 2
+
+
 def test_yt_dlp_gets_a_copy_and_the_file_stays_as_it_was(server: Server, tmp_path: Path) -> None:
     file = cookies(tmp_path, time.time() + 1e6)
     fetch, before = settings(file), file.read_bytes()

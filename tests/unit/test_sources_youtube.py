@@ -13,7 +13,7 @@ from engine.flow.cancel import CancelToken
 from engine.sources.selection import Selection, refusal
 from engine.sources.ytdlp import AGES_DAYS, MINIMUM, ytdlp_age
 from engine.sources.ytdlp_entries import identity
-from engine.sources.ytdlp_errors import classify
+from engine.sources.ytdlp_errors import CAUSES, classify
 from engine.sources.ytdlp_list import list_with_ytdlp, look_up, refused, video_of
 from engine.terms import Recording
 from tests.youtube_kit import (
@@ -27,12 +27,16 @@ from tests.youtube_kit import (
     lockup,
     members_only,
     more,
+    more_hits,
     player,
     playing,
     playlist,
     playlist_video,
     private,
+    search_page,
+    search_video,
     short,
+    shorts_lockup,
     upcoming,
     video_id,
 )
@@ -107,6 +111,41 @@ def test_a_list_that_breaks_off_is_an_error_and_not_a_short_list(youtube: YouTub
     youtube.continuations["third"] = answer
     with pytest.raises(kind):
         listed(f"https://www.youtube.com/channel/{CHANNEL}")
+
+
+def test_a_tab_of_a_channel_is_followed_through_its_continuations(youtube: YouTube) -> None:
+    youtube.pages["/@somebody/streams"] = channel_page([*(lockup(n) for n in range(30)), continuation("b")], "streams")
+    youtube.continuations["b"] = more([*(lockup(n) for n in range(30, 60)), continuation("c")])
+    youtube.continuations["c"] = more([lockup(60), lockup(61, members=True)])
+    found = listed("https://www.youtube.com/@somebody/streams")
+    assert [r.id for r in found] == [f"yt-{video_id(n)}" for n in range(62)]
+    assert [asked for asked in youtube.asked if asked.startswith("more")] == ["more b", "more c"]
+    assert found[61].extra["refused"] == "members-only"
+
+
+def test_a_tab_of_shorts_is_one_of_shorts(youtube: YouTube) -> None:
+    youtube.pages["/@somebody/shorts"] = channel_page([shorts_lockup(1), shorts_lockup(2)], "shorts")
+    found = listed("https://www.youtube.com/@somebody/shorts")
+    assert [(r.id, r.title, r.extra["short"]) for r in found] == [(f"yt-{video_id(n)}", f"Talk {n}", True) for n in (1, 2)]
+    assert {refusal(r, Selection(skip_shorts=True), 1e6) for r in found} == {"a short"}
+
+
+def test_a_search_gives_as_many_as_it_is_asked_for(youtube: YouTube) -> None:
+    youtube.searches["gut bacteria"] = search_page([search_video(n) for n in range(20)], "next")
+    youtube.continuations["next"] = more_hits([search_video(n) for n in range(20, 40)])
+    found = listed("ytsearch5:gut bacteria")
+    assert [r.id for r in found] == [f"yt-{video_id(n)}" for n in range(5)]
+    assert (found[0].title, found[0].duration, found[0].channel) == ("Talk 0", 1800.0, "Somebody")
+    assert youtube.asked == ["search gut bacteria"]
+    assert len(listed("ytsearch25:gut bacteria")) == 25
+    assert youtube.asked[1:] == ["search gut bacteria", "search next"]
+
+
+def test_a_single_video_is_listed_with_its_details_and_needs_no_look_up(youtube: YouTube) -> None:
+    youtube.players[video_id(3)] = player(3)
+    (found,) = listed(f"https://www.youtube.com/watch?v={video_id(3)}")
+    assert (found.id, found.duration, found.published) == (f"yt-{video_id(3)}", 1800.0, "2026-05-04")
+    assert found.extra["looked_up"] is True
 
 
 def test_a_channel_that_is_none(youtube: YouTube) -> None:
@@ -193,6 +232,10 @@ def test_ids_are_safe_and_differ_where_the_keys_do() -> None:
     assert pairs[:2] == [("yt--_aB3xT9mKp", "youtube:-_aB3xT9mKp"), ("vimeo-123", "vimeo:123")]
     assert len({id for id, _ in pairs}) == len({key for _, key in pairs}) == len(infos)
     assert all(len(id) < 80 and id.replace("-", "").replace("_", "").isalnum() for id, _ in pairs)
+
+
+def test_every_known_trouble_says_what_to_do() -> None:
+    assert all(cause and hint for _, _, cause, hint in CAUSES)
 
 
 def test_unknown_words_are_tried_again_and_are_harmless() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -76,6 +77,29 @@ def test_too_large_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(Rejected) as caught:
         fetch(page(server, Media(BODY, content_type="video/mp4", bytes_per_s=2e6)), tmp_path, max_bytes=50_000)
     assert caught.value.cause == "too large"
+
+
+def told_of(server: Server, **about: Any) -> str:
+    """A web page that tells of its video in the way search engines ask for."""
+    data = {
+        "@context": "https://schema.org",
+        "@type": "VideoObject",
+        "name": "A talk",
+        "contentUrl": server.url + "/v.mp4",
+        **about,
+    }
+    html = f"<html><script type='application/ld+json'>{json.dumps(data)}</script></html>".encode()
+    return server.serve("/told", lambda r: r.answer(200, html, Content_Type="text/html"))
+
+
+def test_too_long_is_refused_before_anything_is_downloaded(server: Server, tmp_path: Path) -> None:
+    server.serve("/v.mp4", Media(BODY, content_type="video/mp4"))
+    url = told_of(server, duration="PT10H", uploadDate="2026-05-04")
+    with pytest.raises(Rejected) as caught:
+        fetch(url, tmp_path)
+    assert caught.value.cause == "too long"
+    assert not list(tmp_path.iterdir())
+    assert fetch(url, tmp_path, max_duration=11 * 3600) == BODY
 
 
 @pytest.mark.parametrize("how", [{"bytes_per_s": 1000.0}, {"stall_after": 1000}])
