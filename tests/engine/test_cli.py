@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,12 @@ from engine.simulate import simulated_recordings
 from engine.store.database import Database
 from engine.store.embedded import EmbeddedPostgres
 from tests.chaos.kit import wait_for
-from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words
+from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words, said, told
 from tests.conftest import fresh_database, new_home
 from tui.cli import COMMANDS, main
 from tui.commands.common import Paths
 
 HEAVY = {"torch", "textual", "rich", "faster_whisper", "pyannote", "speechbrain", "sentence_transformers"}
-
-
-def said(*args: object, status: int = 0) -> str:
-    """What a command prints, run in this process."""
-    out, err = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        got = main([str(a) for a in args])
-    assert got == status, f"{args}: {got}\n{out.getvalue()}\n{err.getvalue()}"
-    return out.getvalue() if status == 0 else out.getvalue() + err.getvalue()
-
-
-def told(*args: object, status: int = 0) -> Any:
-    """What a command prints with ``--json``, run in this process."""
-    return json.loads(said(*args, "--json", status=status).split("\ngainstage ")[0])
 
 
 # -- help -------------------------------------------------------------------------------------------------------------
@@ -288,7 +274,28 @@ def test_following_and_order_in_the_queue(demo: Demo, tmp_path: Path) -> None:
     assert str(tmp_path) in said("unfollow", made["id"], "--home", home)
     assert told("following", "--home", home) == []
     assert "name the recordings" in said("retry", "--home", home, status=1)
-    assert told("priority", id[:6], "--front", "--home", home, status=1)["state"] in ("done", "refused")
+    assert told("priority", id[:-3], "--front", "--home", home, status=1)["state"] in ("done", "refused")
+
+
+def test_another_run_under_other_thresholds_extracts_no_voice(demo: Demo) -> None:
+    home, result = demo
+    id = next(r["id"] for r in result["recordings"] if r["id"].startswith("sea-interview"))
+    before = told("show", id, "--home", home)
+    assert len(_extractions(before)) == 2, "the fast path's and the diarizer's"
+    limits = ["--set", "identify.range_limit=0.01", "--set", "identify.other_threshold=0.7"]
+    again = gainstage("run", before["row"]["source"], "--force", "--headless", "--json", "--home", home, *limits, status=None)
+    assert again.returncode == 0, again.stdout + again.stderr + last_words(home)
+    after = told("show", id, "--home", home)
+    assert len(after["decisions"]) == len(before["decisions"])
+    assert all(d["split"] for d in after["decisions"]), "the new limits hold"
+    for cold, warm in zip(_extractions(before), _extractions(after)[2:], strict=True):
+        assert (cold["windows"] > 0, cold["hits"]) == (True, 0)
+        assert (warm["windows"], warm["batches"], warm["hits"]) == (0, 0, cold["segments"])
+
+
+def _extractions(detail: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the journal says of the voices extracted for a recording, in order."""
+    return [e["data"] for e in detail["events"] if e["kind"] == "voices"]
 
 
 # -- a reader that leaves ---------------------------------------------------------------------------------------------
