@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from config.settings import Settings
@@ -18,7 +19,7 @@ from engine.sources.hosts import Hosts
 from engine.sources.http import refuse
 from engine.sources.ids import own_id
 from engine.sources.lists import LISTS, Line, read_list
-from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files
+from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
 from engine.sources.policy import check_url, split_url
 from engine.sources.web import Web
 from engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
@@ -87,11 +88,8 @@ def found_in(
     if "://" in source:
         yield from list_url(source, settings, token=token, asking=_asking(hosts, token), in_list=in_list)
         return
-    path = Path(source).expanduser()
-    try:
-        there = path.exists()
-    except (OSError, ValueError):  # too long a name, a NUL
-        there = False
+    path = place_of(source)
+    there = os.path.exists(path)
     if not there and (in_list or path.suffix.lower() not in MEDIA):
         raise Permanent(
             f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="give a file, a folder or a URL"

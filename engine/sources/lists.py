@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,4 +70,4 @@ def _json_line(number: int, text: str, path: Path) -> Line:
 def _place(text: str, path: Path) -> str:
     if "://" in text or text.startswith("ytsearch"):
         return text
-    return str(path.parent / Path(text).expanduser())
+    return str(path.parent / os.path.expanduser(text))

@@ -18,6 +18,8 @@ _KINDS = "wav mp3 m4a aac opus ogg oga flac mp4 m4v mov mkv webm avi wma aiff ai
 MEDIA = frozenset("." + kind for kind in _KINDS.split(" "))
 BLOCK = 1 << 20
 MOST_HASHES = 200_000
+MOST_NAME, MOST_PATH = 255, 4095
+"""Bytes."""
 _hashes: dict[tuple[Path, int, int, int], str] = {}  # a watched folder is listed again and again
 SETTLED_S = 3.0
 """A file of a watched folder is taken when it has not changed for this long: before, it may still be written."""
@@ -39,6 +41,18 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
         _hashes.clear()
     _hashes[version] = digest.hexdigest()
     return _hashes[version]
+
+
+def place_of(source: str) -> Path:
+    """Where a source that is no address lies, there or not. Raises :class:`Permanent` for what can be no path."""
+    if not source.strip():  # it would be the folder we happen to be in
+        raise Permanent("an empty source", cause="missing source", hint="give a file, a folder or a URL")
+    place = Path(os.path.expanduser(source))
+    if "\0" in source or len(os.fsencode(place)) > MOST_PATH or any(len(os.fsencode(part)) > MOST_NAME for part in place.parts):
+        raise Permanent(
+            f"not a file name: {clean_text(source, 100)}", cause="missing source", hint="give a file, a folder or a URL"
+        )
+    return place
 
 
 def media_files(folder: Path) -> list[Path]:
@@ -72,7 +86,7 @@ def path_of(recording: Recording) -> Path:
 
 def list_local(path: Path, *, token: CancelToken | None = None) -> Iterator[Recording]:
     """One file, or every media file of a folder. :class:`Permanent` when a folder holds none."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # pathlib's own would raise for a folder we may not look into
         yield file_recording(path, token)
         return
     files = media_files(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from engine.clean import clean_text
 from engine.errors import Permanent
+from engine.sources.local import place_of
 from engine.sources.policy import split_url
 from engine.sources.selection import Selection
 from engine.sources.ytdlp_list import SEARCH
@@ -162,8 +164,8 @@ def absolute(source: str) -> str:
     if "://" in source:
         split_url(source)
         return source
-    place = Path(_place(source))
-    if not place.exists():
+    place = place_of(source).absolute()
+    if not os.path.exists(place):
         raise Permanent(f"no such file or folder: {clean_text(source, 300)}", cause="missing source")
     return str(place)
 

@@ -45,7 +45,7 @@ def fetch_with_ytdlp(
         settings,
         token,
         format="bestaudio/best",
-        outtmpl=str(folder / "media.%(ext)s").replace("%%", "%"),
+        outtmpl=str(folder).replace("%", "%%") + "/media.%(ext)s",
         noplaylist=True,
         playlist_items="1",
         progress_hooks=[hook],

@@ -147,6 +147,19 @@ def test_a_followed_folder_may_be_empty_and_leaves_what_is_being_written(tmp_pat
     assert isinstance(found[1], Recording)
 
 
+@pytest.mark.parametrize("source", ["a" * 300 + ".mp3", "/x/" + "a/" * 3000, "nul\0.mp3", "", "  "])
+def test_what_can_be_no_path_says_so_and_stops_no_list(tmp_path: Path, source: str) -> None:
+    with pytest.raises(Permanent) as caught:
+        one(source)
+    assert caught.value.cause == "missing source"
+    (tmp_path / "good.mp3").write_bytes(b"x")
+    lines = [{"path": source or "gone/"}, {"path": "~nobody-of-this-name/a.mp3"}, {"path": "good.mp3"}]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = list(found_in(str(tmp_path / "list.jsonl"), LOCAL, token=CancelToken()))
+    assert [f.title for f in found if isinstance(f, Recording)] == ["good"]
+    assert len(found) == 3
+
+
 def test_hashing_a_file_ends_with_the_token(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"x")
     token = CancelToken()

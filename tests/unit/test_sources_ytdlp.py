@@ -79,6 +79,13 @@ def test_too_large_is_refused(server: Server, tmp_path: Path) -> None:
     assert caught.value.cause == "too large"
 
 
+def test_a_folder_with_an_odd_name_is_a_folder(server: Server, tmp_path: Path) -> None:
+    odd = tmp_path / "100%(title)s %% {x} $y"
+    odd.mkdir()
+    assert fetch(page(server, Media(BODY, content_type="video/mp4")), odd) == BODY
+    assert [p.name for p in odd.iterdir()] == ["media.mp4"]
+
+
 def told_of(server: Server, **about: Any) -> str:
     """A web page that tells of its video in the way search engines ask for."""
     data = {
