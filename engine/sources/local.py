@@ -48,7 +48,11 @@ def place_of(source: str) -> Path:
     if not source.strip():  # it would be the folder we happen to be in
         raise Permanent("an empty source", cause="missing source", hint="give a file, a folder or a URL")
     place = Path(os.path.expanduser(source))
-    if "\0" in source or len(os.fsencode(place)) > MOST_PATH or any(len(os.fsencode(part)) > MOST_NAME for part in place.parts):
+    try:
+        longest, whole = max(len(os.fsencode(part)) for part in place.parts), len(os.fsencode(place))
+    except UnicodeEncodeError:  # half a character, as JSON may hold it
+        longest, whole = MOST_NAME + 1, 0
+    if "\0" in source or whole > MOST_PATH or longest > MOST_NAME:
         raise Permanent(
             f"not a file name: {clean_text(source, 100)}", cause="missing source", hint="give a file, a folder or a URL"
         )

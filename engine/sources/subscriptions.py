@@ -171,7 +171,7 @@ def absolute(source: str) -> str:
 
 
 def _place(source: str) -> str:
-    return source if "://" in source or SEARCH.match(source) else str(Path(source).expanduser().absolute())
+    return source if "://" in source or SEARCH.match(source) else str(Path(os.path.expanduser(source)).absolute())
 
 
 def _now(now: float | None) -> float:

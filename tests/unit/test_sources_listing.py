@@ -147,7 +147,7 @@ def test_a_followed_folder_may_be_empty_and_leaves_what_is_being_written(tmp_pat
     assert isinstance(found[1], Recording)
 
 
-@pytest.mark.parametrize("source", ["a" * 300 + ".mp3", "/x/" + "a/" * 3000, "nul\0.mp3", "", "  "])
+@pytest.mark.parametrize("source", ["a" * 300 + ".mp3", "/x/" + "a/" * 3000, "nul\0.mp3", "half\ud83d.mp3", "", "  "])
 def test_what_can_be_no_path_says_so_and_stops_no_list(tmp_path: Path, source: str) -> None:
     with pytest.raises(Permanent) as caught:
         one(source)
