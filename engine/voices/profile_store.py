@@ -21,6 +21,7 @@ from engine.store.vectors import model_row
 from engine.terms import UNKNOWN_PREFIX, ModelId, Vector
 from engine.voices.exemplars import cohesion, spread_exemplars
 from engine.voices.gallery import Profile, profile
+from engine.voices.renaming import Person, follow
 from engine.voices.vectors import checked, same_model
 
 LONGEST_NAME = 80
@@ -178,7 +179,7 @@ class ProfileStore:
         return int(row[0])
 
     def rename(self, name: str, new: str) -> int:
-        """Another name for the same person, on stored segments as well; returns how many segments were renamed."""
+        """Another name for the same person, in everything stored; returns how many segments were renamed."""
         new = checked_name(new)
         with self.database.transaction() as connection:
             id = _find(connection, name)
@@ -188,13 +189,11 @@ class ProfileStore:
             if taken is not None:
                 raise Permanent(f"somebody is called {new} already", cause="name taken", hint="`voices merge` makes two one")
             connection.execute("update profile set name = %s where id = %s", [new, id])
-            return connection.execute(
-                "update segment set speaker = %s where profile = %s and speaker is distinct from %s", [new, id, new]
-            ).rowcount
+            return follow(connection, Person(id, clean_text(name)), Person(id, new))
 
     def merge(self, name: str, other: str) -> int:
-        """``other`` turns out to be ``name``: the voices of both make the next version of ``name``, segments are named so, and
-        ``other`` is gone. Returns how many segments were renamed. Raises ``ForeignVoice`` when two models made them."""
+        """``other`` turns out to be ``name``: the voices of both make the next version of ``name``, everything stored is named
+        so, and ``other`` is gone; ``name`` is the primary if either was. Returns how many segments were renamed. Raises ``ForeignVoice`` when two models made them."""
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
             if id == gone:
@@ -211,9 +210,12 @@ class ProfileStore:
             seconds = float(kept.report.get("seconds") or 0) + float(lost.report.get("seconds") or 0)
             report = {"seconds": seconds, "cohesion": cohesion(voices)}
             _add(connection, id, Version(keep, spread_exemplars(voices), None, provenance, report))
-            renamed = connection.execute(
-                "update segment set speaker = %s, profile = %s where profile = %s", [clean_text(name, LONGEST_NAME), id, gone]
-            ).rowcount
+            renamed = follow(connection, Person(gone, clean_text(other)), Person(id, clean_text(name)))
+            connection.execute(
+                "update profile p set is_primary = p.is_primary or g.is_primary, threshold = coalesce(p.threshold, g.threshold)"
+                " from profile g where p.id = %s and g.id = %s",
+                [id, gone],
+            )
             connection.execute("delete from profile where id = %s", [gone])
         return renamed
 

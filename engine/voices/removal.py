@@ -9,7 +9,7 @@ for undoing. What was said stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.store.vectors import tables
 from engine.store.writing import begin
 from engine.terms import UNKNOWN_PREFIX, Decision
 from engine.voices.profile_store import ProfileStore
+from engine.voices.renaming import facts_under, name_in
 
 NOBODY = "a deleted profile"
 
@@ -96,7 +97,7 @@ def _forget_labels(connection: Connection[TupleRow], recording: str, profile: in
     connection.execute("delete from label_history where recording = %s", [recording])
     connection.execute(
         "update recording set facts = %s, labelled_s = labelled_s - %s, unknown_s = unknown_s + %s, changed = now() where id = %s",
-        [document(without_name(facts, name, unknown)), moved, moved, recording],
+        [document(facts_under(facts, name, unknown)), moved, moved, recording],
     )
     return changed
 
@@ -121,13 +122,5 @@ def scrubbed(decision: Decision, profile: int, name: str, unknown: str) -> Decis
         speaker=None if decision.speaker == name else decision.speaker,
         seconds_by_speaker=seconds,
         evidence=tuple(replace(t, scores=tuple(s for s in t.scores if s.profile != profile)) for t in decision.evidence),
-        why=decision.why.replace(name, NOBODY),
+        why=name_in(decision.why, name, NOBODY),
     )
-
-
-def without_name(facts: Mapping[str, Any], name: str, unknown: str) -> dict[str, Any]:
-    """A recording's facts with the name taken out of its named turns. Pure."""
-    turns = facts.get("turns")
-    if not isinstance(turns, list):
-        return dict(facts)
-    return {**facts, "turns": [[unknown if cell == name else cell for cell in turn] for turn in turns]}

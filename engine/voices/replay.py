@@ -7,11 +7,13 @@ the turns are read. Recordings that took the fast path were never diarized, so n
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from config.settings import SPECS
 from engine.desk import WhatIf, WhatIfDiff
 from engine.errors import Permanent
 from engine.store.database import Database
@@ -71,7 +73,7 @@ class Replay:
 
 
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
-    """Limits to try, by key. Raises :class:`Permanent` for a setting no decision rests on, or a value that is no number."""
+    """Limits to try, by key. Raises :class:`Permanent` for a setting no decision rests on, and for a value it cannot take."""
     known = Limits().record()
     found = {}
     for key, value in changes.items():
@@ -82,6 +84,9 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
             found[key] = float(value)
         except (TypeError, ValueError):
             raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number") from None
+        low, high = SPECS[key].low or 0.0, SPECS[key].high or math.inf
+        if not low <= found[key] <= high:
+            raise Permanent(f"{key} lies between {low:g} and {high:g}, not at {found[key]:g}", cause="limit out of range")
     return found
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from typing import Any
 
+from engine.clean import counted
 from engine.desk import DeskError, WhatIf
 from tui.commands.common import (
     clock,
@@ -33,12 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
     setting_arguments(parser)
     parser.add_argument("id", nargs="?", metavar="ID", help="one recording, by id or its start")
-    parser.add_argument("--last", type=int, default=500, metavar="N", help="how many decisions to look at")
+    parser.add_argument("--last", type=_positive, default=500, metavar="N", help="how many decisions to look at (default: 500)")
     parser.add_argument(
         "--what-if", action="append", default=[], metavar="KEY=VALUE", help="try a limit on what is stored; repeatable"
     )
     parser.add_argument("--apply", action="store_true", help="with --what-if: rewrite the labels, undoable")
     parser.add_argument("--undo-apply", type=int, metavar="REVISION", help="take back the labels a revision rewrote")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -48,6 +57,8 @@ def run(name: str, args: argparse.Namespace) -> int:
 
             return _undone(args, undo(desk.store, args.undo_apply))
         if args.what_if:
+            if args.id:
+                raise DeskError("--what-if looks at the --last N decisions of all recordings; leave the ID away")
             changes = dict(_pair(text) for text in args.what_if)
             if args.apply:
                 return apply(args, desk, changes)
@@ -148,27 +159,32 @@ def apply(args: argparse.Namespace, desk: Any, changes: dict[str, float]) -> int
     from engine.voices.replay import checked_changes
 
     checked_changes(changes)
-    revision = 0
+    revision = before = max((c.revision for c in desk.changes(100)), default=0)
     for key, value in changes.items():
         ack = desk.send(Command("set", {"key": key, "value": value}, by="cli what-if"))
         if ack.state == "refused":
             raise DeskError(ack.text)
-        revision = ack.revision or max((c.revision for c in desk.changes(1)), default=0)
+        revision = ack.revision or revision
     done = rewrite(desk.store, changes, revision, args.last)
     if not speaking(args):
-        print_json(done)
+        print_json({"revision": revision, **asdict(done)})
         return 0
     print(
-        f"revision {revision}: {done.segments} segments in {len(done.recordings)} recordings have another speaker now"
-        + (f"; {done.mixed} hold two people (gainstage run --force cuts them anew)" if done.mixed else "")
+        f"revision {revision}: decisions of {counted(len(done.recordings), 'recording')} rewritten, "
+        f"another label on {counted(done.segments, 'segment')}"
+        + (f"; {done.mixed} of them with two people in it (gainstage run --force cuts them anew)" if done.mixed else "")
     )
-    print(f"gainstage decisions --undo-apply {revision} takes the labels back, gainstage undo the settings")
+    if done.recordings:
+        print(f"gainstage decisions --undo-apply {revision} takes the labels back")
+    print(f"gainstage undo --to {before} takes the settings back")
     return 0
 
 
 def _undone(args: argparse.Namespace, recordings: tuple[str, ...]) -> int:
-    if speaking(args):
-        print(f"labels of {len(recordings)} recordings are back")
-    else:
+    if not speaking(args):
         print_json({"recordings": list(recordings)})
+    elif recordings:
+        print(f"labels of {counted(len(recordings), 'recording')} are back; the settings are as they were applied")
+    else:
+        print(f"no labels to take back: revision {args.undo_apply} rewrote none that were not rewritten again since")
     return 0 if recordings else 1

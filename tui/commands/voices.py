@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.clean import counted
 from engine.desk import DeskError
 from engine.flow.cancel import CancelToken
 from tui.commands.common import (
-    clock,
     open_database,
     paths_of,
     place_arguments,
@@ -22,14 +22,13 @@ from tui.commands.common import (
     setting_arguments,
     settings_of,
     speaking,
-    table,
 )
+from tui.commands.voices_told import check, enrolled, list_profiles, show
 
 if TYPE_CHECKING:
     from engine.store.database import Database
     from engine.terms import Audio
     from engine.voices.extract import VoiceExtractor
-    from engine.voices.profiles import EnrolmentReport
 
 EXAMPLES = {
     "voices": """examples:
@@ -37,6 +36,7 @@ EXAMPLES = {
   gainstage voices enrol Oscar https://example.org/talk.mp3 --range 12:30-14:10
   gainstage voices enrol Clara --from dQw4:"Speaker 2"      a speaker of a stored recording
   gainstage voices list
+  gainstage voices show Helen                versions and how good they are
   gainstage voices check
   gainstage voices import profiles/*.json
   gainstage voices merge Helen Helene        Helene turns out to be Helen
@@ -61,22 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     enrol.add_argument("--add", action="store_true", help="keep the voices there are and add to them")
     enrol.add_argument("--primary", action="store_true", help="the person most recordings are about")
     verb("list", "everybody enrolled")
+    shown = verb("show", "one profile: its versions, what they were made from, how good they are")
+    shown.add_argument("name", metavar="NAME")
     verb("check", "profiles against each other and against speech kept out of them")
     rename = verb("rename", "give a profile another name, stored labels too")
-    rename.add_argument("name")
-    rename.add_argument("new")
-    merge = verb("merge", "the second profile turns out to be the first")
-    merge.add_argument("name")
-    merge.add_argument("other")
-    undo = verb("undo", "back to the version before")
-    undo.add_argument("name")
+    rename.add_argument("name", metavar="NAME")
+    rename.add_argument("new", metavar="NEW")
+    merge = verb("merge", "the second profile turns out to be the first, stored labels too")
+    merge.add_argument("name", metavar="NAME", help="who stays")
+    merge.add_argument("other", metavar="OTHER", help="who turns out to be NAME and is gone afterwards")
+    undo = verb("undo", "back to the version before the one in use")
+    undo.add_argument("name", metavar="NAME")
     primary = verb("primary", "mark the primary profile, or `none`")
-    primary.add_argument("name")
+    primary.add_argument("name", metavar="NAME|none")
     threshold = verb("threshold", "a threshold of the profile's own, or `none` for the setting's")
-    threshold.add_argument("name")
-    threshold.add_argument("value")
+    threshold.add_argument("name", metavar="NAME")
+    threshold.add_argument("value", metavar="0..1|none")
     delete = verb("delete", "delete a profile and everything derived from the voice")
-    delete.add_argument("name")
+    delete.add_argument("name", metavar="NAME")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     bring = verb("import", "profiles of older tools as JSON")
     bring.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -84,10 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    handler = {"enrol": enrol, "list": list_profiles, "check": check, "delete": delete, "import": import_profiles}.get(
-        args.verb, change
-    )
-    return handler(args)
+    handlers = {"enrol": enrol, "list": list_profiles, "show": show, "check": check, "delete": delete, "import": import_profiles}
+    return handlers.get(args.verb, change)(args)
 
 
 @contextmanager
@@ -113,6 +113,8 @@ def enrol(args: argparse.Namespace) -> int:
 
     if bool(args.sources) == bool(args.stored):
         raise DeskError("give files or addresses to listen to, or --from ID:SPEAKER")
+    if args.stored and args.range:
+        raise DeskError("--range goes with files and addresses; --from takes all of a speaker's segments")
     spans = [_span(text) for text in args.range] or None
     with open_database(args, settings_of(args)) as database, ExitStack() as stack:
         profiles = ProfileStore(database)
@@ -141,7 +143,7 @@ def enrol(args: argparse.Namespace) -> int:
             )
         if args.primary:
             profiles.set_primary(args.name)
-    return _told(args, report)
+    return enrolled(args, report)
 
 
 @contextmanager
@@ -173,64 +175,9 @@ def _span(text: str) -> tuple[float, float]:
         span = (seconds(start), seconds(end))
     except ValueError:
         dash = ""
-    if not dash or span[0] >= span[1]:
+    if not dash or not 0 <= span[0] < span[1] < math.inf:
         raise DeskError(f"--range {text}: write START-END as seconds or m:ss, as in 12:30-14:10")
     return span
-
-
-def _told(args: argparse.Namespace, report: EnrolmentReport) -> int:
-    if not speaking(args):
-        print_json(report)
-        return 0
-    print(f"{plain(report.name)}: version {report.version}, {report.seconds:.0f} s of speech")
-    print(
-        f"  windows   {report.windows} used, {report.silent} silent, {report.outliers} unlike the rest; {report.exemplars} exemplars"
-    )
-    if report.cohesion is not None:
-        print(f"  cohesion  {report.cohesion:.2f} (mean cosine of the windows)")
-    if report.nearest is not None and report.nearest_cosine is not None:
-        print(f"  nearest   {plain(report.nearest)} at {report.nearest_cosine:.2f}")
-    if report.suggested is not None:
-        print(f"  threshold {report.suggested:.2f} suggested: {plain(report.reason, 300)}")
-    for warning in report.warnings:
-        print(f"  ▲ {plain(warning, 300)}")
-    return 0
-
-
-def list_profiles(args: argparse.Namespace) -> int:
-    from engine.voices.profiles import ProfileStore
-
-    with open_database(args, settings_of(args)) as database:
-        rows = ProfileStore(database).rows(settings_of(args).settings.identify.primary)
-    if not speaking(args):
-        print_json(list(rows))
-        return 0
-    if not rows:
-        print("nobody is enrolled: every speaker stays unknown; `gainstage voices enrol NAME FILE...`")
-        return 0
-    cells = [
-        [
-            plain(r.name, 40),
-            "primary" if r.primary else "",
-            str(r.version),
-            str(r.exemplars),
-            clock(r.seconds),
-            _number(r.cohesion),
-            f"{plain(r.nearest[0], 20)} {r.nearest[1]:.2f}" if r.nearest else "·",
-            _number(r.threshold),
-            _number(r.suggested),
-            plain(r.model, 40),
-            time.strftime("%Y-%m-%d", time.localtime(r.created_wall)),
-        ]
-        for r in rows
-    ]
-    head = ["NAME", "", "VERSION", "EXEMPLARS", "SPEECH", "COHESION", "NEAREST", "THRESHOLD", "SUGGESTED", "MODEL", "MADE"]
-    print(table(head, cells, right=(2, 3, 4, 5, 7, 8)))
-    return 0
-
-
-def _number(value: float | None) -> str:
-    return "·" if value is None else f"{value:.2f}"
 
 
 def change(args: argparse.Namespace) -> int:
@@ -242,20 +189,24 @@ def change(args: argparse.Namespace) -> int:
         result: dict[str, Any] = {"verb": args.verb, "name": args.name}
         if args.verb == "rename":
             result["segments"] = profiles.rename(args.name, args.new)
-            text = f"{args.name} is called {args.new} now, in {result['segments']} segments too"
+            text = f"{args.name} is called {args.new} now; {counted(result['segments'], 'segment')} renamed"
         elif args.verb == "merge":
             result["segments"] = profiles.merge(args.name, args.other)
-            text = f"{args.other} is part of {args.name} now; {result['segments']} segments renamed"
+            text = f"{args.other} is part of {args.name} now; {counted(result['segments'], 'segment')} renamed"
         elif args.verb == "undo":
             result["version"] = profiles.undo(args.name)
             text = f"{args.name} is at version {result['version']} again"
         elif args.verb == "primary":
             profiles.set_primary(None if args.name == "none" else args.name)
+            setting = settings_of(args).settings.identify.primary
+            result["setting"] = setting
             text = f"primary profile: {args.name}"
+            if setting and setting != args.name:
+                text += f"; but the setting identify.primary = {setting} goes first"
         else:
-            value = None if args.value == "none" else float(args.value)
+            result["threshold"] = value = _threshold(args.value)
             profiles.set_threshold(args.name, value)
-            text = f"threshold of {args.name}: {'the setting' if value is None else value}"
+            text = f"threshold of {args.name}: {'the setting' if value is None else f'{value:g}'}"
     if speaking(args):
         print(plain(text))
     else:
@@ -263,61 +214,13 @@ def change(args: argparse.Namespace) -> int:
     return 0
 
 
-def check(args: argparse.Namespace) -> int:
-    """Every profile against itself, what enrolment held out, and every other one."""
-    from engine.voices.check import check as check_library
-    from engine.voices.limits import Limits
-    from engine.voices.profiles import ProfileStore
-
-    loaded = settings_of(args)
-    identify = loaded.settings.identify
-    with open_database(args, loaded) as database:
-        store = ProfileStore(database)
-        models = store.models()
-        if not models:
-            raise DeskError("nobody is enrolled; `gainstage voices enrol NAME FILE...`")
-        found = [check_library(store, model, Limits.from_settings(identify), identify.primary) for model in models]
-    if not speaking(args):
-        print_json(found)
-        return 0
-    for library in found:
-        print(
-            f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else "")
-        )
-        rows = [
-            [
-                plain(p.name, 40),
-                str(p.exemplars),
-                _number(p.cohesion),
-                _number(p.own_mean),
-                _number(p.own_low),
-                _number(p.held_out),
-                _number(p.threshold),
-                _number(p.suggestion.threshold),
-            ]
-            for p in library.profiles
-        ]
-        head = ["NAME", "EXEMPLARS", "COHESION", "OWN MEAN", "OWN LOW", "HELD OUT", "THRESHOLD", "SUGGESTED"]
-        print(table(head, rows, right=(1, 2, 3, 4, 5, 6, 7)))
-        for p in library.profiles:
-            for warning in p.warnings:
-                print(f"▲ {plain(p.name, 40)}: {plain(warning, 200)}")
-        pairs = [
-            [
-                plain(p.name, 30),
-                plain(p.other, 30),
-                _number(p.cosine),
-                _number(p.mean),
-                _number(p.highest),
-                f"{p.accepted}/{p.voices}",
-            ]
-            for p in library.pairs[:20]
-        ]
-        if pairs:
-            print("\nmost alike (voices of the second scored against the first)")
-            print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
-        print(f"\nthe library suggests {_number(library.library.threshold)}: {plain(library.library.reason, 300)}")
-    return 0
+def _threshold(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise DeskError(f"threshold {text}: write a number from 0 to 1, or none for the setting's") from None
 
 
 def delete(args: argparse.Namespace) -> int:
@@ -334,8 +237,9 @@ def delete(args: argparse.Namespace) -> int:
         removed = delete_profile(ProfileStore(database), args.name)
     if speaking(args):
         print(
-            f"{plain(removed.name, 60)} is gone: {removed.segments} segments in {removed.recordings} recordings are an unknown speaker's now, "
-            f"{removed.voices} stored and {removed.cached} cached voices deleted"
+            f"{plain(removed.name, 60)} is gone: {counted(removed.segments, 'segment')} in "
+            f"{counted(removed.recordings, 'recording')} said by somebody unknown now, "
+            f"{removed.voices} stored and {counted(removed.cached, 'cached voice')} deleted"
         )
     else:
         print_json(removed)

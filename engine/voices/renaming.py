@@ -1,0 +1,119 @@
+"""A person under another name or number, wherever something stored says who spoke.
+
+A segment's label alone is not enough: decisions are replayed, and labels that were rewritten can be taken back; either would
+bring the old name back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from engine.store.codec import decision_of, document
+from engine.terms import Decision, ProfileScore
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A profile as stored results name it."""
+
+    id: int
+    name: str
+
+
+def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
+    """Let everything stored of ``old`` be ``new``'s; how many segments that were."""
+    changed = connection.execute(
+        "update segment set speaker = %s, profile = %s where profile = %s and (speaker, profile) is distinct from (%s, %s)",
+        [new.name, new.id, old.id, new.name, new.id],
+    ).rowcount
+    compared = "@> jsonb_build_array(jsonb_build_object('profile', %(id)s::int))"
+    held = connection.execute(f"select id, record from decision where record -> 'scores' {compared}", {"id": old.id}).fetchall()
+    records = [(id, decision_under(decision_of(record), old, new)) for id, record in held]
+    earlier = connection.execute(
+        "select id, labels, decisions from label_history h where exists"
+        f" (select 1 from jsonb_array_elements(h.decisions) as d (record) where d.record -> 'scores' {compared})"
+        " or exists (select 1 from jsonb_array_elements(h.labels) as l (label) where l.label ->> 2 = %(id)s::text)",
+        {"id": old.id},
+    ).fetchall()
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "update decision set record = %s, speaker = %s where id = %s", [(document(d), d.speaker, id) for id, d in records]
+        )
+        cursor.executemany(
+            "update label_history set labels = %s, decisions = %s where id = %s",
+            [
+                (
+                    document(labels_under(labels, old, new)),
+                    document([decision_under(decision_of(d), old, new) for d in decisions]),
+                    id,
+                )
+                for id, labels, decisions in earlier
+            ],
+        )
+        touched = cursor.execute(
+            "select id, facts from recording where facts -> 'turns' @> jsonb_build_array(jsonb_build_array(%(name)s::text))"
+            f" and id in (select recording from decision where record -> 'scores' {compared})",
+            {"name": old.name, "id": new.id},
+        ).fetchall()
+        cursor.executemany(
+            "update recording set facts = %s where id = %s",
+            [(document(facts_under(facts, old.name, new.name)), id) for id, facts in touched],
+        )
+    return changed
+
+
+def decision_under(decision: Decision, old: Person, new: Person) -> Decision:
+    """A decision in which ``old`` is ``new``; where both were compared, one remains, with the higher score. Pure."""
+    scores = tuple(sorted(_scores(decision.scores, old, new), key=lambda s: -s.score))
+    seconds: dict[str, float] = {}
+    for speaker, spoken in decision.seconds_by_speaker.items():
+        key = new.name if speaker == old.name else speaker
+        seconds[key] = seconds.get(key, 0.0) + spoken
+    margin = decision.margin
+    if len(scores) < len(decision.scores):
+        margin = round(scores[0].score - scores[1].score, 6) if len(scores) > 1 else None
+    return replace(
+        decision,
+        scores=scores,
+        margin=margin,
+        speaker=new.name if decision.speaker == old.name else decision.speaker,
+        seconds_by_speaker=seconds,
+        evidence=tuple(replace(t, scores=_scores(t.scores, old, new)) for t in decision.evidence),
+        why=name_in(decision.why, old.name, new.name),
+    )
+
+
+def _scores(scores: Sequence[ProfileScore], old: Person, new: Person) -> tuple[ProfileScore, ...]:
+    there = next((s for s in scores if s.profile == new.id), None)
+    moving = next((s for s in scores if s.profile == old.id), None)
+    if moving is None:
+        return tuple(scores)
+    if there is None or old.id == new.id:
+        made = replace(moving, profile=new.id, name=new.name)
+        return tuple(made if s is moving else s for s in scores)
+    both = replace(there, name=new.name, score=max(there.score, moving.score), primary=there.primary or moving.primary)
+    return tuple(both if s is there else s for s in scores if s is not moving)
+
+
+def labels_under(labels: Sequence[Sequence[Any]], old: Person, new: Person) -> list[list[Any]]:
+    """Kept labels (number, speaker, profile, confidence, provenance) in which ``old`` is ``new``. Pure."""
+    return [[n, new.name, new.id, *rest] if who == old.id else [n, name, who, *rest] for n, name, who, *rest in labels]
+
+
+def facts_under(facts: Mapping[str, Any], name: str, new: str) -> dict[str, Any]:
+    """A recording's facts with another name in its named turns. Pure."""
+    turns = facts.get("turns")
+    if not isinstance(turns, list):
+        return dict(facts)
+    return {**facts, "turns": [[new if cell == name else cell for cell in turn] for turn in turns]}
+
+
+def name_in(text: str, name: str, new: str) -> str:
+    """``text`` with a whole name exchanged: "Al" is no part of "Also"."""
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: new, text)
