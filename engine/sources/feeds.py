@@ -24,6 +24,7 @@ from engine.flow.cancel import CancelToken
 from engine.sources.http import refuse
 from engine.sources.ids import own_id
 from engine.sources.local import MEDIA
+from engine.sources.policy import split_url
 from engine.sources.web import Web
 from engine.terms import Recording
 
@@ -190,7 +191,11 @@ def item_of(entry: Any, feed: str, base: str, channel: str | None) -> FeedItem:
     if found is None:
         return FeedItem(None, title or clean_text(str(entry.get("link") or "?"), 200), "no audio or video in its entry")
     href, size = found
-    href = urljoin(base, href)
+    try:
+        href = urljoin(base, href)
+        split_url(href)
+    except (ValueError, Permanent):
+        return FeedItem(None, title or clean_text(href, 200), "its audio is at no http(s) address")
     guid = str(entry.get("id") or href)
     scope = "" if len(guid) >= 16 else feed  # short guids ("1", "ep-2") are told apart by their feed only
     digest = hashlib.sha256(f"{scope}\n{guid}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -85,7 +85,7 @@ def found_in(
         with _asking(hosts, token)(YOUTUBE):
             yield from list_with_ytdlp(source, settings, token=token)
         return
-    if "://" in source:
+    if "://" in source or source.lower().startswith(("http:", "https:")):
         yield from list_url(source, settings, token=token, asking=_asking(hosts, token), in_list=in_list)
         return
     path = place_of(source)

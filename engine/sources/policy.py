@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
@@ -10,6 +11,8 @@ from engine.clean import clean_text
 from engine.errors import Permanent, Transient
 
 SCHEMES = ("http", "https")
+MOST_URL = 16_384
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_public(address: str) -> bool:
@@ -37,9 +40,17 @@ def split_url(url: str) -> SplitResult:
     """The parts of an http(s) address. Raises :class:`Permanent` for anything else."""
     try:
         parts = urlsplit(url)
-        if parts.scheme.lower() in SCHEMES and parts.hostname and parts.port != 0:
+        url.encode()
+        if (
+            parts.scheme.lower() in SCHEMES
+            and parts.hostname
+            and parts.port != 0
+            and len(url) <= MOST_URL
+            and not CONTROLS.search(url)
+        ):
+            parts.hostname.encode("idna")
             return parts
-    except ValueError:  # a malformed port or bracket
+    except ValueError:  # a malformed port or bracket, half a character, a name that is none
         pass
     raise Permanent(
         f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="only http and https are taken"

@@ -76,7 +76,10 @@ class Web:
             split_url(url)
             if proxy is not None:  # the proxy looks the name up: what can be checked here is checked here
                 check_url(url, allow_private=settings.allow_private)
-            request = client.build_request("GET", url, headers={**headers, **cookie_header(settings, url)}, timeout=timeout)
+            try:
+                request = client.build_request("GET", url, headers={**headers, **cookie_header(settings, url)}, timeout=timeout)
+            except UnicodeError as error:  # a host name that is none, in a way that only its encoder knows
+                raise Permanent(f"malformed address: {clean_text(url, 200)}", cause="malformed address") from error
             try:
                 response = client.send(request, stream=True)
             except NETWORK_ERRORS as error:

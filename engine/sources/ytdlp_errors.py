@@ -12,6 +12,8 @@ from engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources import tls
 
+NEWER = "if it stays, a newer yt-dlp may know the site"
+
 CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
     (r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
     (
@@ -68,7 +70,7 @@ def classify(text: str) -> EngineError:
     for pattern, kind, cause, hint in CAUSES:
         if re.search(pattern, text):
             return kind(text, cause=cause, hint=hint)
-    return Transient(text, cause="download failed", hint="if it stays, a newer yt-dlp may know the site")
+    return Transient(text, cause="download failed", hint=NEWER)
 
 
 @contextmanager
@@ -83,6 +85,10 @@ def translated(token: CancelToken) -> Iterator[None]:
         token.check()
         ours = _ours(error)
         raise ours if ours is not None else classify(str(error)) from error
+    except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # an extractor met what it never saw
+        token.check()
+        what = f"{type(error).__name__}: {clean_text(str(error), 200)}"
+        raise Transient(f"yt-dlp could not read the site: {what}", cause="download failed", hint=NEWER) from error
 
 
 def _ours(error: BaseException) -> EngineError | None:

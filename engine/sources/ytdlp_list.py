@@ -11,7 +11,7 @@ from typing import Any
 from config.settings import Fetch, Settings
 from engine.errors import EngineError, Permanent, Rejected
 from engine.flow.cancel import CancelToken
-from engine.sources.policy import SCHEMES, split_url
+from engine.sources.policy import split_url
 from engine.sources.ytdlp import open_ytdlp
 from engine.sources.ytdlp_entries import to_recording
 from engine.sources.ytdlp_errors import classify
@@ -100,14 +100,18 @@ def _entries(ytdlp: Any, info: dict[str, Any] | None, token: CancelToken, depth:
                 yield from _entries(ytdlp, inner, token, depth + 1)
             else:
                 yield from _entries(ytdlp, entry, token, depth + 1)
-    elif _address(info).split(":")[0] in SCHEMES:
+    elif _is_address(info):
         found = to_recording(info)
         alone = depth == 0  # its own page was read: there is nothing more to look up
         yield replace(found, extra={**found.extra, "looked_up": True}) if alone else found
 
 
-def _address(info: dict[str, Any]) -> str:
-    return str(info.get("webpage_url") or info.get("original_url") or info.get("url") or "").lower()
+def _is_address(info: dict[str, Any]) -> bool:
+    try:
+        split_url(str(info.get("webpage_url") or info.get("original_url") or info.get("url") or ""))
+    except Permanent:
+        return False
+    return True
 
 
 def _is_list(ytdlp: Any, entry: dict[str, Any]) -> bool:

@@ -289,6 +289,12 @@ def test_an_empty_file_is_permanent(server: Server, case: Case) -> None:
         case.get(server.serve("/a.mp3", Media(b"")))
 
 
+@pytest.mark.parametrize("url", ["http://xn--a/x.mp3", "http://[v1.x]/a.mp3", "http://١٢٧.0.0.1/a.mp3", "http://*/x.mp3"])
+def test_host_names_that_are_none_are_typed(case: Case, url: str) -> None:
+    with pytest.raises(EngineError):
+        case.get(url)
+
+
 def test_nobody_at_home_is_transient(case: Case) -> None:
     with pytest.raises(Transient):
         case.get("http://127.0.0.1:9/a.mp3")
@@ -318,6 +324,13 @@ def test_addresses_outside_are_public(address: str) -> None:
         "http://localhost/a.mp3",
         "http://127.1/a",
         "gopher://x",
+        "http:\\\\e.org\\a.mp3",
+        "https:e.org/a.mp3",
+        "http://a..b/x.mp3",
+        f"http://{'a' * 300}.org/x.mp3",
+        "http://e.org/half\ud83d.mp3",
+        "http://e.org/nul\0.mp3",
+        "http://e.org/" + "x" * 20_000,
     ],
 )
 def test_other_schemes_and_inner_names_are_refused(url: str) -> None:

@@ -116,6 +116,15 @@ def test_an_entry_without_audio_is_told_and_a_video_is_taken_where_there_is_no_a
     assert items[2].recording.source.endswith("/v.mp4")
 
 
+@pytest.mark.parametrize(
+    "href", ["file:/etc/passwd.mp3", "file:///etc/passwd", "javascript:alert(1)", "c:\\x.mp3", "ftp://e.org/a.mp3", "http://[::1", "x:/../../etc/a.mp3"]
+)  # fmt: skip
+def test_audio_at_no_web_address_is_told_and_not_taken(href: str) -> None:
+    strange = f"<item><title>T</title><enclosure url='{href}' type='audio/mpeg'/></item>"
+    (item,), _ = parse(HEAD + strange + TAIL)
+    assert (item.recording, item.reason) == (None, "its audio is at no http(s) address")
+
+
 def test_a_youtube_feed_gives_youtubes_own_recordings() -> None:
     text = (
         '<feed xmlns:yt="http://www.youtube.com/xml/schemas/2015" xmlns="http://www.w3.org/2005/Atom"><title>Ch</title>'

@@ -234,6 +234,17 @@ def test_ids_are_safe_and_differ_where_the_keys_do() -> None:
     assert all(len(id) < 80 and id.replace("-", "").replace("_", "").isalnum() for id, _ in pairs)
 
 
+def test_an_extractor_that_breaks_is_typed(youtube: YouTube, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(url: str, body: dict[str, Any]) -> Any:
+        raise TypeError("'NoneType' object is not subscriptable")
+
+    monkeypatch.setattr(youtube, "answer", broken)
+    with pytest.raises(Transient) as caught:
+        listed(f"https://www.youtube.com/channel/{CHANNEL}")
+    assert caught.value.cause == "download failed"
+    assert "newer yt-dlp" in caught.value.hint
+
+
 def test_every_known_trouble_says_what_to_do() -> None:
     assert all(cause and hint for _, _, cause, hint in CAUSES)
 
