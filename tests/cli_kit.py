@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from config.paths import Paths
 from engine.process import engine_pid, log_tail
+from tui.cli import main
 
 PATIENCE_S = 240.0
 
@@ -44,6 +47,20 @@ def gainstage(
     if status is not None:
         assert done.returncode == status, f"{args} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def said(*args: object, status: int = 0) -> str:
+    """What a command prints, run in this process."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        got = main([str(a) for a in args])
+    assert got == status, f"{args}: {got}\n{out.getvalue()}\n{err.getvalue()}"
+    return out.getvalue() if status == 0 else out.getvalue() + err.getvalue()
+
+
+def told(*args: object, status: int = 0) -> Any:
+    """What a command prints with ``--json``, run in this process."""
+    return json.loads(said(*args, "--json", status=status).split("\ngainstage ")[0])
 
 
 def data_of(*args: object, status: int | None = 0) -> Any:

@@ -49,6 +49,7 @@ class Bench:
     wave: NDArray[np.float32]
     wav: Path
     spans: Sequence[Span]
+    extractor: VoiceExtractor
 
     def cut(self, span: Span) -> NDArray[np.float32]:
         return self.wave[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
@@ -140,11 +141,7 @@ def _arrival_order(b: Bench) -> int:
 
 
 def _ours(b: Bench) -> int:
-    extractor = VoiceExtractor(lambda: b.encoder, voice_batcher(lambda: b.encoder, lambda: BATCH_SECONDS))
-    try:
-        return extractor.extract(b.audio, b.spans, token=CancelToken()).batches
-    finally:
-        extractor.close()
+    return b.extractor.extract(b.audio, b.spans, token=CancelToken()).batches
 
 
 def _floor(b: Bench) -> int:
@@ -179,8 +176,10 @@ def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str])
         wav, pcm = Path(folder) / "audio.wav", Path(folder) / "audio.pcm"
         soundfile.write(wav, wave, SAMPLE_RATE)
         (wave * 32768).astype("<i2").tofile(pcm)
-        everything = Bench(*full_size(device, seed), Audio(pcm, len(wave), "bench"), wave, wav, spans_of(segments, seed))
-        everything.encoder.embed(wave[None, : 2 * SAMPLE_RATE])
+        encoder, modules = full_size(device, seed)
+        extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: BATCH_SECONDS))
+        everything = Bench(encoder, modules, Audio(pcm, len(wave), "bench"), wave, wav, spans_of(segments, seed), extractor)
+        encoder.embed(wave[None, : 2 * SAMPLE_RATE])
         yield {"device": _name(device)}
         for line in asked:
             first, end = json.loads(line)
@@ -189,6 +188,7 @@ def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str])
             calls = WAYS[way](b)
             seconds, worked = time.perf_counter() - began, time.process_time() - at_work
             yield {"seconds": seconds, "cpu_seconds": worked, "batches": calls, "peak_mb": _peak_mb(device)}
+        extractor.close()
 
 
 def equality(count: int, seed: int) -> dict[str, Any]:
