@@ -47,13 +47,13 @@ class Choice:
     @property
     def reasons(self) -> tuple[tuple[str, int], ...]:
         """(reason, how many), most first."""
-        return counted(self.left)
+        return by_reason(self.left)
 
     @property
     def refused(self) -> tuple[Left, ...]:
         return tuple(left for left in self.left if left.refused)
 
 
-def counted(left: Iterable[Left]) -> tuple[tuple[str, int], ...]:
+def by_reason(left: Iterable[Left]) -> tuple[tuple[str, int], ...]:
     """(reason, how many), most first."""
     return tuple(Counter(each.reason for each in left).most_common())

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -48,7 +49,7 @@ PARAMETERS: Mapping[str, float] = {
 
 def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:
     """The plan of taking these recordings now, on an idle system. ``snapshot`` of a running engine tells the models' memory."""
-    known = [seconds if (seconds := r.duration) else probe(r) if n < PROBED else None for n, r in enumerate(recordings)]
+    known = [r.duration for r in with_lengths(recordings)]
     typical = fmean(told) if (told := [s for s in known if s]) else _typical(database)
     lengths = [s or typical for s in known]
     remote = [(r, s) for r, s in zip(recordings, lengths, strict=True) if "://" in r.source]
@@ -77,6 +78,14 @@ def plan_run(recordings: Sequence[Recording], settings: Settings, database: Data
         disk_peak=int(sum(largest) + sum(media)),
         disk_stored=int(STORED_BYTES_S * audio_s),
         models=models_of(settings, snapshot),
+    )
+
+
+def with_lengths(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
+    """The recordings, those that are files with the length their head tells; of a great many the first ones."""
+    return tuple(
+        r if r.duration or n >= PROBED or (seconds := probe(r)) is None else replace(r, duration=seconds)
+        for n, r in enumerate(recordings)
     )
 
 

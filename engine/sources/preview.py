@@ -9,7 +9,7 @@ from config.settings import Settings
 from engine.desk import Preview, PreviewRow
 from engine.flow.cancel import CancelToken
 from engine.sources.choose import choose
-from engine.sources.plan import plan_run
+from engine.sources.plan import plan_run, with_lengths
 from engine.sources.selection import Selection
 from engine.store.database import Database
 from engine.watch.snapshot import Snapshot
@@ -30,8 +30,9 @@ def preview(
     """
     Selection.check_names(options, "priority")
     choice = choose(sources, settings, database, Selection.of(options), token=token)
-    plan = plan_run(choice.new, settings, database, snapshot)
-    rows = [PreviewRow(r.id, r.title, r.duration, True, "new") for r in choice.new]
+    new = with_lengths(choice.new)
+    plan = plan_run(new, settings, database, snapshot)
+    rows = [PreviewRow(r.id, r.title, r.duration, True, "new") for r in new]
     for left in choice.passed:
         known = left.recording
         rows.append(PreviewRow(known.id if known else "", left.title, known.duration if known else None, False, left.reason))
@@ -40,4 +41,4 @@ def preview(
         notes.append(f"{plan.unknown} of unknown length, counted as long as recordings usually are")
     if choice.unchecked:
         notes.append(f"{choice.unchecked} could not be checked before their download")
-    return Preview(tuple(rows), plan.audio_s if choice.new else 0.0, plan.left.left_s, tuple(notes), plan)
+    return Preview(tuple(rows), plan.audio_s if new else 0.0, plan.left.left_s, tuple(notes), plan)

@@ -70,6 +70,7 @@ def following(args: argparse.Namespace) -> int:
             str(row.id),
             plain(row.source, 60),
             span(row.every_s),
+            plain(" ".join(f"{name}={value}" for name, value in row.options.items()), 60),
             "running" if row.running else "now" if row.next_wall <= now else f"in {span(row.next_wall - now)}",
             "·" if row.last_wall is None else f"{span(now - row.last_wall)} ago",
             "·" if row.last_new is None else str(row.last_new),
@@ -78,7 +79,7 @@ def following(args: argparse.Namespace) -> int:
         ]
         for row in rows
     ]
-    print(table(["nr", "source", "every", "next", "last", "new", "all", "trouble"], lines, right=(0, 5, 6)))
+    print(table(["NR", "SOURCE", "EVERY", "ONLY", "NEXT", "LAST", "NEW", "ALL", "TROUBLE"], lines, right=(0, 6, 7)))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from config.origins import Loaded, profile_text
 from config.paths import Paths
 from config.settings import Settings
+from engine.clean import counted
 from engine.desk import Desk, DeskError, RunPlan
 from engine.flow.cancel import CancelToken
 from tui.commands.common import (
@@ -26,6 +27,7 @@ from tui.commands.common import (
     setting_arguments,
     settings_of,
     speaking,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -135,9 +137,9 @@ def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
 
 def tell_left(choice: Choice, passed: bool = False) -> None:
     """Why what was listed is not taken, in a line; ``passed``: also what is in the queue already."""
-    from engine.sources.choice import counted
+    from engine.sources.choice import by_reason
 
-    reasons = [f"{n} {plain(reason, 100)}" for reason, n in counted(choice.passed if passed else choice.left)]
+    reasons = [f"{n} {plain(reason, 100)}" for reason, n in by_reason(choice.passed if passed else choice.left)]
     if reasons:
         print(f"left out: {', '.join(reasons[:8])}{' …' if len(reasons) > 8 else ''}", file=sys.stderr)
     if choice.unchecked:
@@ -163,20 +165,21 @@ def add(args: argparse.Namespace) -> int:
 
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
     """Exactly what a run would take, and what it would cost."""
-    from engine.sources.plan import plan_run
+    from engine.sources.plan import plan_run, with_lengths
 
-    plan = plan_run(choice.new, with_live(loaded, desk), desk.database, desk.snapshot())
+    new = with_lengths(choice.new)
+    plan = plan_run(new, with_live(loaded, desk), desk.database, desk.snapshot())
     if not speaking(args):
         names = ("id", "title", "source", "duration", "published")
         print_json(
             {
-                "recordings": [{name: getattr(r, name) for name in names} for r in choice.new],
+                "recordings": [{name: getattr(r, name) for name in names} for r in new],
                 "left": [{"title": left.title, "reason": left.reason} for left in choice.passed],
                 "plan": asdict(plan),
             }
         )
         return 0
-    for r in choice.new:
+    for r in new:
         print(f"{r.id:<33} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
     print(plan_text(plan))
     tell_left(choice, passed=True)
@@ -188,7 +191,8 @@ def plan_text(plan: RunPlan) -> str:
     from tui.format import size
 
     about = "about " if plan.unknown else ""
-    lines = [f"{plan.recordings} recordings would be taken: {about}{plan.audio_s / 3600:.1f} hours of audio"]
+    audio = f"{plan.audio_s / 3600:,.1f} hours" if plan.audio_s >= 3600 else clock(plan.audio_s)
+    lines = [f"{counted(plan.recordings, 'recording')} would be taken: {about}{audio} of audio"]
     if plan.unknown:
         lines[0] += f" ({plan.unknown} of unknown length)"
     if plan.downloads:
@@ -290,14 +294,15 @@ def start_engine(
         arguments += ["--set", pair]
     arguments += ["--title", title]
     arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
-    child = start_detached(paths, arguments, environ)
-    end = time.monotonic() + STARTUP_S
-    while not signed_on(desk, child.pid):
-        if child.poll() not in (None, 0):
-            raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
-        if child.poll() == 0 or time.monotonic() > end:
-            return  # it has come and gone, or is slow: following shows which
-        time.sleep(0.1)
+    with waiting(f"starting an engine, its log is {paths.engine_log}"):
+        child = start_detached(paths, arguments, environ)
+        end = time.monotonic() + STARTUP_S
+        while not signed_on(desk, child.pid):
+            if child.poll() not in (None, 0):
+                raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
+            if child.poll() == 0 or time.monotonic() > end:
+                return  # it has come and gone, or is slow: following shows which
+            time.sleep(0.1)
 
 
 def signed_on(desk: Desk, pid: int) -> bool:
