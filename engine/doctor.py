@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from config.paths import Paths
 from config.settings import Settings
@@ -56,6 +57,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("disk", lambda: _disk(settings, paths.data))
     yield _guarded("yt-dlp", _ytdlp)
     yield _guarded("cookies", lambda: _cookies(settings))
+    yield _guarded("proxy", lambda: _proxy(settings))
 
 
 def _guarded(name: str, look: Callable[[], Check]) -> Check:
@@ -227,3 +229,12 @@ def _cookies(settings: Settings) -> Check:
     if trouble := cookies_trouble(settings.fetch):
         return Check("cookies", "warn", trouble, "Sign in again in the browser and export cookies.txt anew.")
     return Check("cookies", "ok", f"{found.valid} valid, open to nobody else")
+
+
+def _proxy(settings: Settings) -> Check:
+    from engine.sources.proxy import proxy_of
+
+    address = proxy_of(settings.fetch)
+    if address is None:
+        return Check("proxy", "ok", "none set: sources are asked directly")
+    return Check("proxy", "ok", f"sources are asked through {urlsplit(address).hostname}")

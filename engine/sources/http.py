@@ -46,7 +46,13 @@ def refuse(response: httpx.Response) -> None:
         if status == 503 and after is not None:
             raise Throttled(what, cause=cause, hint="the server asks for a pause", after_s=after)
         raise Transient(what, cause=cause, hint="the server has trouble; it is tried again")
-    hints = {401: "it asks for a login", 403: "it refuses this client; cookies may be needed", 404: "it is gone", 410: "it is gone"}
+    hints = {
+        407: "the proxy asks for a login: write it into fetch.proxy",
+        401: "it asks for a login",
+        403: "it refuses this client; cookies may be needed",
+        404: "it is gone",
+        410: "it is gone",
+    }
     raise Permanent(what, cause=cause, hint=hints.get(status, "is the address right? the site may refuse this client"))
 
 

@@ -19,6 +19,7 @@ from engine.sources import tls
 from engine.sources.connections import Transport, here
 from engine.sources.cookies import cookie_header
 from engine.sources.policy import check_url, split_url
+from engine.sources.proxy import proxy_of
 
 REDIRECTS = 8
 AGENT = "gainstage (+media fetch)"
@@ -64,7 +65,7 @@ class Web:
     @contextmanager
     def _followed(self, url: str, token: CancelToken, headers: dict[str, str]) -> Iterator[httpx.Response]:
         settings = self._settings()
-        proxy = settings.proxy.get_secret_value() if settings.proxy else None
+        proxy = proxy_of(settings)
         client = self._client(proxy, settings.allow_private)
         timeout = httpx.Timeout(settings.timeout, pool=None)
         seen: set[str] = set()
@@ -85,6 +86,10 @@ class Web:
             except NETWORK_ERRORS as error:
                 if (refused := tls.refused_by(error)) is not None:
                     raise tls.untrusted(request.url.host, refused) from error
+                if proxy is not None and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+                    token.check()
+                    why = clean_text(str(error), 200)
+                    raise Transient(f"the proxy cannot be used: {why}", cause="proxy", hint="check fetch.proxy") from error
                 raise
             if not response.is_redirect:
                 try:

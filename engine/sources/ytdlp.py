@@ -16,6 +16,7 @@ from config.settings import Fetch
 from engine.errors import Cancelled, EngineError, Misconfigured, Throttled
 from engine.flow.cancel import CancelToken
 from engine.sources.cookies import cookies_text
+from engine.sources.proxy import proxy_of
 from engine.sources.ytdlp_errors import classify, translated
 
 MINIMUM = "2026.10.26"
@@ -57,7 +58,7 @@ def options(settings: Fetch) -> dict[str, Any]:
         "ffmpeg_location": os.path.join(os.devnull, "none"),  # it would go to addresses nobody has checked
         "hls_prefer_native": True,
         "cookiefile": io.StringIO(cookies) if cookies is not None else None,  # a copy: yt-dlp writes back to what it is given
-        "proxy": settings.proxy.get_secret_value() if settings.proxy else "",
+        "proxy": proxy_of(settings) or "",
     }
 
 
@@ -77,7 +78,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
             f"yt-dlp {__version__} is older than {MINIMUM}, the oldest that was tested", cause="yt-dlp too old", hint=RENEW
         )
     sockets = Sockets(token)
-    handler = handler_for(settings.allow_private, settings.proxy is not None, sockets)
+    handler = handler_for(settings.allow_private, proxy_of(settings) is not None, sockets)
 
     class Guarded(YoutubeDL):  # type: ignore[misc]
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:

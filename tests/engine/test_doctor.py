@@ -31,6 +31,7 @@ NAMES = (
     "disk",
     "yt-dlp",
     "cookies",
+    "proxy",
 )
 
 
@@ -115,6 +116,16 @@ def test_the_cookies_file_is_looked_at_and_never_told(tmp_path: Path) -> None:
     assert "chmod 600" in found[0].mend
     assert all(c.mend for c in found)
     assert not any(str(tmp_path) in f"{c.text}{c.mend}" or "s3cr3t" in f"{c.text}{c.mend}" for c in found)
+
+
+def test_a_proxy_that_is_none_is_said_and_its_password_never() -> None:
+    def look(address: str) -> Check:
+        return doctor._guarded("proxy", lambda: doctor._proxy(changed(Settings(), "fetch.proxy", address)))
+
+    good, bad = look("http://me:hunter2@proxy.example:3128"), look("socks5://me:hunter2@proxy.example:1080")
+    assert (good.state, good.text) == ("ok", "sources are asked through proxy.example")
+    assert (bad.state, "http://host:port" in bad.mend) == ("fail", True)
+    assert "hunter2" not in f"{bad.text}{bad.mend}"
 
 
 def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from config.settings import Fetch
-from engine.errors import Cancelled, EngineError, Permanent, Rejected, Throttled, Transient
+from engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources import policy
 from engine.sources.http import download, retry_after
 from engine.sources.policy import check_url, is_public
 from engine.sources.web import Web
+from engine.sources.ytdlp import open_ytdlp
 from tests.http_server import Media, Request, Server, running, wait_until
 
 BODY = bytes(range(256)) * 2000
@@ -204,6 +205,29 @@ def test_a_proxy_is_asked_and_what_can_be_checked_is_checked_here(server: Server
         case.get("http://93.184.215.14/a.mp3", proxy=server.url, allow_private=False)
     assert caught.value.cause == "private address refused"
     assert seen == ["http://93.184.215.14/a.mp3"] * 2
+
+
+@pytest.mark.parametrize(
+    "proxy", ["garbage", "socks5://h:1", "https://h:1", "ftp://h:1", "http://", "http://[", "http://u:hunter2@h:99999"]
+)
+def test_a_proxy_that_is_none_stops_with_what_to_do(tmp_path: Path, case: Case, proxy: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        case.get("http://93.184.215.14/a.mp3", proxy=proxy)
+    with pytest.raises(Misconfigured) as same, open_ytdlp(Fetch.model_validate({"proxy": proxy}), CancelToken()):
+        pass
+    assert caught.value.cause == same.value.cause == "proxy"
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_proxy_that_cannot_be_reached_or_refuses_is_named(server: Server, case: Case) -> None:
+    with pytest.raises(Transient) as caught:
+        case.get("http://93.184.215.14/a.mp3", proxy="http://me:hunter2@127.0.0.1:9")
+    assert (caught.value.cause, caught.value.hint) == ("proxy", "check fetch.proxy")
+    assert "hunter2" not in str(caught.value)
+    server.serve("/a.mp3", lambda r: r.answer(407))
+    with pytest.raises(Permanent) as told:
+        case.get("http://93.184.215.14/a.mp3", proxy=server.url)
+    assert "fetch.proxy" in told.value.hint
 
 
 def test_a_ten_gigabyte_claim_is_refused_before_a_byte_is_read(server: Server, case: Case) -> None:
