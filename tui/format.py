@@ -151,6 +151,12 @@ def decimal(number: float | None, digits: int = 3) -> str:
     return "-" + text[2:] if text.startswith("-0.") else text
 
 
+def cluster(name: str) -> str:
+    """A diarizer's label in three cells: ``SPEAKER_02`` -> ``S02``; others as they are."""
+    number = name.removeprefix("SPEAKER_")
+    return f"S{number}" if number != name else name
+
+
 def value(item: Any) -> str:
     """The value of a setting as it is typed and shown."""
     if item is None:

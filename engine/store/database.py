@@ -252,8 +252,8 @@ class Database:
             self.latency.record(took)
             if time.monotonic() - self._sizes[0] > SIZES_EVERY_S:
                 row = connection.execute(
-                    "select case when reltuples < 0 then null else reltuples::bigint end, pg_database_size(current_database())"
-                    " from pg_class where oid = 'segment'::regclass"
+                    "select case when reltuples >= 10000 then reltuples::bigint else (select count(*) from segment) end,"
+                    " pg_database_size(current_database()) from pg_class where oid = 'segment'::regclass"
                 ).fetchone()
                 self._sizes = (time.monotonic(), *(row or (None, None)))
         return took

@@ -151,7 +151,8 @@ def _in_all(languages: list[str], form: LiteralString) -> Composed:
 
 
 def _fused(ways: list[Composed]) -> Composed:
-    """One way with its own score, or several by reciprocal rank fusion, with what a hit shows."""
+    """One way with its own score, or several by reciprocal rank fusion, with what a hit shows. Fused scores are scaled so that the
+    first of every way has 1, the first of one way and of no other 1 / (number of ways)."""
     if len(ways) == 1:
         best = SQL("select id, score from ({}) as way order by score desc, id limit %(limit)s").format(ways[0])
     else:
@@ -159,8 +160,8 @@ def _fused(ways: list[Composed]) -> Composed:
             SQL("select id, row_number() over (order by score desc, id) as place from ({}) as way").format(way) for way in ways
         )
         best = SQL(
-            "select id, sum(1.0 / ({} + place)) as score from ({}) as ranked group by id order by score desc, id limit %(limit)s"
-        ).format(Literal(FUSION), SQL(" union all ").join(ranked))
+            "select id, sum({} / ({} + place)) as score from ({}) as ranked group by id order by score desc, id limit %(limit)s"
+        ).format(Literal((FUSION + 1.0) / len(ways)), Literal(FUSION), SQL(" union all ").join(ranked))
     return SQL(
         "select s.id, s.recording, r.title, r.source, s.start_s, s.end_s, s.speaker, s.text, best.score from ({}) as best"
         " join segment s on s.id = best.id join recording r on r.id = s.recording order by best.score desc, s.id"

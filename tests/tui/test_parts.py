@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from engine.desk import Ack, Command, DeskError, RecordingRow, SettingRow
 from engine.watch.scripted import ScriptedDesk
 from engine.watch.snapshot import SCHEMA, Snapshot
 from tui import export
+from tui import format as fmt
 from tui.cells import Line
 from tui.filters import matches, read_filter, to_query
 from tui.frame import Age, Contact, contact_of
@@ -27,14 +30,17 @@ from tui.ring import BLOCK, Ring
 from tui.theme import THEMES, TOKENS, no_palette, palette
 from tui.values import BadValue, read_value, stepped
 from tui.view import View
+from tui.widgets.chrome import audio
 from tui.widgets.detail import bars
+from tui.widgets.distribution import ticks
 from tui.widgets.marks import braille, columns_of, meter, nice_top, resampled, similarity, spark
 from tui.widgets.recordings_table import Paged
 from tui.widgets.results import link_of
-from tui.widgets.table import Column, Ranking, fitted
+from tui.widgets.table import LONGEST_ID, Column, Ranking, fitted
 from tui.write_back import write_back
 
 P = no_palette()
+Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -406,3 +412,31 @@ def test_links_open_at_their_time() -> None:
     assert link_of(hit) == "https://www.youtube.com/watch?v=r&t=764"
     assert link_of(replace(hit, url="file:///etc/passwd")) is None
     assert link_of(replace(hit, url=None)) is None
+
+
+def test_a_cluster_and_a_share_of_audio_are_written_short() -> None:
+    assert fmt.cluster("SPEAKER_02") == "S02"
+    assert fmt.cluster("c1") == "c1"
+    assert audio(7.2 * 3600, 40 * 3600) == "7/47 h"
+    assert audio(90.0, 210.0) == "2/5 min"
+    assert audio(90.0) == "2 min"
+
+
+@pytest.mark.parametrize("top", [1, 3, 10, 245, 99_999])
+def test_the_ticks_of_a_root_scale_are_round_and_apart(top: int) -> None:
+    found = ticks(top, 10)
+    assert found
+    assert all(b - a > 1 for a, b in pairwise(sorted(found)))
+    assert all(text.rstrip("k").replace(",", "").replace(".0", "")[0] in "125" for text in found.values())
+
+
+async def test_ids_of_recordings_get_the_width_they_need_and_keep_it(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        table = d.app.desk_screen.flights
+        before = next(f.width for f in table._fits(150) if f.column.ids)
+        long = replace(table.items[0], view=replace(table.items[0].view, id="a-talk-about-birds-417d69c0"))
+        table.set_items([long])
+        assert next(f.width for f in table._fits(150) if f.column.ids) == LONGEST_ID > before
+        table.set_items([])
+        assert next(f.width for f in table._fits(150) if f.column.ids) == LONGEST_ID
+        assert next(f.width for f in table._fits(70) if f.column.ids or f.column.key == "id") == before

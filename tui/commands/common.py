@@ -70,7 +70,9 @@ def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Ite
     from engine.store.database import Database
 
     loaded = loaded or settings_of(args)
-    database = Database.open(database_url(args, loaded), paths_of(args).ensure().database)
+    url, folder = database_url(args, loaded), paths_of(args).ensure().database
+    with waiting("connecting to the database" if url else f"starting Postgres in {folder}"):
+        database = Database.open(url, folder)
     try:
         yield database
     finally:
@@ -96,6 +98,19 @@ def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
 
     encoder = Models(lambda: loaded.settings, paths.models).text_encoder()
     return encoder.encode([text], query=True)[0], encoder.id
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say on a terminal what is waited for; gone when it is over."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    print(f"{text} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -44,7 +44,7 @@ class HostScreen(DeskScreen):
             for d in s.devices
             for name in ("sm", "memory", "temperature")
         }
-        self.gpu.show(s.devices, s.host.gpu_note, app.memory_limit, levels)
+        self.gpu.show(s.devices, s.host, app.memory_limit, levels)
         self.users.show(self.gpu.device, s.models, app.memory_limit)
         self.host.show(s.host, app.levels.of("disk"))
         self.dependencies.show(s, app.levels.of("database"))

@@ -78,7 +78,7 @@ def eta(frame: Frame) -> str:
     return text
 
 
-def audio(done_s: float, left_s: float | None) -> str:
+def audio(done_s: float, left_s: float | None = None) -> str:
     """Audio done of all there is: ``7/46 h``, in minutes below two hours; without the whole where it is not known."""
     whole_s = done_s + (left_s or 0.0)
     per, unit = (3600.0, "h") if whole_s >= 7200 else (60.0, "min")

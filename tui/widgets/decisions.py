@@ -13,7 +13,7 @@ from tui.widgets.voices_panel import outcome
 
 _WIDE = (
     Column("time", "TIME", 8, keep=6),
-    Column("recording", "RECORDING", 11, keep=10),
+    Column("recording", "RECORDING", 11, keep=10, ids=True),
     Column("cluster", "CL", 3, keep=9),
     Column("turns", "TURNS", 5, ">", keep=5),
     Column("seconds", "SPEECH", 7, ">", keep=6),
@@ -77,6 +77,9 @@ class DecisionsTable(Table[DecisionRow]):
 
     def key_of(self, item: DecisionRow) -> str:
         return str(item.id)
+
+    def recording_of(self, item: DecisionRow) -> str:
+        return item.recording
 
     def show(self, rows: tuple[DecisionRow, ...]) -> None:
         """The latest decisions, newest first."""
@@ -153,7 +156,7 @@ class DecisionsTable(Table[DecisionRow]):
             case "recording":
                 return item.recording, "text"
             case "cluster":
-                return item.cluster, "text"
+                return fmt.cluster(item.cluster), "text"
             case "turns":
                 return fmt.brief(item.turns), "muted"
             case "seconds":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from engine.desk import RecordingDetail, Span
+from engine.watch.snapshot import DecisionRow
 from tui import format as fmt
 from tui import safe
 from tui.cells import Line, sides
 from tui.theme import Palette
+from tui.widgets.decisions import who
 from tui.widgets.marks import meter
 from tui.widgets.panel import Panel
 from tui.widgets.recordings_table import STATES
 from tui.widgets.ticker import sign_of
+from tui.widgets.voices_panel import outcome
 
 
 def bars(spans: tuple[Span, ...], cells: int) -> list[tuple[int, int, int]]:
@@ -145,19 +148,28 @@ class DetailPanel(Panel):
             lines += [Line(), *self._speakers(width, p)]
         if d.facts:
             lines.append(Line())
-            name_width = min(18, max(len(name) for name, _ in d.facts) + 2)
+            cells = min(22, max(len(name) for name, _ in d.facts))
             lines += [
-                Line().fit(name, name_width, p["muted"]).clip(value, width - name_width, p["text"]) for name, value in d.facts
+                Line().fit(name, cells, p["muted"]).gap(2, p["ground"]).clip(value, width - cells - 2, p["text"])
+                for name, value in d.facts
             ]
         if d.decisions:
             lines += [Line(), Line().add("decisions", p["title+b"])]
-            lines += [Line().fit(x.cluster, 4, p["muted"]).clip(x.why, width - 4, p["text"]) for x in d.decisions[:6]]
+            lines += [self._decision(x, width, p) for x in d.decisions[:6]]
         if d.events:
             lines += [Line(), Line().add("journal", p["title+b"]), *self._log(width, p, 8)]
         if d.traceback:
             lines += [Line(), Line().add("traceback", p["title+b"])]
             lines += [Line().add(t, p["muted"]) for t in safe.wrapped(safe.conceal(d.traceback), width, 40)]
         return lines
+
+    @staticmethod
+    def _decision(d: DecisionRow, width: int, p: Palette) -> Line:
+        word, token = outcome(d)
+        line = Line().fit(fmt.cluster(d.cluster), 4, p["muted"]).add(word, p[token]).add("  ", p["ground"])
+        figures = f"  mean {fmt.decimal(d.mean, 2)} var {fmt.decimal(d.variance)} rng {fmt.decimal(d.range, 2)}"
+        named = Line().clip(who(d), width - line.used - len(figures), p["text"])
+        return sides(line.extend(named), Line().add(figures, p["muted"]), width, p["ground"])
 
     def _timeline(self, width: int, p: Palette) -> list[Line]:
         assert self.detail is not None

@@ -17,7 +17,7 @@ LEAVES_AFTER_S = 5.0
 STAGE_ORDER = ("store", "embed", "segment", "identify", "diarize", "transcribe", "decode", "fetch")
 
 _WIDE = (
-    Column("id", "RECORDING", 11, keep=10),
+    Column("id", "RECORDING", 11, keep=10, ids=True),
     Column("title", "TITLE", 28, grow=True, keep=8),
     Column("length", "LENGTH", 7, ">", keep=6),
     Column("stage", "STAGE", 10, keep=10),
@@ -64,6 +64,9 @@ class FlightsPanel(Table[Flight]):
         self.empty: list[list[tuple[str, str]]] = []
 
     def key_of(self, item: Flight) -> str:
+        return item.view.id
+
+    def recording_of(self, item: Flight) -> str:
         return item.view.id
 
     def show(

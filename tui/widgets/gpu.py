@@ -1,8 +1,8 @@
-"""One GPU over time: utilisation and memory as graphs, heat, power and clocks as figures."""
+"""One GPU over time: utilisation and memory as graphs, heat, power and clocks as figures. Without a GPU: the processor."""
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DeviceView
+from engine.watch.snapshot import DeviceView, HostView
 from tui import format as fmt
 from tui.cells import Line
 from tui.theme import Palette
@@ -29,16 +29,17 @@ class GpuPanel(Panel):
     def __init__(self) -> None:
         super().__init__(id="gpu")
         self.devices: tuple[DeviceView, ...] = ()
-        self.note: str | None = None
         self.chosen = 0
         self.window_s = WINDOWS_S[1]
         self.limit = 0.92
         self.levels: dict[str, str] = {}
+        self.host: HostView | None = None
 
-    def show(self, devices: tuple[DeviceView, ...], note: str | None, limit: float, levels: dict[str, str]) -> None:
+    def show(self, devices: tuple[DeviceView, ...], host: HostView, limit: float, levels: dict[str, str]) -> None:
         """``levels`` by ``gpu0.sm``, ``gpu0.memory``, ``gpu0.temperature``."""
-        if (devices, note, limit, levels) != (self.devices, self.note, self.limit, self.levels):
-            self.devices, self.note, self.limit, self.levels = devices, note, limit, levels
+        fresh = (devices, limit, levels, None if devices else host)
+        if fresh != (self.devices, self.limit, self.levels, self.host):
+            self.devices, self.limit, self.levels, self.host = fresh
             self.redraw()
 
     @property
@@ -76,12 +77,7 @@ class GpuPanel(Panel):
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         d = self.device
         if d is None:
-            note = self.note or "no GPU on this machine"
-            return [
-                Line(),
-                Line().add(f"{note}." if note.startswith("GPU") else f"GPU: not readable ({note}).", p["text"]),
-                Line().add("Work goes on; bands and advice for the GPU are off.", p["muted"]),
-            ]
+            return self._without(width, height, p)
         if height < 9:
             return self._short(d, width, p)
         rows = max(2, (height - 4) // 2)
@@ -118,6 +114,25 @@ class GpuPanel(Panel):
         ]
         self._beside(memory, side, width, p)
         return [*lines, Line(), *memory, Line(), *self._figures(d, width, p)]
+
+    def _without(self, width: int, height: int, p: Palette) -> list[Line]:
+        note = (self.host.gpu_note if self.host else None) or "no GPU on this machine"
+        lines = [
+            Line().add(f"{note}." if note.startswith("GPU") else f"GPU: not readable ({note}).", p["text"]),
+            Line().add("Work goes on; bands and advice for the GPU are off.", p["muted"]),
+        ]
+        if self.host is None or height < 9:
+            return lines
+        history = self.host.cpu_history
+        graph = self._graph("CPU", history, min(12, height - 4), max(12, width - 36), ("100%", "0"), "spark", p)
+        recent = [v for v in history[-round(self.window_s / SAMPLE_S) :] if v is not None]
+        side = [
+            Line().add("now  ", p["muted"]).add(fmt.percent(self.host.cpu), p["bright+b"]),
+            Line().add("p50  ", p["muted"]).add(fmt.percent(quantile(recent, 0.5)), p["text"]),
+            Line().add("p95  ", p["muted"]).add(fmt.percent(quantile(recent, 0.95)), p["text"]),
+        ]
+        self._beside(graph, side, width, p)
+        return [*lines, Line(), *graph]
 
     def _token(self, name: str) -> str:
         return {"ok": "muted"}.get(self._level(name), self._level(name))

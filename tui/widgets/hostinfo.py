@@ -154,11 +154,10 @@ class DependenciesPanel(Panel):
         line.add("● " if self.level == "ok" else "▲ ", p[token]).add(fmt.span(d.latency_p50_s), p["text"]).add(
             f" p95 {fmt.span(d.latency_p95_s)}", p["muted"]
         )
-        line.add(
-            f"  pool {fmt.brief(d.pool_busy)}/{fmt.brief(d.pool_size)}  {fmt.brief(d.segments)} segments  {fmt.size(d.size)}",
-            p["muted"],
-        )
-        return line.clip(f"  {'embedded' if d.embedded else d.where}", width - line.used, p["faint"])
+        pool = f"  pool {fmt.brief(d.pool_busy)}/{fmt.brief(d.pool_size)}"
+        line.add(f"{pool}  {fmt.brief(d.segments)} segments  {fmt.size(d.size)}", p["muted"])
+        where = f"  {'embedded' if d.embedded else d.where}"
+        return line.clip(where, width - line.used, p["faint"]) if width - line.used >= 10 else line
 
     def _budget(self, b: HostBudget, width: int, p: Palette) -> Line:
         token, sign = {"closed": ("ok", "●"), "open": ("crit", "■"), "trial": ("warn", "▲")}.get(b.state, ("muted", "·"))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
+from textual import events
+
 from engine.desk import Event
 from tui import format as fmt
 from tui import safe
@@ -26,7 +28,7 @@ _WIDE = (
     Column("time", "TIME", 12, keep=8),
     Column("level", "LEVEL", 5, keep=9),
     Column("thread", "THREAD", 13, keep=5),
-    Column("recording", "RECORDING", 11, keep=7),
+    Column("recording", "RECORDING", 11, keep=7, ids=True),
     Column("text", "", 20, grow=True, keep=10),
 )
 _NARROW = (
@@ -73,6 +75,9 @@ class LogTail(Table[Entry]):
 
     def key_of(self, item: Entry) -> str:
         return str(item.event.seq)
+
+    def recording_of(self, item: Entry) -> str | None:
+        return item.event.recording
 
     def find(self, key: str) -> int | None:
         """Sequence numbers rise, so a place is found by halving."""
@@ -256,6 +261,10 @@ class EventPanel(Table[str]):
 
     def find(self, key: str) -> int | None:
         return None
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.write()
+        super().on_resize(event)
 
     def show(self, entry: Entry | None) -> None:
         if entry != self.entry:

@@ -54,9 +54,9 @@ class ProfilesPanel(Table[ProfileRow]):
                 return fmt.decimal(item.cohesion, 2), "text"
             case "threshold":
                 value = fmt.decimal(item.threshold, 2)
-                return (
-                    value if item.threshold is not None else f"({fmt.decimal(item.suggested, 2)})"
-                ), "text" if item.threshold is not None else "faint"
+                if item.threshold is None and item.suggested is not None:
+                    return f"({fmt.decimal(item.suggested, 2)})", "faint"
+                return value, "text"
             case "nearest":
                 return (f"{item.nearest[0]} {fmt.decimal(item.nearest[1], 2)}" if item.nearest else fmt.UNKNOWN), "muted"
             case "provenance":

@@ -25,7 +25,7 @@ STATES: dict[str, tuple[str, str]] = {
 """How a status is written."""
 
 _WIDE = (
-    Column("id", "RECORDING", 11, keep=10),
+    Column("id", "RECORDING", 11, keep=10, ids=True),
     Column("title", "TITLE", 14, grow=True, keep=8),
     Column("duration", "LENGTH", 7, ">", keep=7),
     Column("status", "STATE", 12, keep=10),
@@ -84,6 +84,9 @@ class RecordingsTable(Table[RecordingRow]):
         self.error: str | None = None
 
     def key_of(self, item: RecordingRow) -> str:
+        return item.id
+
+    def recording_of(self, item: RecordingRow) -> str:
         return item.id
 
     def find(self, key: str) -> int | None:

@@ -14,7 +14,7 @@ from tui.widgets.table import Column, Table
 
 _WIDE = (
     Column("score", "SCORE", 5, ">", keep=6),
-    Column("recording", "RECORDING", 11, keep=9),
+    Column("recording", "RECORDING", 11, keep=9, ids=True),
     Column("at", "AT", 7, ">", keep=10),
     Column("speaker", "SPEAKER", 16, keep=7),
     Column("text", "SAID", 20, grow=True, keep=10),
@@ -48,6 +48,9 @@ class ResultsTable(Table[SearchHit]):
 
     def key_of(self, item: SearchHit) -> str:
         return str(item.segment)
+
+    def recording_of(self, item: SearchHit) -> str:
+        return item.recording
 
     def show(self, result: SearchResult | None, asked: str, error: str | None = None, *, busy: bool = False) -> None:
         self.result, self.asked, self.error, self.busy = result, asked, error, busy

@@ -7,7 +7,8 @@ dot and asked for with :class:`Table.Wanted`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual import events
@@ -31,6 +32,13 @@ class Column:
     align: str = "<"
     grow: bool = False
     keep: int = 5
+    ids: bool = False
+    """Ids of recordings: as wide as the longest seen, at most ``LONGEST_ID``, where the screen is wide."""
+
+
+LONGEST_ID = 18
+ROOM_FOR_IDS = 90
+"""Cells of a table from which on ids get what they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class Table(Panel, Generic[T]):
         self.touched = False
         """Whether the operator has moved the cursor; until then it stays on the first row."""
         self._asked: tuple[int, int] | None = None
+        self._longest_id = 0
 
     # -- what a table is about
 
@@ -124,6 +133,16 @@ class Table(Panel, Generic[T]):
         """The columns for the present width."""
         return self.COLUMNS
 
+    def recording_of(self, item: T) -> str | None:
+        """The id in the column of ids."""
+        return None
+
+    def _fits(self, cells: int) -> list[Fit]:
+        columns = self.columns()
+        if cells >= ROOM_FOR_IDS:
+            columns = tuple(replace(c, width=max(c.width, min(LONGEST_ID, self._longest_id))) if c.ids else c for c in columns)
+        return fitted(columns, cells)
+
     # -- rows and cursor
 
     @property
@@ -135,6 +154,8 @@ class Table(Panel, Generic[T]):
         """New rows, already in order; the cursor stays on its row where that is still here."""
         before = self.selected
         self.items = items
+        ids = (self.recording_of(item) or "" for item in islice(items, 500) if item is not None)
+        self._longest_id = max(self._longest_id, max(map(len, ids), default=0))  # never back: columns keep their places
         self._asked = None
         if self.cursor_key is not None and self.touched:
             held = items[self.cursor] if self.cursor < len(items) else None
@@ -205,7 +226,7 @@ class Table(Panel, Generic[T]):
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         lines: list[Line] = []
-        fits = fitted(self.columns(), width - 2)
+        fits = self._fits(width - 2)
         if self.HEADER:
             lines.append(self._header(fits, p))
         if not self.items:
@@ -275,7 +296,7 @@ class Table(Panel, Generic[T]):
         x, y = self._place(event)
         if y == -1 and self.HEADER:
             at = 2
-            for fit in fitted(self.columns(), self.inner[0] - 2):
+            for fit in self._fits(self.inner[0] - 2):
                 if at <= x < at + fit.width:
                     self.post_message(self.HeaderClicked(self, fit.column.key))
                     return

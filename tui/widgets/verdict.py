@@ -6,7 +6,7 @@ from tui import format as fmt
 from tui.cells import Line, sides
 from tui.frame import EMPTY, Contact, Frame
 from tui.theme import Palette
-from tui.widgets.chrome import HEALTH
+from tui.widgets.chrome import HEALTH, audio
 from tui.widgets.panel import Panel
 
 
@@ -98,7 +98,11 @@ class VerdictPanel(Panel):
         line = Line().add("✓ ", p["ok+b"]).add(f"done in {fmt.roughly(run.state_since_wall - run.started_wall)}: ", p["bright"])
         line.add(f"{run.stored:,} stored", p["text"])
         line.add(f", {run.failed:,} failed", p["warn" if run.failed else "text"])
-        return line.add(f", {run.skipped:,} skipped", p["text"])
+        line.add(f", {run.skipped:,} skipped", p["text"])
+        took_s = run.state_since_wall - run.started_wall
+        if run.audio_done_s > 0 and took_s > 0:
+            line.add(f"  ·  {audio(run.audio_done_s)} of audio at {fmt.times(run.audio_done_s / took_s)} real time", p["muted"])
+        return line
 
     def _bottleneck(self, width: int, p: Palette) -> Line:
         s = self.frame.snapshot

@@ -88,7 +88,7 @@ class VoicesPanel(Panel):
             line.add(spark(heights[:half], half), p["bar"]).add("┊", p["limit"]).add(
                 spark(heights[half:], len(counts) - half), p["info"]
             )
-        line.add(f" limit {fmt.decimal(d.variance_limit)}", p["muted"]).add(f" range {fmt.decimal(d.range_limit, 2)}", p["muted"])
+        line.add(f" limits {fmt.decimal(d.variance_limit)}, {fmt.decimal(d.range_limit, 2)}", p["muted"])
         if d.grey:
             line.add(f" ~{d.grey}", p["text"])
         return line
@@ -102,7 +102,9 @@ class VoicesPanel(Panel):
             .fit(d.recording[:4], 4, p["muted"])
             .gap(1, p["ground"])
         )
-        line.fit(d.cluster, 3, p["muted"]).add(f" var {fmt.decimal(d.variance)} rng {fmt.decimal(d.range, 2)} ", p["muted"])
+        line.fit(fmt.cluster(d.cluster), 3, p["muted"]).add(
+            f" var {fmt.decimal(d.variance)} rng {fmt.decimal(d.range, 2)} ", p["muted"]
+        )
         line.add(text, p[token])
         if d.split:
             line.clip(f" {'/'.join(str(round(s)) for _, s in d.speakers[:3])} s", width - line.used, p["muted"])

@@ -128,7 +128,9 @@ class WhatIfPanel(Panel):
         line.add(f" · {fmt.plural(len(r.flips), 'cluster')} flip", p["text"])
         second = Line().add(f"{fmt.roughly(r.seconds_moved)} of speech in {fmt.plural(r.recordings, 'recording')}", p["muted"])
         flips = [
-            Line().fit(f"{f.recording[:4]} {f.cluster}", 8, p["muted"]).clip(f"{f.before} → {f.after}", width - 8, p["text"])
+            Line()
+            .fit(f"{f.recording[:4]} {fmt.cluster(f.cluster)}", 8, p["muted"])
+            .clip(f"{f.before} → {f.after}", width - 8, p["text"])
             for f in r.flips[:3]
         ]
         return [line, second, *flips]
