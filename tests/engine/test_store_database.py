@@ -184,6 +184,7 @@ def test_a_lost_server_is_transient_and_back_again_without_a_new_object(own_post
         assert view.up
         assert view.reconnects >= 1  # a server that starts may answer and refuse again
         assert view.latency_p50_s is not None
+        assert view.segments == 0
 
 
 def test_the_embedded_server_is_started_again_by_whoever_uses_it(own_postgres: Make) -> None:
