@@ -182,6 +182,14 @@ def test_a_deleted_person_is_gone_with_everything_derived(database: Database, cl
     assert "nobody is enrolled as Bob" in cli("voices", "delete", "Bob", "--yes", status=1)
 
 
+def test_somebody_heard_without_a_word_is_told(database: Database, cli: Cli) -> None:
+    assert "\nspeakers  Ann 0:50, Bob 0:50, Speaker 1 0:50\n\n" in cli("show", "talk-one")
+    with database.connection() as connection:
+        connection.execute("delete from segment where speaker = 'Bob'")
+        connection.execute("update segment set end_s = start_s + 0.08 where speaker = 'Speaker 1'")
+    assert "\nspeakers  Ann 0:50, Speaker 1 0.4 s\nno words  Bob 0:50\n" in cli("show", "talk-one")
+
+
 # -- enrolment --------------------------------------------------------------------------------------------------------
 
 
