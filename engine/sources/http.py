@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import errno
 import re
 import time
 from collections.abc import Callable
@@ -68,20 +69,42 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     if have and mark.exists():
         headers |= {"range": f"bytes={have}-", "if-range": mark.read_text()}
     with web.get(url, token, headers) as response:
-        have = _resumed_at(response, have, partial)
-        kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-        if NOT_MEDIA.fullmatch(kind):
-            raise Permanent(
-                f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
-            )
-        whole = _whole_size(response, have)
-        if whole is not None and whole > settings.max_bytes:
-            raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large")
-        _remember(response, mark)
-        _receive(response, partial, have, whole, settings, token, progress)
+        if not _is_all(response, have):
+            _take(response, partial, mark, have, settings, token, progress)
     partial.replace(target)
     mark.unlink(missing_ok=True)
     return target
+
+
+def _is_all(response: httpx.Response, have: int) -> bool:
+    """Whether nothing is missing: the last attempt was killed after the last byte."""
+    return bool(have and response.status_code == 416 and response.headers.get("content-range", "").strip() == f"bytes */{have}")
+
+
+def _take(
+    response: httpx.Response, partial: Path, mark: Path, have: int, settings: Fetch, token: CancelToken, progress: Progress
+) -> None:
+    have = _resumed_at(response, have, partial)
+    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    if NOT_MEDIA.fullmatch(kind):
+        raise Permanent(
+            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
+        )
+    whole = _whole_size(response, have)
+    if whole is not None and whole > settings.max_bytes:
+        raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large")
+    if not have:  # before the mark of the new file is written: it must never stand beside a part of the old one
+        partial.unlink(missing_ok=True)
+    _remember(response, mark)
+    try:
+        _receive(response, partial, have, whole, settings, token, progress)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Transient(
+            f"the download cannot be written: {error.strerror}",
+            cause="disk full" if full else "unwritable",
+            hint="free disk space or raise fetch.disk_floor" if full else "check the folder under --home",
+        ) from error
 
 
 def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:

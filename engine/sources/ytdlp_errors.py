@@ -15,6 +15,7 @@ from engine.sources import tls
 NEWER = "if it stays, a newer yt-dlp may know the site"
 
 CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
+    (r"No space left|[Qq]uota exceeded", Transient, "disk full", "free disk space or raise fetch.disk_floor"),
     (r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
     (
         r"HTTP Error 429|Too Many Requests|rate.?limited",

@@ -67,6 +67,54 @@ def test_a_close_half_way_is_transient_and_resumes_where_it_broke(server: Server
     assert server.ranges[-1] == ("/a.mp3", "bytes=200000-")
 
 
+def test_what_was_killed_after_its_last_byte_is_not_fetched_again(server: Server, case: Case) -> None:
+    def answer(request: Request) -> None:
+        assert request.headers["Range"] == f"bytes={len(BODY)}-"
+        request.answer(416, Content_Range=f"bytes */{len(BODY)}")
+
+    (case.folder / "x.part").write_bytes(BODY)
+    (case.folder / "x.etag").write_text('"v1"')
+    assert case.get(server.serve("/a.mp3", answer)) == BODY
+    assert not (case.folder / "x.etag").exists()
+
+
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(server: Server, case: Case) -> None:
+    (case.folder / "x.part").write_bytes(BODY + b"more")
+    (case.folder / "x.etag").write_text('"v1"')
+    with pytest.raises(Transient) as caught:
+        case.get(server.serve("/a.mp3", lambda r: r.answer(416, Content_Range=f"bytes */{len(BODY)}")))
+    assert caught.value.cause == "resume refused"
+    assert case.get(server.serve("/a.mp3", Media(BODY))) == BODY
+
+
+def test_the_mark_of_a_new_file_never_stands_beside_a_part_of_the_old_one(
+    server: Server, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case.folder / "x.part").write_bytes(BODY[:1000])
+    (case.folder / "x.etag").write_text('"v1"')
+    seen: list[bool] = []
+    write = Path.write_text
+
+    def watched(path: Path, text: str) -> int:
+        seen.append((case.folder / "x.part").exists())
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", watched)
+    assert case.get(server.serve("/a.mp3", Media(BODY[::-1], etag='"v2"'))) == BODY[::-1]
+    assert seen == [False]
+
+
+def test_a_full_disk_is_said(server: Server, case: Case) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    url = server.serve("/a.mp3", Media(BODY, etag=""))
+    with Path("/dev/full").open("wb") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", lambda *_: full)
+        with pytest.raises(Transient) as caught:
+            case.get(url)
+    assert caught.value.cause == "disk full"
+
+
 def test_a_changed_file_is_not_glued_to_the_old_half(server: Server, case: Case) -> None:
     url = server.serve("/a.mp3", Media(BODY, close_after=200_000))
     with pytest.raises(Transient):
