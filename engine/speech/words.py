@@ -1,15 +1,30 @@
-"""Words meet turns: every word gets the speaker of the turn it overlaps most. Pure."""
+"""Words meet turns: every word gets the speaker of the turn it overlaps most, unless that is a splinter of a sentence. Pure.
+
+The diarizer's turns begin and end some tenths of a second beside the speech, and leave splinters too short for a voice of their
+own; the first or last word of a sentence would go to whoever spoke before or speaks next.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from engine.terms import SpeakerTurn, Word
+from engine.text.sentences import sentence_end
 
 NEAR_S = 2.0
 """A word outside every turn goes to the nearest one when it is at most this far; the diarizer trims turns at their edges."""
+
+
+SPLINTER_S = 0.5
+"""A turn shorter than this has no voice of its own: who speaks there is not known for sure."""
+
+SENTENCE_PAUSE_S = 0.5
+"""A pause that ends a sentence for want of punctuation."""
+
+FIRM = 2
+"""Words of a sentence whose speaker is sure, from which on the others follow them."""
 
 
 def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]] = ()) -> tuple[Word, ...]:
@@ -18,10 +33,37 @@ def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequen
     A word overlapping turns of two different speakers, or a span of ``overlaps`` (two people at once), is flagged. A word
     further than :data:`NEAR_S` from every turn keeps ``speaker`` None: nobody was found speaking there. ``turns`` are in time
     order and may overlap.
+
+    A word is loose when its speaker's turns cover less than half of it or are splinters. Where the firm words of its sentence are
+    all one person's it is that person's too.
     """
     index = _Index(turns)
     spoken = _Spans(overlaps)
-    return tuple(_placed(word, index.around(word), spoken) for word in words)
+    near = [index.around(word) for word in words]
+    placed = [_placed(word, turns, spoken) for word, turns in zip(words, near, strict=True)]
+    for sentence in _sentences(placed):
+        firm = [k for k in sentence if not _loose(placed[k], near[k])]
+        people = {placed[k].speaker for k in firm}
+        if FIRM <= len(firm) < len(sentence) and len(people) == 1 and None not in people:
+            placed[sentence.start : sentence.stop] = [replace(placed[k], speaker=placed[firm[0]].speaker) for k in sentence]
+    return tuple(placed)
+
+
+def _sentences(words: Sequence[Word]) -> Iterator[range]:
+    """The words by number, sentence by sentence."""
+    first = 0
+    for k in range(1, len(words) + 1):
+        if k == len(words) or sentence_end(words[k - 1].text) or words[k].start - words[k - 1].end > SENTENCE_PAUSE_S:
+            yield range(first, k)
+            first = k
+
+
+def _loose(word: Word, turns: Sequence[SpeakerTurn]) -> bool:
+    if word.speaker is None:
+        return False
+    own = [t for t in turns if t.speaker == word.speaker and t.start < word.end and t.end > word.start]
+    covered = sum(min(word.end, t.end) - max(word.start, t.start) for t in own)
+    return covered < (word.end - word.start) / 2 or all(t.end - t.start < SPLINTER_S for t in own)
 
 
 def _placed(word: Word, turns: Sequence[SpeakerTurn], spoken: _Spans) -> Word:

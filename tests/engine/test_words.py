@@ -61,6 +61,49 @@ def test_a_long_turn_is_found_behind_many_short_ones() -> None:
     assert placed(95, 96, *turns) == ("A", False)
 
 
+# -- sentences --------------------------------------------------------------------------------------------------------
+
+
+def speakers(text: str, *turns: SpeakerTurn) -> str:
+    """Who says each word of ``text``: 0.3 s each with 0.1 s between them; ``_`` is a pause of one word, ``-`` nobody."""
+    words = [word(0.4 * i, 0.4 * i + 0.3, t) for i, t in enumerate(text.split())]
+    return "".join(w.speaker or "-" for w in assign([w for w in words if w.text != "_"], turns))
+
+
+def test_the_last_word_of_a_sentence_stays_when_the_turn_ends_early() -> None:
+    """ "ropes." begins after the turn of its speaker and just reaches the next one."""
+    assert speakers("with two white ropes. How far?", turn(0, 1.1, "A"), turn(1.4, 5, "B")) == "AAAABB"
+
+
+def test_the_last_word_of_a_sentence_stays_when_a_splinter_of_somebody_else_lies_on_it() -> None:
+    assert speakers("with two white ropes. How far?", turn(0, 1.3, "A"), turn(1.3, 1.55, "B"), turn(1.6, 5, "B")) == "AAAABB"
+
+
+def test_the_first_word_of_a_sentence_is_not_left_with_whoever_spoke_before() -> None:
+    assert speakers("So far? The sail left.", turn(0, 0.75, "A"), turn(0.78, 1.15, "A"), turn(1.15, 5, "B")) == "AABBB"
+
+
+def test_a_real_turn_within_a_sentence_keeps_its_word() -> None:
+    assert speakers("I went to the river yes", turn(0, 1.9, "A"), turn(1.95, 2.6, "B")) == "AAAAAB"
+
+
+def test_a_sentence_of_its_own_stays_with_its_splinter() -> None:
+    assert speakers("I went there. Yes. Then home.", turn(0, 1.15, "A"), turn(1.15, 1.55, "B"), turn(1.58, 5, "A")) == "AAABAA"
+
+
+def test_a_pause_ends_a_sentence_that_has_no_full_stop() -> None:
+    assert speakers("we went to _ _ yes", turn(0, 1.55, "A"), turn(1.9, 2.35, "B")) == "AAAB"
+
+
+def test_where_a_sentence_is_two_peoples_nothing_is_moved() -> None:
+    turns = (turn(0, 0.75, "A"), turn(0.75, 1.55, "B"), turn(1.58, 2.0, "A"))
+    assert speakers("we went to the river", *turns) == "AABBA"
+
+
+def test_words_nobody_is_found_at_stay_nobodys() -> None:
+    assert speakers("a b c", turn(50, 60, "A")) == "---"
+
+
 spans = st.tuples(st.integers(0, 300), st.integers(1, 60)).map(lambda p: (p[0] / 10, (p[0] + p[1]) / 10))
 
 
@@ -73,7 +116,7 @@ def test_it_is_what_a_look_at_every_turn_says(
     turns: list[tuple[tuple[float, float], str]], words: list[tuple[float, float]], overlaps: list[tuple[float, float]]
 ) -> None:
     cast = sorted((turn(a, b, s) for (a, b), s in turns), key=lambda t: t.start)
-    said = [word(a, b) for a, b in sorted(words)]
+    said = [word(a, b, "word.") for a, b in sorted(words)]  # each its own sentence
     result = assign(said, cast, overlaps)
     assert [(w.text, w.start, w.end) for w in result] == [(w.text, w.start, w.end) for w in said]
     for w in result:
