@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ _NOT_NEEDED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*
 
 
 _HASHED_BYTES = 256 * 1024**2
+
+
+REACH_S = 10.0
+"""How long the hub may take to answer at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def _local(role: str, name: str, folder: Path, origin: str) -> Found:
 def _from_hub(role: str, name: str, revision: str | None, cache: Path, download: bool) -> Found:
     with quiet.importing():
         import huggingface_hub
-        from faster_whisper.utils import download_model
+        from faster_whisper.utils import available_models, download_model
 
     def snapshot(**options: Any) -> Path:
         if role == "asr":
@@ -115,6 +120,10 @@ def _from_hub(role: str, name: str, revision: str | None, cache: Path, download:
         raise unreachable(role, name, revision)
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        known_size = role == "asr" and name in available_models()
+        if known_size or re.fullmatch(r"[\w.-]+/[\w.-]+", name):  # another name is refused without asking
+            # asked once before the download: that tries again for half a minute, which nobody wants to wait for without a network
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=REACH_S)
         folder = snapshot(cache_dir=str(cache))
     except hub_errors() as error:
         raise explained(role, name, revision, error) from error
