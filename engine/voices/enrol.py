@@ -180,7 +180,12 @@ def _save(
     others = [p for p in enrolled if p.name != name]
     report = _judged(profile(0, name, model, exemplars), voices, voices[held], others, gathered, int((~kept).sum()), seconds)
     kept_report = {k: v for k, v in asdict(report).items() if k not in ("profile", "version")}
-    id = store.save(name, Version(model, exemplars, None, dict(source), kept_report))
+    made_from = dict(source)
+    if before is not None and add:
+        row = next(r for r in store.rows() if r.id == before.id)
+        kept_report["seconds"] = round(row.seconds + report.seconds, 2)
+        made_from["text"] = f"{row.provenance} + {made_from['text']}" if row.provenance else made_from["text"]
+    id = store.save(name, Version(model, exemplars, None, made_from, kept_report))
     saved = next(p for p in store.load(model) if p.id == id)
     return replace(report, profile=id, version=saved.version)
 

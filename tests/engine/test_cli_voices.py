@@ -197,17 +197,19 @@ def test_a_speaker_of_a_stored_recording_is_enrolled_and_versions_are_taken_back
     made = data("voices", "enrol", "Cem", "--from", "talk-o:Speaker 1")
     assert (made["version"], made["seconds"], made["windows"]) == (1, 50.0, 5)
     assert made["nearest"] in ("Ann", "Bob")
-    more = cli("voices", "enrol", "Cem", "--from", "talk-two:Speaker 1", "--add")
+    more = cli("voices", "enrol", "Cem", "--from", "talk-two:Speaker 1", "--add", "--primary", "--set", "identify.primary=Ann")
     assert more.startswith("Cem: version 2, 50 s of speech")
+    assert more.endswith("primary   Cem; but the setting identify.primary = Ann goes first\n")
     newest, first = data("voices", "show", "Cem")
-    assert (newest["version"], newest["in_use"], newest["provenance"]) == (2, True, "talk-two:Speaker 1")
+    assert (newest["version"], newest["in_use"], newest["provenance"]) == (2, True, "talk-one:Speaker 1 + talk-two:Speaker 1")
+    assert (first["seconds"], newest["seconds"]) == (50.0, 100.0)
     assert (first["version"], first["in_use"]) == (1, False)
     assert newest["exemplars"] == 2 * first["exemplars"]
     assert "2 in use" in cli("voices", "show", "Cem")
     assert "Cem is at version 1 again" in cli("voices", "undo", "Cem")
     assert [v["in_use"] for v in data("voices", "show", "Cem")] == [False, True]
     assert "no version before" in cli("voices", "undo", "Cem", status=1)
-    assert data("voices", "check")[0]["profiles"][-1]["name"] == "Cem"
+    assert {p["name"] for p in data("voices", "check")[0]["profiles"]} == {"Ann", "Bob", "Cem"}
 
 
 @pytest.mark.parametrize(

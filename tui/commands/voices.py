@@ -143,7 +143,16 @@ def enrol(args: argparse.Namespace) -> int:
             )
         if args.primary:
             profiles.set_primary(args.name)
-    return enrolled(args, report)
+    status = enrolled(args, report)
+    if args.primary and speaking(args):
+        print("  primary   " + plain(f"{args.name}{_overruled(args)}"))
+    return status
+
+
+def _overruled(args: argparse.Namespace) -> str:
+    """What to add where the settings name another primary than the one just marked."""
+    setting = settings_of(args).settings.identify.primary
+    return f"; but the setting identify.primary = {setting} goes first" if setting and setting != args.name else ""
 
 
 @contextmanager
@@ -198,11 +207,8 @@ def change(args: argparse.Namespace) -> int:
             text = f"{args.name} is at version {result['version']} again"
         elif args.verb == "primary":
             profiles.set_primary(None if args.name == "none" else args.name)
-            setting = settings_of(args).settings.identify.primary
-            result["setting"] = setting
-            text = f"primary profile: {args.name}"
-            if setting and setting != args.name:
-                text += f"; but the setting identify.primary = {setting} goes first"
+            result["setting"] = settings_of(args).settings.identify.primary
+            text = f"primary profile: {args.name}{_overruled(args)}"
         else:
             result["threshold"] = value = _threshold(args.value)
             profiles.set_threshold(args.name, value)

@@ -26,8 +26,7 @@ def enrolled(args: argparse.Namespace, report: EnrolmentReport) -> int:
         print(f"  cohesion  {report.cohesion:.2f} (mean cosine of the windows)")
     if report.nearest is not None and report.nearest_cosine is not None:
         print(f"  nearest   {plain(report.nearest)} at {report.nearest_cosine:.2f}")
-    if report.suggested is not None:
-        print(f"  threshold {report.suggested:.2f} suggested: {plain(report.reason, 300)}")
+    print(f"  threshold {_suggested(report.suggested)} suggested: {plain(report.reason, 300)}")
     for warning in report.warnings:
         print(f"  ▲ {plain(warning, 300)}")
     return 0
@@ -51,7 +50,7 @@ def list_profiles(args: argparse.Namespace) -> int:
             "primary" if r.primary else "",
             str(r.version),
             str(r.exemplars),
-            clock(r.seconds),
+            clock(r.seconds or None),
             number(r.cohesion),
             f"{plain(r.nearest[0], 20)} {r.nearest[1]:.2f}" if r.nearest else "·",
             number(r.threshold),
@@ -86,7 +85,7 @@ def show(args: argparse.Namespace) -> int:
             f"{r.version} in use" if r.in_use else str(r.version),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(r.created_wall)),
             str(r.exemplars),
-            clock(r.seconds),
+            clock(r.seconds or None),
             number(r.cohesion),
             number(r.held_out),
             f"{plain(r.nearest, 20)} {number(r.nearest_cosine)}" if r.nearest else "·",
@@ -100,10 +99,14 @@ def show(args: argparse.Namespace) -> int:
     print(table(head, cells, right=(2, 3, 4, 5, 7)))
     for r in rows:
         if r.in_use and r.reason:
-            print(f"\nthreshold {number(r.suggested)} suggested: {plain(r.reason, 300)}")
+            print(f"\nthreshold {_suggested(r.suggested)} suggested: {plain(r.reason, 300)}")
         for warning in r.warnings if r.in_use else ():
             print(f"▲ {plain(warning, 300)}")
     return 0
+
+
+def _suggested(threshold: float | None) -> str:
+    return "none" if threshold is None else f"{threshold:.2f}"
 
 
 def check(args: argparse.Namespace) -> int:
@@ -159,5 +162,5 @@ def check(args: argparse.Namespace) -> int:
         if pairs:
             print("\nmost alike (voices of the second scored against the first)")
             print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
-        print(f"\nthe library suggests {number(library.library.threshold)}: {plain(library.library.reason, 300)}")
+        print(f"\nthe library suggests {_suggested(library.library.threshold)}: {plain(library.library.reason, 300)}")
     return 0
