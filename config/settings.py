@@ -165,7 +165,7 @@ class Fetch(Section):
     )
     sleep: float = knob(1, "Least seconds between two requests to one host.", ge=0, le=600, step=0.5, unit="s")
     cookies: SecretStr | None = knob(None, "Netscape cookies file for sites that ask for a login.")
-    proxy: SecretStr | None = knob(None, "Proxy URL for downloads.")
+    proxy: SecretStr | None = knob(None, "Proxy for downloads: http://host:port.")
     max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")
     max_bytes: int = knob(4 * 1024**3, "Largest download.", ge=1024, le=1024**4, step=1024**3, unit="bytes")
     disk_floor: int = knob(

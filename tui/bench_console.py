@@ -299,6 +299,19 @@ def record(path: Path, seconds: int = 60) -> None:
             file.write(dumps(frame) + "\n")
 
 
+def process_to_frame(folder: Path, frames: Path, times: int = 5) -> float:
+    """Seconds from starting a process, interpreter and imports included, to the Deck with a verdict on it: the median."""
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        with started(folder, frames, "--seconds", "60") as child:
+            seen = b""
+            while b"BOTTLENECK" not in seen and child.process.poll() is None:
+                seen += child.read(0.1)
+            took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
 def key_latencies(child: Child, presses: int) -> list[float]:
     """Seconds from a cursor key to the first repaint of table rows, with a picture that is otherwise still."""
     first_table_row = 30
@@ -397,6 +410,7 @@ def run(seconds: float = 12.0) -> dict[str, Any]:
         record(frames)
         with started(folder, frames, "--hz", "5", "--seconds", "0.2", "--settle", "0.2") as warm:
             warm.drain()
+        begun_s = process_to_frame(folder, frames)
         with started(folder, frames, "--hz", "5", "--seconds", str(seconds), "--settle", "3") as deck:
             busy = deck.drain()
         with started(folder, frames, "--hz", "4", "--seconds", str(seconds), "--settle", "3", "--still") as idle:
@@ -410,6 +424,7 @@ def run(seconds: float = 12.0) -> dict[str, Any]:
     ordered = sorted(latencies)
     return {
         "first_frame_s": round(busy["first_frame_s"], 3),
+        "process_to_frame_s": round(begun_s, 3),
         "deck_cpu_share": round(busy["cpu"], 4),
         "idle_cpu_share": round(calm["cpu"], 4),
         "key_p50_ms": round(1000 * statistics.median(ordered), 1) if ordered else None,

@@ -231,6 +231,9 @@ def hardware_throttles(case: Case) -> Advice | None:
     return Advice("hardware-throttle", text, evidence=", ".join(dict.fromkeys(reasons)), confidence="high")
 
 
+WORTH = 0.05
+"""What more slots should bring at least, as a share of the throughput: less is lost in its noise, and memory is not."""
+
 RULES: tuple[Callable[[Case], Advice | None], ...] = (
     more_gpu_slots,
     smaller_asr_batch,
@@ -274,7 +277,7 @@ def expected(found: Advice, case: Case) -> Advice | None:
     then = forecast.expect(case.now, int(case.value("in_flight")), {found.key: found.new})
     if then is None:
         return found
-    if found.id.startswith("more-") and then.gain < forecast.LITTLE:
+    if found.id.startswith("more-") and then.gain < WORTH:
         return None
     return replace(found, expected=then.text)
 

@@ -10,6 +10,7 @@ from engine.desk import (
     DeskError,
     FailureGroup,
     IndexHealth,
+    ModelNeed,
     Preview,
     PreviewRow,
     ProfileRow,
@@ -17,6 +18,7 @@ from engine.desk import (
     RecordingDetail,
     RecordingPage,
     RecordingRow,
+    RunPlan,
     SearchResult,
     Span,
     WhatIf,
@@ -28,7 +30,8 @@ from engine.watch.scripted_commands import found_at
 from engine.watch.scripted_frames import row as decision_row
 from engine.watch.scripted_items import Item
 from engine.watch.scripted_voices import conclude
-from engine.watch.scripted_world import World
+from engine.watch.scripted_world import MODELS, World
+from engine.watch.snapshot import Forecast
 
 _HINTS = {
     "members only": "Only members of the channel can watch it: set fetch.cookies to a member's cookies file.",
@@ -266,5 +269,20 @@ def preview(world: World, sources: tuple[str, ...], options: dict[str, Any]) -> 
             elif sum(r.take for r in rows) >= limit:
                 take, reason = False, f"over the limit of {limit}"
             rows.append(PreviewRow(part.id, part.title, part.duration_s, take, reason))
-    audio = sum(r.duration_s or 0.0 for r in rows if r.take)
-    return Preview(tuple(rows), audio, round(audio / 240, 1), ("durations are what the site says",))
+    taken = [r for r in rows if r.take]
+    audio = sum(r.duration_s or 0.0 for r in taken)
+    left = round(audio / 240, 1)
+    plan = RunPlan(
+        recordings=len(taken),
+        audio_s=audio,
+        unknown=0,
+        downloads=len(taken),
+        download_bytes=round(audio * 16_000),
+        left=Forecast(left, left * 0.8, left * 1.3, "measured on this run"),
+        bottleneck="transcribe",
+        rtfx=240.0,
+        disk_peak=round(audio * 48_000),
+        disk_stored=round(audio * 900),
+        models=tuple(ModelNeed(m[0], m[1], int(m[4]), True) for m in MODELS),
+    )
+    return Preview(tuple(rows), audio, left, ("durations are what the site says",), plan)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from config.origins import Loaded, profile_text
 from config.paths import Paths
 from config.settings import Settings
-from engine.clean import counted
-from engine.desk import Desk, DeskError, RunPlan
+from engine.desk import Desk, DeskError
 from engine.flow.cancel import CancelToken
 from tui.commands.common import (
     alive,
@@ -166,6 +165,7 @@ def add(args: argparse.Namespace) -> int:
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
     """Exactly what a run would take, and what it would cost."""
     from engine.sources.plan import plan_run, with_lengths
+    from tui.plan import plan_lines
 
     new = with_lengths(choice.new)
     plan = plan_run(new, with_live(loaded, desk), desk.database, desk.snapshot())
@@ -181,35 +181,11 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
         return 0
     for r in new:
         print(f"{r.id:<33} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
-    print(plan_text(plan))
+    print(f"{plan.recordings} recordings would be taken")
+    for name, words in plan_lines(plan):
+        print(f"{name:<11} {words}")
     tell_left(choice, passed=True)
     return 0
-
-
-def plan_text(plan: RunPlan) -> str:
-    """The plan in words, unknown shown as unknown."""
-    from tui.format import size
-
-    about = "about " if plan.unknown else ""
-    audio = f"{plan.audio_s / 3600:,.1f} hours" if plan.audio_s >= 3600 else clock(plan.audio_s)
-    lines = [f"{counted(plan.recordings, 'recording')} would be taken: {about}{audio} of audio"]
-    if plan.unknown:
-        lines[0] += f" ({plan.unknown} of unknown length)"
-    if plan.downloads:
-        lines.append(f"downloads   {plan.downloads}, about {size(plan.download_bytes)}")
-    left = plan.left
-    if left.left_s is None:
-        lines.append(f"time        · ({left.basis})")
-    else:
-        rate = f", {plan.rtfx:.0f}x real time" if plan.rtfx else ""
-        bound = f", bound by {plan.bottleneck}" if plan.bottleneck else ""
-        lines.append(
-            f"time        about {clock(left.left_s)} ({clock(left.low_s)} to {clock(left.high_s)}){rate}{bound}; {left.basis}"
-        )
-    lines.append(f"disk        up to {size(plan.disk_peak)} while it runs, about {size(plan.disk_stored)} stored")
-    needs = [f"{need.role} {size(need.bytes)}{'' if need.measured else ' of weights'}" for need in plan.models]
-    lines.append(f"models      {', '.join(needs)}")
-    return "\n".join(lines)
 
 
 def ingest(args: argparse.Namespace) -> int:

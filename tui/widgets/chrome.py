@@ -169,11 +169,14 @@ class NavBar(Live):
         if s is not None:
             gpu = s.devices[0].name.removeprefix("NVIDIA ") if s.devices else ""
             many = f"{len(s.devices)}× " if len(s.devices) > 1 else ""
-            tail = Line().add(" → ", p["faint"]).add(self.frame.label, p["muted"]).gap(2, base)
+            tail = Line().add(self.frame.label, p["muted"]).gap(2, base)
             tail.add(" · ".join(filter(None, (s.host.name, many + gpu))), p["muted"])
             if self.frame.engines > 1:
                 tail.add(f" · {self.frame.engines} engines", p["text"])
-            right.clip(s.run.source, width - line.used - tail.used - 4, p["muted"]).extend(tail)
+            room = width - line.used - tail.used - 7
+            if room >= min(16, len(s.run.source)):
+                right.clip(s.run.source, room, p["muted"]).add(" → ", p["faint"])
+            right.extend(tail)
         else:
             right.add(self.frame.label, p["muted"])
         return [sides(line, right.gap(1, base), width, base)]

@@ -61,6 +61,7 @@ class GpuPanel(Panel):
         if d is None:
             return super().heading(p)
         line = Line().add(f"GPU {d.index}", p["title+b"]).add(f"  {d.name}", p["bright"])
+        line.add(f"  driver {d.driver}" if d.driver else "", p["muted"])
         return line.add(f"  of {len(self.devices)}", p["muted"]) if len(self.devices) > 1 else line
 
     def corner(self, p: Palette) -> Line:
@@ -174,11 +175,10 @@ class GpuPanel(Panel):
         return lines
 
     def _figures(self, d: DeviceView, width: int, p: Palette) -> list[Line]:
-        line = (
-            Line()
-            .add("temperature ", p["muted"])
-            .add(f"{d.temperature:.0f}°C" if d.temperature is not None else fmt.UNKNOWN, p["text"])
-        )
+        reasons = fmt.UNKNOWN if d.throttle is None else ", ".join(d.throttle) or "none"
+        line = Line().add("throttle ", p["muted"]).add(("▲ " if d.throttle else "") + reasons, p["warn" if d.throttle else "text"])
+        line.add("   temperature ", p["muted"])
+        line.add(f"{d.temperature:.0f}°C" if d.temperature is not None else fmt.UNKNOWN, p["text"])
         line.add(f" {self._sign('temperature')}", p[self._token("temperature")])
         if d.slowdown_at is not None:
             line.add(f"slows at {d.slowdown_at:.0f}", p["muted"])
@@ -188,8 +188,6 @@ class GpuPanel(Panel):
         line.add("   power ", p["muted"]).add(power, p["text"]).add(
             f"/{d.power_limit_w:.0f} W" if d.power_limit_w is not None else " W", p["muted"]
         )
-        reasons = fmt.UNKNOWN if d.throttle is None else ", ".join(d.throttle) or "none"
-        line.add("   throttle ", p["muted"]).add(("▲ " if d.throttle else "") + reasons, p["warn" if d.throttle else "text"])
         second = (
             Line()
             .add("clocks SM ", p["muted"])
@@ -204,7 +202,7 @@ class GpuPanel(Panel):
             second.add("   energy ", p["muted"]).add(f"{d.energy_j / 3.6e6:.2f} kWh", p["text"])
         if d.ecc_errors is not None:
             second.add("   ECC ", p["muted"]).add(str(d.ecc_errors), p["warn" if d.ecc_errors else "text"])
-        return [line, second.add(f"   driver {d.driver or fmt.UNKNOWN}", p["muted"])]
+        return [line, second]
 
     def _short(self, d: DeviceView, width: int, p: Palette) -> list[Line]:
         from tui.widgets.marks import spark

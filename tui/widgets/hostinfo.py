@@ -221,7 +221,7 @@ class SlotsPanel(Panel):
             line.to((i // rows) * (each + 3), p["ground"])
             busy, late = slot.state == "busy", self._stuck(stage, slot)
             line.add("▲ " if late else "  ", p["warn"]).fit(f"{stage.name}-{slot.index}", 13, p["text" if busy else "faint"])
-            line.fit(slot.state, 9, p["text" if busy else "info" if slot.state == "retiring" else "faint"])
-            line.fit(slot.recording or "", 4, p["muted"]) if slot.recording is None else line.fit(slot.recording[:4], 4, p["muted"])
-            line.fit(fmt.span(slot.for_s), 8, p["warn" if late else "text" if busy else "faint"], ">")
+            state = slot.recording if busy and slot.recording else slot.state  # who is busy with what says that it is busy
+            line.fit(state, 14, p["text" if busy else "info" if slot.state == "retiring" else "faint"])
+            line.fit(fmt.span(slot.for_s), 7, p["warn" if late else "text" if busy else "faint"], ">")
         return lines

@@ -69,7 +69,8 @@ class MachinePanel(Panel):
             return line.fit(text, 7, p["text"], ">").gap(1, p["ground"]).fit(tail, width - line.used, p["muted"])
 
         cores = f"{h.cores} cores" if h.cores else ""
-        lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), f" {spark(h.cpu_history, 8)} {cores}"))
+        tail = f" {spark(h.cpu_history, 8)} {cores}"
+        lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), tail if bar + 13 + len(tail) <= width else tail[:9]))
         lines.append(
             row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used), f" of {fmt.size(h.memory_total, 0)}")
         )
@@ -78,7 +79,8 @@ class MachinePanel(Panel):
             disk.add(
                 f" {self._sign(3)}full in {fmt.roughly(h.disk_full_in_s)}", p[self.levels[3] if self.levels[3] != "ok" else "muted"]
             )
-        disk.add(f"   net {fmt.size(h.net_rx)}/s", p["muted"])
+        net = f"   net {fmt.size(h.net_rx)}/s"
+        disk.add(net if disk.used + len(net) <= width else "", p["muted"])
         lines.append(disk)
         return lines
 

@@ -151,8 +151,9 @@ class StagesPanel(Panel):
             times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), 6, p["text"], ">").add(" p95", p["muted"])
         times.fit(fmt.span(s.service_p95_s), w - times.used, p["text"], ">")
         errors, errors_token = self._errors(s)
-        last = Line().add("err ", p["muted"]).add(errors, p[errors_token])
         note = s.last_error if s.failed and s.last_error else s.note or ""
+        tight = len(errors) + len(note) + 6 > w and errors != "0"  # the glyph says that it counts errors
+        last = Line().add("" if tight else "err ", p["muted"]).add(errors, p[errors_token])
         last.fit("  " + note if note else "", w - last.used, p["muted"], ">")
         return [title, load, queue, speed, times, Line().add(spark(s.trend, w), p[self._trend_token(s)]), last]
 

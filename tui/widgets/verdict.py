@@ -64,7 +64,7 @@ class VerdictPanel(Panel):
             )
             if s.run.reason:  # why it ended matters more than what it had done
                 return [line, Line().add("■ ", p["crit"]).clip(s.run.reason, width - 2, p["text"])]
-            return [line, self._finished(p)]
+            return [line, self._finished(width, p)]
         if f.contact is Contact.OFFLINE:
             why = f": {f.error}" if f.error else ""
             return [
@@ -81,7 +81,7 @@ class VerdictPanel(Panel):
             next_keys = Line()
             if s.run.failed:
                 next_keys.add("R", p["accent"]).add(" retry failed   ", p["muted"])
-            return [self._finished(p), next_keys.add("a", p["accent"]).add(" add more", p["muted"])]
+            return [self._finished(width, p), next_keys.add("a", p["accent"]).add(" add more", p["muted"])]
         if not s.flights and not s.run.queued and not s.run.running:
             return [
                 Line()
@@ -91,7 +91,7 @@ class VerdictPanel(Panel):
             ]
         return [self._bottleneck(width, p), self._advice(width, p)]
 
-    def _finished(self, p: Palette) -> Line:
+    def _finished(self, width: int, p: Palette) -> Line:
         s = self.frame.snapshot
         assert s is not None
         run = s.run
@@ -101,7 +101,8 @@ class VerdictPanel(Panel):
         line.add(f", {run.skipped:,} skipped", p["text"])
         took_s = run.state_since_wall - run.started_wall
         if run.audio_done_s > 0 and took_s > 0:
-            line.add(f"  ·  {audio(run.audio_done_s)} of audio at {fmt.times(run.audio_done_s / took_s)} real time", p["muted"])
+            speed = f"  ·  {audio(run.audio_done_s)} of audio at {fmt.times(run.audio_done_s / took_s)} real time"
+            line.add(speed if line.used + len(speed) <= width else "", p["muted"])
         return line
 
     def _bottleneck(self, width: int, p: Palette) -> Line:

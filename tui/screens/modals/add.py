@@ -14,6 +14,7 @@ from tui import format as fmt
 from tui import safe
 from tui.cells import Line
 from tui.offload import offload
+from tui.plan import plan_lines
 from tui.screens.modals.dialog import Dialog
 from tui.theme import Palette
 
@@ -95,12 +96,21 @@ class AddScreen(Dialog[Chosen]):
         head = Line().add(f"{len(taken):,} taken", p["ok+b"]).add(f"  {len(preview.rows) - len(taken):,} not", p["muted"])
         if preview.audio_s is not None:
             head.add(f"  {fmt.roughly(preview.audio_s)} of audio", p["text"])
-        if preview.expected_s is not None:
+        if preview.expected_s is not None and preview.plan is None:
             head.add(f"  about {fmt.roughly(preview.expected_s)} of work", p["text"])
-        lines = [head, *(Line().add("▲ ", p["warn"]).clip(note, width - 2, p["text"]) for note in preview.notes), Line()]
+        lines = [head]
+        if preview.plan is not None:
+            lines += [
+                Line().fit(name, 11, p["muted"]).clip(words, width - 11, p["text"])
+                for name, words in plan_lines(preview.plan)
+                if name != "audio"
+            ]
+        lines += [*(Line().add("▲ ", p["warn"]).clip(note, width - 2, p["text"]) for note in preview.notes), Line()]
+        longest = max((len(row.id) for row in preview.rows), default=0)
+        id_cells = max(12, min(longest + 1, width // 4))
         for row in preview.rows:
             line = Line().add("✓ " if row.take else "✗ ", p["ok" if row.take else "faint"])
-            line.fit(row.id, 12, p["text" if row.take else "faint"]).fit(fmt.runtime(row.duration_s), 8, p["muted"], ">").gap(
+            line.fit(row.id, id_cells, p["text" if row.take else "faint"]).fit(fmt.runtime(row.duration_s), 8, p["muted"], ">").gap(
                 2, p["ground"]
             )
             reason = "" if row.take else row.reason

@@ -38,7 +38,7 @@ class EvidenceScreen(Dialog[None]):
             .add(f"settings revision {d.revision} · {fmt.clock(d.wall)}", p["muted"])
         )
         lines += [Line().add(t, p["text"]) for t in safe.wrapped(d.why, width)]
-        lines += [Line(), self._figures(width, p), Line()]
+        lines += [Line(), *self._figures(width, p), Line()]
         lines.append(
             Line()
             .fit("SAMPLE", 8, p["muted"])
@@ -64,7 +64,7 @@ class EvidenceScreen(Dialog[None]):
             lines.append(line.fit(fmt.percent(seconds / total), 6, p["text"], ">").fit(fmt.runtime(seconds), 9, p["muted"], ">"))
         return lines
 
-    def _figures(self, width: int, p: Palette) -> Line:
+    def _figures(self, width: int, p: Palette) -> list[Line]:
         d, v = self.decision, self.view
         line = (
             Line()
@@ -81,9 +81,6 @@ class EvidenceScreen(Dialog[None]):
             line.add(f"  {name} ", p["muted"]).add(fmt.decimal(value, digits), p["bright"])
             if limit is not None:
                 line.add(f"/{fmt.decimal(limit, digits)}", p["muted"])
-        return (
-            line.add("  min ", p["muted"])
-            .add(fmt.decimal(d.low, 2), p["text"])
-            .add("  max ", p["muted"])
-            .add(fmt.decimal(d.high, 2), p["text"])
-        )
+        ends = Line().add("min ", p["muted"]).add(fmt.decimal(d.low, 2), p["text"])
+        ends.add("  max ", p["muted"]).add(fmt.decimal(d.high, 2), p["text"])
+        return [line.gap(2, p["ground"]).extend(ends)] if line.used + ends.used + 2 <= width else [line, ends]

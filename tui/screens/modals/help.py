@@ -13,7 +13,7 @@ from tui.theme import Palette
 
 
 class HelpScreen(Dialog[None]):
-    WIDTH = 116
+    WIDTH = 132
     BINDINGS: ClassVar[list[Any]] = [Binding("question_mark,enter,q", "leave", show=False)]
 
     def __init__(self, screen_name: str) -> None:
