@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding
@@ -22,16 +22,16 @@ from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from config.paths import Paths
-from engine.desk import Ack, Command, Desk, DeskError, Event, SettingRow
+from engine.desk import Command, Desk, Event, SettingRow
 from engine.watch.snapshot import Snapshot
 from tui import theme as themes
 from tui.actions import BY_ID, SCREENS, UnknownCommand, bindings, parse, refusal
 from tui.crash import write_report
+from tui.errands import Errands
 from tui.frame import EMPTY, Age, Frame, contact_of
 from tui.handlers import Handlers
 from tui.levels import Levels
-from tui.offload import offload
-from tui.outbox import STAGE_S, Outbox, Sent, told
+from tui.outbox import Outbox
 from tui.pump import Answer, Feed, News, Pump
 from tui.screens import make_screen
 from tui.screens.base import DeskScreen
@@ -43,9 +43,6 @@ from tui.widgets.chrome import Notice
 if TYPE_CHECKING:
     from config.settings import Console as ConsoleSettings
 
-T = TypeVar("T")
-
-NOTICE_S = 6.0
 SLOW_TICK_S = 0.04
 SLOW_HZ = 2.5
 EVENTS_KEPT = 20_000
@@ -61,7 +58,7 @@ class Counts:
     tick_s: float = 0.0
 
 
-class GainstageApp(Handlers, App[int]):
+class GainstageApp(Handlers, Errands, App[int]):
     """``start_engine`` starts an engine for an empty desk and says what it did; ``manual`` leaves pump and clock to a test."""
 
     CSS_PATH = Path(__file__).with_name("gainstage.tcss")
@@ -127,7 +124,6 @@ class GainstageApp(Handlers, App[int]):
         self._engines = 1
         self._asked = False
         self._palettes: dict[bool, Palette] = {}
-        self._sending = False
         self._interval: Timer | None = None
         self._slow = 0.0
         self._next_tick = 0.0
@@ -340,97 +336,7 @@ class GainstageApp(Handlers, App[int]):
         if asyncio.iscoroutine(result):
             self.run_worker(result, name=what, group=what, exit_on_error=False)
 
-    # -- asking and commanding
-
-    def ask(self, group: str, question: Callable[[Desk], T], then: Callable[[T], Any]) -> None:
-        """A one-off question to the desk, off this thread; a newer one of the same group replaces it."""
-
-        async def run() -> None:
-            try:
-                answer = await offload(lambda: question(self.desk), group)
-            except DeskError as problem:
-                self.notice(str(problem), "warn")
-                return
-            self._guarded(group, lambda: then(answer))
-
-        self.run_worker(run(), name=group, group=group, exclusive=True, exit_on_error=False)
-
-    def send(self, command: Command, label: str) -> None:
-        """Queue a command. Its acknowledgement comes as a notice and in the history; nothing else changes here."""
-        self.outbox.enqueue(command, label, self.desk.now())
-        if not self._sending:
-            self._sending = True
-            self.run_worker(self._send_all(), name="send", group="commands", exit_on_error=False)
-
-    def stage_soon(self, key: str, old: Any, new: Any) -> None:
-        """A step that is sent when no other has followed for a moment."""
-        self.outbox.stage(key, old, new, self.desk.now() + STAGE_S)
-        self.redraw_now()
-
-    async def _send_all(self) -> None:
-        try:
-            while self.outbox.waiting:
-                sent = self.outbox.waiting.popleft()
-                await self._send_one(sent)
-        finally:
-            self._sending = False
-
-    async def _send_one(self, sent: Sent) -> None:
-        try:
-            ack = await offload(lambda: self.desk.send(sent.command), "send")
-        except DeskError as problem:
-            ack = Ack(-sent.number, "refused", str(problem))
-        fresh = self.outbox.answered(sent, ack)
-        if ack.state == "pending":
-            self.pump.follow(ack.id)
-        else:
-            self._acknowledged(fresh)
-        self.redraw_now()
-
-    def _acknowledged(self, sent: Sent) -> None:
-        text, band = told(sent)
-        self.notice(text, band)
-        screen = self.desk_screen
-        if screen is not None:
-            screen.watch_again()
-
-    # -- notices, faults, looks
-
-    def notice(self, text: str, band: str = "info") -> None:
-        """A short word in the corner; the same word again is counted, not repeated."""
-        until = self.desk.now() + NOTICE_S
-        for held in self.notices:
-            if held.text == text:
-                held.times, held.until = held.times + 1, until
-                break
-        else:
-            self.notices.append(Notice(text, band, until))
-            del self.notices[:-20]
-        if self.desk_screen is not None and self.desk_screen.is_running:
-            self.desk_screen.show_chrome(self.frame)
-
-    def notices_now(self) -> list[Notice]:
-        """Notices still to be read, and commands under way."""
-        now = self.desk.now()
-        self.notices = [n for n in self.notices if now < n.until <= now + 10 * NOTICE_S]
-        pending = [Notice(told(s)[0], "pending", now) for s in self.outbox.pending[-2:]]
-        staged = [
-            Notice(f"{s.key} {s.old} → {s.new}, about to be sent", "change", now)
-            for s in self.outbox.staged.values()
-            if s.due is not None
-        ]
-        return [*self.notices, *staged, *pending]
-
-    def report(self, problem: BaseException, what: str) -> None:
-        """A fault of the console: logged, shown once with its id. The engine is not touched."""
-        from tui.screens.modals.fault import FaultScreen
-
-        number = write_report(problem, what, self.log_path)
-        if number in self.reported:
-            return
-        self.reported.add(number)
-        if self.is_running:
-            self.call_later(self.push_screen, FaultScreen(number, what, type(problem).__name__, self.log_path))
+    # -- looks
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:

@@ -22,7 +22,7 @@ MODULES = {
     "live": "engine.bench.live",
     "voices": "engine.bench.voices",
     "quality": "engine.bench.quality",
-    "console": "tui.bench_console",
+    "console": "tui.bench.console",
     "sources": "engine.bench.sources",
     "decisions": "engine.bench.decisions",
     "voices-quality": "engine.bench.voices_quality",

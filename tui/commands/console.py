@@ -74,7 +74,7 @@ def show(
 
 
 def _start(args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths) -> str:
-    from tui.commands.run import start_engine
+    from tui.commands.starting import start_engine
 
     start_engine(args, loaded, desk, paths, title="", demo=False, until_empty=False)
     return f"engine started; its log is {paths.engine_log}"

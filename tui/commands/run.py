@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.origins import Loaded, profile_text
 from config.paths import Paths
 from config.settings import Settings
-from engine.desk import Desk, DeskError
 from engine.flow.cancel import CancelToken
 from tui.commands.common import (
-    alive,
     clock,
-    database_url,
     open_desk,
     paths_of,
     place_arguments,
@@ -26,8 +21,8 @@ from tui.commands.common import (
     setting_arguments,
     settings_of,
     speaking,
-    waiting,
 )
+from tui.commands.starting import start_engine
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
@@ -251,37 +246,3 @@ def serve_and_follow(
     if ending == "left":
         return INTERRUPTED
     return 0 if ending == "done" and not result["failed"] else 1
-
-
-def start_engine(
-    args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
-) -> None:
-    """Start an engine of this home unless one serves it or the database already; wait until it has signed on."""
-    from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
-
-    if alive(desk) or engine_pid(paths):
-        return
-    arguments = ["--home", str(paths.data)] if args.home else []
-    url = database_url(args, loaded)
-    environ = {"GAINSTAGE_STORE__DATABASE": url} if url else {}
-    if args.profile:
-        arguments += ["--profile", str(Path(args.profile).absolute()) if args.profile.endswith(".toml") else args.profile]
-    for pair in args.set:
-        arguments += ["--set", pair]
-    arguments += ["--title", title]
-    arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
-    with waiting(f"starting an engine, its log is {paths.engine_log}"):
-        child = start_detached(paths, arguments, environ)
-        end = time.monotonic() + STARTUP_S
-        while not signed_on(desk, child.pid):
-            if child.poll() not in (None, 0):
-                raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
-            if child.poll() == 0 or time.monotonic() > end:
-                return  # it has come and gone, or is slow: following shows which
-            time.sleep(0.1)
-
-
-def signed_on(desk: Desk, pid: int) -> bool:
-    """Whether the engine of a process serves and has shown itself: a console opened before would say that there is none."""
-    frame = desk.snapshot()
-    return alive(desk) and frame is not None and frame.pid == pid

@@ -1,0 +1,1 @@
+"""What the console costs, measured on this machine."""

@@ -1,0 +1,223 @@
+"""The console under measurement, in a process of its own, on a desk that only plays recorded frames: the figures are its alone.
+
+``python -m tui.bench.tape`` is started by :mod:`tui.bench.console` and writes what it measured into a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.desk import Ack, Command, DeskError, EngineRow, Event, Events, Query, RecordingPage, RecordingRow, SettingRow
+from engine.watch.snapshot import Snapshot, loads
+from tui.bench.terminal import SIZE
+
+ROWS = 100_000
+
+
+class TapeDesk:
+    """Frames of a file, one every ``1 / hz`` seconds round and round, as if the engine had just written them."""
+
+    live, read_only, label = True, False, "bench"
+
+    def __init__(self, path: Path, hz: float, *, still: bool = False) -> None:
+        self._frames = [loads(line) for line in path.read_text("utf-8").splitlines()]
+        self._hz, self._still = hz, still
+        self._start = time.monotonic()
+        self._titles: list[str] = []
+
+    def now(self) -> float:
+        return time.time()
+
+    def snapshot(self) -> Snapshot | None:
+        from dataclasses import replace
+
+        seq = int((time.monotonic() - self._start) * self._hz)
+        frame = self._frames[0 if self._still else seq % len(self._frames)]
+        return replace(frame, seq=seq, wall=self.now())
+
+    def history(self, seconds: float) -> tuple[Snapshot, ...]:
+        return ()
+
+    def engines(self) -> tuple[EngineRow, ...]:
+        return ()
+
+    def events(self, after: int, limit: int = 500) -> Events:
+        if self._still:
+            return Events((), after, 0)
+        seq = int((time.monotonic() - self._start) * self._hz * 2)
+        items = tuple(
+            Event(n, self.now(), "info", "stored", f"recording {n} stored: 12 segments", "store") for n in range(after + 1, seq + 1)
+        )
+        return Events(items[-limit:], seq, 0)
+
+    def settings(self) -> tuple[SettingRow, ...]:
+        return ()
+
+    def recordings(self, query: Query) -> RecordingPage:
+        if not self._titles:
+            self._titles = [_title(i) for i in range(ROWS)]
+        if not query.text:
+            return RecordingPage(tuple(_row(i) for i in range(query.offset, min(ROWS, query.offset + query.limit))), ROWS, ROWS)
+        found = [i for i, title in enumerate(self._titles) if query.text in title]
+        return RecordingPage(tuple(_row(i) for i in found[query.offset : query.offset + query.limit]), ROWS, len(found))
+
+    def failures(self) -> tuple[Any, ...]:
+        return ()
+
+    def recording(self, id: str) -> Any:
+        raise DeskError(f"no detail of {id} in a benchmark")
+
+    def send(self, command: Command) -> Ack:
+        raise DeskError("a benchmark takes no commands")
+
+
+def _title(i: int) -> str:
+    return f"recording number {i} about topic {i % 977}"
+
+
+def _row(i: int) -> RecordingRow:
+    return RecordingRow(f"rec{i:08d}", _title(i), "", "stored", 60.0 + i % 4000, None, 1, 5, 0, 0.0, 0.0, 12, 2, None, None, None)
+
+
+def child(options: argparse.Namespace) -> int:
+    """The console on a tape; what it measured goes into a file when it ends."""
+    import psutil
+
+    from tui.app import GainstageApp
+
+    desk: Any = TapeDesk(options.frames, options.hz, still=options.still)
+    app = GainstageApp(desk, refresh_hz=options.hz, log=options.out.with_suffix(".log"))
+    marks: dict[str, float] = {}
+
+    def mark(name: str) -> None:
+        marks[name] = time.process_time()
+        marks[f"{name}_wall"] = time.monotonic()
+
+    def settled() -> None:
+        mark("from")
+        app.counts.ticks, app.counts.tick_s = 0, 0.0
+        app.set_timer(options.seconds, finished)
+
+    def finished() -> None:
+        mark("to")
+        if not options.keys:
+            app.exit(0)
+
+    app.call_later(lambda: app.set_timer(options.settle, settled))
+    app.run()
+    out: dict[str, Any] = {"first_frame_s": app.first_frame_s, "rss": psutil.Process().memory_info().rss}
+    if "to" in marks:
+        out["cpu"] = (marks["to"] - marks["from"]) / (marks["to_wall"] - marks["from_wall"])
+        out["tick_ms"] = 1000 * app.counts.tick_s / max(1, app.counts.ticks)
+    options.out.write_text(json.dumps(out))
+    return 0
+
+
+def hour(options: argparse.Namespace) -> int:
+    """An hour of frames through a console that is not on any terminal: what it holds in memory at the end."""
+    import asyncio
+    from dataclasses import replace
+
+    import psutil
+
+    from tui.app import GainstageApp
+
+    desk: Any = TapeDesk(options.frames, 1.0)
+    frames = desk._frames
+    app = GainstageApp(desk, manual=True, log=options.out.with_suffix(".log"))
+
+    async def run() -> dict[str, Any]:
+        async with app.run_test(size=SIZE) as pilot:
+            start = time.time()
+            for second in range(3600):
+                frame = replace(frames[second % len(frames)], seq=second + 1, wall=start + second)
+                desk.snapshot = lambda frame=frame: frame
+                desk.events = lambda after, limit=500, second=second: Events(
+                    tuple(
+                        Event(n, start + second, "info", "stored", f"recording {n} stored: {n % 40} segments", "store")
+                        for n in range(3 * second + 1, 3 * second + 4)
+                    ),
+                    3 * second + 3,
+                    0,
+                )
+                app.pump.poll()
+                app.tick()
+                if second % 20 == 0:
+                    await pilot.pause()
+            return {
+                "rss": psutil.Process().memory_info().rss,
+                "ring": app.pump.ring.bytes,
+                "frames": len(app.pump.ring),
+                "events": len(app.events),
+            }
+
+    options.out.write_text(json.dumps(asyncio.run(run())))
+    return 0
+
+
+def long_list(options: argparse.Namespace) -> int:
+    """Scrolling and filtering 100,000 recordings: from the key to the drawn rows."""
+    import asyncio
+
+    from tui.app import GainstageApp
+
+    desk: Any = TapeDesk(options.frames, 1.0, still=True)
+    app = GainstageApp(desk, manual=True, log=options.out.with_suffix(".log"))
+
+    async def run() -> dict[str, Any]:
+        async with app.run_test(size=SIZE) as pilot:
+            app.pump.poll()
+            app.tick()
+            screen: Any = await app.go("recordings")
+            await pilot.pause()
+            app.pump.poll()
+            app.tick()
+
+            def drawn() -> None:
+                app.pump.poll()
+                app.tick()
+                for y in range(screen.rows.size.height):
+                    screen.rows.render_line(y)
+
+            scroll, filtered = [], []
+            for _ in range(40):
+                await pilot.pause()
+                began = time.perf_counter()
+                screen.rows.move_by(700)
+                drawn()
+                scroll.append(time.perf_counter() - began)
+                await pilot.pause()
+                drawn()
+            for topic in range(10):
+                await pilot.pause()
+                began = time.perf_counter()
+                screen.do_filter(f"topic {topic}")
+                drawn()
+                filtered.append(time.perf_counter() - began)
+            return {"scroll_ms": 1000 * statistics.median(scroll), "filter_ms": 1000 * statistics.median(filtered)}
+
+    options.out.write_text(json.dumps(asyncio.run(run())))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--mode", choices=("child", "hour", "table"), default="child")
+    parser.add_argument("--frames", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hz", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--settle", type=float, default=3.0)
+    parser.add_argument("--still", action="store_true")
+    parser.add_argument("--keys", action="store_true")
+    options = parser.parse_args()
+    return {"child": child, "hour": hour, "table": long_list}[options.mode](options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

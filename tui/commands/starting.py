@@ -1,0 +1,46 @@
+"""Starting an engine of a home in the background, and waiting until it has shown itself."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from config.origins import Loaded
+from config.paths import Paths
+from engine.desk import Desk, DeskError
+from tui.commands.common import alive, database_url, waiting
+
+
+def start_engine(
+    args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
+) -> None:
+    """Start an engine of this home unless one serves it or the database already; wait until it has signed on."""
+    from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
+
+    if alive(desk) or engine_pid(paths):
+        return
+    arguments = ["--home", str(paths.data)] if args.home else []
+    url = database_url(args, loaded)
+    environ = {"GAINSTAGE_STORE__DATABASE": url} if url else {}
+    if args.profile:
+        arguments += ["--profile", str(Path(args.profile).absolute()) if args.profile.endswith(".toml") else args.profile]
+    for pair in args.set:
+        arguments += ["--set", pair]
+    arguments += ["--title", title]
+    arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
+    with waiting(f"starting an engine, its log is {paths.engine_log}"):
+        child = start_detached(paths, arguments, environ)
+        end = time.monotonic() + STARTUP_S
+        while not signed_on(desk, child.pid):
+            if child.poll() not in (None, 0):
+                raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
+            if child.poll() == 0 or time.monotonic() > end:
+                return  # it has come and gone, or is slow: following shows which
+            time.sleep(0.1)
+
+
+def signed_on(desk: Desk, pid: int) -> bool:
+    """Whether the engine of a process serves and has shown itself: a console opened before would say that there is none."""
+    frame = desk.snapshot()
+    return alive(desk) and frame is not None and frame.pid == pid
