@@ -76,6 +76,8 @@ async def test_an_engine_that_could_not_go_on_says_why(driven: Run, desk_at: Run
     async with driven(Bent(desk, lambda s: replace(s, run=replace(s.run, state="stopped", reason=why)))) as d:
         assert f"■ {why}" in d.text
         assert "✓ done" not in d.text
+        assert "the engine has stopped" in d.text
+        assert "everything is done" not in d.text
 
 
 async def test_done_says_what_came_out_and_where_to_look(driven: Run, desk_at: Run) -> None:

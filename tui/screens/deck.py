@@ -84,7 +84,7 @@ class DeckScreen(RecordingActions, DeskScreen):
         self.machine.show(s.devices, s.host, app.memory_limit, tuple(app.levels.of(n) for n in names), s.run.rtfx)
         self.voices.show(s.batchers, s.decisions)
         self.throughput.show(s.run, s.wall, changes_of(app.events))
-        self.flights.empty = why_empty(frame)
+        self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
         waiting = s.run.queued + s.run.retrying
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
 
@@ -288,13 +288,17 @@ WELCOME: list[list[tuple[str, str]]] = [
 """What a first look at an empty desk says."""
 
 
-def why_empty(frame: Frame) -> list[list[tuple[str, str]]]:
-    """What stands where nothing is in flight: lines of (text, token)."""
+def why_empty(frame: Frame, cells: int = 76) -> list[list[tuple[str, str]]]:
+    """What stands where nothing is in flight: lines of (text, token), ``cells`` wide."""
     s = frame.snapshot
     if s is None:
         return []
     if s.run.loading or s.verdict.health == "starting":
         return [[("models", "title+b")], [], *(model_line(m) for m in s.models)]
+    if s.run.state == "stopped" and s.run.reason:
+        why = [[("• " if i == 0 else "  ", "muted"), (text, "text")] for i, text in enumerate(safe.wrapped(s.run.reason, cells, 8))]
+        again = [("Enter", "accent"), (" starts it again; ", "muted"), ("6", "accent"), (" shows its journal", "muted")]
+        return [[("the engine has stopped", "bright")], [], *why, [], again]
     if s.run.state in ("done", "stopped") or s.verdict.health == "done":
         keys = (("7", "search what was said"), ("3", "who was recognised"), ("2", "every recording"), ("a", "add more"))
         return [[("everything is done", "bright")], [], *([(key, "accent"), (f"  {text}", "muted")] for key, text in keys)]

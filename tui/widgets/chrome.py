@@ -174,7 +174,7 @@ class NavBar(Live):
             if self.frame.engines > 1:
                 tail.add(f" · {self.frame.engines} engines", p["text"])
             room = width - line.used - tail.used - 7
-            if room >= min(16, len(s.run.source)):
+            if s.run.source and room >= min(16, len(s.run.source)):
                 right.clip(s.run.source, room, p["muted"]).add(" → ", p["faint"])
             right.extend(tail)
         else:
