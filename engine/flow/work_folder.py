@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from engine.errors import Cancelled, Transient
+from engine.clean import clean_text
+from engine.errors import Cancelled, Permanent, Transient
 from engine.flow.locks import FileLock
 
 KEPT_FOR_S = 7 * 86400.0
@@ -50,6 +51,11 @@ class Sweep:
     failed: tuple[tuple[str, str], ...] = ()  # (id, why) of what could not be removed
 
 
+def is_safe(recording_id: str) -> bool:
+    """Whether an id may name a file. Ours do; those of a shared database may be anybody's."""
+    return _SAFE_ID.fullmatch(recording_id) is not None
+
+
 class WorkFolders:
     """The work folders below ``root``, which is made when it is missing."""
 
@@ -64,7 +70,7 @@ class WorkFolders:
         With ``keep`` what an earlier attempt kept is found in it, and it stays for the next one when this attempt ends by a
         transient error, a cancellation or the death of the process (see :meth:`discard`).
 
-        Raises :class:`Transient` when the folder has a living owner or cannot be made, ``ValueError`` for an id unsafe in
+        Raises :class:`Transient` when the folder has a living owner or cannot be made, :class:`Permanent` for an id unsafe in
         file names.
         """
         path = self._path(recording_id)
@@ -129,8 +135,12 @@ class WorkFolders:
             )
 
     def _path(self, recording_id: str) -> Path:
-        if not _SAFE_ID.fullmatch(recording_id):
-            raise ValueError(f"recording id {recording_id!r} is not safe in a file name")
+        if not is_safe(recording_id):
+            raise Permanent(
+                f"recording id {clean_text(recording_id, 100)!r} is not safe in a file name",
+                cause="unsafe id",
+                hint="it was not queued by gainstage: see who else writes to this database",
+            )
         return self.root / recording_id
 
     def _door(self) -> FileLock:

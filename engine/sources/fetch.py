@@ -14,6 +14,7 @@ from config.settings import Settings
 from engine.clean import clean_text
 from engine.errors import EngineError, Permanent, Transient
 from engine.flow.cancel import CancelToken
+from engine.flow.work_folder import is_safe
 from engine.sources.hosts import Hosts
 from engine.sources.http import Progress, download
 from engine.sources.local import path_of
@@ -79,7 +80,9 @@ class Fetcher:
         return target
 
     def forget(self, id: str) -> None:
-        """Drop what is kept of a recording that has ended."""
+        """Drop what is kept of a recording that has ended; an id that names no file keeps nothing."""
+        if not is_safe(id):
+            return
         for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, ".part", ".etag")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._partial / id, ignore_errors=True)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_bad_recordings_never_stop_the_others(database: Database, tmp_path: Path
     assert column(database, broken[0].id, "stage") == "decode"
     assert column(database, flaky[0].id, "attempt") == column(database, good[3].id, "attempt") == 2
     assert engine.tally.recent()[1] == 6
+
+
+def test_an_id_that_leads_out_of_our_folders_touches_nothing(database: Database, tmp_path: Path) -> None:
+    """A database may have other writers: the id of a recording names the files that are dropped when it has ended."""
+    home, precious = tmp_path / "home", tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    Path(f"{precious}.part").write_text("beside it")
+    ids = ["../../precious", str(precious)]
+    Backlog(database).add([replace(r, id=id) for r, id in zip(simulated_recordings(2), ids, strict=True)])
+    with running(make_engine(database, home, until_empty=True)):
+        until(lambda: ended(database, 2))
+    assert {column(database, id, "cause") for id in ids} == {"unsafe id"}
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert Path(f"{precious}.part").exists()
 
 
 def test_a_setup_that_is_wrong_holds_the_engine_until_it_is_mended(database: Database, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_folders_of_other_hosts_and_plain_files_are_left_alone(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["", ".", "..", "../escape", "a/b", ".hidden", "nul\0", "x" * 200, "café"])
 def test_ids_unsafe_in_file_names_are_refused(tmp_path: Path, name: str) -> None:
     folders = WorkFolders(tmp_path / "work")
-    with pytest.raises(ValueError, match="not safe"), folders.open(name):
+    with pytest.raises(Permanent, match="not safe"), folders.open(name):
         pytest.fail("must not get in")
 
 
