@@ -1,5 +1,5 @@
-"""The engine's housekeeping at every heartbeat: say that it lives, bring back what dead engines held, keep claims and flights
-in step, and write down what changes of settings did.
+"""The engine's heartbeat, and its housekeeping at every beat: bring back what dead engines held, keep claims and flights in
+step, and write down what changes of settings did.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ LOOKED_AT = 50
 
 INDEX_EVERY_S = 300.0
 
+BEAT_AGAIN_S = 1.0
+"""Longest wait after a heartbeat that did not get through."""
+
 ABANDONED_S = 600.0
 """A change nobody could measure this long after its window was over (its engine has ended) is given up."""
 
 
 class Keeper:
-    """``window_s``, ``settle_s`` and ``least_s`` are those of :mod:`engine.watch.effects`."""
+    """``window_s``, ``settle_s`` and ``least_s`` are those of :mod:`engine.watch.effects`.
+
+    The heartbeat has a thread and a connection of its own: commits that fill the pool, or a recovery that waits for a lock,
+    must not make a living engine look dead.
+    """
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Keeper:
         self.least_s = least_s
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._heart = threading.Thread(target=self._live, name="heartbeat", daemon=True)
         self._strays: dict[str, Held] = {}
         self._lost: set[tuple[str, int]] = set()
         self._indexer: threading.Thread | None = None
@@ -54,19 +62,36 @@ class Keeper:
         self._predicted = engine.live.revision
 
     def start(self) -> None:
+        self._heart.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. Not before the last flight has landed: a drain of an hour needs its heartbeat."""
+        """End the threads. Not before the last flight has landed: a drain of an hour needs its heartbeat."""
         self._ending.set()
-        if self._thread.ident is not None:
-            self._thread.join(10)
+        for thread in (self._heart, self._thread):
+            if thread.ident is not None:
+                thread.join(10)
+
+    def _live(self) -> None:
+        period_s = self.engine.queue.heartbeat_s
+        wait_s = period_s
+        while not self._ending.wait(wait_s):
+            wait_s = period_s if self.control.steadily("heartbeat", self._beats) else min(period_s, BEAT_AGAIN_S)
+
+    def _beats(self) -> None:
+        """Beat over one connection until the end, or until it is lost."""
+        with self.engine.database.own_connection() as connection:
+            connection.execute("set synchronous_commit = off")  # a sign of life need not wait for a disk that is slow
+            while True:
+                if not self.engine.queue.beat(connection):
+                    self.engine.journal.log("warning", "this engine had been given up by the others: registered anew", kind="state")
+                if self._ending.wait(self.engine.queue.heartbeat_s):
+                    return
 
     def _run(self) -> None:
         period_s = self.engine.queue.heartbeat_s
         while not self._ending.wait(period_s):
             for name, step in (
-                ("heartbeat", self.beat),
                 ("recovery", self.recover),
                 ("claims", self.reconcile),
                 ("measured effects", self.measure),
@@ -74,10 +99,6 @@ class Keeper:
             ):
                 if not self.control.steadily(name, step):
                     break
-
-    def beat(self) -> None:
-        if not self.engine.queue.beat():
-            self.engine.journal.log("warning", "this engine had been given up by the others: registered anew", kind="state")
 
     def recover(self) -> None:
         self.told(self.engine.queue.recover())

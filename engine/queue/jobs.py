@@ -105,11 +105,14 @@ class JobQueue(Backlog):
                 connection.execute("update engine set worker = null where id = %s", [self.engine_id])
             self._worker = None
 
-    def beat(self) -> bool:
+    def beat(self, connection: Link | None = None) -> bool:
         """Say that this engine lives. False when it had been given up meanwhile: its claims are lost (the fence will say so
-        one by one) and it is registered anew.
+        one by one) and it is registered anew. ``connection`` is the heartbeat's own, else one of the pool.
         """
-        with self._lock, self._transaction() as connection:
+        if connection is None:
+            with self.db.connection() as pooled:
+                return self.beat(pooled)
+        with self._lock, connection.transaction():
             alive = connection.execute(
                 "update procrastinate_workers set last_heartbeat = now() where id = %s", [self.worker]
             ).rowcount

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from config.origins import load
@@ -17,6 +20,7 @@ from engine.errors import Misconfigured, Transient
 from engine.flow.cancel import CancelToken
 from engine.outage import insist, through
 from engine.queue import changes
+from engine.queue.rows import Link
 from engine.store.database import Database
 from engine.store.trouble import AWAY
 from engine.watch.replay import ReplayDesk
@@ -125,10 +129,10 @@ def test_a_fault_in_an_owned_thread_is_told_and_survived(
             raise ZeroDivisionError("figures")
         return published(frame)  # type: ignore[arg-type]
 
-    def beat() -> bool:
+    def beat(connection: Link | None = None) -> bool:
         if broken.is_set():
             raise KeyError("heartbeat")
-        return beaten()
+        return beaten(connection)
 
     monkeypatch.setattr(engine.registry, "publish", publish)
     monkeypatch.setattr(engine.queue, "beat", beat)
@@ -139,6 +143,23 @@ def test_a_fault_in_an_owned_thread_is_told_and_survived(
         until(lambda: desk.snapshot() is not None)
         queue(database, 1)
         until(lambda: ended(database, 1))
+
+
+def test_work_that_fills_the_pool_does_not_make_an_engine_look_dead(database: Database, database_url: str, tmp_path: Path) -> None:
+    def beats() -> tuple[bool, Any]:
+        with psycopg.connect(database_url) as outside:
+            found = outside.execute(
+                "select exists (select from gainstage.engine_alive), last_heartbeat from gainstage.procrastinate_workers"
+            ).fetchone()
+            assert found is not None
+            return found
+
+    with running(make_engine(database, tmp_path, queue__stalled=2)), ExitStack() as commits:
+        for _ in range(database.pool_size):  # as many slow commits as there are connections
+            commits.enter_context(database.transaction())
+        _, first = beats()
+        until(lambda: (beats()[1] - first).total_seconds() > 4)  # twice what the others wait for
+        assert beats()[0]
 
 
 def test_a_recorded_run_holds_frames_settings_changes_and_events(database: Database, tmp_path: Path) -> None:
