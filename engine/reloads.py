@@ -49,8 +49,9 @@ class Reloads:
 
     def _swap(self, role: str) -> None:
         stages = [self.engine.stages[name] for name in STAGES_OF[role]]
+        by = f"reload of {role}"  # two roles may hold one stage, and each only lets go of its own hold
         for stage in stages:
-            stage.pause(by="reload")
+            stage.pause(by=by)
         try:
             for stage in stages:
                 stage.wait_idle(self.engine.token)
@@ -59,4 +60,4 @@ class Reloads:
             self.engine.journal.log("info", f"{role} model reloaded", kind="model")
         finally:
             for stage in stages:
-                stage.resume(by="reload")
+                stage.resume(by=by)

@@ -162,6 +162,22 @@ def test_work_that_fills_the_pool_does_not_make_an_engine_look_dead(database: Da
         assert beats()[0]
 
 
+def test_a_stage_that_waits_for_two_models_waits_for_both(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, loaded = make_engine(database, tmp_path), threading.Event()
+    monkeypatch.setattr(engine.models, "reload", lambda role: loaded.wait(60) if role == "diarization" else None)
+    diarize = engine.stages["diarize"]
+    with running(engine):
+        engine.control.reloads.start("diarization")
+        engine.control.reloads.start("voice")
+        until(lambda: told(engine, "voice model reloaded"))
+        assert diarize.paused
+        assert not engine.stages["identify"].paused
+        loaded.set()
+        until(lambda: not diarize.paused)
+
+
 def test_a_recorded_run_holds_frames_settings_changes_and_events(database: Database, tmp_path: Path) -> None:
     queue(database, 4)
     with running(make_engine(database, tmp_path, watch__record=True, in_flight=5)) as engine:
