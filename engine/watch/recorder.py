@@ -28,7 +28,10 @@ KEY_EVERY = 60
 
 FRAME_S = 1.0
 LARGEST = 64 * 1024**2
-"""A length beyond this is a broken record, not a frame."""
+"""A length beyond this, packed or unpacked, is a broken record, not a frame."""
+
+LAST_WALL = 1e11
+"""A wall time beyond this (the year 5138) is a broken record."""
 
 
 class BadRecording(ValueError):
@@ -51,7 +54,15 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(payload: bytes) -> Any:
-    return json.loads(zlib.decompress(payload))
+    """The JSON tree of a payload. Raises :class:`BadRecording` for one that :func:`pack` never made, however well it checks."""
+    inflate = zlib.decompressobj()
+    try:
+        text = inflate.decompress(payload, LARGEST)
+        if inflate.eof:
+            return json.loads(text)
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise BadRecording(f"not a recorded run: a record cannot be read: {error}") from error
+    raise BadRecording("not a recorded run: a record is larger than any frame")
 
 
 def records(file: BinaryIO) -> Iterator[Record]:
@@ -68,7 +79,8 @@ def records(file: BinaryIO) -> Iterator[Record]:
             return
         kind, length, crc, wall = RECORD.unpack(head)
         at += RECORD.size
-        if length > LARGEST or at + length > size or kind not in (b"H", b"K", b"D", b"E", b"C", b"V"):
+        known = kind in (b"H", b"K", b"D", b"E", b"C", b"V") and 0 <= wall <= LAST_WALL
+        if not known or length > LARGEST or at + length > size:
             return
         yield Record(kind.decode(), wall, at, length, crc)
         at += length
@@ -82,10 +94,7 @@ def payload(file: BinaryIO, record: Record) -> bytes | None:
 
 
 class Recorder:
-    """Appends to one run. Belongs to one thread (the sampler's). Raises ``OSError`` as files do.
-
-    An existing file is continued after its last whole record.
-    """
+    """Writes one run to a new file. Belongs to one thread (the sampler's). Raises ``OSError`` as files do."""
 
     def __init__(self, path: Path, *, label: str = "", settings: Sequence[SettingRow] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,27 +103,9 @@ class Recorder:
         self._frames = 0
         self._frame_wall = float("-inf")
         self._decision = 0
-        known = path.exists() and path.stat().st_size >= len(MAGIC)
-        self._file: BinaryIO = open(path, "r+b" if known else "wb")  # noqa: SIM115 - closed by close()
-        if known:
-            self._resume()
-        else:
-            self._file.write(MAGIC)
-            self._write("H", 0.0, {"schema": SCHEMA, "label": label, "settings": tree(tuple(settings))})
-
-    def _resume(self) -> None:
-        end = len(MAGIC)
-        for record in records(self._file):
-            data = payload(self._file, record)
-            if data is None:
-                break
-            end = record.offset + record.length
-            if record.kind in "KD":
-                self._frame_wall = record.wall
-            elif record.kind == "V":
-                self._decision = max(self._decision, *(row["id"] for row in unpack(data)))
-        self._file.truncate(end)
-        self._file.seek(end)
+        self._file: BinaryIO = open(path, "xb")  # noqa: SIM115 - closed by close()
+        self._file.write(MAGIC)
+        self._write("H", 0.0, {"schema": SCHEMA, "label": label, "settings": tree(tuple(settings))})
 
     def append(self, frame: Snapshot, events: Sequence[Event] = (), changes: Sequence[ChangeRow] = ()) -> bool:
         """Write what is new; True when the frame was due (they are a second apart) and written."""

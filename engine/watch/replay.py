@@ -40,6 +40,9 @@ from engine.watch.snapshot import DecisionRow, FlightView, Snapshot, build, load
 HELD = 128
 """Decoded frames kept."""
 
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What a tree raises that is JSON and not what it should be: a checksum keeps nobody from writing one."""
+
 MOST_HISTORY = 360
 """Frames a history is thinned to; decoding takes a few milliseconds each."""
 
@@ -67,6 +70,12 @@ class ReplayDesk:
         self._decoded: OrderedDict[int, dict[str, Any]] = OrderedDict()
         try:
             self._read_all()
+        except BadRecording:
+            self._file.close()
+            raise
+        except MALFORMED as error:
+            self._file.close()
+            raise BadRecording(f"not a recorded run: a record is of another make: {error}") from error
         except BaseException:
             self._file.close()
             raise
@@ -157,6 +166,12 @@ class ReplayDesk:
             self._decoded.popitem(last=False)
         return tree
 
+    def _frame(self, index: int) -> Snapshot:
+        try:
+            return loads(self._tree(index))
+        except MALFORMED as error:
+            raise DeskError("this part of the recorded run is damaged") from error
+
     @staticmethod
     def _whole(tree: dict[str, Any]) -> dict[str, Any]:
         if not tree:
@@ -165,7 +180,7 @@ class ReplayDesk:
 
     def snapshot(self) -> Snapshot | None:
         with self._lock:
-            return loads(self._tree(max(0, bisect_right(self._walls, self.now()) - 1)))
+            return self._frame(max(0, bisect_right(self._walls, self.now()) - 1))
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         """At most :data:`MOST_HISTORY` frames, evenly spread, the last one always among them."""
@@ -173,7 +188,7 @@ class ReplayDesk:
             last = max(0, bisect_right(self._walls, self.now()) - 1)
             first = min(last, bisect_left(self._walls, self.now() - seconds))
             step = max(1, -(-(last - first + 1) // MOST_HISTORY))
-            return tuple(loads(self._tree(i)) for i in range(last - (last - first) // step * step, last + 1, step))
+            return tuple(self._frame(i) for i in range(last - (last - first) // step * step, last + 1, step))
 
     def engines(self) -> tuple[EngineRow, ...]:
         frame = self.snapshot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.desk import Command, Desk, DeskError, Query
-from engine.watch.recorder import BadRecording, Recorder, records
+from engine.watch.recorder import MAGIC, RECORD, BadRecording, Recorder, pack, records
 from engine.watch.replay import MOST_HISTORY, ReplayDesk
 from engine.watch.scripted import STORY, FakeClock, ScriptedDesk
 from engine.watch.snapshot import Snapshot
@@ -199,28 +200,6 @@ def test_a_damaged_frame_shows_the_one_before_it(recorded: Recorded, tmp_path: P
     desk.close()
 
 
-def test_a_recording_goes_on_after_a_crash(recorded: Recorded, tmp_path: Path) -> None:
-    path = tmp_path / "crashed.gsr"
-    first = Recorder(path)
-    for frame in recorded.frames[:10]:
-        first.append(frame)
-    first.close()
-    with open(path, "ab") as torn:
-        torn.write(b"D\xff\x00\x00")
-    again = Recorder(path)
-    assert not again.append(recorded.frames[9])
-    for frame in recorded.frames[10:20]:
-        assert again.append(frame)
-    again.close()
-    desk = ReplayDesk(path, clock=FakeClock())
-    for frame in (recorded.frames[4], recorded.frames[19]):
-        desk.seek(frame.wall)
-        assert desk.snapshot() == frame
-    seen = {d.id for f in recorded.frames[:20] for d in f.decisions.latest}
-    assert [d.id for d in desk.decisions(10_000)] == sorted(seen, reverse=True)
-    desk.close()
-
-
 def test_frames_closer_than_a_second_are_not_written(recorded: Recorded, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "often.gsr")
     base = recorded.frames[0]
@@ -242,3 +221,53 @@ def test_what_is_no_recorded_run_is_refused(tmp_path: Path, content: bytes, why:
     path.write_bytes(content)
     with pytest.raises(BadRecording, match=why):
         ReplayDesk(path)
+
+
+def written(path: Path, *parts: tuple[str, bytes], wall: float = 1000.0) -> Path:
+    """A file whose every checksum is right, whatever its records hold."""
+    packed = (RECORD.pack(kind.encode(), len(data), zlib.crc32(data), wall) + data for kind, data in parts)
+    path.write_bytes(MAGIC + b"".join(packed))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("E", pack([{"seq": 1}])),
+        ("E", pack([7])),
+        ("C", pack({"a": 1})),
+        ("H", pack([])),
+        ("V", pack("no rows")),
+        ("E", zlib.compress(b"no json")),
+        ("E", b"no zlib"),
+        ("E", pack([])[:-3]),
+        ("E", zlib.compress(b"[" * 200_000)),
+    ],
+)
+def test_records_of_another_make_are_refused(tmp_path: Path, kind: str, data: bytes) -> None:
+    path = written(tmp_path / "hostile.gsr", (kind, data), ("K", pack({})))
+    with pytest.raises(BadRecording, match="not a recorded run"):
+        ReplayDesk(path)
+
+
+def test_a_record_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    squeeze = zlib.compressobj(9)
+    bomb = b"".join([*(squeeze.compress(bytes(1 << 20)) for _ in range(80)), squeeze.flush()])
+    with pytest.raises(BadRecording, match="larger than any frame"):
+        ReplayDesk(written(tmp_path / "bomb.gsr", ("E", bomb), ("K", pack({}))))
+
+
+@pytest.mark.parametrize("frame", [{}, [], 7, {"schema": 1, "run": 3}])
+def test_a_frame_of_another_make_is_told_as_damaged(tmp_path: Path, frame: object) -> None:
+    desk = ReplayDesk(written(tmp_path / "odd.gsr", ("K", pack(frame))))
+    with pytest.raises(DeskError, match="damaged"):
+        desk.snapshot()
+    with pytest.raises(DeskError, match="damaged"):
+        desk.history(60)
+    desk.close()
+
+
+@pytest.mark.parametrize("wall", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_time_that_is_none_ends_a_recorded_run(tmp_path: Path, wall: float) -> None:
+    with pytest.raises(BadRecording, match="no frame"):
+        ReplayDesk(written(tmp_path / "late.gsr", ("K", pack({})), wall=wall))
