@@ -2,7 +2,8 @@
 
 Three implementations: :class:`engine.desk_postgres.PostgresDesk` (a real system), :class:`engine.watch.scripted.ScriptedDesk`
 (a seeded story on a fake clock) and :class:`engine.watch.replay.ReplayDesk` (a recorded run). Every call may block: a console
-makes them off its own thread. Every call but :meth:`Desk.snapshot` may raise :class:`DeskError` with words for the operator.
+makes them off its own thread. Every call may raise :class:`DeskError` with words for the operator; :meth:`Desk.snapshot` does
+not for a database that is away, but for a frame that cannot be read.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from engine.queue.setting_rows import setting_rows
 from engine.store.database import Database
 from engine.store.recordings import RecordingStore
 from engine.terms import ModelId, Vector
-from engine.watch.snapshot import DecisionRow, Snapshot
+from engine.watch.snapshot import BadFrame, DecisionRow, Snapshot
 
 WATCH_EVERY_S = 3.0
 """A desk whose frames are asked for tells the engine this often that somebody watches."""
@@ -59,9 +59,9 @@ class PostgresDesk:
     """See :class:`engine.desk.Desk`. Thread-safe.
 
     With several engines, frames are those of ``engine``, or of the one whose heartbeat was newest at first, as long as it
-    lives; the counts of recordings are
-    the database's. ``loaded`` are this process's own settings, shown where no engine has ever told its own. ``embed`` makes
-    the vector of a query where no engine lives that could; without either, search finds words only.
+    lives; the counts of recordings are the database's. ``loaded`` are this process's own settings, shown where no engine has
+    ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
+    words only.
     """
 
     live = True
@@ -100,7 +100,10 @@ class PostgresDesk:
     # -- engines ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
-        """The newest frame. While the database is away, the last one seen, saying so; None before the first."""
+        """The newest frame. While the database is away, the last one seen, saying so; None before the first.
+
+        Raises :class:`DeskError` for a frame of an engine of another make.
+        """
         try:
             with self._lock:
                 watching = time.monotonic() - self._watch_at >= WATCH_EVERY_S
@@ -110,6 +113,8 @@ class PostgresDesk:
             counts = self.queue.counts()
         except EngineError:
             return self._away()
+        except BadFrame as error:
+            raise DeskError(str(error)) from error
         if seen is None or seen.frame is None:
             return None
         run = replace(
@@ -348,5 +353,5 @@ def _told() -> Iterator[None]:
     """The engine's typed errors as words for the operator."""
     try:
         yield
-    except EngineError as error:
+    except (EngineError, BadFrame) as error:
         raise DeskError(str(error)) from error

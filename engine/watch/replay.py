@@ -35,13 +35,10 @@ from engine.desk import (
 )
 from engine.watch import delta
 from engine.watch.recorder import BadRecording, Record, payload, records, unpack
-from engine.watch.snapshot import DecisionRow, FlightView, Snapshot, build, loads
+from engine.watch.snapshot import MALFORMED, DecisionRow, FlightView, Snapshot, build, loads
 
 HELD = 128
 """Decoded frames kept."""
-
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
-"""What a tree raises that is JSON and not what it should be: a checksum keeps nobody from writing one."""
 
 MOST_HISTORY = 360
 """Frames a history is thinned to; decoding takes a few milliseconds each."""
@@ -73,7 +70,7 @@ class ReplayDesk:
         except BadRecording:
             self._file.close()
             raise
-        except MALFORMED as error:
+        except MALFORMED as error:  # a checksum keeps nobody from writing one
             self._file.close()
             raise BadRecording(f"not a recorded run: a record is of another make: {error}") from error
         except BaseException:

@@ -363,9 +363,22 @@ def dumps(value: Any) -> str:
     return json.dumps(tree(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+class BadFrame(ValueError):
+    """A frame that cannot be read: another version wrote it, or nobody's engine did. The text says what to do."""
+
+
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What :func:`build` raises for a tree that is JSON and not what it should be."""
+
+
 def loads(text: str | bytes | dict[str, Any]) -> Snapshot:
-    """The snapshot behind :func:`dumps`; unknown fields of a newer engine are left out."""
-    built: Snapshot = build(Snapshot, text if isinstance(text, dict) else json.loads(text))
+    """The snapshot behind :func:`dumps`; unknown fields of a newer engine are left out. Raises :class:`BadFrame`."""
+    try:
+        built = build(Snapshot, text if isinstance(text, dict) else json.loads(text))
+    except MALFORMED as error:
+        raise BadFrame("the engine's figures cannot be read: run the same version of gainstage on both sides") from error
+    if not isinstance(built, Snapshot):
+        raise BadFrame("the engine's figures cannot be read: they are empty")
     return built
 
 

@@ -97,6 +97,17 @@ def test_frames_carry_the_counts_of_the_database(desk: PostgresDesk, tmp_path: P
     assert [row.id for row in desk.engines()] == ["one"]
 
 
+def test_the_frame_of_an_engine_of_another_make_is_told_and_is_no_outage(desk: PostgresDesk, tmp_path: Path) -> None:
+    register(desk.database, "one", tmp_path).publish(frame("one"))
+    with desk.database.connection() as connection:
+        connection.execute("update engine_frame set frame = '{\"schema\": 99}'")
+        connection.execute("update snapshot_history set frame = '[]'")
+    for asked in (desk.snapshot, lambda: desk.history(60)):
+        with pytest.raises(DeskError, match="same version of gainstage"):
+            asked()
+    assert [row.id for row in desk.engines()] == ["one"]
+
+
 def test_the_engine_looked_at_stays_the_same_while_it_lives(desk: PostgresDesk, tmp_path: Path) -> None:
     registries = {name: register(desk.database, name, tmp_path / name) for name in ("a", "b")}
     shown = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.desk import Event
 from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import Advice, Snapshot, StageView, build, dumps, loads, tree
+from engine.watch.snapshot import Advice, BadFrame, Snapshot, StageView, build, dumps, loads, tree
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,12 @@ def test_fields_an_older_engine_did_not_have_take_their_defaults(frame: Snapshot
     assert found.counters == ()
     assert found.stages[0].trend == ()
     assert found.stages[0].busy == frame.stages[0].busy
+
+
+@pytest.mark.parametrize("broken", ["{}", "[]", "7", "null", "no json", '{"schema": 1, "run": [3]}', "[" * 100_000])
+def test_a_frame_of_another_make_is_refused_in_words(broken: str) -> None:
+    with pytest.raises(BadFrame, match="cannot be read"):
+        loads(broken)
 
 
 def test_unknown_stays_unknown(frame: Snapshot) -> None:
