@@ -11,6 +11,9 @@ from typing import Any
 from engine.clean import clean_text
 from engine.terms import Recording
 
+MOST = 1e15
+"""Seconds and bytes beyond this are none."""
+
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -44,19 +47,23 @@ def to_recording(info: dict[str, Any]) -> Recording:
         extra["short"] = True
     elif info.get("media_type"):
         extra["short"] = False
-    size = info.get("filesize") or info.get("filesize_approx")
-    if isinstance(size, int | float) and size > 0:
+    if size := _positive(info.get("filesize")) or _positive(info.get("filesize_approx")):
         extra["bytes"] = int(size)
     return Recording(
         id=id,
         key=key,
         source=source,
         title=clean_text(title, 300),
-        duration=float(info["duration"]) if info.get("duration") else None,
+        duration=_positive(info.get("duration")),
         published=published_of(info),
         channel=clean_text(str(info.get("channel") or info.get("uploader") or ""), 200) or None,
         extra=extra,
     )
+
+
+def _positive(told: Any) -> float | None:
+    """A number above 0 that a site told; one that is none would never leave the sums it once was added to."""
+    return float(told) if isinstance(told, int | float) and 0 < told < MOST else None
 
 
 def published_of(info: dict[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.selection import Selection, refusal
 from engine.sources.ytdlp import AGES_DAYS, MINIMUM, ytdlp_age
-from engine.sources.ytdlp_entries import identity
+from engine.sources.ytdlp_entries import identity, to_recording
 from engine.sources.ytdlp_errors import CAUSES, classify
 from engine.sources.ytdlp_list import list_with_ytdlp, look_up, refused, video_of
 from engine.terms import Recording
@@ -262,3 +262,11 @@ def test_the_doctor_hears_when_yt_dlp_ages() -> None:
     assert ytdlp_age(released + timedelta(days=AGES_DAYS + 1), MINIMUM).state == "warn"
     assert ytdlp_age(released, "2026.1.5").state == "fail"
     assert ytdlp_age().state in ("ok", "warn")
+
+
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, 0, "long", [60]])
+def test_a_length_or_size_that_is_none_is_unknown(told: object) -> None:
+    """Sums of seconds are kept by adding and taking away: one NaN among them would stay for ever."""
+    found = to_recording({"id": "a", "ie_key": "X", "url": "https://example.org/a", "duration": told, "filesize": told})
+    assert found.duration is None
+    assert "bytes" not in found.extra
