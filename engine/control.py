@@ -62,7 +62,7 @@ class Control:
         )
         self.sampler = Sampler(engine, self)
         self.keeper = Keeper(engine, self)
-        self.following = Following(engine.id, engine.database, lambda: engine.settings, engine.journal)
+        self.following = Following(engine.id, engine.database, lambda: engine.settings, engine.journal, self.steadily)
         self._signals: SimpleQueue[int] = SimpleQueue()
 
     # -- state ------------------------------------------------------------------------------------------------------

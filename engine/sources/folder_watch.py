@@ -45,5 +45,5 @@ class FolderWatch:
                 elif last is not None and time.monotonic() - last >= self._quiet_s:
                     last = None
                     self._changed()
-        except (FileNotFoundError, OSError):  # the folder is gone: its subscription says so
+        except OSError:  # the folder is gone: its subscription says so
             return

@@ -22,14 +22,24 @@ from engine.store.database import Database
 from engine.watch.journal import Journal
 
 LOOK_S = 5.0
-WATCH_STEP_MS = 400
 
 
 class Following:
-    """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing."""
+    """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing.
 
-    def __init__(self, engine: str, database: Database, settings: Callable[[], Settings], journal: Journal) -> None:
+    ``steadily`` does one step and tells of its fault, so that none ends the thread: see :meth:`engine.control.Control.steadily`.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        database: Database,
+        settings: Callable[[], Settings],
+        journal: Journal,
+        steadily: Callable[[str, Callable[[], object]], bool],
+    ) -> None:
         self._engine = engine
+        self._steadily = steadily
         self._settings = settings
         self._journal = journal
         self._backlog = Backlog(database)
@@ -51,19 +61,26 @@ class Following:
     def _run(self) -> None:
         try:
             while not self._token.cancelled:
-                try:
-                    self._watch_folders()
-                    while not self._token.cancelled and (claim := self._subscriptions.due(engine=self._engine)):
-                        self._list(claim)
-                except Transient as error:  # the database is away: the engine says so elsewhere
-                    self._journal.log("debug", f"subscriptions wait: {error.message}", kind="state")
-                except Cancelled:
-                    break
+                self._steadily("subscriptions", self._look)
                 self._bell.wait(LOOK_S)
                 self._bell.clear()
         finally:
             for folder in self._watches.values():
                 folder.stop()
+
+    def _look(self) -> None:
+        self._watch_folders()
+        while not self._token.cancelled and (claim := self._subscriptions.due(engine=self._engine)):
+            try:
+                self._list(claim)
+            except Cancelled:
+                return
+            except Transient:
+                raise
+            except Exception as error:  # the others are listed all the same, and it comes again in its rhythm
+                text = f"a fault: {type(error).__name__}: {clean_text(str(error), 300)}"
+                self._subscriptions.failed(claim, text, retry=False, engine=self._engine)
+                self._journal.log("error", f"following {clean_text(claim.source, 120)}: {text}", kind="failure", error=error)
 
     def _list(self, claim: Subscription) -> None:
         name = clean_text(claim.source, 120)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -163,7 +163,11 @@ def test_intervals(text: str, seconds: float) -> None:
 
 @contextmanager
 def following(database: Database) -> Iterator[Following]:
-    loop = Following("one", database, lambda: LOCAL, Journal())
+    def steadily(name: str, step: Callable[[], object]) -> bool:
+        step()
+        return True
+
+    loop = Following("one", database, lambda: LOCAL, Journal(), steadily)
     loop.start()
     try:
         yield loop
@@ -204,6 +208,19 @@ def test_a_source_that_fails_says_so_and_stops_no_other(alive: Subscriptions, da
         until(lambda: all(row.last_wall for row in alive.rows()))
     bad, good = alive.rows()
     assert "HTTP 404" in (bad.last_error or "")
+    assert (good.last_error, good.last_new) == (None, 20)
+
+
+def test_a_fault_in_one_source_is_told_and_stops_no_other(alive: Subscriptions, database: Database, server: Server) -> None:
+    alive.follow(server.url + "/odd", HOUR)
+    with database.connection() as connection:
+        connection.execute("update subscription set options = '[1]'")  # as no gainstage writes them
+    alive.follow(serve_feed(server, pages=1), HOUR)
+    with following(database):
+        until(lambda: all(row.last_wall for row in alive.rows()))
+    bad, good = alive.rows()
+    assert "a fault: AttributeError" in (bad.last_error or "")
+    assert bad.next_wall > time.time()
     assert (good.last_error, good.last_new) == (None, 20)
 
 
