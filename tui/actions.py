@@ -225,6 +225,8 @@ def refusal(action: Action, frame: Frame) -> str | None:
                 return "no engine at this database"
             case Contact.STOPPED:
                 return "the engine has stopped"
+            case Contact.OFFLINE if frame.lost:
+                return "the engine is gone"
             case Contact.OFFLINE | Contact.STALE:
                 return f"no word from the engine for {frame.age_s or 0:.1f} s"
     return None

@@ -54,6 +54,16 @@ class Frame:
         return self.snapshot.verdict.health if self.snapshot else "offline"
 
     @property
+    def lost(self) -> bool:
+        """Whether the engine is gone without a word: it fell silent, and the database knows of none that lives."""
+        return self.contact is Contact.OFFLINE and self.engines == 0
+
+    @property
+    def startable(self) -> bool:
+        """Whether there is no engine, and one could be started."""
+        return self.live and (self.contact in (Contact.NONE, Contact.STOPPED) or self.lost)
+
+    @property
     def faded(self) -> bool:
         """Whether the figures have stopped moving and are drawn faded."""
         return self.mode == "live" and self.contact in (Contact.STALE, Contact.OFFLINE, Contact.STOPPED)

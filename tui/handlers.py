@@ -79,13 +79,18 @@ class Handlers:
 
     async def do_open(self, _: str) -> None:
         app = self._app
-        if app.frame.contact in (Contact.NONE, Contact.STOPPED) and app.frame.live:
+        if app.frame.startable:
             self._start_engine()
+
+    @property
+    def can_start(self) -> bool:
+        """Whether Enter can start an engine from this console."""
+        return self._app.start_engine is not None and not self._app.read_only
 
     def _start_engine(self) -> None:
         app = self._app
         start = app.start_engine
-        if start is None or app.read_only:
+        if start is None or not self.can_start:
             app.notice("this console cannot start an engine: run  gainstage engine", "warn")
             return
         app.notice("starting an engine …", "info")

@@ -328,3 +328,78 @@ async def test_the_ticker_knows_what_happened_while_another_screen_was_shown(dri
         await d.press("1")
         await d.settle()
         assert newest.text in d.text
+
+
+async def test_an_engine_that_was_killed_is_told_from_one_out_of_reach_and_enter_starts_another(driven: Run, desk_at: Run) -> None:
+    desk, started = desk_at("bottleneck"), []
+    held: list[Any] = []
+    rows = list(desk.engines())
+
+    def start() -> str:
+        started.append(True)
+        return "engine started, pid 4711"
+
+    bent = Bent(desk, lambda s: held[0] if held else s)
+    bent.engines = lambda: tuple(rows)
+    async with driven(bent, start_engine=start) as d:
+        held.append(desk.snapshot())
+        await d.wait(10)
+        assert "OFFLINE" in d.text  # silent, but its lease has not run out: it may be out of reach
+        await d.press("1", "enter")
+        assert not started
+        await d.press("1")
+        rows[:] = [replace(rows[0], state="lost")]
+        await d.wait(3)
+        assert "✗ LOST" in d.text
+        assert "never signed off" in d.text
+        await d.press("P")
+        assert "the engine is gone" in d.told[-1]
+        await d.press("enter")
+        assert started == [True]
+
+
+async def test_a_stale_picture_keeps_what_the_engine_said_last(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("done")
+    held: list[Any] = []
+    async with driven(Bent(desk, lambda s: held[0] if held else s)) as d:
+        assert "✓ done: " in d.text
+        held.append(desk.snapshot())
+        await d.wait(2.5)
+        assert "STALE" in d.text
+        assert "✓ done: " in d.text
+        assert "Queue is empty" not in d.text
+        assert "seen 2s ago" in d.text or "seen 3s ago" in d.text
+        assert "live" not in d.text.splitlines()[0]
+
+
+async def test_the_picture_goes_on_moving_under_a_dialog(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck")) as d:
+        await d.press("question_mark")
+        before = d.text.splitlines()[0]
+        await d.wait(5)
+        assert d.text.splitlines()[0] != before
+
+
+async def test_the_rate_of_the_log_falls_when_nothing_is_written(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("bottleneck")
+    quiet: list[Any] = []
+    bent = Bent(desk)
+    bent.events = lambda after, limit=500: Events((), 0, after) if quiet else desk.events(after, limit)
+    async with driven(bent) as d:
+        await d.press("6")
+        await d.wait(1)
+        assert d.app.desk_screen.log_tail.per_second > 0.5
+        quiet.append(True)
+        await d.wait(90)
+        assert d.app.desk_screen.log_tail.per_second < 0.05
+        assert " 0.0/s" in d.text
+
+
+async def test_why_says_what_is_known_of_the_time_left(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("done")) as d:
+        await d.press("w")
+        assert "Nothing is left." in d.text
+        assert "between 0s" not in d.text
+    async with driven(desk_at("warm-up")) as d:
+        await d.press("w")
+        assert "three finished recordings" not in d.text

@@ -256,7 +256,7 @@ class DeckScreen(RecordingActions, DeskScreen):
                 app.perform("take-advice")
                 return
         item = self.flights.selected
-        if self.frame.snapshot is None or item is None:
+        if self.frame.snapshot is None or item is None or app.frame.startable:
             await app.do_open(words)
             return
         await app.do_goto(item.view.id)

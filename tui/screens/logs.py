@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 
 from tui.actions import bindings
+from tui.frame import Frame
 from tui.screens.base import DeskScreen
 from tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
 from tui.widgets.table import Table
@@ -33,6 +34,9 @@ class LogsScreen(DeskScreen):
     def tell(self, events: list[Event]) -> None:
         self.log_tail.tell(events, self.console_app.events_dropped)
         self.line.show(self.log_tail.selected)
+
+    def apply(self, frame: Frame) -> None:
+        self.log_tail.measure(frame.now)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if event.table is self.log_tail:

@@ -37,6 +37,7 @@ def health_word(frame: Frame) -> tuple[str, str]:
     if frame.contact is Contact.NONE:
         return "○ NO ENGINE", "info"
     glyph, word, token = HEALTH[frame.health]
+    word = "LOST" if frame.lost else word
     run = frame.snapshot.run if frame.snapshot else None
     tail = ""
     if frame.contact is Contact.STOPPED:
@@ -61,13 +62,15 @@ def place(frame: Frame) -> tuple[str, str]:
         return f"◂ {fmt.clock(frame.snapshot.wall)}, {fmt.runtime(frame.now - frame.snapshot.wall)} ago", "change"
     if frame.age_s is None:
         return "waiting", "muted"
-    return f"live {min(frame.age_s, 999):.1f}s", "faint" if frame.contact is Contact.LIVE else "warn"
+    if frame.contact in (Contact.LIVE, Contact.FOREIGN):
+        return f"live {frame.age_s:.1f}s", "faint"
+    return f"seen {fmt.roughly(frame.age_s)} ago", "warn"
 
 
 def eta(frame: Frame) -> str:
-    """Time left with its interval: ``ETA 6h10 ±40m``; empty where there is nothing left to wait for."""
+    """Time left with its interval: ``ETA 6h10 ±40m``; empty where there is nothing left to wait for, or nobody who works."""
     s = frame.snapshot
-    if s is None or s.verdict.health == "done" or s.run.state in ("stopped", "done"):
+    if s is None or frame.health == "offline" or s.verdict.health == "done" or s.run.state in ("stopped", "done"):
         return ""
     f = s.verdict.forecast
     if f.left_s is None:

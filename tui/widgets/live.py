@@ -47,7 +47,7 @@ def _ascii(text: str) -> str:
 class Live(Widget):
     """Draws :meth:`draw` line by line. Call :meth:`redraw` after the data changed: unchanged lines cost nothing.
 
-    A widget on a screen that is not shown only notes that it is out of date.
+    A widget on a screen that is not shown only notes that it is out of date; under a dialog it is shown.
     """
 
     ALLOW_SELECT = False
@@ -72,7 +72,7 @@ class Live(Widget):
     def redraw(self) -> None:
         """Draw again and repaint the lines that came out different."""
         width, height = self.size
-        if not width or not height or not self.is_attached or not self.screen.is_active:
+        if not width or not height or not self.is_attached or not self.screen.is_current:
             self._drawn_for = None
             return
         before = self._rows

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 
 from textual import events
 
@@ -18,6 +18,7 @@ from tui.widgets.table import Column, Table
 from tui.widgets.ticker import sign_of
 
 KEPT = 20_000
+RATE_S = 60.0
 LEVELS = ("debug", "info", "warning", "error")
 WORDS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
 TOKENS = {"debug": "faint", "info": "muted", "warning": "warn", "error": "crit"}
@@ -107,10 +108,16 @@ class LogTail(Table[Entry]):
             self._append(e)
         if len(self.entries) > KEPT:
             del self.entries[: len(self.entries) - KEPT]
-        recent = list(islice(reversed(self.events), 200))
-        span = recent[0].wall - recent[-1].wall if len(recent) > 1 else 0.0
-        self.per_second = len(recent) / span if span > 0 else 0.0
         self._show()
+
+    def measure(self, now: float) -> None:
+        """How many lines a second came in the last minute, whether or not one came just now."""
+        first = bisect_left(self.events, now - RATE_S, key=lambda e: e.wall)
+        span = min(RATE_S, now - self.events[0].wall) if self.events else 0.0
+        fresh = (len(self.events) - first) / max(1.0, span)
+        before, self.per_second = self.per_second, fresh
+        if fmt.rate(fresh) != fmt.rate(before):
+            self.redraw()
 
     def _append(self, e: Event) -> None:
         if self.fold:
@@ -226,7 +233,7 @@ class LogTail(Table[Entry]):
             case "thread":
                 return e.thread or "", "muted"
             case "recording":
-                return (e.recording or "")[:width], "muted"
+                return e.recording or "", "muted"
             case "text":
                 return self._text(item, width, p)
         return "", "text"

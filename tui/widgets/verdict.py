@@ -48,7 +48,7 @@ class VerdictPanel(Panel):
             if f.contact is Contact.UNKNOWN:
                 return [Line().add(f"Connecting to {f.label} …", p["muted"])]
             return [
-                Line().add("No engine at this database.  ", p["bright"]).add("Enter", p["accent"]).add(" starts one", p["muted"]),
+                Line().add("No engine at this database.  ", p["bright"]).extend(self._starter(p)),
                 Line()
                 .add("a", p["accent"])
                 .add(" adds sources first  ·  elsewhere: gainstage attach URL  ·  to look around: gainstage demo", p["muted"]),
@@ -56,28 +56,29 @@ class VerdictPanel(Panel):
         if f.contact is Contact.FOREIGN:
             return [Line().add(f"The engine speaks schema {s.schema}, this console another: read-only.", p["warn"])]
         if f.contact is Contact.STOPPED:
-            line = (
-                Line()
-                .add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"])
-                .add("Enter", p["accent"])
-                .add(" starts one again.", p["muted"])
-            )
+            line = Line().add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"]).extend(self._starter(p))
             if s.run.reason:  # why it ended matters more than what it had done
                 return [line, Line().add("■ ", p["crit"]).clip(s.run.reason, width - 2, p["text"])]
             return [line, self._finished(width, p)]
+        if f.lost:
+            gone = f"The engine is gone: it fell silent at {fmt.clock(f.now - (f.age_s or 0))} and never signed off.  "
+            return [
+                Line().add(gone, p["crit"]).extend(self._starter(p)),
+                Line().add("Nothing is lost: what it had in flight is taken up again.", p["muted"]),
+            ]
         if f.contact is Contact.OFFLINE:
             why = f": {f.error}" if f.error else ""
             return [
                 Line().clip(f"No word from the engine since {fmt.clock(f.now - (f.age_s or 0))}{why}", width, p["crit"]),
                 Line().add("What is shown is the last frame. Keys that need the engine are refused until it is back.", p["muted"]),
             ]
-        if f.health == "starting" or s.run.loading:
+        if s.verdict.health == "starting" or s.run.loading:
             head = Line().add("Starting  ", p["bright"]).add(f"{fmt.span(max(0.0, f.now - s.run.started_wall))}  ", p["muted"])
             if not s.run.loading:
                 return [head.add("first figures come with the first recordings", p["muted"])]
             lines = [head.clip(s.run.loading[0], max(0, width - head.used), p["text"])]
             return lines + [Line().clip(text, width, p["text"]) for text in s.run.loading[1:]]
-        if f.health == "done" or s.run.state == "done":
+        if s.verdict.health == "done" or s.run.state == "done":
             next_keys = Line()
             if s.run.failed:
                 next_keys.add("R", p["accent"]).add(" retry failed   ", p["muted"])
@@ -91,17 +92,23 @@ class VerdictPanel(Panel):
             ]
         return [self._bottleneck(width, p), self._advice(width, p)]
 
+    def _starter(self, p: Palette) -> Line:
+        """What starts an engine from here."""
+        if self.console_app.can_start:
+            return Line().add("Enter", p["accent"]).add(" starts one", p["muted"])
+        return Line().add("gainstage engine", p["accent"]).add(" starts one", p["muted"])
+
     def _finished(self, width: int, p: Palette) -> Line:
         s = self.frame.snapshot
         assert s is not None
         run = s.run
-        line = Line().add("✓ ", p["ok+b"]).add(f"done in {fmt.roughly(run.state_since_wall - run.started_wall)}: ", p["bright"])
+        took_s = run.state_since_wall - run.started_wall
+        line = Line().add("✓ ", p["ok+b"]).add("done: ", p["bright"])
         line.add(f"{run.stored:,} stored", p["text"])
         line.add(f", {run.failed:,} failed", p["warn" if run.failed else "text"])
         line.add(f", {run.skipped:,} skipped", p["text"])
-        took_s = run.state_since_wall - run.started_wall
-        if run.audio_done_s > 0 and took_s > 0:
-            speed = f"  ·  {audio(run.audio_done_s)} of audio at {fmt.times(run.audio_done_s / took_s)} real time"
+        if run.audio_done_s > 0 and took_s > 0:  # of this engine; the counts are those of the database
+            speed = f"  ·  {audio(run.audio_done_s)} of audio in {fmt.roughly(took_s)}, {fmt.times(run.audio_done_s / took_s)} real time"
             line.add(speed if line.used + len(speed) <= width else "", p["muted"])
         return line
 

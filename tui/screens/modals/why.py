@@ -62,7 +62,9 @@ class WhyScreen(Dialog[None]):
         lines += [Line(), Line().add("Time left", p["title+b"])]
         t = v.forecast
         if t.left_s is None:
-            lines += self._said(f"Not yet: a forecast needs three finished recordings. {t.basis}", width, p)
+            lines += self._said(f"Not known: {t.basis}", width, p)
+        elif t.left_s == 0:
+            lines += self._said(f"{t.basis.capitalize()}.", width, p)
         else:
             low, high = fmt.roughly(t.low_s), fmt.roughly(t.high_s)
             lines += self._said(f"{fmt.roughly(t.left_s)}, between {low} and {high}: {t.basis}", width, p)
