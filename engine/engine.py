@@ -80,9 +80,10 @@ class Engine:
         self.started_wall = time.time()
         self.token = CancelToken()
         self.journal = Journal(paths.logs, engine=self.id)
-        self.live = LiveSettings(loaded.settings, loaded.origins)
+        self.live = LiveSettings(loaded.settings)
         with database.connection() as connection:
-            self.live.load(*read_live(connection))
+            for why in self.live.load(*read_live(connection)):
+                self.journal.log("warning", f"live setting {why}", kind="change")
         self.tally = Tally()
         self.store = RecordingStore(database)
         self.queue = JobQueue(database, self.id, heartbeat_s=self.settings.queue.heartbeat, stalled_s=self.settings.queue.stalled)

@@ -59,7 +59,6 @@ class Sampler:
         self._work_bytes: int | None = None
         self.history: deque[Snapshot] = deque(maxlen=1500)  # one a second: enough for the windows on both sides of a change
         self.frames = 0
-        self.busy_s = 0.0  # CPU seconds spent here, for the cost figure
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._counts = Counts()
@@ -69,6 +68,7 @@ class Sampler:
         self._exporter: Exporter | None = None
         self._host: HostView | None = None
         self._recorded = 0
+        self._journal_trouble: str | None = None
         self._changes_revision = -1
         self._changes_at = float("-inf")
         self._changes_told: dict[int, ChangeRow] = {}
@@ -113,9 +113,7 @@ class Sampler:
             slow = now - slow_at >= SLOW_S * 0.9
             if slow:
                 slow_at = now
-            began = time.thread_time()
             self.control.steadily("figures", partial(self.publish, slow))
-            self.busy_s += time.thread_time() - began
             if slow:
                 self.control.steadily("predicted effects", self.control.keeper.predict)
 
@@ -187,6 +185,7 @@ class Sampler:
         if slow:
             frame = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
             self._tell_stall(frame.verdict)
+            self._tell_journal()
             self._verdict = frame.verdict
             self.history.append(frame)
         return frame
@@ -198,6 +197,15 @@ class Sampler:
             self.engine.journal.log("warning", f"stalled: {now.reason}", kind="state")
         elif was and not is_now:
             self.engine.journal.log("info", "no longer stalled", kind="state")
+
+    def _tell_journal(self) -> None:
+        """That the journal's file cannot be written, and that it can again; both are kept in memory and in the database."""
+        was, self._journal_trouble = self._journal_trouble, self.engine.journal.trouble
+        if self._journal_trouble and not was:
+            text = f"the journal's file cannot be written: {self._journal_trouble}; see to the disk of {self.engine.paths.logs}"
+            self.engine.journal.log("warning", text, kind="state")
+        elif was and not self._journal_trouble:
+            self.engine.journal.log("info", "the journal's file is written again", kind="state")
 
     def _reason(self) -> str | None:
         """Why the engine does not do its work at present: its own pause, an outage, a stall."""

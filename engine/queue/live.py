@@ -46,11 +46,9 @@ class Current:
 class LiveSettings:
     """The settings in force, swapped as a whole. Reading takes no lock; subscribers are called one change at a time."""
 
-    def __init__(self, base: Settings, origins: Mapping[str, str] | None = None) -> None:
+    def __init__(self, base: Settings) -> None:
         self.base = base
-        self.origins = dict(origins or {})
         self._state = Current(base, 0)
-        self._overrides: dict[str, Any] = {}
         self._ignored: dict[str, str] = {}
         self._subscribers: list[OnSettings] = []
         self._turn = threading.RLock()
@@ -67,22 +65,17 @@ class LiveSettings:
     def current_with_revision(self) -> Current:
         return self._state
 
-    @property
-    def ignored(self) -> Mapping[str, str]:
-        """Live values this version cannot take (an unknown key, a value now out of range), each with the reason."""
-        return self._ignored
-
-    def origin(self, key: str) -> str:
-        return "live" if key in self._overrides else self.origins.get(key, "default")
-
-    def subscribe(self, callback: OnSettings) -> Callable[[], None]:
-        """Call ``callback`` after every change; returns the call that ends it."""
+    def subscribe(self, callback: OnSettings) -> None:
+        """Call ``callback`` after every change."""
         with self._turn:
             self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
 
     def load(self, overrides: Mapping[str, Any], revision: int) -> tuple[str, ...]:
-        """Take the live values of ``revision`` (an older one than seen is left alone); returns what subscribers refused."""
+        """Take the live values of ``revision`` (an older one than seen is left alone).
+
+        Returns in words what subscribers refused, and what this version cannot take (an unknown key, a value now out of
+        range) where that is new: such values are left out.
+        """
         with self._turn:
             old = self._state
             if revision < old.revision:
@@ -95,10 +88,11 @@ class LiveSettings:
                     ignored[key] = "unknown setting"
                 except ValidationError as error:
                     ignored[key] = explain(error)
-            self._overrides, self._ignored = {k: v for k, v in overrides.items() if k not in ignored}, ignored
+            news = tuple(f"{key} is left out: {why}" for key, why in ignored.items() if self._ignored.get(key) != why)
+            self._ignored = ignored
             self._state = Current(new, revision)
             keys = {key for key in SPECS if value_of(old.settings, key) != value_of(new, key)}
-            return self._tell(keys, old.settings, new, revision) if keys else ()
+            return (*news, *self._tell(keys, old.settings, new, revision)) if keys else news
 
     def _tell(self, keys: set[str], old: Settings, new: Settings, revision: int) -> tuple[str, ...]:
         refused = []

@@ -162,6 +162,24 @@ def test_work_that_fills_the_pool_does_not_make_an_engine_look_dead(database: Da
         assert beats()[0]
 
 
+def test_a_live_value_of_another_version_is_told_by_the_engine(database: Database, tmp_path: Path) -> None:
+    with database.connection() as connection:
+        connection.execute("insert into setting (key, value, revision, by) values ('gone.key', '1', 1, 'x')")
+    engine = make_engine(database, tmp_path)
+    assert told(engine, "live setting gone.key is left out: unknown setting")
+    engine.close()
+
+
+def test_a_journal_that_cannot_be_written_is_told_and_so_is_its_return(database: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "journal.jsonl").mkdir()  # where the file should be
+    with running(make_engine(database, tmp_path)) as engine:
+        until(lambda: told(engine, "journal's file cannot be written"))
+        (folder / "journal.jsonl").rmdir()
+        until(lambda: told(engine, "journal's file is written again"))
+
+
 def test_a_stage_that_waits_for_two_models_waits_for_both(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
