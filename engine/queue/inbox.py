@@ -18,13 +18,13 @@ from engine.store.database import Database
 T = TypeVar("T")
 Later = Callable[[], "str | Reply"]
 """Work that takes its time: done on a thread of its own, so that the commands behind it need not wait."""
-Obey = Callable[[Command], "str | Reply | Later | None"]
+Obey = Callable[[Command], "str | Reply | Later"]
 log = logging.getLogger(__name__)
 
 
 class Inbox(threading.Thread):
-    """``obey`` acts on a command and returns the answer (in words, or with data), work to be done beside (:data:`Later`), or None
-    to answer later by :meth:`answer`; it raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    """``obey`` acts on a command and returns the answer (in words, or with data), or work to be done beside (:data:`Later`); it
+    raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
     """
 
     def __init__(self, db: Database, engine_id: str, obey: Obey) -> None:
@@ -51,18 +51,18 @@ class Inbox(threading.Thread):
 
     def run(self) -> None:
         while (received := self._waiting.get()) is not None:
-            if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
-                self._act(received)
+            try:
+                if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
+                    self._answered(received, partial(self._obey, received.command))
+            except Exception:  # a command that cannot even be answered expires; an engine deaf to all others helps nobody
+                log.exception("command %s could not be answered", received.command.name)
             self._known.discard(received.id)  # announced again, it is not taken a second time
 
     def answer(self, id: int, text: str, *, refused: bool = False, data: Any = None) -> None:
         """Answer a command; waits through an outage unless the inbox ends."""
         self._through_outage(partial(commands.answer, self.db, self.engine_id, id, refused=refused, text=text, data=data))
 
-    def _act(self, received: Received) -> None:
-        self._answered(received, lambda: self._obey(received.command))
-
-    def _answered(self, received: Received, act: Callable[[], str | Reply | Later | None]) -> None:
+    def _answered(self, received: Received, act: Callable[[], str | Reply | Later]) -> None:
         try:
             reply = act()
         except EngineError as error:
@@ -77,7 +77,7 @@ class Inbox(threading.Thread):
                 ).start()
             elif isinstance(reply, Reply):
                 self.answer(received.id, reply.text, data=reply.data)
-            elif reply is not None:
+            else:
                 self.answer(received.id, reply)
 
     def _through_outage(self, call: Callable[[], T]) -> T | None:

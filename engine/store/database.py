@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -193,8 +193,10 @@ class Database:
             except PoolTimeout:
                 if self._down_since is not None or self._pool.get_stats().get("connections_errors", 0) > failures:
                     self._lost()
-                    self._revive()
-                    raise Transient(f"{self.where} does not answer", cause=self.AWAY) from None
+                    why = self._revive()
+                    hint = why.hint if why else "see to the server; what is done waits for it"
+                    text = f"{self.where} does not answer" + (f": {why.message}" if why else "")
+                    raise Transient(text, cause=self.AWAY, hint=hint) from None
                 if time.monotonic() > end:
                     raise Transient(
                         f"no free connection for {PATIENCE_S:.0f} s",
@@ -211,14 +213,16 @@ class Database:
         for info in self._types:
             (register_halfvec_info if info.name == "halfvec" else register_vector_info)(connection, info)
 
-    def _revive(self) -> None:
-        """Start the embedded server again after it was killed; one thread tries, the others go on."""
+    def _revive(self) -> EngineError | None:
+        """Start the embedded server again after it was killed; one thread tries, the others go on. Why it does not start."""
         if self._server is not None and self._reviving.acquire(blocking=False):
             try:
-                with suppress(EngineError):  # the caller says that the database is away, and will ask again
-                    self._server.revive()
+                self._server.revive()
+            except EngineError as error:  # the caller says that the database is away, and will ask again
+                return error
             finally:
                 self._reviving.release()
+        return None
 
     def _lost(self) -> None:
         with self._lock:

@@ -101,6 +101,16 @@ def test_a_fault_in_a_handler_is_answered_and_the_next_command_is_heard(two: Dat
     assert "KeyError" in ack.text
 
 
+def test_an_answer_that_cannot_be_written_leaves_the_inbox_open(two: Database) -> None:
+    def obey(command: Command) -> Reply:
+        return Reply(text=7 if command.name == "pause" else "draining")  # type: ignore[arg-type]
+
+    with following(two, "a", on_command=obey):
+        commands.send(two, Command("pause", engine="a"))
+        drain = commands.send(two, Command("drain", engine="a"))
+        until(lambda: commands.ack(two, drain.id).text == "draining")
+
+
 def test_a_question_is_answered_with_data(two: Database) -> None:
     with following(two, "a", on_command=lambda c: Reply(data={"vector": [len(c.args["text"])]})):
         ack = commands.send(two, Command("embed_query", {"text": "fibre"}, "a"))

@@ -200,6 +200,31 @@ def test_the_embedded_server_is_started_again_by_whoever_uses_it(own_postgres: M
         assert one(db, "select code from language") == "xx"
 
 
+def test_an_embedded_server_that_does_not_start_again_says_why(own_postgres: Make) -> None:
+    server = own_postgres()
+    with server, Database.open(None, server.folder) as db:
+        version = server.place.data / "PG_VERSION"
+        written = version.read_text()
+        version.write_text("9\n")  # as a home shared with another gainstage would have it
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+        def why() -> str:
+            try:
+                db.ping()
+            except Transient as error:
+                return f"{error.cause}: {error}"
+            return ""
+
+        found = until(lambda: next((text for text in [why()] if "was written by Postgres 9" in text), None))
+        assert found is not None
+        assert found.startswith(Database.AWAY)
+        assert "move it with pg_dump" in found
+        version.write_text(written)
+        until(lambda: reachable(db))
+
+
 def test_a_connection_cut_in_the_middle_rolls_back(database: Database) -> None:
     def cut() -> None:
         with database.transaction() as connection:
