@@ -61,7 +61,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "config": Entry("config", "show, validate or explain the configuration"),
     },
     "figures": {
-        "bench": Entry("bench", "measure this machine: pipeline, voices, console, quality"),
+        "bench": Entry("bench", "measure this machine, as ratios against a reference of the same run"),
     },
 }
 

@@ -9,11 +9,21 @@ from typing import Any
 from tui.commands.common import print_json, speaking
 
 EXAMPLES = {
-    "bench": """examples:
-  gainstage bench pipeline              is the bottleneck busy, what does a gate cost
-  gainstage bench live --recordings 100000   status, claims and commands with a long queue, cost of a frame
-  gainstage bench voices --segments 60  batch extraction against the usual ways
-  gainstage bench quality --fresh 2     word, diarization and speaker errors on new recordings
+    "bench": """what is measured:
+  pipeline        is the bottleneck busy, what does a gate cost
+  live            status, claims and commands with a long queue, cost of a frame
+  voices          batch extraction against the usual ways and the floor
+  voices-quality  who is recognised by how much speech, what each rule is worth
+  decisions       stored decisions decided again under other limits
+  quality         word, diarization and speaker errors, against the truth
+  sources         long feeds listed, many downloads, against the server's own speed
+  console         first picture, processor, keys, memory, what it takes from an engine
+
+examples:
+  gainstage bench pipeline
+  gainstage bench live --recordings 100000
+  gainstage bench voices --segments 60
+  gainstage bench quality --fresh 2
   gainstage bench console --json""",
 }
 
