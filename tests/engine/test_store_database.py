@@ -210,17 +210,18 @@ def test_an_embedded_server_that_does_not_start_again_says_why(own_postgres: Mak
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-        def why() -> str:
+        said: list[Transient] = []
+
+        def refused() -> bool:
             try:
                 db.ping()
             except Transient as error:
-                return f"{error.cause}: {error}"
-            return ""
+                said.append(error)
+            return bool(said) and "was written by Postgres 9" in said[-1].message
 
-        found = until(lambda: next((text for text in [why()] if "was written by Postgres 9" in text), None))
-        assert found is not None
-        assert found.startswith(Database.AWAY)
-        assert "move it with pg_dump" in found
+        until(refused)
+        assert said[-1].cause == Database.AWAY
+        assert "move it with pg_dump" in said[-1].hint
         version.write_text(written)
         until(lambda: reachable(db))
 
