@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from tui.commands.common import print_json, speaking
+from tui.commands.common import print_json, speaking, waiting
 
 EXAMPLES = {
     "bench": """what is measured:
@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def run(name: str, args: argparse.Namespace) -> int:
     module: Any = importlib.import_module(MODULES[args.what])
     wanted = {k: v for k, v in vars(args).items() if k in ("recordings", "segments", "fresh", "seed") and v is not None}
-    result = module.run(**wanted)
+    with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
+        result = module.run(**wanted)
     if speaking(args):
         print(module.table(result))
     else:
