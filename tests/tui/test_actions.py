@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from tui.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
 from tui.frame import Contact, Frame
@@ -266,6 +268,26 @@ async def test_failures_filter_the_table_and_are_retried_by_cause(driven: Run, d
         assert d.sent[-1] == ("retry", {"cause": group.cause})
 
 
+async def test_what_is_retried_is_what_the_filter_shows(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("massive")) as d:
+        groups = d.desk.failures()
+        await d.press("2", "R")
+        assert f"Retry {sum(g.count for g in groups)} recording" in d.text
+        assert "every failed recording" in d.text
+        await d.press("escape")
+        one = groups[0].ids[0]
+        await d.command(f"filter {one}")
+        await d.press("R")
+        assert "Retry 1 recording?" in d.text
+        assert f"1 × {groups[0].cause}" in d.text
+        await d.press("y")
+        assert d.sent[-1] == ("retry", {"ids": [one]})
+        await d.command("filter status:stored")
+        await d.press("R")
+        assert "nothing has failed" in d.told[-1]
+        assert len(d.sent) == 1
+
+
 async def test_sources_are_added_only_after_a_preview(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at()) as d:
         await d.press("a")
@@ -340,3 +362,16 @@ async def test_themes_go_round_and_can_be_named(driven: Run, desk_at: Run) -> No
         assert d.app.theme == "mono"
         await d.command("theme pink")
         assert "no theme" in d.told[-1]
+
+
+async def test_a_folder_named_from_here_is_sent_by_its_whole_path(
+    driven: Run, desk_at: Run, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "My talks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with driven(desk_at("bottleneck")) as d:
+        await d.press("a")
+        d.app.screen.query_one(Input).value = "'My talks' https://example.org/feed"
+        await d.press("enter")
+        await d.press("enter")
+        assert d.sent[-1] == ("add", {"sources": [str(tmp_path / "My talks"), "https://example.org/feed"], "options": {}})

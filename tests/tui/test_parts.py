@@ -440,3 +440,14 @@ async def test_ids_of_recordings_get_the_width_they_need_and_keep_it(driven: Run
         table.set_items([])
         assert next(f.width for f in table._fits(150) if f.column.ids) == LONGEST_ID
         assert next(f.width for f in table._fits(70) if f.column.ids or f.column.key == "id") == before
+
+
+def test_sources_with_spaces_are_held_together_by_quotes() -> None:
+    from tui.screens.modals.add import split
+
+    assert split("'/data/My Talks' https://example.org/feed limit=50 oldest") == (
+        ("/data/My Talks", "https://example.org/feed"),
+        {"limit": 50, "order": "oldest"},
+    )
+    assert split("/data/Let's-talk.mp3") == (("/data/Let's-talk.mp3",), {})
+    assert split("'/data/a=b c'") == (("/data/a=b c",), {})

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.desk import Command
+from engine.desk import Command, Desk
 from tui import format as fmt
 
 if TYPE_CHECKING:
     from tui.app import GainstageApp
+
+
+CAUSES_SAID = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What is to be tried again: in words, as arguments of the command, and how many of each cause."""
+
+    words: str
+    arguments: dict[str, object]
+    counts: tuple[tuple[str, int], ...]
 
 
 class RecordingActions:
@@ -58,25 +71,33 @@ class RecordingActions:
             question, lambda yes: app.send(Command("cancel", {"ids": ids}), f"cancel {self._named(ids)}") if yes else None
         )
 
-    def retry_arguments(self) -> tuple[dict[str, object], str]:
-        """What ``R`` would retry here, and in words."""
-        return {"all": True}, "every failed recording"
+    def failures_shown(self, desk: Desk) -> Failures:
+        """What ``R`` would retry here; asked off the thread that draws."""
+        groups = desk.failures()
+        return Failures("every failed recording", {"all": True}, tuple((g.cause, g.count) for g in groups))
 
     def do_retry_filtered(self, _: str) -> None:
         from tui.screens.modals.confirm import ConfirmScreen
 
         app = self.console_app
-        arguments, words = self.retry_arguments()
-        app.ask(
-            "retry-count",
-            lambda desk: desk.failures(),
-            lambda groups: app.push_screen(
-                ConfirmScreen(
-                    f"Retry {words}?", [f"{g.count:>5} × {g.cause}" for g in groups][:12] or ["nothing has failed"], yes="Retry"
-                ),
-                lambda yes: app.send(Command("retry", arguments), f"retry {words}") if yes else None,
-            ),
-        )
+
+        def found(failures: Failures) -> None:
+            if not failures.counts:
+                app.notice(f"retry {failures.words}: nothing has failed", "info")
+                return
+            lines = [f"{count:>7,} × {cause}" for cause, count in failures.counts]
+            lines = (
+                lines
+                if len(lines) <= CAUSES_SAID
+                else [*lines[: CAUSES_SAID - 1], f"and {len(lines) - CAUSES_SAID + 1} more causes"]
+            )
+            total = sum(count for _, count in failures.counts)
+            question = ConfirmScreen(f"Retry {fmt.plural(total, 'recording')}?", [failures.words, "", *lines], yes="Retry")
+            app.push_screen(
+                question, lambda yes: app.send(Command("retry", failures.arguments), f"retry {failures.words}") if yes else None
+            )
+
+        app.ask("retry-count", self.failures_shown, found)
 
     async def do_log_of(self, _: str) -> None:
         if ids := self._ids(""):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from engine.desk import Desk, Query, RecordingDetail, RecordingPage
+from engine.desk import Desk, Query, RecordingDetail, RecordingPage, RecordingRow
 from tui import export
 from tui import format as fmt
 from tui.actions import bindings
-from tui.filters import read_filter, to_query
+from tui.filters import Filter, read_filter, to_query
 from tui.frame import Frame
 from tui.pump import Answer, Feed
 from tui.screens.base import DeskScreen
-from tui.screens.recording_actions import RecordingActions
+from tui.screens.recording_actions import Failures, RecordingActions
 from tui.widgets.detail import DetailPanel
 from tui.widgets.failures import FailuresPanel
 from tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
@@ -117,12 +118,22 @@ class RecordingsScreen(RecordingActions, DeskScreen):
             return sorted(self.rows.marked)
         return [self.rows.selected.id] if self.rows.selected is not None else []
 
-    def retry_arguments(self) -> tuple[dict[str, object], str]:
+    def failures_shown(self, desk: Desk) -> Failures:
+        """Those of the cause under the cursor, else those that match the filter, else all."""
         group = self.failures.selected if self.focused is self.failures else None
-        cause = group.cause if group is not None else read_filter(self.rows.filter_text).fields.get("cause")
-        if cause:
-            return {"cause": cause}, f"what failed with {cause}"
-        return {"all": True}, "every failed recording"
+        asked = read_filter(self.rows.filter_text)
+        if group is None and asked.empty:
+            return super().failures_shown(desk)
+        cause = group.cause if group is not None else asked.fields.get("cause")
+        if cause and (group is not None or asked == Filter(fields={"cause": cause})):
+            counts = [(g.cause, g.count) for g in desk.failures() if g.cause == cause]
+            return Failures(f"what failed with {cause}", {"cause": cause}, tuple(counts))
+        query = self.query_now()
+        if not query.status and not query.invert:
+            query = replace(query, status=("failed",))
+        failed = [r for r in every_row(desk, query) if r.status == "failed"]
+        counts = Counter(r.cause or "unknown cause" for r in failed).most_common()
+        return Failures(f"what failed and matches {self.rows.filter_text}", {"ids": [r.id for r in failed]}, tuple(counts))
 
     def do_filter(self, words: str) -> None:
         if words:
@@ -223,14 +234,20 @@ class RecordingsScreen(RecordingActions, DeskScreen):
         target = app.exports / name if not path else type(app.exports)(path).expanduser()
 
         def fetch(desk: Desk) -> object:
-            rows: list[list[Any]] = []
-            while True:
-                page = desk.recordings(replace(query, offset=len(rows), limit=EXPORT_PAGE))
-                rows += [[getattr(r, c) for c in COLUMNS] for r in page.rows]
-                if not page.rows or len(rows) >= page.matched:
-                    return export.write(target, export.render(kind, list(COLUMNS), rows))
+            rows = [[getattr(r, c) for c in COLUMNS] for r in every_row(desk, query)]
+            return export.write(target, export.render(kind, list(COLUMNS), rows))
 
         app.ask("export", fetch, lambda where: app.notice(f"written {where}", "ok"))
+
+
+def every_row(desk: Desk, query: Query) -> list[RecordingRow]:
+    """All rows that match, page by page."""
+    rows: list[RecordingRow] = []
+    while True:
+        page = desk.recordings(replace(query, offset=len(rows), limit=EXPORT_PAGE))
+        rows += page.rows
+        if not page.rows or len(rows) >= page.matched:
+            return rows
 
 
 COLUMNS = (

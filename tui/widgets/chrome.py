@@ -75,6 +75,8 @@ def eta(frame: Frame) -> str:
     f = s.verdict.forecast
     if f.left_s is None:
         return "ETA …"
+    if f.left_s == 0:
+        return ""
     text = f"ETA {fmt.roughly(f.left_s)}"
     if f.low_s is not None and f.high_s is not None:
         text += f" ±{fmt.roughly(max(f.high_s - f.left_s, f.left_s - f.low_s))}"

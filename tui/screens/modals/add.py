@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on
@@ -22,10 +24,17 @@ Chosen = tuple[tuple[str, ...], dict[str, Any]]
 
 
 def split(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Sources and options of a line: ``https://… limit=50 oldest`` - words with ``=`` are options."""
+    """Sources and options of a line: ``https://… 'My talks' limit=50 oldest`` - words with ``=`` are options.
+
+    Quotes hold a path with spaces together, as in a shell; a lone apostrophe is only a letter.
+    """
     sources: list[str] = []
     options: dict[str, Any] = {}
-    for word in text.split():
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    for word in words:
         name, found, value = word.partition("=")
         if found and "/" not in name and name.isidentifier():
             options[name] = int(value) if value.isdigit() else value
@@ -34,6 +43,15 @@ def split(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         else:
             sources.append(word)
     return tuple(sources), options
+
+
+def anchored(source: str) -> str:
+    """A file or folder that is here, by its whole path: the engine that will list it works in another folder."""
+    try:
+        path = Path(source).expanduser()
+        return str(path.absolute()) if path.exists() else source
+    except (OSError, RuntimeError, ValueError):  # no such home, too long for a path, a null byte: then it is no path
+        return source
 
 
 class AddScreen(Dialog[Chosen]):
@@ -49,6 +67,7 @@ class AddScreen(Dialog[Chosen]):
         super().__init__()
         self.start = start
         self.previewed: str | None = None
+        self.chosen: Chosen = ((), {})
         self.preview: Preview | None = None
         self.error: str | None = None
         self.asking = False
@@ -56,7 +75,7 @@ class AddScreen(Dialog[Chosen]):
     def fields(self) -> ComposeResult:
         yield Input(
             self.start,
-            placeholder="channel, playlist, video, feed, folder or file …   limit=50   oldest",
+            placeholder="channel, playlist, video, feed, 'folder or file' …   limit=50   oldest",
             classes="dialog-input",
             compact=True,
             select_on_focus=False,
@@ -121,12 +140,11 @@ class AddScreen(Dialog[Chosen]):
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         text = event.value.strip()
-        sources, options = split(text)
-        if not sources:
+        if not split(text)[0]:
             return
         if self.preview is not None and text == self.previewed:
             if any(r.take for r in self.preview.rows):
-                self.dismiss((sources, options))
+                self.dismiss(self.chosen)
             return
         self._ask(text)
 
@@ -142,10 +160,14 @@ class AddScreen(Dialog[Chosen]):
         app: Any = self.app
         desk: Desk = app.desk
 
-        async def run() -> None:
+        def look() -> tuple[Chosen, Preview]:
             sources, options = split(text)
+            chosen = tuple(anchored(source) for source in sources), options
+            return chosen, desk.preview(*chosen)
+
+        async def run() -> None:
             try:
-                self.preview = await offload(lambda: desk.preview(sources, options), "preview")
+                self.chosen, self.preview = await offload(look, "preview")
                 self.previewed = text
             except DeskError as problem:
                 self.error = str(problem)
