@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -23,7 +23,6 @@ from engine.sources.local import MEDIA, file_recording, is_settled, list_local, 
 from engine.sources.policy import check_url, split_url
 from engine.sources.web import Web
 from engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
-from engine.store.database import Database
 from engine.terms import Recording
 
 HEAD_BYTES = 4096
@@ -40,24 +39,6 @@ class Faulty:
 
 
 Found = Recording | Faulty
-
-
-def list_sources(
-    sources: Iterable[str],
-    settings: Settings,
-    database: Database,
-    *,
-    token: CancelToken,
-    limit: int | None = None,
-    force: bool = False,
-) -> list[Recording]:
-    """The recordings of all sources that are not stored yet (``force``: also those), at most ``limit``: the short form of
-    :func:`engine.sources.choose.choose`.
-    """
-    from engine.sources.choose import choose
-    from engine.sources.selection import Selection
-
-    return list(choose(sources, settings, database, Selection(limit=limit, force=force), token=token).taken)
 
 
 def list_source(source: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:

@@ -6,31 +6,14 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from engine.watch.scripted_items import Item
+from engine.watch.scripted_items import Pass
 
 SAMPLE_S = 5.0
 """Story seconds between samples of the integrals."""
 
 WINDOW = 12
 """Samples in the 60 s window of the shares."""
-
-
-@dataclass(slots=True, eq=False)
-class Pass:
-    """One recording passing one stage. ``end`` is None while it waits."""
-
-    item: Item
-    stage: str
-    queued: float
-    start: float | None = None
-    end: float | None = None
-    slot: int | None = None
-    alive: bool = True
-    behind: str | None = None  # the stage it came from, until it is served
-    fails: str | None = None  # how this pass will end when not well
 
 
 def quantile(values: Iterable[float], *shares: float) -> tuple[float | None, ...]:

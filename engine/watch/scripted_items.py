@@ -1,4 +1,4 @@
-"""Recordings, decisions and batches of the scripted story: plain records."""
+"""Recordings, their passes, decisions and batches of the scripted story: plain records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from engine.desk import Span
 from engine.watch.scripted_cast import Part
-from engine.watch.scripted_gate import Pass
 from engine.watch.scripted_voices import Cluster, Conclusion
 
 TERMINAL = ("stored", "failed", "skipped", "cancelled")
@@ -43,6 +42,21 @@ class Item:
     @property
     def id(self) -> str:
         return self.part.id
+
+
+@dataclass(slots=True, eq=False)
+class Pass:
+    """One recording passing one stage. ``end`` is None while it waits."""
+
+    item: Item
+    stage: str
+    queued: float
+    start: float | None = None
+    end: float | None = None
+    slot: int | None = None
+    alive: bool = True
+    behind: str | None = None  # the stage it came from, until it is served
+    fails: str | None = None  # how this pass will end when not well
 
 
 @dataclass(frozen=True, slots=True)

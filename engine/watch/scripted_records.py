@@ -13,8 +13,8 @@ from typing import Any
 from engine.desk import Event, Level
 from engine.terms import STAGES
 from engine.watch.scripted_cast import Part
-from engine.watch.scripted_gate import SAMPLE_S, Gate, Pass
-from engine.watch.scripted_items import TERMINAL, Batches, Decided, Item
+from engine.watch.scripted_gate import SAMPLE_S, Gate
+from engine.watch.scripted_items import TERMINAL, Batches, Decided, Item, Pass
 
 FIXED = {"segment": 4}
 """Slots of stages that have no setting."""

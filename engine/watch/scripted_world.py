@@ -11,8 +11,7 @@ from random import Random
 from engine.desk import Span
 from engine.terms import STAGES
 from engine.watch.scripted_cast import FAILURES, HOST, SKIPS
-from engine.watch.scripted_gate import Pass
-from engine.watch.scripted_items import Decided, Item
+from engine.watch.scripted_items import Decided, Item, Pass
 from engine.watch.scripted_records import Records
 from engine.watch.scripted_voices import clusters, conclude, statistics
 

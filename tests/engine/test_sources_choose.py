@@ -18,7 +18,6 @@ from engine.queue.backlog import Added, Backlog
 from engine.sources.choice import Choice, Left
 from engine.sources.choose import choose
 from engine.sources.hosts import Hosts
-from engine.sources.listing import list_sources
 from engine.sources.plan import plan_run, polite_time
 from engine.sources.selection import Selection
 from engine.sources.take import hold, take
@@ -69,7 +68,7 @@ def test_the_limit_counts_what_is_not_stored_yet(database: Database, source: Pat
     assert titles(choice) == [2, 3, 4]
     assert choice.reasons == (("stored already", 1),)
     assert take(queue, choice) == Added(added=1, known=2)
-    assert [r.title for r in list_sources([str(source)], LOCAL, database, token=CancelToken(), limit=1, force=True)] == ["Talk 1"]
+    assert titles(chosen(database, source, limit=1, force=True)) == [1]
 
 
 def test_what_failed_is_not_taken_again_unasked(database: Database, source: Path) -> None:
