@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App
 from textual.binding import Binding
 from textual.events import Event as TextualEvent
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
@@ -294,8 +294,8 @@ class GainstageApp(Handlers, Errands, App[int]):
     # -- keys and actions
 
     async def on_event(self, event: TextualEvent) -> None:
-        if isinstance(event, Key) and not event.is_forwarded:
-            await self._typeahead.key(event)
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._typeahead.take(event)
         else:
             await super().on_event(event)
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from textual.app import App
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.widgets import Input
 
 from tui.actions import BY_ID, SCREENS
@@ -22,17 +22,17 @@ LOOK_EVERY_S = 0.01
 
 
 class TypeAhead:
-    """Between the terminal and the focus. ``pass_on`` does with a key what Textual does."""
+    """Between the terminal and the focus. ``pass_on`` does with an event what Textual does."""
 
-    def __init__(self, app: App[int], pass_on: Callable[[Key], Awaitable[None]]) -> None:
+    def __init__(self, app: App[int], pass_on: Callable[[Key | Paste], Awaitable[None]]) -> None:
         self._app = app
         self._pass_on = pass_on
-        self._held: deque[Key] = deque()
+        self._held: deque[Key | Paste] = deque()
         self._until = 0.0
         self._settled: Callable[[], bool] = lambda: True
 
-    async def key(self, event: Key) -> None:
-        """Pass a key on, or keep it behind those that wait."""
+    async def take(self, event: Key | Paste) -> None:
+        """Pass a key or pasted text on, or keep it behind those that wait."""
         if self._held or not self._ready:
             self._held.append(event)
             if len(self._held) == 1:
@@ -44,12 +44,13 @@ class TypeAhead:
     def _ready(self) -> bool:
         return monotonic() >= self._until or self._settled()
 
-    async def _dispatch(self, event: Key) -> None:
+    async def _dispatch(self, event: Key | Paste) -> None:
         app, focused = self._app, self._app.focused
+        key = event.key if isinstance(event, Key) else ""
         if isinstance(focused, Input):
-            if event.key in ("enter", "escape"):
+            if key in ("enter", "escape"):
                 self._until, self._settled = monotonic() + LEAVES_WITHIN_S, lambda: app.focused is not focused
-        elif self._moves_focus(event.key):
+        elif self._moves_focus(key):
             self._until, self._settled = monotonic() + OPENS_WITHIN_S, lambda: app.focused not in (None, focused)
         await self._pass_on(event)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.keys import _character_to_key
 from textual.widgets import Input
 
@@ -40,6 +40,15 @@ async def test_two_commands_in_one_packet_are_two_commands(driven: Run, desk_at:
         burst(d.app, ":set workers.transcribe 3\n:set workers.embed 4\n")
         await until(d, lambda: len(d.desk.sent) > 1)
         assert [args["value"] for _, args in d.sent] == [3, 4]
+
+
+async def test_what_is_pasted_behind_a_key_reaches_the_prompt(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        burst(d.app, ":")
+        d.app.post_message(Paste("set workers.transcribe 3"))
+        burst(d.app, "\n")
+        await until(d, lambda: bool(d.desk.sent))
+        assert d.sent == [("set", {"key": "workers.transcribe", "value": 3})]
 
 
 async def test_a_filter_and_a_search_take_what_was_typed_behind_them(driven: Run, desk_at: Run) -> None:
