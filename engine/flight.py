@@ -42,7 +42,6 @@ class Flight:
     stages: Mapping[str, Stage]
     attempts: int
     entered: float = field(default_factory=time.monotonic)
-    entered_wall: float = field(default_factory=time.time)
     spans: list[StageSpan] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)

@@ -36,8 +36,6 @@ class Tally:
         self.audio_s = 0.0
         self._landed: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
         self._troubles: deque[tuple[float, bool]] = deque()  # (monotonic, throttled) of the last 10 minutes
-        self.last_error: dict[str, str] = {}
-        self.retries: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._histogram = [0] * HISTOGRAM_BUCKETS
         self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
@@ -59,9 +57,6 @@ class Tally:
             self._troubles.append((now, isinstance(error, Throttled)))
             while self._troubles[0][0] < now - WINDOW_S:
                 self._troubles.popleft()
-            if error.stage:
-                self.last_error[error.stage] = error.cause
-                self.retries[error.stage] += error.retry
 
     def recent(self) -> tuple[int, int, int]:
         """(finished, failed, throttled) of the last 10 minutes."""

@@ -88,18 +88,6 @@ class StageTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """A recording at or in a stage: ``slot`` is None while it waits. ``for_s`` counts from arrival or from being served."""
-
-    recording: str
-    slot: int | None
-    for_s: float
-    paused_s: float  # part of a wait in which the stage was paused
-    progress: float | None
-    audio_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class BatchRecord:
     """One call of a batcher. ``waited_s`` is that of its oldest item; ``padding`` the share of the call that was padding."""
 

@@ -12,7 +12,7 @@ from engine.errors import Cancelled, EngineError
 from engine.flow.cancel import CancelToken
 from engine.flow.gate import Gate, Visitor
 from engine.flow.ledger import Ledger
-from engine.flow.records import Outcome, Presence, StageFigures, StageSpan, StageTotals
+from engine.flow.records import Outcome, StageFigures, StageSpan, StageTotals
 from engine.flow.slot import Slot
 from engine.watch.snapshot import StageView
 
@@ -160,18 +160,6 @@ class Stage:
         """
         with self._lock:
             return self._ledger.view(self.name, self.note, self._advance())
-
-    def present(self) -> tuple[Presence, ...]:
-        """Who is here: the slots in use by index, then the waiters in the order they will be served."""
-        with self._lock:
-            now, gate = self._clock(), self._gate
-            served = [
-                Presence(slot.recording, slot.index, max(0.0, now - slot.since), 0.0, slot.progress, slot.audio_s)
-                for _, slot in sorted(gate.slots.items())
-                if slot.recording is not None
-            ]
-            waiting = [Presence(v.recording, None, now - v.entered, gate.paused_of(v, now), None, v.audio_s) for v in gate.waiters]
-        return (*served, *waiting)
 
     # -- the steps of a pass ----------------------------------------------------------------------------------------
 

@@ -43,13 +43,6 @@ class VoiceEncoder:
         """Its PyTorch modules, for an account of memory."""
         return (self._classifier,)
 
-    def features(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(n, samples) float32`` at 16 kHz to ``(n, frames, mels) float32``, the mean over time taken off."""
-        import torch
-
-        with torch.inference_mode(), out_of_memory_named(f"voices on {self.device}"):
-            return self._features(self._tensor(waveforms)).cpu().numpy()
-
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Voices of spans of equal length: ``(n, samples) float32`` at 16 kHz to ``(n, d) float32``, L2-normalised.
 

@@ -18,8 +18,6 @@ from engine.store.database import Database
 EXPIRES_S = 60.0
 """A command nobody took by then is void: an engine that comes back later must not act on a stale wish."""
 
-TOPIC = "commands"
-
 
 @dataclass(frozen=True, slots=True)
 class Received:

@@ -156,10 +156,6 @@ class Database:
         self._pool.close(timeout=5)
         self._stack.close()
 
-    def conninfo(self) -> str:
-        """The address with search path and keepalives, for a driver of its own (queue, LISTEN). Holds the password: never log it."""
-        return self._address
-
     # -- connections ------------------------------------------------------------------------------------------------
 
     @contextmanager

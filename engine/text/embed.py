@@ -60,11 +60,6 @@ class TextEncoder:
         return own or next((prefix for family, prefix in _QUERY_PREFIX.items() if self.id.name.startswith(family)), None)
 
 
-def cost(text: str) -> float:
-    """What a text weighs in a batch, in characters: tokens are proportional to them, and time and memory to tokens."""
-    return float(max(1, len(text)))
-
-
 def load_text_encoder(found: Found, device: str, dtype: str) -> TextEncoder:
     """The model in ``found.folder`` on ``device``; ``dtype`` "auto" is float16 on a GPU, else float32."""
     dtype = dtype if dtype != "auto" else "float16" if device.startswith("cuda") else "float32"

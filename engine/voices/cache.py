@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -60,11 +60,6 @@ class VoiceCache:
                 " on conflict do nothing",
                 [fingerprint, self._model(model), preprocessing, starts, ends, vectors, reasons],
             )
-
-    def forget(self, fingerprints: Collection[str]) -> int:
-        """Delete every voice of these recordings' audio; how many there were."""
-        with self._database.connection() as connection:
-            return connection.execute("delete from voice_cache where fingerprint = any(%s)", [list(fingerprints)]).rowcount
 
     def _read(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
         with self._database.connection() as connection:

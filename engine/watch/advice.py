@@ -15,9 +15,6 @@ from engine.watch import forecast
 from engine.watch.bands import HARMLESS_THROTTLE
 from engine.watch.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Snapshot
 
-IGNORED_S = 1800.0
-"""How long an ignored piece of advice stays away."""
-
 Confidence = Literal["low", "medium", "high"]
 
 
@@ -249,13 +246,8 @@ RULES: tuple[Callable[[Case], Advice | None], ...] = (
 )
 
 
-def advice(
-    case: Case,
-    ignored: Mapping[str, float],
-    now_wall: float,
-    advise: Callable[[Advice, Case], Advice | None] | None = None,
-) -> Advice | None:
-    """The first rule that holds, was not ignored within the last half hour and is worth it, with what it should bring.
+def advice(case: Case, advise: Callable[[Advice, Case], Advice | None] | None = None) -> Advice | None:
+    """The first rule that holds and is worth it, with what it should bring.
 
     ``advise`` fills that in, or answers None for advice that is not worth it; :func:`expected` where none is given.
     """
@@ -263,10 +255,9 @@ def advice(
         return None
     for rule in RULES:
         found = rule(case)
-        if found is not None and now_wall - ignored.get(found.id, float("-inf")) >= IGNORED_S:
-            worth = (advise or expected)(found, case)
-            if worth is not None:
-                return worth
+        worth = None if found is None else (advise or expected)(found, case)
+        if worth is not None:
+            return worth
     return None
 
 

@@ -7,7 +7,7 @@ The bottleneck is found by :mod:`engine.watch.bottleneck`, advice by :mod:`engin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from engine.watch import forecast
@@ -15,8 +15,6 @@ from engine.watch.advice import Case, advice, expected, slowed
 from engine.watch.bottleneck import bottleneck
 from engine.watch.snapshot import Advice, Forecast, Health, Snapshot, StageView, Verdict
 
-STALE_S = 1.5
-OFFLINE_S = 5.0
 DATABASE_DOWN_S = 30.0
 STALLED_TIMES = 3.0
 """A stage that lets nothing out for this many of its p95 service times is stalled."""
@@ -44,17 +42,14 @@ class Finding:
 
 def verdict(
     history: Sequence[Snapshot],
-    now_wall: float,
     settings: Mapping[str, Any],
-    ignored: Mapping[str, float],
     *,
     left: Forecast | None = None,
     advise: Callable[[Advice, Case], Advice | None] = expected,
 ) -> Verdict:
     """The verdict on the last frame of ``history`` (oldest first, not empty; ten minutes of it are enough).
 
-    ``settings`` are values by dotted key, ``ignored`` advice ids with the wall time they were ignored at. ``left`` and ``advise``
-    let a caller reuse a forecast and an expectation that are a few seconds old (see :class:`engine.watch.judge.Judge`).
+    ``settings`` are values by dotted key. ``left`` and ``advise`` let a caller reuse a forecast and an expectation that are a few seconds old (see :class:`engine.watch.judge.Judge`).
     """
     now = history[-1]
     findings = health_findings(history)
@@ -66,22 +61,10 @@ def verdict(
         reason=first.reason,
         since_wall=_since(history, first.health),
         bottleneck=found,
-        advice=advice(case, ignored, now_wall, advise),
+        advice=advice(case, advise),
         forecast=forecast.eta(now, int(case.value("in_flight"))) if left is None else left,
         why=tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings),
     )
-
-
-def age_health(told: Verdict, frame_age_s: float, last_wall: float | None = None) -> Verdict:
-    """The verdict as it looks when the frame it came with is ``frame_age_s`` old: stale from 1.5 s, offline from 5 s.
-
-    A finished or stopped engine sends no frames and is neither.
-    """
-    if frame_age_s < STALE_S or told.health in ("done", "offline"):
-        return told
-    health: Health = "offline" if frame_age_s >= OFFLINE_S else "stale"
-    since = told.since_wall if last_wall is None else last_wall
-    return replace(told, health=health, reason=f"no frame for {frame_age_s:.1f} s; last known: {told.health}", since_wall=since)
 
 
 def health_findings(history: Sequence[Snapshot]) -> tuple[Finding, ...]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from engine.clean import clean_text
 from engine.desk import Event, Events, Level
-from engine.errors import EngineError
 from engine.flow.records import BatchRecord, StageSpan
 from engine.watch.journal_file import JournalFile, JournalWriter
 
@@ -91,20 +90,6 @@ class Journal:
             threading.current_thread().name,
             plain(data),
             None if error is None else clean_lines("".join(traceback.format_exception(error))),
-        )
-
-    def failure(self, error: EngineError, *, level: Level = "error", with_traceback: bool = True) -> Event:
-        """A recording's failure, with its cause and what the operator can do."""
-        return self.log(
-            level,
-            error.message,
-            kind="failure",
-            stage=error.stage,
-            recording=error.recording,
-            error=error if with_traceback else None,
-            cause=error.cause,
-            hint=error.hint,
-            retry=error.retry,
         )
 
     def span(self, span: StageSpan) -> Event:

@@ -28,14 +28,9 @@ class Judge:
         self.keep_s = keep_s
         self.forecast_s = forecast_s
         self.expect_s = expect_s
-        self.ignored: dict[str, float] = {}
         self._history: deque[Snapshot] = deque()
         self._left: tuple[float, object, Forecast] | None = None
         self._expected: tuple[float, object, Advice | None] | None = None
-
-    def ignore(self, advice_id: str, wall: float) -> None:
-        """Keep this advice away for the next half hour."""
-        self.ignored[advice_id] = wall
 
     def judge(self, frame: Snapshot, settings: Mapping[str, Any], *, keep: bool = True) -> Snapshot:
         """The frame with its verdict. One frame a second is kept as history; ``keep`` False leaves no trace of this one."""
@@ -45,7 +40,7 @@ class Judge:
         history.append(frame)
         held = self._left, self._expected
         left = self._forecast(frame, int(settings.get("in_flight", 24)))
-        told = verdict(history, frame.wall, settings, self.ignored, left=left, advise=self._advise)
+        told = verdict(history, settings, left=left, advise=self._advise)
         judged = replace(frame, verdict=told)
         if not keep:
             history.pop()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from speech_kit import models
 
-from engine.text.embed import TextEncoder, cost
+from engine.text.embed import TextEncoder
 
 TEXTS = [
     "My sister planted seven yellow roses near the stone wall.",
@@ -49,8 +49,3 @@ def test_threads_take_turns() -> None:
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: encoder().encode(TEXTS), range(8)):
             assert np.array_equal(found, expected)
-
-
-def test_a_longer_text_costs_more_and_an_empty_one_something() -> None:
-    assert cost("") > 0
-    assert cost("a longer text") > cost("short")

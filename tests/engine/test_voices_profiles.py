@@ -108,7 +108,8 @@ def test_enrolment_leaves_nothing_in_the_cache(database: Database, store: Profil
     audio = audio_of(tmp_path, [speech("one", 36)])
     enrol(store, "Ann", [audio], extractor, token=CancelToken(), provenance="a")
     extractor.close()
-    assert cache.forget([audio.fingerprint]) == 0
+    with store.database.connection() as connection:
+        assert connection.execute("select count(*) from voice_cache").fetchone() == (0,)
 
 
 def test_versions_can_be_taken_back(store: ProfileStore) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from config.settings import SPECS
-from engine.watch.advice import IGNORED_S
-from engine.watch.advisor import age_health, verdict
+from engine.watch.advisor import verdict
 from engine.watch.judge import Judge
 from engine.watch.scripted import STORY, ScriptedDesk
 from engine.watch.snapshot import HostBudget, ModelView, Snapshot, Verdict
@@ -63,8 +62,8 @@ def only(frame: Snapshot, *names: str) -> Snapshot:
     return replace(frame, stages=still, flights=())
 
 
-def judged(*history: Snapshot, ignored: dict[str, float] | None = None, **settings: Any) -> Verdict:
-    return verdict(history, history[-1].wall, SETTINGS | settings, ignored or {})
+def judged(*history: Snapshot, **settings: Any) -> Verdict:
+    return verdict(history, SETTINGS | settings)
 
 
 Change = Callable[[Snapshot], Snapshot]
@@ -149,19 +148,6 @@ def test_batches_on_the_cpu_are_told_for_ten_minutes(busy: Snapshot) -> None:
     fell = [later(voices(quiet, fallbacks=2 if t >= 60 else 0), t) for t in range(0, 120, 30)]
     assert "2 batches on the CPU" in judged(*fell).reason
     assert judged(*(later(voices(quiet, fallbacks=2), t) for t in range(0, 120, 30))).health == "healthy"
-
-
-@pytest.mark.parametrize(("age", "health"), [(0.2, "healthy"), (1.4, "healthy"), (1.5, "stale"), (4.9, "stale"), (5.0, "offline")])
-def test_an_old_frame_is_stale_and_then_offline(busy: Snapshot, age: float, health: str) -> None:
-    told = age_health(judged(busy), age, busy.wall)
-    assert told.health == health
-    if health != "healthy":
-        assert told.since_wall == busy.wall
-        assert "healthy" in told.reason
-
-
-def test_a_finished_engine_may_be_silent(busy: Snapshot) -> None:
-    assert age_health(judged(run(busy, state="done")), 3600).health == "done"
 
 
 def test_health_remembers_since_when(busy: Snapshot) -> None:
@@ -308,15 +294,6 @@ def test_advice_that_would_change_nothing_is_not_given(busy: Snapshot) -> None:
     """Another stage is as narrow: one more slot here would only move the wait."""
     narrow = stage(busy, "diarize", capacity=1, rtfx=60.0, busy_share=0.89, done=1000)
     assert judged(narrow).advice is None
-
-
-def test_ignored_advice_stays_away_for_half_an_hour(busy: Snapshot) -> None:
-    wall = busy.wall
-    assert judged(busy, ignored={"more-transcribe": wall - IGNORED_S + 1}).advice is None
-    assert judged(busy, ignored={"more-transcribe": wall - IGNORED_S}).advice is not None
-    judge = Judge()
-    judge.ignore("more-transcribe", wall)
-    assert judge.judge(busy, SETTINGS).verdict.advice is None
 
 
 def test_the_judge_reuses_a_forecast_and_lets_it_age(busy: Snapshot) -> None:

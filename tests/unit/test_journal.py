@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.desk import Event
-from engine.errors import Transient
 from engine.flow.records import BatchRecord, StageSpan
 from engine.watch.journal import Journal, clean_lines
 from engine.watch.journal_file import JournalFile
@@ -99,16 +98,13 @@ def test_texts_tracebacks_and_data_are_made_harmless() -> None:
     assert clean_lines("\n".join(map(str, range(100)))).startswith("40\n")
 
 
-def test_failures_spans_and_batches_become_events() -> None:
+def test_spans_and_batches_become_events() -> None:
     journal = Journal()
-    journal.failure(Transient("connection reset", cause="reset", hint="wait", recording="rec", stage="fetch"))
     journal.span(StageSpan("asr", "rec", 1, 2.0, 0.5, 3.25, "ok", None, 99.0, 60.0))
     journal.span(StageSpan("asr", "rec", None, 2.0, 0.0, None, "cancelled", "drain", 99.0))
     journal.span(StageSpan("asr", "rec", 0, 0.0, 0.0, 1.0, "failed", "out of memory", 99.0))
     journal.batch(BatchRecord("voices", 12, 48.0, 120.0, "s of audio", "age", 0.5, 0.25, "ok", None, 0.0, 99.0))
-    failure, ok, cancelled, failed, batch = journal.after(0).items
-    assert (failure.kind, failure.level, failure.recording, failure.stage) == ("failure", "error", "rec", "fetch")
-    assert failure.data == {"cause": "reset", "hint": "wait", "retry": True}
+    ok, cancelled, failed, batch = journal.after(0).items
     assert (ok.kind, ok.level, ok.text, ok.stage) == ("stage", "debug", "asr ok in 3.25 s, waited 2.00 s", "asr")
     assert ok.data["paused_s"] == 0.5
     assert ok.data["slot"] == 1

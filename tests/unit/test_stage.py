@@ -123,7 +123,7 @@ def test_a_cancelled_waiter_leaves_at_once_and_the_others_stay_in_line() -> None
         assert isinstance(cancelled.error, Cancelled)
         assert cancelled.error.message == "operator asked"
         assert (cancelled.error.recording, cancelled.error.stage) == ("cancelled", "asr")
-        assert [p.recording for p in stage.present()] == ["inside", "next"]
+        assert (stage.busy, stage.depth) == (1, 1)
         inside.leave()
         assert following.inside.wait(PATIENCE_S)
     assert {(s.recording, s.outcome, s.slot) for s in spans} == {
@@ -197,8 +197,6 @@ def test_growing_lets_waiters_in_and_shrinking_hands_out_what_retires() -> None:
     with guests(stage, "a", "b", "c") as (a, b, c):
         stage.resize(3)
         assert c.inside.wait(PATIENCE_S)
-        for guest in stage.present():
-            assert guest.slot is not None
         with stage._lock:
             for slot in stage._gate.slots.values():
                 slot.state["model"] = f"copy {slot.index}"
