@@ -1,7 +1,7 @@
 """Work folders: every recording in flight owns one, and it is gone when the recording is done, failed or its engine died.
 
 The owner holds a kernel lock on ``.owner`` inside the folder, so after kill -9 the folder is known to be nobody's. The file
-says who it was: process id, host, boot.
+says who it was.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ import os
 import re
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 from engine.clean import clean_text
-from engine.errors import Cancelled, Permanent, Transient
+from engine.errors import Permanent, Transient
 from engine.flow.locks import FileLock
-
-KEPT_FOR_S = 7 * 86400.0
-"""A folder kept for a later attempt is given up after this long."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _OWNER = ".owner"
@@ -32,13 +27,10 @@ _DOOR = ".door.lock"  # held for the instants in which folders get or lose an ow
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who owns a work folder, or did last. ``keep``: what is in it may serve a later attempt."""
+    """Who owns a work folder, or did last."""
 
     pid: int
     host: str
-    boot: str
-    since_wall: float
-    keep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,6 @@ class Sweep:
     """What :meth:`WorkFolders.sweep` found, by recording id."""
 
     removed: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()  # left for a later attempt
     owned: tuple[str, ...] = ()  # their owner lives, or is on another host
     failed: tuple[tuple[str, str], ...] = ()  # (id, why) of what could not be removed
 
@@ -64,72 +55,47 @@ class WorkFolders:
         root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def open(self, recording_id: str, *, keep: bool = False) -> Iterator[Path]:
+    def open(self, recording_id: str) -> Iterator[Path]:
         """The recording's own folder, empty; removed at the end, also after an error.
-
-        With ``keep`` what an earlier attempt kept is found in it, and it stays for the next one when this attempt ends by a
-        transient error, a cancellation or the death of the process (see :meth:`discard`).
 
         Raises :class:`Transient` when the folder has a living owner or cannot be made, :class:`Permanent` for an id unsafe in
         file names.
         """
         path = self._path(recording_id)
-        lock = self._claim(path, keep)
-        stays = keep
+        lock = self._claim(path)
         try:
             yield path
-            stays = False
-        except BaseException as error:
-            stays = keep and (isinstance(error, Transient | Cancelled) or not isinstance(error, Exception))
-            raise
         finally:
             try:
-                if not stays:
-                    self._remove(path, lock)
+                self._remove(path, lock)  # what stays is for the next sweep
             finally:
                 lock.release()
 
-    def discard(self, recording_id: str) -> bool:
-        """Remove what was kept for a later attempt; False when there is nothing, or it has a living owner."""
-        path = self._path(recording_id)
-        lock = self._take_over(path)
-        if lock is None:
-            return False
-        try:
-            return self._remove(path, lock) is None
-        finally:
-            lock.release()
-
-    def sweep(self, *, kept_for_s: float = KEPT_FOR_S) -> Sweep:
-        """Remove every folder whose owner is dead; to be called at start.
-
-        Kept folders younger than ``kept_for_s`` seconds stay. Folders of another host stay: its locks may not reach here.
+    def sweep(self) -> Sweep:
+        """Remove every folder whose owner is dead; to be called at start. Folders of another host stay: its locks may not
+        reach here.
         """
-        fates: dict[str, list[str]] = {"removed": [], "kept": [], "owned": []}
+        fates: dict[str, list[str]] = {"removed": [], "owned": []}
         failed: list[tuple[str, str]] = []
         for path in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink()):
             try:
-                fates[self._sweep_one(path, kept_for_s)].append(path.name)
+                fates[self._sweep_one(path)].append(path.name)
             except FileNotFoundError:  # its owner finished just now
                 continue
             except OSError as error:
                 failed.append((path.name, error.strerror or str(error)))
-        return Sweep(tuple(fates["removed"]), tuple(fates["kept"]), tuple(fates["owned"]), tuple(failed))
+        return Sweep(tuple(fates["removed"]), tuple(fates["owned"]), tuple(failed))
 
     def bytes_used(self) -> int:
         """Bytes of disk taken by all work folders; what vanishes while counting is not counted."""
         return _bytes_below(self.root)
 
-    def bytes_free(self) -> int:
-        """Bytes free to us on the disk of the work folders."""
-        return shutil.disk_usage(self.root).free
-
     def check_floor(self, floor_bytes: int) -> None:
         """Raises :class:`Transient` with cause "disk floor" when less than ``floor_bytes`` is free."""
-        free = self.bytes_free()
+        free = shutil.disk_usage(self.root).free
         if free < floor_bytes:
             raise Transient(
-                f"{free / 1e9:.1f} GB free in {self.root}, the floor is {floor_bytes / 1e9:.1f} GB",
+                f"{free / 1024**3:.1f} GiB free in {self.root}, the floor is {floor_bytes / 1024**3:.1f} GiB",
                 cause="disk floor",
                 hint="free disk space, or lower fetch.disk_floor",
             )
@@ -146,7 +112,7 @@ class WorkFolders:
     def _door(self) -> FileLock:
         return FileLock(self.root / _DOOR)
 
-    def _claim(self, path: Path, keep: bool) -> FileLock:
+    def _claim(self, path: Path) -> FileLock:
         lock = FileLock(path / _OWNER)
         try:
             with self._door():
@@ -154,9 +120,8 @@ class WorkFolders:
                 free = lock.acquire(blocking=False)
                 previous = _owner_of(lock)
                 if free:
-                    since = previous.since_wall if previous and previous.keep and keep else time.time()
-                    lock.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), boot_id(), since, keep))).encode())
-            if free and not (keep and previous and previous.keep):
+                    lock.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname()))).encode())
+            if free:
                 _empty(path)
         except OSError as error:
             lock.release()
@@ -182,7 +147,7 @@ class WorkFolders:
         with self._door():
             return lock if path.is_dir() and lock.acquire(blocking=False) else None
 
-    def _sweep_one(self, path: Path, kept_for_s: float) -> str:
+    def _sweep_one(self, path: Path) -> str:
         lock = self._take_over(path)
         if lock is None:
             return "owned"
@@ -190,8 +155,6 @@ class WorkFolders:
             owner = _owner_of(lock)
             if owner is not None and owner.host != socket.gethostname():
                 return "owned"
-            if owner is not None and owner.keep and time.time() - owner.since_wall < kept_for_s:
-                return "kept"
             if (failure := self._remove(path, lock)) is not None:
                 raise failure
             return "removed"
@@ -210,17 +173,10 @@ class WorkFolders:
         return None
 
 
-@cache
-def boot_id() -> str:
-    """Identifies this boot of the machine, empty where it cannot be told."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
-
-
 def _owner_of(lock: FileLock) -> Owner | None:
-    with suppress(ValueError, TypeError):
-        return Owner(**json.loads(lock.read()))
+    with suppress(ValueError, TypeError, KeyError):
+        told = json.loads(lock.read())
+        return Owner(int(told["pid"]), str(told["host"]))
     return None
 
 

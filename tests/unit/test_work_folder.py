@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,26 +20,24 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from engine.flow.work_folder import WorkFolders
-with WorkFolders(Path(sys.argv[1])).open(sys.argv[2], keep=sys.argv[3] == "keep") as path:
+with WorkFolders(Path(sys.argv[1])).open(sys.argv[2]) as path:
     (path / "audio.pcm").write_bytes(b"x" * 100_000)
     print("ready", flush=True)
     time.sleep(600)
 """
 
 
-def held_elsewhere(root: Path, recording: str, keep: bool = False) -> subprocess.Popen[str]:
+def held_elsewhere(root: Path, recording: str) -> subprocess.Popen[str]:
     """Another process that has the folder open."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(root), recording, "keep" if keep else ""], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(root), recording], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def attempt(folders: WorkFolders, error: BaseException, *, keep: bool) -> None:
+def attempt(folders: WorkFolders, error: BaseException) -> None:
     """Open the folder of "rec", leave half a download in it and fail."""
-    with folders.open("rec", keep=keep) as path:
+    with folders.open("rec") as path:
         (path / "media.part").write_bytes(b"half")
         raise error
 
@@ -65,47 +62,9 @@ def test_a_folder_is_there_for_the_block_and_gone_after(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [Permanent("bad file"), Transient("host away"), Cancelled("drain"), KeyboardInterrupt()])
 def test_a_folder_is_gone_after_any_end(tmp_path: Path, error: BaseException) -> None:
-    folders = WorkFolders(tmp_path)
     with pytest.raises(type(error)):
-        attempt(folders, error, keep=False)
+        attempt(WorkFolders(tmp_path), error)
     assert not (tmp_path / "rec").exists()
-
-
-@pytest.mark.parametrize("error", [Transient("host away"), Cancelled("drain"), KeyboardInterrupt()])
-def test_a_kept_folder_waits_for_the_next_attempt(tmp_path: Path, error: BaseException) -> None:
-    folders = WorkFolders(tmp_path)
-    with pytest.raises(type(error)):
-        attempt(folders, error, keep=True)
-    assert folders.sweep().kept == ("rec",)
-    with folders.open("rec", keep=True) as path:
-        assert (path / "media.part").read_bytes() == b"half"
-    assert not path.exists()
-
-
-def test_what_can_never_succeed_is_not_kept(tmp_path: Path) -> None:
-    folders = WorkFolders(tmp_path)
-    with pytest.raises(Permanent), folders.open("rec", keep=True) as path:
-        raise Permanent("no audio")
-    assert not path.exists()
-
-
-def test_an_attempt_that_keeps_nothing_starts_empty(tmp_path: Path) -> None:
-    folders = WorkFolders(tmp_path)
-    with pytest.raises(Transient):
-        attempt(folders, Transient("host away"), keep=True)
-    with folders.open("rec") as path:
-        assert [p.name for p in path.iterdir()] == [".owner"]
-
-
-def test_kept_folders_can_be_discarded_and_are_given_up_after_a_time(tmp_path: Path) -> None:
-    folders = WorkFolders(tmp_path)
-    for recording in ("a", "b"):
-        with pytest.raises(Transient), folders.open(recording, keep=True):
-            raise Transient("host away")
-    assert folders.discard("a")
-    assert not folders.discard("a")
-    assert folders.sweep(kept_for_s=0.0).removed == ("b",)
-    assert list(tmp_path.glob("[ab]")) == []
 
 
 def test_two_owners_exclude_each_other(tmp_path: Path) -> None:
@@ -115,7 +74,6 @@ def test_two_owners_exclude_each_other(tmp_path: Path) -> None:
             pytest.fail("must not get in")
         assert caught.value.cause == "work folder in use"
         assert f"process {os.getpid()}" in caught.value.message
-        assert not folders.discard("rec")
         assert folders.sweep().owned == ("rec",)
     assert folders.sweep() == type(folders.sweep())()
 
@@ -132,14 +90,6 @@ def test_a_killed_owner_leaves_nothing_that_a_sweep_does_not_find(tmp_path: Path
     assert not (tmp_path / "rec").exists()
 
 
-def test_a_killed_owners_partial_download_is_found_by_the_next_attempt(tmp_path: Path) -> None:
-    folders = WorkFolders(tmp_path)
-    killed(held_elsewhere(tmp_path, "rec", keep=True))
-    assert folders.sweep().kept == ("rec",)
-    with folders.open("rec", keep=True) as path:
-        assert (path / "audio.pcm").stat().st_size == 100_000
-
-
 def test_a_recording_of_a_killed_engine_can_be_opened_without_a_sweep(tmp_path: Path) -> None:
     killed(held_elsewhere(tmp_path, "rec"))
     with WorkFolders(tmp_path).open("rec") as path:
@@ -151,7 +101,7 @@ def test_folders_of_other_hosts_and_plain_files_are_left_alone(tmp_path: Path) -
     (tmp_path / "readme").write_text("mine")
     for name, host in (("theirs", "another-host"), ("ours", socket.gethostname())):
         (tmp_path / name).mkdir()
-        owner = {"pid": 1, "host": host, "boot": "", "since_wall": time.time(), "keep": False}
+        owner = {"pid": 1, "host": host, "boot": "as an older version wrote it"}
         (tmp_path / name / ".owner").write_text(json.dumps(owner))
     (tmp_path / "crashed-early").mkdir()
     swept = folders.sweep()
