@@ -7,6 +7,7 @@ Commands and one-off queries go by short workers instead (see :mod:`tui.app`), s
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from tui.ring import Ring
 
 EVENTS_KEPT = 20_000
 ACK_EVERY_S = 0.1
+SILENT_AFTER_S = 2.0
+"""A desk that has not answered for this long is said to be silent: nothing is known of the engine then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,7 @@ class Pump:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._asked_at: float | None = None
 
     def start(self) -> None:
         """Start the reader."""
@@ -108,6 +112,9 @@ class Pump:
         with self._lock:
             news = self._news
             self._news = News(error=news.error, engines=news.engines, asked=news.asked, broken=news.broken)
+            asked_at = self._asked_at
+        if asked_at is not None and time.monotonic() - asked_at > SILENT_AFTER_S:
+            news.error = f"the database has not answered for {time.monotonic() - asked_at:.0f} s"
         return news
 
     def poll(self) -> None:
@@ -175,7 +182,9 @@ class Pump:
     def _run(self) -> None:
         try:
             while not self._closing.is_set():
+                self._asked_at = time.monotonic()
                 self.poll()
+                self._asked_at = None
                 with self._lock:
                     hurried = bool(self._following)
                 self._wake.wait(ACK_EVERY_S if hurried else 1.0 / self.hz)

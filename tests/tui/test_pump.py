@@ -175,3 +175,25 @@ async def test_the_running_console_follows_a_running_desk(tmp_path: Any) -> None
         assert app.newest.run.state == "paused"
     assert not app.pump.alive
     assert not app.reported
+
+
+def test_a_desk_that_does_not_answer_is_told_as_such(desk_at: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.pump.SILENT_AFTER_S", 0.0)
+    desk = desk_at("burst")
+    hung, go_on = threading.Event(), threading.Event()
+
+    def hang(snapshot: Any) -> Any:
+        hung.set()
+        go_on.wait(20.0)
+        return snapshot
+
+    pump = Pump(Bent(desk, hang))
+    pump.start()
+    try:
+        assert hung.wait(20.0)
+        assert "the database has not answered for" in (pump.take().error or "")
+        go_on.set()
+        until(lambda: pump.take().error is None)
+    finally:
+        go_on.set()
+        pump.close()

@@ -99,7 +99,8 @@ def test_state(snap_compare: Any, tmp_path: Path, name: str) -> None:
     state = STATES[name]
     story = RecordingDesk(0, label="pg:prod")
     desk: Any = Bent(story, state.bend, **dict(state.answers))
-    app = GainstageApp(desk, manual=True, log=Path("/tmp/gainstage-faults.log"), exports=tmp_path, **dict(state.options))
+    options = {"start_engine": lambda: "engine started", **dict(state.options)}
+    app = GainstageApp(desk, manual=True, log=Path("/tmp/gainstage-faults.log"), exports=tmp_path, **options)
 
     async def before(pilot: Any) -> None:
         moment = STORY[state.mark] if isinstance(state.mark, str) else state.mark

@@ -403,3 +403,23 @@ async def test_why_says_what_is_known_of_the_time_left(driven: Run, desk_at: Run
     async with driven(desk_at("warm-up")) as d:
         await d.press("w")
         assert "three finished recordings" not in d.text
+
+
+async def test_while_a_line_is_typed_the_footer_says_how_to_leave_it(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck"), size=(80, 24)) as d:
+        for key in ("7", "slash"):
+            await d.press(*(("2",) if key == "slash" else ()), key)
+            await d.wait(0.25)
+            assert "Esc leaves the line, then the keys work again" in d.text.splitlines()[-1]
+            await d.press("escape")
+            await d.wait(0.25)
+            assert "? help" in d.text.splitlines()[-1]
+
+
+async def test_nothing_left_has_no_time_left(driven: Run, desk_at: Run) -> None:
+    def paused(s: Any) -> Any:
+        forecast = replace(s.verdict.forecast, left_s=0.0, low_s=0.0, high_s=0.0)
+        return replace(s, verdict=replace(s.verdict, health="paused", forecast=forecast), run=replace(s.run, state="paused"))
+
+    async with driven(Bent(desk_at("burst"), paused)) as d:
+        assert "ETA" not in d.text.splitlines()[0]

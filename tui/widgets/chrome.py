@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from textual import events
+from textual.widgets import Input
 
 from engine.watch.snapshot import Health
 from tui import format as fmt
@@ -211,6 +212,10 @@ class FooterBar(Live):
         from tui.actions import refusal
 
         base = p["ground"]
+        if isinstance(self.screen.focused, Input):
+            self.hot = []
+            line = Line().gap(1, base).add("Enter", p["accent"]).add(" takes it  ", p["muted"]).add("Esc", p["accent"])
+            return [line.add(" leaves the line, then the keys work again", p["muted"])]
         keymap = self.console_app.keymap
         always = [a for a in self.actions if a.id in ("help", "detach")]
         tail = Line()
