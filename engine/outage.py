@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from engine.errors import Transient
+from engine.errors import Throttled, Transient
 from engine.flow.cancel import CancelToken
 from engine.store.trouble import AWAY
 
@@ -23,7 +23,7 @@ LONGEST_WAIT_S = 2.0
 Tell = Callable[[Transient], object]
 
 
-def through(call: Callable[[], T], token: CancelToken, patience_s: float, tell: Tell) -> T:
+def through(call: Callable[[], T], token: CancelToken, patience_s: float = float("inf"), tell: Tell = lambda _: None) -> T:
     """Call until it goes through; ``tell`` hears of every failure.
 
     Raises the last :class:`Transient` when patience is over (a database that answers gets :data:`BUSY_S` at most), and
@@ -33,6 +33,8 @@ def through(call: Callable[[], T], token: CancelToken, patience_s: float, tell: 
     while True:
         try:
             return call()
+        except Throttled:  # says nothing of the database: a host, or a twin that goes first
+            raise
         except Transient as error:
             patience = patience_s if error.cause == AWAY else min(BUSY_S, patience_s)
             if time.monotonic() - began > patience:

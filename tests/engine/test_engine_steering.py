@@ -16,7 +16,7 @@ from config.paths import Paths
 from engine.desk import Command
 from engine.desk_postgres import PostgresDesk
 from engine.engine import Engine
-from engine.errors import Misconfigured, Transient
+from engine.errors import Misconfigured, Postponed, Transient
 from engine.flow.cancel import CancelToken
 from engine.outage import insist, through
 from engine.queue import changes
@@ -274,6 +274,16 @@ class TestOutage:
         assert through(call, CancelToken(), 60.0, tries.append) == "there"
         assert insist(call, CancelToken(), tries.append) == "there"
         assert len(tries) == 2
+
+    def test_a_recording_that_is_to_wait_its_turn_is_no_outage(self) -> None:
+        told: list[Transient] = []
+
+        def call() -> str:
+            raise Postponed("same audio as another in flight", cause="same audio in flight", after_s=30.0)
+
+        with pytest.raises(Postponed):
+            through(call, CancelToken(), 60.0, told.append)
+        assert told == []
 
     def test_impatience_and_the_end_of_the_engine_end_the_waiting(self) -> None:
         def call() -> str:
