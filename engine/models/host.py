@@ -11,7 +11,7 @@ MOST_THREADS = 8
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Cores this process may use, which in a container are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -157,7 +157,7 @@ class Backlog:
         if (ids is not None) + (cause is not None) + everything != 1:
             raise ValueError("say which: ids, cause, or everything")
         with self._transaction() as connection:
-            hurried = self._hurry(connection, ids) if ids is not None else 0
+            hurried = hurry(connection, ids=ids) if ids is not None else 0
             if ids is not None:
                 which = SQL("id = any(%(ids)s)")
             elif cause is not None:
@@ -236,15 +236,6 @@ class Backlog:
         with self.db.transaction() as connection:
             yield connection
 
-    def _hurry(self, connection: Link, ids: Sequence[str]) -> int:
-        jobs = connection.execute(
-            "update procrastinate_jobs j set scheduled_at = null from recording r "
-            "where r.job = j.id and r.id = any(%s) and j.status = 'todo' and j.scheduled_at is not null returning j.id",
-            [list(ids)],
-        ).fetchall()
-        connection.execute("update recording set next_try = null where job = any(%s)", [[job for (job,) in jobs]])
-        return len(jobs)
-
     def _end(self, ids: Sequence[str], status: Status, cause: str, by: str) -> Ended:
         with self._transaction() as connection:
             gone = connection.execute(
@@ -266,6 +257,17 @@ class Backlog:
                 asked = Command("cancel", {"ids": sorted(id for _, id in running)}, by=by)
                 command = commands.ask(connection, asked, sorted({engine for engine, _ in running if engine}))
             return Ended(done, len(running), command)
+
+
+def hurry(connection: Link, *, ids: Sequence[str] | None = None, cause: str | None = None) -> int:
+    """Try waiting recordings now, by id or by the cause they wait for; how many."""
+    jobs = connection.execute(
+        "update procrastinate_jobs j set scheduled_at = null from recording r where r.job = j.id and j.status = 'todo'"
+        " and j.scheduled_at is not null and (r.id = any(%s) or r.cause = %s) returning j.id",
+        [list(ids or ()), cause],
+    ).fetchall()
+    connection.execute("update recording set next_try = null where job = any(%s)", [[job for (job,) in jobs]])
+    return len(jobs)
 
 
 def announce(connection: Link) -> None:

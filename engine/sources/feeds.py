@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import calendar
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from engine.clean import clean_text
 from engine.errors import Permanent, Transient
 from engine.flow.cancel import CancelToken
 from engine.sources.http import refuse
-from engine.sources.ids import own_id
+from engine.sources.ids import digest_of, own_id
 from engine.sources.local import MEDIA
 from engine.sources.policy import split_url
 from engine.sources.web import Web
@@ -41,6 +40,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
+
+ACCEPT = {"accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"}
+"""How a feed is asked for."""
 
 Asking = Callable[[str], AbstractContextManager[object]]
 """Wraps a request to an address: politeness."""
@@ -70,8 +72,7 @@ def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken) -> Iter
     while page is not None and page not in seen and len(seen) < MOST_PAGES:
         token.check()
         seen.add(page)
-        headers = {"accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"}
-        with asking(page), web.get(page, token, headers) as response:
+        with asking(page), web.get(page, token, ACCEPT) as response:
             if response.status_code != 200:
                 refuse(response)
             page = yield from parse_feed(response.iter_bytes(), url, str(response.url))
@@ -198,7 +199,7 @@ def item_of(entry: Any, feed: str, base: str, channel: str | None) -> FeedItem:
         return FeedItem(None, title or clean_text(href, 200), "its audio is at no http(s) address")
     guid = str(entry.get("id") or href)
     scope = "" if len(guid) >= 16 else feed  # short guids ("1", "ep-2") are told apart by their feed only
-    digest = hashlib.sha256(f"{scope}\n{guid}".encode("utf-8", "surrogatepass")).hexdigest()
+    digest = digest_of(f"{scope}\n{guid}")
     named = title or clean_text(unquote(PurePosixPath(urlsplit(href).path).stem), 300)
     extra: dict[str, Any] = {"fetch": "http", "feed": feed}
     if size:

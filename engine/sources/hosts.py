@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from config.settings import Fetch
-from engine.errors import Cancelled, EngineError, Postponed, Throttled, Transient
+from engine.errors import Cancelled, EngineError, Postponed, Throttled
 from engine.flow.cancel import CancelToken
+from engine.outage import through
+from engine.queue.backlog import hurry
 from engine.sources import budget
 from engine.sources.budget import Answer, HostState
 from engine.sources.policy import host_of
@@ -25,8 +26,6 @@ LOOK_S = 1.0
 """Longest sleep between two looks, so that a changed fetch.rate acts at once."""
 VIEW_EVERY_S = 2.0
 POSTPONED = "host budget"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ class Hosts:
         end = time.monotonic() + PATIENCE_S
         while True:
             token.check()
-            now, answer = self._through_outage(lambda: self._ask(host), token)
+            # without the database nobody knows how often the host was asked: an outage is waited for
+            now, answer = through(lambda: self._ask(host), token)
             if answer.wait_s <= 0:
                 return Pass(host, now, answer.trial)
             if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
@@ -123,13 +123,7 @@ class Hosts:
         with self._lock:
             self._promised.clear()
         with self._database.transaction() as connection:
-            jobs = connection.execute(
-                "update procrastinate_jobs j set scheduled_at = null from recording r"
-                " where r.job = j.id and r.status = 'queued' and r.cause = %s and j.status = 'todo' returning j.id",
-                [POSTPONED],
-            ).fetchall()
-            connection.execute("update recording set next_try = null where job = any(%s)", [[job for (job,) in jobs]])
-        return len(jobs)
+            return hurry(connection, cause=POSTPONED)
 
     def _now(self, database_now: float) -> float:
         return database_now if self._clock is None else self._clock()
@@ -195,17 +189,6 @@ class Hosts:
             place = each * len(waiting)
             self._promised[host] = [*waiting, free + place]
         return place
-
-    def _through_outage(self, call: Callable[[], T], token: CancelToken) -> T:
-        """A database that is away is waited for: without it nobody knows how often the host was asked."""
-        while True:
-            try:
-                return call()
-            except Transient as error:
-                if error.cause != Database.AWAY:
-                    raise
-                token.wait(LOOK_S)
-                token.check()
 
 
 def _view(host: str, state: HostState, now: float, rate: int) -> HostBudget | None:

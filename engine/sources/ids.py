@@ -30,6 +30,11 @@ def slug(name: str) -> str:
     return words[: at if at > 0 else MOST_SLUG]
 
 
+def digest_of(text: str) -> str:
+    """sha256 of a text in hex, whatever characters it holds."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def apart(id: str, key: str) -> str:
     """The id of a recording whose own one belongs to another already: so many share their names that their digits collide."""
-    return f"{id}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:HEX]}"
+    return f"{id}-{digest_of(key)[:HEX]}"

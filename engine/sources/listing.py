@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,10 +13,10 @@ from config.settings import Settings
 from engine.clean import clean_text
 from engine.errors import EngineError, Permanent, Throttled, Transient
 from engine.flow.cancel import CancelToken
-from engine.sources.feeds import Asking, is_feed, list_feed
+from engine.sources.feeds import ACCEPT, Asking, is_feed, list_feed
 from engine.sources.hosts import Hosts
 from engine.sources.http import refuse
-from engine.sources.ids import own_id
+from engine.sources.ids import digest_of, own_id
 from engine.sources.lists import LISTS, Line, read_list
 from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
 from engine.sources.policy import check_url, split_url
@@ -158,12 +157,8 @@ def is_media_url(url: str) -> bool:
 def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
     """ "media", "feed" or "page", by how the answer begins."""
     check_url(url, allow_private=settings.fetch.allow_private)
-    headers = {
-        "accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5",
-        "accept-encoding": "identity",
-    }
     try:
-        with web.get(url, token, headers) as response:
+        with web.get(url, token, {**ACCEPT, "accept-encoding": "identity"}) as response:
             if response.status_code in (403, 405, 406):  # a site that refuses us may know yt-dlp's ways
                 return "page"
             if response.status_code != 200:
@@ -186,7 +181,7 @@ def url_recording(url: str) -> Recording:
     """A recording whose identity is its address (without the fragment)."""
     parts = urlsplit(url)
     url = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, parts.query, ""))
-    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = digest_of(url)
     name = clean_text(PurePosixPath(unquote(parts.path)).name.rsplit(".", 1)[0], 300)
     return Recording(
         id=own_id(name, digest, "url"), key=f"url:{digest}", source=url, title=name or digest[:15], extra={"fetch": "http"}

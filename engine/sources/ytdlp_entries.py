@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 from engine.clean import clean_text
+from engine.sources.ids import apart
 from engine.terms import Recording
 
 MOST = 1e15
@@ -29,8 +29,7 @@ def identity(info: dict[str, Any]) -> tuple[str, str]:
     prefix = UNSAFE.sub("", extractor)[:12]
     if prefix == extractor and len(id) <= 60 and not UNSAFE.search(id):
         return f"{prefix}-{id}", key
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{prefix}-{UNSAFE.sub('_', id)[-40:]}-{digest}", key
+    return apart(f"{prefix}-{UNSAFE.sub('_', id)[-40:]}", key), key
 
 
 def to_recording(info: dict[str, Any]) -> Recording:

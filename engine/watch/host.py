@@ -12,6 +12,7 @@ from statistics import fmean
 
 import psutil
 
+from engine.models.host import cores
 from engine.watch.snapshot import HostView
 
 DISK_SAMPLE_S = 5.0
@@ -86,7 +87,7 @@ class Host:
         return HostView(
             name=self._name,
             cpu=cpu,
-            cores=_cores(),
+            cores=cores(),
             load=os.getloadavg()[0],
             memory_used=memory.total - memory.available,
             memory_total=memory.total,
@@ -125,11 +126,6 @@ class Host:
             return None, None
         took = now - before[0]
         return max(0.0, (counters.bytes_recv - before[1]) / took), max(0.0, (counters.bytes_sent - before[2]) / took)
-
-
-def _cores() -> int | None:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _swap() -> int | None:
