@@ -235,7 +235,13 @@ class Engine:
                 self._flights[id] = flight
         if self._flights.get(id) is not flight:
             self.landing.settle(
-                flight, Transient("an earlier attempt of this engine has not ended", cause="work folder in use"), ""
+                flight,
+                Transient(
+                    "an earlier attempt of this engine has not ended",
+                    cause="work folder in use",
+                    hint="it is tried again; restart the engine if it stays",
+                ),
+                "",
             )
             return
         try:

@@ -29,7 +29,11 @@ class Orders:
         """Carry a command out; the answer in words, or the work that makes it. Raises :class:`EngineError` to refuse it."""
         handler: Callable[[Command], str | Reply | Later] | None = getattr(self, f"_do_{command.name}", None)
         if handler is None:
-            raise EngineError(f"engine does not know the command {command.name}", cause="unknown command")
+            raise EngineError(
+                f"engine does not know the command {command.name}",
+                cause="unknown command",
+                hint="run the same version of gainstage on both sides",
+            )
         answer = handler(command)
         if command.name != "embed_query":  # a search is nobody's business
             self.engine.journal.log("info", f"{command.by}: {command.name} {command.args or ''}".rstrip(), kind="command")

@@ -167,7 +167,11 @@ def embed(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> tupl
     failed = next((v for v in vectors if isinstance(v, Exception)), None)
     if failed is not None:
         raise (
-            failed if isinstance(failed, EngineError) else EngineError(f"text vector failed: {failed}", cause="text vector failed")
+            failed
+            if isinstance(failed, EngineError)
+            else EngineError(
+                f"text vector failed: {failed}", cause="text vector failed", hint="see its traceback; another embed.model may do"
+            )
         )
     return tuple(replace(s, vector=np.asarray(v, np.float32)) for s, v in zip(segments, vectors, strict=True))
 

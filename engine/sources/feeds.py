@@ -114,7 +114,7 @@ def _entries(blocks: Iterable[bytes], frame: bytearray) -> Iterator[bytes]:
     for block in blocks:
         total += len(block)
         if total > MOST_BYTES:
-            raise Permanent(f"a feed of more than {MOST_BYTES >> 20} MiB", cause="feed too large")
+            raise Permanent(f"a feed of more than {MOST_BYTES >> 20} MiB", cause="feed too large", hint="is it a podcast feed?")
         rest += block
         whole = _whole(rest)
         done = 0
@@ -131,7 +131,7 @@ def _entries(blocks: Iterable[bytes], frame: bytearray) -> Iterator[bytes]:
             frame += rest[done:whole]
             rest = rest[whole:]
         if len(rest) > MOST_ENTRY_BYTES or len(frame) > MOST_ENTRY_BYTES:
-            raise Permanent("one entry of the feed has no end", cause="broken feed")
+            raise Permanent("one entry of the feed has no end", cause="broken feed", hint="its owner can mend it")
     if start >= 0:
         raise Transient("the feed ends in the middle of an entry", cause="broken feed", hint="it is read again later")
     frame += rest
@@ -169,7 +169,11 @@ def _channel(about: Any, feed: str) -> str:
 def _items(feedparser: Any, frame: bytearray, chunk: list[bytes], feed: str, base: str, channel: str | None) -> Iterator[FeedItem]:
     parsed = feedparser.parse(_closed(frame, chunk), sanitize_html=False, resolve_relative_uris=False)
     if not parsed.entries and parsed.bozo:
-        raise Transient(f"the feed cannot be read: {clean_text(str(parsed.bozo_exception), 200)}", cause="broken feed")
+        raise Transient(
+            f"the feed cannot be read: {clean_text(str(parsed.bozo_exception), 200)}",
+            cause="broken feed",
+            hint="it is read again later",
+        )
     for entry in parsed.entries:
         yield item_of(entry, feed, base, channel)
 

@@ -92,7 +92,7 @@ def _take(
         )
     whole = _whole_size(response, have)
     if whole is not None and whole > settings.max_bytes:
-        raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large")
+        raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
     if not have:  # before the mark of the new file is written: it must never stand beside a part of the old one
         partial.unlink(missing_ok=True)
     _remember(response, mark)
@@ -145,8 +145,8 @@ def _receive(
             token.check()
             have += len(block)
             if have > settings.max_bytes:
-                raise Rejected("larger than fetch.max_bytes", cause="too large")
+                raise Rejected("larger than fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
             file.write(block)
             progress(min(1.0, have / whole) if whole else None)
     if have == 0:
-        raise Permanent("the server sent an empty file", cause="empty file")
+        raise Permanent("the server sent an empty file", cause="empty file", hint="its owner can mend it; try again later")

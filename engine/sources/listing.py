@@ -76,7 +76,9 @@ def found_in(
         )
     if there and path.suffix.lower() in LISTS and path.is_file():
         if in_list:
-            raise Permanent(f"a list inside a list: {clean_text(source, 300)}", cause="nested list")
+            raise Permanent(
+                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="name the inner list itself"
+            )
         for line in read_list(path):
             yield from _of_line(line, settings, token, hosts)
         return

@@ -32,7 +32,9 @@ def resolve(host: str, port: int | None = None) -> list[str]:
             f"cannot look up {clean_text(host, 100)}: {error}", cause="name not found", hint="check the address and the network"
         ) from error
     except UnicodeError as error:
-        raise Permanent(f"not a host name: {clean_text(host, 100)}", cause="malformed address") from error
+        raise Permanent(
+            f"not a host name: {clean_text(host, 100)}", cause="malformed address", hint="is it spelt right?"
+        ) from error
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 

@@ -113,7 +113,11 @@ def _pattern(name: str, value: Any) -> str:
     try:
         re.compile(str(value))
     except re.error as error:
-        raise Permanent(f"{name}: not a regular expression: {error}", cause="selection") from error
+        raise Permanent(
+            f"{name}: not a regular expression: {error}",
+            cause="selection",
+            hint="write \\ before ( [ . * + ? to mean the sign itself",
+        ) from error
     return str(value)
 
 

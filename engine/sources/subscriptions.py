@@ -72,7 +72,9 @@ class Subscriptions:
         Raises :class:`Permanent` for a source that is none, an interval out of range, or options that are none.
         """
         if not LEAST_S <= every_s <= MOST_S:
-            raise Permanent("follow at least every 60 s and at most every 366 days", cause="interval")
+            raise Permanent(
+                "follow at least every 60 s and at most every 366 days", cause="interval", hint="write 90m, 6h, 2d or 1w"
+            )
         Selection.of(options or {})
         with self.database.connection() as connection:
             row = connection.execute(
@@ -166,7 +168,9 @@ def absolute(source: str) -> str:
         return source
     place = place_of(source).absolute()
     if not os.path.exists(place):
-        raise Permanent(f"no such file or folder: {clean_text(source, 300)}", cause="missing source")
+        raise Permanent(
+            f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="give a file, a folder or a URL"
+        )
     return str(place)
 
 

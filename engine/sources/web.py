@@ -72,7 +72,9 @@ class Web:
         for _ in range(REDIRECTS + 1):
             token.check()
             if url in seen:
-                raise Permanent("the address redirects in a circle", cause="redirect loop")
+                raise Permanent(
+                    "the address redirects in a circle", cause="redirect loop", hint="is the address right? open it in a browser"
+                )
             seen.add(url)
             split_url(url)
             if proxy is not None:  # the proxy looks the name up: what can be checked here is checked here
@@ -80,7 +82,11 @@ class Web:
             try:
                 request = client.build_request("GET", url, headers={**headers, **cookie_header(settings, url)}, timeout=timeout)
             except UnicodeError as error:  # a host name that is none, in a way that only its encoder knows
-                raise Permanent(f"malformed address: {clean_text(url, 200)}", cause="malformed address") from error
+                raise Permanent(
+                    f"malformed address: {clean_text(url, 200)}",
+                    cause="malformed address",
+                    hint="is the address right? open it in a browser",
+                ) from error
             try:
                 response = client.send(request, stream=True)
             except NETWORK_ERRORS as error:
@@ -101,8 +107,14 @@ class Web:
             try:
                 url = urljoin(url, response.headers["location"])
             except ValueError as error:
-                raise Permanent("the server redirects to a malformed address", cause="malformed address") from error
-        raise Permanent(f"more than {REDIRECTS} redirects", cause="redirect loop")
+                raise Permanent(
+                    "the server redirects to a malformed address",
+                    cause="malformed address",
+                    hint="is the address right? open it in a browser",
+                ) from error
+        raise Permanent(
+            f"more than {REDIRECTS} redirects", cause="redirect loop", hint="is the address right? open it in a browser"
+        )
 
     def _client(self, proxy: str | None, allow_private: bool) -> httpx.Client:
         key = (proxy, allow_private)
@@ -123,9 +135,17 @@ def _close(clients: dict[tuple[str | None, bool], httpx.Client]) -> None:
 def network_error(error: Exception) -> EngineError:
     """The typed error behind one of :data:`NETWORK_ERRORS`."""
     if isinstance(error.__context__, httpx.InvalidURL):  # httpx reads where a redirect leads, though it does not follow
-        return Permanent("the server redirects to a malformed address", cause="malformed address")
+        return Permanent(
+            "the server redirects to a malformed address",
+            cause="malformed address",
+            hint="is the address right? open it in a browser",
+        )
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpcore.UnsupportedProtocol):
-        return Permanent(f"malformed address: {clean_text(str(error), 200)}", cause="malformed address")
+        return Permanent(
+            f"malformed address: {clean_text(str(error), 200)}",
+            cause="malformed address",
+            hint="is the address right? open it in a browser",
+        )
     if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):
         return Transient("the server went silent", cause="stalled", hint="fetch.timeout sets how long silence is borne")
     if isinstance(error, httpx.RemoteProtocolError | httpcore.RemoteProtocolError):

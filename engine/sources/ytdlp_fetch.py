@@ -28,16 +28,20 @@ def fetch_with_ytdlp(
         whole = status.get("total_bytes") or status.get("total_bytes_estimate")
         have = status.get("downloaded_bytes") or 0
         if have > settings.max_bytes:
-            raise Rejected("larger than fetch.max_bytes", cause="too large")
+            raise Rejected("larger than fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
         progress(min(1.0, have / whole) if whole else None)
 
     def wanted(info: dict[str, Any], *, incomplete: bool = False) -> str | None:
         if (info.get("duration") or 0) > settings.max_duration:
-            raise Rejected(f"{info['duration']} s long, above fetch.max_duration", cause="too long")
+            raise Rejected(
+                f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="raise fetch.max_duration to take it"
+            )
         if info.get("is_live") or info.get("live_status") in ("is_live", "post_live"):
             raise Rejected("it is live now", cause="live", hint="try again when it has ended")
         if (info.get("filesize") or 0) > settings.max_bytes:
-            raise Rejected(f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large")
+            raise Rejected(
+                f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it"
+            )
         return None
 
     split_url(url)

@@ -250,7 +250,9 @@ def _disk(folder: Path) -> Iterator[None]:
             raise Transient(
                 f"no room left in {folder}", cause="disk full", hint="Free disk space or raise fetch.disk_floor."
             ) from error
-        raise Transient(f"{folder}: {error.strerror or error}", cause="input or output error") from error
+        raise Transient(
+            f"{folder}: {error.strerror or error}", cause="input or output error", hint="Look at the disk of this folder."
+        ) from error
 
 
 def _corrupt(message: str) -> Permanent:

@@ -98,7 +98,10 @@ class Diarizer:
                 return self._pipeline(file, min_speakers=low, max_speakers=high, hook=hook)
         except ValueError as error:
             raise Permanent(
-                f"the diarizer cannot work on this audio: {error}", cause="diarizer refused the audio", stage="diarize"
+                f"the diarizer cannot work on this audio: {error}",
+                cause="diarizer refused the audio",
+                hint="play it: is there speech in it?",
+                stage="diarize",
             ) from error
 
 

@@ -118,7 +118,11 @@ class EmbeddedPostgres:
                     users.close()
                 else:
                     fcntl.flock(users, fcntl.LOCK_SH)
-                raise Transient("others are using the embedded database", cause="embedded database: in use")
+                raise Transient(
+                    "others are using the embedded database",
+                    cause="embedded database: in use",
+                    hint="stop the engine and every console first",
+                )
             self._server = self._server or Server(place_of(self.folder), self.settings)
             self._server.end()
             users.close()
@@ -157,6 +161,7 @@ class EmbeddedPostgres:
                         raise Transient(
                             f"another process has been starting or stopping the database of {self.folder} for {GATE_S:.0f} s",
                             cause="embedded database: gate",
+                            hint="look for a gainstage that hangs, and at the server.log of that folder",
                         ) from None
                     time.sleep(POLL_S)
             yield

@@ -202,7 +202,11 @@ class Server:
                 extra_groups=[] if account else None,
             )
         except subprocess.SubprocessError as error:
-            raise Transient(f"{Path(command[0]).name}: {error}", cause="embedded database: start") from error
+            raise Transient(
+                f"{Path(command[0]).name}: {error}",
+                cause="embedded database: start",
+                hint="look at the disk, and at what else keeps this machine busy",
+            ) from error
 
     def _last_words(self) -> str:
         try:

@@ -29,7 +29,7 @@ def document(store: RecordingStore, id: str) -> dict[str, Any]:
     """A recording and its segments as the json export has them. Raises :class:`Permanent` when there is no such recording."""
     found = store.get(id)
     if found is None:
-        raise Permanent(f"no recording {id!r}", cause="no such recording")
+        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
     return as_document(found, store.segments(id))
 
 
@@ -119,14 +119,16 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path) 
         raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(FORMATS)}")
     found = store.get(id)
     if found is None:
-        raise Permanent(f"no recording {id!r}", cause="no such recording")
+        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
     text = FORMATS[format](found, store.segments(id))
     target = folder / f"{file_name(found.recording.id)}.{format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(target, text)
     except OSError as error:
-        raise Permanent(f"{target} cannot be written: {error.strerror}", cause="export: cannot write") from error
+        raise Permanent(
+            f"{target} cannot be written: {error.strerror}", cause="export: cannot write", hint="choose another folder"
+        ) from error
     return target
 
 

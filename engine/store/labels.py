@@ -63,7 +63,9 @@ def _snapshot(cursor: Cursor[TupleRow], id: str) -> tuple[list[Any], dict[str, A
         "select speech_s, labelled_s, unknown_s, revision from recording where id = %s and stored is not null for update", [id]
     ).fetchone()
     if row is None:
-        raise Permanent(f"nothing is stored under {plain(id)!r}", cause="not stored")
+        raise Permanent(
+            f"nothing is stored under {plain(id)!r}", cause="not stored", hint="`gainstage recordings` shows where it stands"
+        )
     labels = cursor.execute(
         "select ordinal, speaker, profile, confidence, provenance from segment where recording = %s order by ordinal", [id]
     ).fetchall()

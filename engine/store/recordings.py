@@ -121,7 +121,7 @@ class RecordingStore:
             raise Permanent(f"no recording {plain(text)!r}", cause="no such recording", hint="`gainstage recordings` lists them")
         if len(rows) > 1 and not rows[0][1]:
             ids = ", ".join(id for id, _ in rows[:5])
-            raise Permanent(f"several recordings start with {plain(text)!r}: {ids}", cause="ambiguous id")
+            raise Permanent(f"several recordings start with {plain(text)!r}: {ids}", cause="ambiguous id", hint="give more of it")
         return str(rows[0][0])
 
     def rows(self, query: Query) -> RecordingPage:

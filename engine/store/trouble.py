@@ -63,7 +63,9 @@ def unreachable(error: psycopg.Error, parts: dict[str, str]) -> EngineError:
     """Why a first connection failed, with what to do."""
     text, where = without_secrets(str(error), parts), where_of(parts)
     if error.sqlstate in ("57P03", "53300") or "starting up" in text or "too many clients" in text:
-        return Transient(f"{where} takes no connection now: {text}", cause=AWAY)
+        return Transient(
+            f"{where} takes no connection now: {text}", cause=AWAY, hint="wait for it, or close other programs that use it"
+        )
     if "does not exist" in text and "database" in text:
         return Misconfigured(
             f"the database is not there: {text}",
@@ -94,10 +96,10 @@ def typed(error: psycopg.Error, parts: dict[str, str], where: str) -> EngineErro
     if state.startswith("53") and state != "53300":
         return Transient(f"{where}: {text}", cause="database out of room", hint="free disk or memory on the database's machine")
     if state in _BUSY:
-        return Transient(f"{where}: {text}", cause="database busy")
+        return Transient(f"{where}: {text}", cause="database busy", hint="it is tried again; look for a statement that hangs")
     lost = isinstance(error, psycopg.OperationalError) or (isinstance(error, psycopg.InterfaceError) and "connection" in text)
     if state.startswith(_AWAY) or (lost and not state):
-        return Transient(f"{where} does not answer: {text}", cause=AWAY)
+        return Transient(f"{where} does not answer: {text}", cause=AWAY, hint="see to the server; what is done waits for it")
     return None
 
 

@@ -257,4 +257,6 @@ def averaged(voices: NDArray[np.float32], owners: Sequence[int], count: int) -> 
 
 
 def _failed(error: Exception) -> EngineError:
-    return Transient(f"voice extraction failed: {type(error).__name__}: {error}", cause="voice extraction failed")
+    return Transient(
+        f"voice extraction failed: {type(error).__name__}: {error}", cause="voice extraction failed", hint="it is tried again"
+    )

@@ -19,6 +19,7 @@ from engine.voices.profile_store import ProfileStore, Version, checked_name
 from engine.voices.vectors import BadVoice, ForeignVoice, checked
 
 MOST_BYTES = 64 * 1024**2
+HINT = "a profile is a JSON object with a name and embeddings, or a centroid"
 ONE_PERSON = 0.15
 """Rows of a flat list that are less alike than this on average are no voices of one person: the list was cut wrongly."""
 
@@ -72,7 +73,7 @@ def read_profile(path: Path, model: ModelId, *, name: str | None = None) -> Impo
     if found.embeddings is not None and found.embeddings != []:
         voices = _rows(found.embeddings, model.dimension, what)
     if centroid is None and not len(voices):
-        raise Permanent(f"{what} holds neither a centroid nor embeddings", cause="not a profile")
+        raise Permanent(f"{what} holds neither a centroid nor embeddings", cause="not a profile", hint=HINT)
     alike = cohesion(voices)
     if alike is not None and alike < ONE_PERSON:
         raise BadVoice(
@@ -101,17 +102,19 @@ def import_profile(store: ProfileStore, path: Path, model: ModelId, *, name: str
 def _parsed(path: Path) -> _File:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise Permanent(f"{path.name} is larger than {MOST_BYTES // 1024**2} MB", cause="not a profile")
+            raise Permanent(f"{path.name} is larger than {MOST_BYTES // 1024**2} MB", cause="not a profile", hint=HINT)
         tree = json.loads(path.read_text("utf-8"), parse_constant=lambda c: _not_finite(path, c))
         return _File.model_validate(tree)
     except OSError as error:
-        raise Permanent(f"{path} cannot be read: {error.strerror}", cause="file cannot be read") from None
+        raise Permanent(
+            f"{path} cannot be read: {error.strerror}", cause="file cannot be read", hint="check its name and permissions"
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise Permanent(f"{path.name} is no JSON: {error}", cause="not a profile") from None
+        raise Permanent(f"{path.name} is no JSON: {error}", cause="not a profile", hint=HINT) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(p) for p in first["loc"]) or "the file"
-        raise Permanent(f"{path.name} is no profile: {place}: {first['msg']}", cause="not a profile") from None
+        raise Permanent(f"{path.name} is no profile: {place}: {first['msg']}", cause="not a profile", hint=HINT) from None
 
 
 def _not_finite(path: Path, constant: str) -> NoReturn:

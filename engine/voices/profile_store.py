@@ -42,7 +42,9 @@ def checked_name(name: str) -> str:
     """A name as it may be enrolled. Raises :class:`Permanent` for an empty one and for what unknown people are called."""
     clean = clean_text(name, LONGEST_NAME)
     if not clean or len(name) > LONGEST_NAME:
-        raise Permanent(f"a profile needs a name of 1 to {LONGEST_NAME} characters", cause="bad profile name")
+        raise Permanent(
+            f"a profile needs a name of 1 to {LONGEST_NAME} characters", cause="bad profile name", hint="Choose another"
+        )
     if re.fullmatch(rf"{UNKNOWN_PREFIX.strip()}\s*\d+", clean, re.IGNORECASE):
         raise Permanent(f"{clean} is what unknown people are called", cause="bad profile name", hint="Choose another name")
     return clean
@@ -175,7 +177,9 @@ class ProfileStore:
                 {"id": id},
             ).fetchone()
         if row is None:
-            raise Permanent(f"{name} has no version before this one", cause="nothing to undo")
+            raise Permanent(
+                f"{name} has no version before this one", cause="nothing to undo", hint="`voices delete` takes all of it away"
+            )
         return int(row[0])
 
     def rename(self, name: str, new: str) -> int:
@@ -197,7 +201,7 @@ class ProfileStore:
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
             if id == gone:
-                raise Permanent("a profile cannot be merged with itself", cause="same profile")
+                raise Permanent("a profile cannot be merged with itself", cause="same profile", hint="name two")
             (keep, kept), (lose, lost) = _version(connection, id), _version(connection, gone)
             same_model(lose, keep, what=f"profile {other}")
             voices = np.concatenate([kept.exemplars, lost.exemplars])
@@ -275,7 +279,7 @@ def _version(connection: Connection[TupleRow], id: int) -> tuple[ModelId, Versio
         [id],
     ).fetchone()
     if row is None:
-        raise Permanent("the profile has no voices", cause="no such profile")
+        raise Permanent("the profile has no voices", cause="no such profile", hint="enrol this person again")
     model = ModelId(*row[:3])
     centroid = None if row[3] is None else np.frombuffer(row[3], "<f4")
     return model, Version(model, _matrix(row[6], model.dimension), centroid, row[4], row[5])
@@ -304,5 +308,9 @@ def _threshold(stored: float | None) -> float | None:
 
 def _checked_threshold(value: float) -> float:
     if not 0.0 <= value <= 1.0:
-        raise Permanent(f"a threshold lies between 0 and 1, not {value}", cause="bad threshold")
+        raise Permanent(
+            f"a threshold lies between 0 and 1, not {value}",
+            cause="bad threshold",
+            hint="0.62 is usual for a host, 0.82 for others",
+        )
     return value

@@ -83,10 +83,14 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
         try:
             found[key] = float(value)
         except (TypeError, ValueError):
-            raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number") from None
+            raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number", hint="write it as 0.3") from None
         low, high = SPECS[key].low or 0.0, SPECS[key].high or math.inf
         if not low <= found[key] <= high:
-            raise Permanent(f"{key} lies between {low:g} and {high:g}, not at {found[key]:g}", cause="limit out of range")
+            raise Permanent(
+                f"{key} lies between {low:g} and {high:g}, not at {found[key]:g}",
+                cause="limit out of range",
+                hint="`gainstage config schema` tells what each may be",
+            )
     return found
 
 
