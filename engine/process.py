@@ -18,6 +18,7 @@ from typing import Any
 
 from config.origins import Loaded, SettingError, load
 from config.paths import Paths
+from engine.clean import clean_text
 from engine.desk import Event
 from engine.errors import Cancelled, EngineError, Misconfigured, Transient
 from engine.flow.cancel import CancelToken
@@ -134,7 +135,7 @@ def serve(
                 engine.close()
             database.close()
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {clean_text(str(error))}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, Misconfigured) else 1
     finally:
         (paths.data / "engine.pid").unlink(missing_ok=True)
@@ -151,7 +152,7 @@ def _plain_line(event: Event) -> None:
     if event.level == "debug":
         return
     clock = time.strftime("%H:%M:%S", time.localtime(event.wall))
-    place = " ".join(p for p in (event.stage, event.recording) if p)
+    place = clean_text(" ".join(p for p in (event.stage, event.recording) if p), 200)
     text = f"{clock} {event.level.upper():7} {place:24} {event.text}\n"
     sys.stdout.write(text + (event.traceback + "\n" if event.traceback else ""))
     sys.stdout.flush()

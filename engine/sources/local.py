@@ -29,8 +29,8 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
     """sha256 of a file, hex. A file that has not changed since this process read it is not read again."""
     seen = path.stat()
     version = (path, seen.st_size, seen.st_mtime_ns, seen.st_ino)
-    if version in _hashes:
-        return _hashes[version]
+    if (known := _hashes.get(version)) is not None:
+        return known
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -39,8 +39,8 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
                 token.check()
     if len(_hashes) >= MOST_HASHES:
         _hashes.clear()
-    _hashes[version] = digest.hexdigest()
-    return _hashes[version]
+    _hashes[version] = found = digest.hexdigest()
+    return found
 
 
 def place_of(source: str) -> Path:

@@ -10,15 +10,13 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from engine.clean import clean_text
 from engine.errors import Permanent
 from engine.sources.local import place_of
 from engine.sources.policy import split_url
 from engine.sources.selection import Selection
 from engine.sources.ytdlp_list import SEARCH
-from engine.store.codec import plain
+from engine.store.codec import document, plain
 from engine.store.database import Database
 
 LEASE_S = 3600.0
@@ -84,7 +82,7 @@ class Subscriptions:
                   priority = excluded.priority, next_at = excluded.next_at, failures = 0, last_error = null
                 returning {_COLUMNS}
                 """,
-                [plain(absolute(source)), every_s, Jsonb(options or {}), priority, _now(now)],
+                [plain(absolute(source)), every_s, document(options or {}), priority, _now(now)],
             ).fetchone()
         assert row is not None
         return Subscription(*row)

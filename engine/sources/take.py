@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from engine.queue.backlog import Added, Backlog
 from engine.sources.choice import RECHECKED, Choice
 from engine.sources.choose import CHUNK
-from engine.store.codec import jsonable, plain
+from engine.store.codec import document, plain
 from engine.store.database import Database
 from engine.terms import Recording
 
@@ -39,13 +37,13 @@ def hold(database: Database, choice: Choice) -> int:
                 on conflict (key) do update set cause = excluded.cause, error = excluded.error, title = excluded.title, changed = now()
                 where recording.status = 'skipped' and recording.cause = any(%s) and recording.cause <> excluded.cause
                 """,
-                [Jsonb(rows), list(RECHECKED)],
+                [document(rows), list(RECHECKED)],
             )
     return len(refused)
 
 
 def _row(recording: Recording, reason: str) -> dict[str, Any]:
     names = ("id", "key", "source", "title", "duration", "published", "channel")
-    row: dict[str, Any] = jsonable({name: getattr(recording, name) for name in names})
+    row = {name: getattr(recording, name) for name in names}
     extra = {name: value for name, value in recording.extra.items() if name not in ("refused", "live")}
-    return {**row, "extra": jsonable(extra), "cause": plain(reason)}
+    return {**row, "extra": extra, "cause": plain(reason)}

@@ -125,6 +125,11 @@ def test_a_change_during_a_run_is_not_lost(alive: Subscriptions) -> None:
     assert alive.due(20.0, engine="one") is not None
 
 
+def test_options_hold_what_postgres_cannot(alive: Subscriptions) -> None:
+    alive.follow(FEED, HOUR, {"match": "half\0 a \ud800 title"})
+    assert alive.rows()[0].options == {"match": "half a ? title"}
+
+
 def test_following_again_changes_and_unfollowing_ends(alive: Subscriptions, tmp_path: Path) -> None:
     first = alive.follow(FEED, HOUR, {"limit": 3}, now=0.0)
     again = alive.follow(FEED, 2 * HOUR, {"skip_shorts": True}, priority=4, now=5.0)
