@@ -22,6 +22,8 @@ from config.settings import SPECS, Settings, Spec, value_of
 
 ENV_PREFIX = "GAINSTAGE_"
 NOT_SETTINGS = frozenset({"GAINSTAGE_HOME"})
+MASK = "***"
+"""What is shown of a secret."""
 
 
 class SettingError(ValueError):
@@ -183,7 +185,12 @@ def load(
 def shown(settings: Settings, key: str) -> Any:
     """The value as it may be shown: secrets masked, the rest JSON-ready."""
     value = value_of(settings, key)
-    return "***" if isinstance(value, SecretStr) else value
+    return MASK if isinstance(value, SecretStr) else value
+
+
+def told(loaded: Loaded) -> dict[str, tuple[Any, str]]:
+    """(value, origin) of every key as they may be told; secrets masked."""
+    return {key: (shown(loaded.settings, key), loaded.origin(key)) for key in SPECS}
 
 
 def effective(loaded: Loaded) -> list[dict[str, Any]]:
@@ -191,12 +198,12 @@ def effective(loaded: Loaded) -> list[dict[str, Any]]:
     return [
         {
             "key": key,
-            "value": shown(loaded.settings, key),
-            "origin": loaded.origin(key),
-            "effect": spec.effect.value,
-            "unit": spec.unit,
+            "value": value,
+            "origin": origin,
+            "effect": SPECS[key].effect.value,
+            "unit": SPECS[key].unit,
         }
-        for key, spec in SPECS.items()
+        for key, (value, origin) in told(loaded).items()
     ]
 
 

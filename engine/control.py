@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from config.origins import MASK
 from config.settings import SPECS, Effect, Settings, value_of
 from engine.errors import EngineError, Transient
 from engine.keeper import Keeper
@@ -282,7 +283,7 @@ class Control:
         for role in sorted(roles):
             self.reloads.start(role)
         for key in sorted(keys):
-            before, after = ("***", "***") if SPECS[key].secret else (value_of(old, key), value_of(new, key))
+            before, after = (MASK, MASK) if SPECS[key].secret else (value_of(old, key), value_of(new, key))
             engine.journal.log("info", f"{key} {before} → {after} (revision {revision})", kind="change", key=key)
         if not roles:
             self.lift("setup")  # it may be mended; if not, the next recording says so

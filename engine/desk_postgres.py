@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from config.origins import Loaded, shown
+from config.origins import Loaded, told
 from config.settings import SPECS, Settings
 from engine.desk import (
     Ack,
@@ -261,7 +261,7 @@ class PostgresDesk:
 
     def _below(self, seen: Seen | None) -> dict[str, tuple[Any, str]]:
         """(value, origin) of every key under the live layer: as the engine said, else as this process has them."""
-        own = {key: (shown(self._loaded.settings, key), self._loaded.origin(key)) for key in SPECS}
+        own = told(self._loaded)
         return own | ({key: pair for key, pair in seen.settings.items() if key in SPECS} if seen else {})
 
     # -- search -----------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from engine.flow.cancel import CancelToken
 from engine.flow.stage import Slot, Stage, StageSpan
 from engine.flow.work_folder import WorkFolders
 from engine.landing import Landing, unforeseen
-from engine.models.registry import ROLES, Models, is_out_of_memory
+from engine.models.oom import is_out_of_memory
+from engine.models.registry import ROLES, Models
 from engine.outage import through
 from engine.pipeline import ingest
 from engine.queue.engines import EngineRegistry

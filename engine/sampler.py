@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from config.origins import shown
+from config.origins import told
 from config.settings import SPECS, value_of
 from engine.desk import ChangeRow
 from engine.queue import changes
@@ -82,10 +82,8 @@ class Sampler:
     def _start_recording(self) -> None:
         if not self.engine.settings.watch.record:
             return
-        loaded = self.engine.loaded
-        below = {key: (shown(loaded.settings, key), loaded.origin(key)) for key in SPECS}
         with self.engine.database.connection() as connection:
-            rows = setting_rows(below, changes.live_values(connection))
+            rows = setting_rows(told(self.engine.loaded), changes.live_values(connection))
         name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.engine.id}.gsr"
         self._recorder = Recorder(self.engine.paths.runs / name, label=self.engine.title, settings=rows)
 
@@ -130,12 +128,12 @@ class Sampler:
 
     def _record(self, frame: Snapshot) -> None:
         events = self.engine.journal.after(self._recorded, 1000)
-        told = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
-        self.engine.registry.add_events(told)
+        fresh = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
+        self.engine.registry.add_events(fresh)
         self._recorded = events.cursor  # only now: what could not be written in an outage is written after it
         if self._recorder:
             try:
-                self._recorder.append(frame, told, self._news_of_changes(frame))
+                self._recorder.append(frame, fresh, self._news_of_changes(frame))
             except OSError as error:  # a full disk must not end the figures
                 self.engine.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
                 self._recorder.close()

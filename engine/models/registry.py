@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from engine.speech.transcribe import Transcriber
     from engine.text.embed import TextEncoder
 
-__all__ = ["ROLES", "Models", "is_out_of_memory"]
-
 ROLES = ("asr", "voice", "diarization", "embed")
 """In the order in which they are loaded; each is also the settings section that names its model."""
 

@@ -12,13 +12,11 @@ from typing import Any
 from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
-from config.origins import SettingError, explain, parse, spec_of
+from config.origins import MASK, SettingError, explain, parse, spec_of
 from config.settings import SPECS, Effect, Settings, changed, value_of
 from engine.desk import Ack, ChangeRow, Figures
 from engine.queue.rows import Link, document, plain
 from engine.store.database import Database
-
-MASK = "***"
 
 WHERE_IT_LIVES = frozenset({"store.database"})
 """Read before the database is reached, so it cannot be set there."""

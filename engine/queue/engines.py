@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from config.origins import Loaded, shown
+from config.origins import Loaded, told
 from config.paths import Paths
-from config.settings import SPECS
 from engine.desk import EngineRow, Event
 from engine.queue import commands
 from engine.queue.events import write_events
@@ -49,8 +48,10 @@ class EngineRegistry:
         return self._watched
 
     def register(self, paths: Paths, started_wall: float, loaded: Loaded, *, lease_s: float | None = None) -> None:
-        """Appear as starting, to be taken for lost when silent for ``lease_s`` (else ``queue.stalled`` of ``loaded``). An engine of the same host and home that never signed off is dead (a home has one engine at a
-        time) and is marked as ended. Call it before :meth:`engine.queue.jobs.JobQueue.register`.
+        """Appear as starting, to be taken for lost when silent for ``lease_s`` (else ``queue.stalled`` of ``loaded``).
+
+        An engine of the same host and home that never signed off is dead (a home has one engine at a time) and is marked as
+        ended. Call it before :meth:`engine.queue.jobs.JobQueue.register`.
         """
         host, home = socket.gethostname(), str(paths.data)
         with self.db.transaction() as connection:
@@ -75,7 +76,7 @@ class EngineRegistry:
                     version("gainstage"),
                     loaded.settings.queue.stalled if lease_s is None else lease_s,
                     started_wall,
-                    document({key: [shown(loaded.settings, key), loaded.origin(key)] for key in SPECS}),
+                    document(told(loaded)),
                 ],
             )
 

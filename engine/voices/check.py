@@ -66,7 +66,7 @@ def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | No
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
     """See :func:`check`. Pure."""
     gallery = Gallery(profiles, model)
-    tables = [gallery.similarities(p.exemplars if len(p.exemplars) else p.centroid[None]) for p in gallery.profiles]
+    tables = [gallery.similarities(p.voices) for p in gallery.profiles]
     checks, pairs = [], []
     for a, p in enumerate(gallery.profiles):
         threshold = limits.threshold(p.primary, p.threshold)

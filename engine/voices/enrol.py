@@ -175,7 +175,7 @@ def _save(
     held = np.arange(len(voices)) % HELD_OUT == HELD_OUT - 1
     enrolled = store.load(model)
     before = next((p for p in enrolled if p.name == name), None)
-    base = voices[~held] if before is None or not add else np.concatenate([_rows(before), voices[~held]])
+    base = voices[~held] if before is None or not add else np.concatenate([before.voices, voices[~held]])
     exemplars = spread_exemplars(base)
     others = [p for p in enrolled if p.name != name]
     report = _judged(profile(0, name, model, exemplars), voices, voices[held], others, gathered, int((~kept).sum()), seconds)
@@ -201,7 +201,7 @@ def _judged(
 ) -> EnrolmentReport:
     gallery = Gallery([made], made.model)
     fresh: list[float] = gallery.similarities(held)[:, 0].tolist() if len(held) else []
-    strange: list[float] = [s for p in others for s in gallery.similarities(_rows(p))[:, 0].tolist()]
+    strange: list[float] = [s for p in others for s in gallery.similarities(p.voices)[:, 0].tolist()]
     alike = max(((float(p.centroid @ made.centroid), p.name) for p in others), default=None)
     suggestion = suggest(fresh + own_scores(made.exemplars), strange)
     together = cohesion(voices)
@@ -228,8 +228,3 @@ def _judged(
         reason=suggestion.reason,
         warnings=tuple(warnings),
     )
-
-
-def _rows(p: Profile) -> NDArray[np.float32]:
-    """The voices of a profile: its exemplars, else its centroid alone."""
-    return p.exemplars if len(p.exemplars) else p.centroid[None]

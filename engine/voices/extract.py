@@ -160,8 +160,8 @@ class VoiceExtractor:
     ) -> Extraction:
         """The voice of each span, or why it has none; equal spans are listened to once.
 
-        ``fingerprint`` keys the cache (default: the audio's own), which is left alone without ``cached``. Raises :class:`engine.errors.EngineError` when a model call
-        failed, among them :class:`engine.errors.OutOfMemory` and :class:`engine.errors.Cancelled`.
+        ``fingerprint`` keys the cache (default: the audio's own), which is left alone without ``cached``. Raises
+        :class:`engine.errors.EngineError` when a model call failed, among them :class:`engine.errors.OutOfMemory` and :class:`engine.errors.Cancelled`.
         """
         began = time.monotonic()
         model, key = self.model, fingerprint or audio.fingerprint

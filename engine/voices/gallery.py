@@ -34,6 +34,11 @@ class Profile:
     primary: bool = False
     version: int = 1
 
+    @property
+    def voices(self) -> NDArray[np.float32]:
+        """What voices are scored against, (k, d): the exemplars, else the centroid alone."""
+        return self.exemplars if len(self.exemplars) else self.centroid[None]
+
 
 def profile(
     id: int,
@@ -84,7 +89,7 @@ class Gallery:
         self.candidates = tuple(Candidate(p.id, p.name, p.primary, p.threshold) for p in self.profiles)
         self.primary = 0 if self.profiles and self.profiles[0].primary else None
         """Column of the primary profile, None without one."""
-        rows = [p.exemplars if len(p.exemplars) else p.centroid[None] for p in self.profiles]
+        rows = [p.voices for p in self.profiles]
         self._ends = np.cumsum([len(r) for r in rows]).tolist()
         self._rows = np.concatenate(rows).astype(np.float64) if rows else np.zeros((0, model.dimension))
         self._cohort = self._levels() if len(self.profiles) > SMALLEST_COHORT else None
