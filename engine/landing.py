@@ -26,10 +26,6 @@ class Landing:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def _dropped(self, id: str, why: str) -> None:
-        # a commit whose answer was lost looks the same from here; then it is stored, which is all that counts
-        self.engine.journal.log("warning", f"result dropped: {why}", recording=id, kind="failure")
-
     def broken_off(self, flight: Flight, error: Cancelled) -> None:
         """Ended from outside: by an operator, by this engine's own end, or (a fault) by nobody."""
         if flight.fate is None and self.engine.token.cancelled:
@@ -97,6 +93,10 @@ class Landing:
                 self.engine.fetcher.forget(id)
         if outcome.pause:
             self.engine.control.hold("setup", str(error))
+
+    def _dropped(self, id: str, why: str) -> None:
+        # a commit whose answer was lost looks the same from here; then it is stored, which is all that counts
+        self.engine.journal.log("warning", f"result dropped: {why}", recording=id, kind="failure")
 
     def _insist(self, call: Callable[[], T]) -> T:
         return insist(call, self.engine.token, self.engine.control.database_away)

@@ -22,6 +22,9 @@ __all__ = ["BatchRecord", "Batcher"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+CLOSE_S = 60.0
+"""Longest wait for the calls under way when a batcher is closed; its threads end with the process."""
+
 
 class Batcher(Generic[T, R]):
     """``run`` gets a list of items and returns as many results, in order; an exception in place of a result refuses that item.
@@ -140,11 +143,15 @@ class Batcher(Generic[T, R]):
             self._changed.notify()
 
     def close(self, reason: str = "batcher closed") -> None:
-        """End the threads after the calls under way; whoever still waits gets :class:`Cancelled`. Safe to call twice."""
+        """End the threads after the calls under way; whoever still waits gets :class:`Cancelled`. Safe to call twice.
+
+        A call that hangs in a driver for :data:`CLOSE_S` is left behind.
+        """
         self._shut(Cancelled(reason))
+        end = time.monotonic() + CLOSE_S
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(max(0.0, end - time.monotonic()))
 
     def __enter__(self) -> Batcher[T, R]:
         return self

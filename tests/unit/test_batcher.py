@@ -360,6 +360,17 @@ def test_no_item_is_lost_or_out_of_order_whatever_fails(
     assert view.waiting == 0
 
 
+def test_a_call_that_hangs_is_left_behind_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.flow.batcher.CLOSE_S", 0.01)
+    worker = Worker()
+    batcher = Batcher("b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0)
+    hanging = Submitter(batcher, [1])
+    assert worker.begun.acquire(timeout=PATIENCE_S)
+    batcher.close("engine stops")
+    assert isinstance(hanging.done().error, Cancelled)
+    worker.go.set()
+
+
 def test_a_batcher_that_breaks_tells_everybody_and_is_no_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_value))
