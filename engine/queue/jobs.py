@@ -179,8 +179,8 @@ class JobQueue(Backlog):
 
     def fail(self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[StageSpan] = ()) -> Outcome:
         """Decide by the error's class what becomes of the recording (see :func:`engine.queue.retrying.decide`) and write it
-        down with the cause (and the passes made). Raises :class:`engine.errors.LostClaim`. The
-        caller stops its intake where the outcome says ``pause``.
+        down with the cause (and the passes made). Raises :class:`engine.errors.LostClaim`. The caller stops its intake where the
+        outcome says ``pause``.
         """
         with self._transaction() as connection, connection.cursor() as cursor:
             self.fence(cursor, claim)
@@ -195,8 +195,8 @@ class JobQueue(Backlog):
                     [outcome.status.value, error.retry, claim.recording.id],
                 )
             cursor.execute(
-                "update recording set cause = %s, error = %s, hint = %s, traceback = %s, stage = %s, spans = case when attempt <= 1 then %s else spans || %s end "
-                "where id = %s",
+                "update recording set cause = %s, error = %s, hint = %s, traceback = %s, stage = %s, "
+                "spans = case when attempt <= 1 then %s else spans || %s end where id = %s",
                 [
                     *map(plain, (error.cause, error.message, error.hint, traceback)),
                     error.stage,

@@ -58,7 +58,8 @@ def found_in(
     """Everything a source names, also what cannot be taken from it.
 
     A source is a URL (media, feed, page), a search (``ytsearch20:words``), a file, a folder, or a list of sources (.txt,
-    .jsonl). Requests are made as ``hosts`` gives leave (without: freely). ``settled`` is for a followed folder: it may be empty, and files that are being written are left for later.
+    .jsonl). Requests are made as ``hosts`` gives leave (without: freely). ``settled`` is for a followed
+    folder: it may be empty, and files that are being written are left for later.
     """
     token.check()
     if SEARCH.match(source):

@@ -30,8 +30,8 @@ POLL_S = 0.01
 class EmbeddedPostgres:
     """The server of ``folder``. :meth:`start` starts it or joins it, :meth:`stop` leaves it; the last user's stop ends it.
 
-    ``settings`` are Postgres settings over those of :func:`engine.store.embedded_server.tuned`; they count when this process is the one that starts it.
-    A context manager. Raises :class:`Misconfigured` when it cannot run here, :class:`Transient` when it does not start now.
+    ``settings`` are Postgres settings over those of :func:`engine.store.embedded_server.tuned`; they count when this process is
+    the one that starts it. A context manager. Raises :class:`Misconfigured` when it cannot run here, :class:`Transient` when it does not start now.
     """
 
     def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None) -> None:

@@ -22,8 +22,8 @@ Key = tuple[int, int]
 class VoiceCache:
     """Voices by audio fingerprint, span, model and preprocessing. Thread-safe; ``hits`` and ``misses`` count spans asked for.
 
-    It is there to save work and never stands in its way: while the database is away or busy everything is a miss and nothing is kept.
-    ``enabled()`` False (``voice.cache`` off) does the same.
+    It is there to save work and never stands in its way: while the database is away or busy everything is a miss and nothing is
+    kept. ``enabled()`` False (``voice.cache`` off) does the same.
     """
 
     def __init__(self, database: Database, enabled: Callable[[], bool] = lambda: True) -> None:

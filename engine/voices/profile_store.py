@@ -197,7 +197,10 @@ class ProfileStore:
 
     def merge(self, name: str, other: str) -> int:
         """``other`` turns out to be ``name``: the voices of both make the next version of ``name``, everything stored is named
-        so, and ``other`` is gone; ``name`` is the primary if either was. Returns how many segments were renamed. Raises ``ForeignVoice`` when two models made them."""
+        so, and ``other`` is gone; ``name`` is the primary if either was. Returns how many segments were renamed.
+
+        Raises ``ForeignVoice`` when two models made them.
+        """
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
             if id == gone:
