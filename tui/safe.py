@@ -81,7 +81,9 @@ def fit(text: str, cells: int, align: str = "<", *, middle: bool = False) -> str
 
 
 def wrapped(text: str, cells: int, most: int = 200) -> list[str]:
-    """The text broken into lines of at most ``cells`` cells, at spaces where it can; at most ``most`` lines."""
+    """The text broken into lines of at most ``cells`` cells, at spaces where it can; of more than ``most`` lines the
+    last one shown ends in an ellipsis.
+    """
     if cells <= 0:
         return []
     lines: list[str] = []
@@ -105,8 +107,8 @@ def wrapped(text: str, cells: int, most: int = 200) -> list[str]:
             else:
                 line = joined
         lines.append(line)
-        if len(lines) >= most:
-            return [*lines[: most - 1], "…"]
+        if len(lines) > most:
+            return [*lines[: most - 1], clip(f"{lines[most - 1]} …", cells)]
     return lines
 
 

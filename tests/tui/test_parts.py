@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from engine.desk import Ack, Command, DeskError, RecordingRow, SettingRow
 from engine.watch.scripted import ScriptedDesk
 from engine.watch.snapshot import SCHEMA, Snapshot
-from tui import export
+from tui import export, safe
 from tui import format as fmt
 from tui.cells import Line
 from tui.filters import matches, read_filter, to_query
@@ -451,3 +451,19 @@ def test_sources_with_spaces_are_held_together_by_quotes() -> None:
     )
     assert split("/data/Let's-talk.mp3") == (("/data/Let's-talk.mp3",), {})
     assert split("'/data/a=b c'") == (("/data/a=b c",), {})
+
+
+@pytest.mark.parametrize(("age_s", "says"), [(60.0, "effect is being measured"), (7200.0, "effect was not measured")])
+def test_an_effect_is_measured_only_as_long_as_its_window_lasts(age_s: float, says: str) -> None:
+    from engine.desk import ChangeRow
+    from tui.widgets.changes import effect_line
+
+    change = ChangeRow(1, 1000.0, "operator", "identify.margin", 0.1, 0.2, "applied")
+    assert says in effect_line(change, 80, no_palette(), 1000.0 + age_s).text
+
+
+def test_text_that_fits_is_shown_whole_and_what_is_cut_ends_in_an_ellipsis() -> None:
+    assert safe.wrapped("one two three", 7, 2) == ["one two", "three"]
+    assert safe.wrapped("one two three four five", 7, 2) == ["one two", "three …"]
+    assert safe.wrapped("one two abcdefg four five", 7, 2) == ["one two", "abcdef…"]
+    assert safe.wrapped("one\ntwo\nthree", 7, 3) == ["one", "two", "three"]

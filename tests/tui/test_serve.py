@@ -67,9 +67,13 @@ async def test_each_tab_is_a_console_that_ends_with_it(served: tuple[subprocess.
         async with browser.get(url) as page:
             assert page.status == 200
             html = await page.text()
-        for name in re.findall(r'(?:src|href)="(static/[^"]+)"', html):
+        for name in re.findall(r'(?:src|href)="((?:static/|console)[^"]+)"', html):
             async with browser.get(url + name) as part:
                 assert part.status == 200
+        async with browser.get(url + "console.js") as script:  # without it the first key goes nowhere
+            assert "focus()" in await script.text()
+            assert script.content_type == "text/javascript"
+        assert not re.search(r"<script>|onload=", html), "the policy of the page runs no script written into it"
         assert not re.search(r"https?://(?!127\.0\.0\.1)", html), "the page asks nobody else for anything"
         found = re.search(r'data-session-websocket-url="([^"]+)"', html)
         assert found

@@ -423,3 +423,30 @@ async def test_nothing_left_has_no_time_left(driven: Run, desk_at: Run) -> None:
 
     async with driven(Bent(desk_at("burst"), paused)) as d:
         assert "ETA" not in d.text.splitlines()[0]
+
+
+async def test_long_ids_that_begin_alike_are_told_apart(driven: Run, desk_at: Run) -> None:
+    desk = desk_at("bottleneck")
+
+    def long(query: Any) -> Any:
+        page = desk.recordings(query)
+        rows = tuple(replace(row, id=f"{'channel-' * 4}{i:08}") for i, row in enumerate(page.rows))
+        return replace(page, rows=rows)
+
+    bent = Bent(desk)
+    bent.recordings = long
+    async with driven(bent) as d:
+        await d.press("2")
+        await d.wait(1)
+        shown = [line.split()[2] for line in d.text.splitlines() if "channel-" in line and "…" in line][:10]
+        assert len(shown) > 5
+        assert len(set(shown)) == len(shown)
+
+
+async def test_a_replay_without_recordings_offers_none_to_add(driven: Run, desk_at: Run) -> None:
+    page = RecordingPage((), 0, 0)
+    async with driven(Bent(desk_at("warm-up"), live=False, recordings=page)) as d:
+        await d.press("2")
+        await d.wait(1)
+        assert "a recorded run holds no other recordings" in d.text
+        assert "adds sources" not in d.text

@@ -52,6 +52,7 @@ class ConsoleServer:
             [
                 web.get(f"/{self.secret}", self._slash),
                 web.get(f"/{self.secret}/", self._page),
+                web.get(f"/{self.secret}/console.js", self._script),
                 web.get(f"/{self.secret}/ws", self._console),
                 web.static(f"/{self.secret}/static", statics),
             ]
@@ -78,6 +79,10 @@ class ConsoleServer:
         return web.Response(
             text=text, content_type="text/html", charset="utf-8", headers=HEADERS | {"Content-Security-Policy": policy}
         )
+
+    async def _script(self, request: web.Request) -> web.StreamResponse:
+        script = files("tui.web").joinpath("console.js").read_text("utf-8")
+        return web.Response(text=script, content_type="text/javascript", charset="utf-8", headers=HEADERS)
 
     async def _console(self, request: web.Request) -> web.StreamResponse:
         task = asyncio.current_task()

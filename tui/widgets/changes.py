@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from engine.desk import ChangeRow
+from engine.watch.effects import complete
 from tui import format as fmt
 from tui.cells import Line
 from tui.theme import Palette
 from tui.widgets.table import Column, Table
 
 
-def effect_line(change: ChangeRow, width: int, p: Palette) -> Line:
+def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
     """The measured effect of a change, or why there is none yet."""
     line = Line().gap(2, p["ground"])
     if change.state == "refused":
@@ -20,6 +21,8 @@ def effect_line(change: ChangeRow, width: int, p: Palette) -> Line:
         line.add("measured ", p["muted"]).clip(
             change.effect_text, width - line.used, p["text" if change.effect_text != "not enough data" else "faint"]
         )
+    elif complete(change.wall, now):  # its engine ended first, or there was none
+        line.add("effect was not measured", p["faint"])
     else:
         line.add("effect is being measured", p["faint"])
     if change.predicted and width - line.used > 20:
@@ -63,4 +66,4 @@ class ChangesPanel(Table[ChangeRow]):
         return line
 
     def more_lines(self, item: ChangeRow, width: int, p: Palette) -> list[Line]:
-        return [effect_line(item, width, p)]
+        return [effect_line(item, width, p, self.console_app.desk.now())]

@@ -123,6 +123,8 @@ class RecordingsTable(Table[RecordingRow]):
         if self.filter_text or self.faults_only:
             said = Line().add(f"  0 of {self.total:,} match  ", p["muted"]).add(self.filter_text or "faults only", p["accent"])
             return [Line(), said.add("   Esc", p["accent"]).add(" clears", p["muted"])]
+        if not self.console_app.desk.live:
+            return [Line(), Line().add("  Nothing in flight at this moment; a recorded run holds no other recordings.", p["muted"])]
         return [Line(), Line().add("  No recordings yet.  ", p["muted"]).add("a", p["accent"]).add(" adds sources", p["muted"])]
 
     def mark(self, item: RecordingRow) -> tuple[str, str]:

@@ -281,7 +281,8 @@ class Table(Panel, Generic[T]):
             if isinstance(cell, Line):
                 line.extend(cell).gap(fit.width - cell.used, p["ground"])
             else:
-                line.fit(cell[0].strip(), fit.width, p[cell[1]], fit.column.align)
+                text = safe.clip(cell[0].strip(), fit.width, middle=fit.column.ids)  # ids differ at their ends
+                line.fit(text, fit.width, p[cell[1]], fit.column.align)
             if n < len(fits) - 1:
                 line.gap(2, p["ground"])
         return line.to(width, p["ground"])
