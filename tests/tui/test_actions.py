@@ -160,7 +160,9 @@ async def test_drain_asks_first_and_no_is_the_default(driven: Run, desk_at: Run)
 
 async def test_stop_takes_a_typed_word(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at()) as d:
-        await d.press("Q", *"yes", "enter")
+        await d.press("Q")
+        assert "queued again, from its start." in d.text
+        await d.press(*"yes", "enter")
         assert d.sent == []
         await d.press(*"stop", "enter")
         assert d.sent == [("stop", {})]

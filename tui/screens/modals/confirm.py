@@ -70,7 +70,7 @@ class ConfirmScreen(Dialog[bool]):
 class StopScreen(Dialog[str]):
     """Drain, or stop at once after typing ``stop``."""
 
-    WIDTH = 70
+    WIDTH = 76
     BINDINGS: ClassVar[list[Any]] = [Binding("tab", "app.focus_next", show=False)]
 
     def __init__(self, running: int) -> None:
@@ -103,7 +103,7 @@ class StopScreen(Dialog[str]):
             .clip(f" finishes the {self.running:,} in flight, starts nothing new, then stops.", width - 6, p["text"]),
             Line()
             .add("stop  ", p["crit"])
-            .clip(" stops at once. What is in flight is queued again and starts over.", width - 6, p["text"]),
+            .clip(" stops at once; what is in flight is queued again, from its start.", width - 6, p["text"]),
             Line(),
             Line().add("Type one of the two words and Enter. q only closes this console.", p["muted"]),
         ]
