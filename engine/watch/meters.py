@@ -1,7 +1,4 @@
-"""Counters and log-bucket histograms that many short threads write and one sampler reads.
-
-Each thread writes to a shard of its own, so an event costs no lock; a read adds the shards up. The shards of dead threads are
-folded into one, so a thread per recording leaves nothing behind.
+"""Log-bucket histograms, and figures of the last ten minutes.
 
 Quantiles have a relative error of at most :data:`RELATIVE_ERROR`: value v lies in bucket ``ceil(log(v) / log(g))`` with
 ``g = (1 + e) / (1 - e)``, and a bucket answers with the middle that is within e of both its ends (as in DDSketch, Masson et
@@ -10,8 +7,6 @@ al., VLDB 2019).
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections import deque
 from copy import copy
 from math import ceil, inf, log
@@ -64,12 +59,6 @@ class Buckets:
         """Several quantiles of one moment."""
         counts = self.counts.copy()
         return tuple(_middle(ranked(counts, q)) for q in shares)
-
-    def add(self, other: Buckets) -> None:
-        """Take in the values of another histogram."""
-        for bucket, n in other.counts.copy().items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + n
-        self.total += other.total
 
     def __copy__(self) -> Buckets:
         return Buckets(self.counts.copy(), self.total)
@@ -149,152 +138,3 @@ class Recent:
         """The last ten minutes, or the whole life while those hold fewer than :data:`RECENT_ENOUGH` values."""
         _, recent = self._window.since(now, self.life)
         return recent if recent.count >= RECENT_ENOUGH else self.life
-
-
-class _Shard:
-    """What one thread has counted."""
-
-    __slots__ = ("__weakref__", "counts", "histograms")
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.histograms: dict[str, Buckets] = {}
-
-    def add(self, other: _Shard) -> None:
-        for name, n in other.counts.copy().items():
-            self.counts[name] = self.counts.get(name, 0) + n
-        for name, buckets in other.histograms.copy().items():
-            self.histograms.setdefault(name, Buckets()).add(buckets)
-
-
-class _Lease:
-    """Lives in a thread's local storage and dies with it: a dead reference says that its shard will not change any more."""
-
-    __slots__ = ("__weakref__",)
-
-
-class Meters:
-    """A family of named counters and histograms. Make one per engine; meters are cheap to look up and to keep."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        self._shards: list[tuple[weakref.ref[_Lease], _Shard]] = []
-        self._folded = _Shard()
-        self._fold_at = 32
-
-    def counter(self, name: str) -> Counter:
-        return Counter(self, name)
-
-    def histogram(self, name: str) -> Histogram:
-        return Histogram(self, name)
-
-    @property
-    def shards(self) -> int:
-        """Shards of threads that are alive, or died since the last read."""
-        return len(self._shards)
-
-    def counts(self) -> dict[str, int]:
-        """Every counter's value."""
-        return self._sum().counts
-
-    def value(self, name: str) -> int:
-        with self._lock:
-            self._fold()
-            return self._folded.counts.get(name, 0) + sum(shard.counts.get(name, 0) for _, shard in self._shards)
-
-    def buckets(self, name: str) -> Buckets:
-        """A histogram's values, added up."""
-        total = Buckets()
-        with self._lock:
-            self._fold()
-            for shard in (self._folded, *(shard for _, shard in self._shards)):
-                if (buckets := shard.histograms.get(name)) is not None:
-                    total.add(buckets)
-        return total
-
-    def shard(self) -> _Shard:
-        """The calling thread's shard, made when it has none."""
-        try:
-            shard: _Shard = self._local.shard
-        except AttributeError:
-            shard, lease = _Shard(), _Lease()
-            with self._lock:
-                if len(self._shards) >= self._fold_at:
-                    self._fold()
-                    self._fold_at = 2 * len(self._shards) + 32
-                self._shards.append((weakref.ref(lease), shard))
-            self._local.lease = lease
-            self._local.shard = shard
-        return shard
-
-    def _sum(self) -> _Shard:
-        total = _Shard()
-        with self._lock:
-            self._fold()
-            total.add(self._folded)
-            for _, shard in self._shards:
-                total.add(shard)
-        return total
-
-    def _fold(self) -> None:
-        alive = []
-        for lease, shard in self._shards:
-            if lease() is None:
-                self._folded.add(shard)
-            else:
-                alive.append((lease, shard))
-        self._shards = alive
-
-
-class Counter:
-    """A count that any thread adds to without a lock."""
-
-    __slots__ = ("_meters", "name")
-
-    def __init__(self, meters: Meters, name: str) -> None:
-        self._meters = meters
-        self.name = name
-
-    def add(self, n: int = 1) -> None:
-        counts = self._meters.shard().counts
-        counts[self.name] = counts.get(self.name, 0) + n
-
-    @property
-    def value(self) -> int:
-        return self._meters.value(self.name)
-
-
-class Histogram:
-    """A distribution that any thread records into without a lock; see :class:`Buckets` for its error."""
-
-    __slots__ = ("_meters", "name")
-
-    def __init__(self, meters: Meters, name: str) -> None:
-        self._meters = meters
-        self.name = name
-
-    def record(self, value: float) -> None:
-        """Count a value of 0 or more. Raises ``ValueError`` for a negative, infinite or undefined one."""
-        histograms = self._meters.shard().histograms
-        buckets = histograms.get(self.name)
-        if buckets is None:
-            buckets = histograms[self.name] = Buckets()
-        buckets.record(value)
-
-    def buckets(self) -> Buckets:
-        """Everything recorded so far: read several quantiles of one moment from it."""
-        return self._meters.buckets(self.name)
-
-    @property
-    def count(self) -> int:
-        return self.buckets().count
-
-    @property
-    def total(self) -> float:
-        """Sum of all values, exact."""
-        return self.buckets().total
-
-    def quantile(self, q: float) -> float | None:
-        """The value of rank ``floor(q (n - 1))`` within 2 %; None when nothing was recorded."""
-        return self.buckets().quantile(q)
