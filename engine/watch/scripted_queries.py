@@ -200,7 +200,9 @@ def what_if(world: World, changes: dict[str, Any], last: int) -> WhatIf:
 
 
 def _words(split: bool, speakers: tuple[tuple[str, float], ...]) -> str:
-    return f"{'SPLIT' if split else 'keep'} {' + '.join(name for name, _ in speakers)}"
+    if not split:
+        return speakers[0][0]
+    return "split: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in speakers)
 
 
 def profiles(world: World) -> tuple[ProfileRow, ...]:

@@ -59,7 +59,7 @@ class BatchesPanel(Panel):
         sizes.add(f" p50 {fmt.brief(b.items_p50)} p95 {fmt.brief(b.items_p95)} max {fmt.brief(b.items_max)}", p["text"])
         fill = Line().fit("fill", 7, p["muted"])
         meter(fill, b.fill, 8, p).add(f" {fmt.percent(b.fill)}", p["text"]).add(
-            f" of {b.budget:g} {b.unit.partition(' ')[0]}", p["muted"]
+            f" of {b.budget:g}{' s' if b.unit.startswith('s ') else ''}", p["muted"]
         )
         if b.padding_waste is not None:
             fill.add(f"  waste {fmt.percent(b.padding_waste)}", p["muted"])

@@ -129,9 +129,9 @@ class WhatIfPanel(Panel):
         second = Line().add(f"{fmt.roughly(r.seconds_moved)} of speech in {fmt.plural(r.recordings, 'recording')}", p["muted"])
         flips = [
             Line()
-            .fit(f.recording, 8, p["muted"])
-            .fit(f" {fmt.cluster(f.cluster)} ", 5, p["muted"])
-            .clip(f"{f.before} → {f.after}", width - 13, p["text"])
+            .fit(f.recording, 6, p["muted"])
+            .fit(f" {fmt.cluster(f.cluster)}", 5, p["muted"])
+            .clip(f"{f.before} → {f.after}", width - 11, p["text"])
             for f in r.flips[:3]
         ]
         return [line, second, *flips]
