@@ -238,6 +238,7 @@ class Sampler:
             cancelled=counts.cancelled,
             retrying=counts.retrying,
             audio_done_s=tally.audio_s,
+            audio_stored_s=counts.audio_done_s,
             audio_left_s=self._audio_left(),
             rtfx=tally.rtfx(),
             rtfx_history=tally.rtfx_history(),

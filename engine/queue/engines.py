@@ -192,7 +192,7 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
     """The engine named, else the one with the newest heartbeat; None when there is none. ``watching`` asks it for 5 frames
     a second for the next ten seconds.
     """
-    with db.connection() as connection:
+    with db.transaction() as connection:
         row = connection.execute(
             """
             select e.id, exists (select 1 from engine_alive a where a.id = e.id), e.settings,

@@ -11,13 +11,16 @@ from math import sqrt
 from statistics import fmean, pstdev
 
 from engine.watch.simulation import Job, Outcome, Pipeline, StageModel, backlog, simulate
-from engine.watch.snapshot import FlightView, Forecast, Snapshot, StageView
+from engine.watch.snapshot import FlightView, Forecast, Run, Snapshot, StageView
 
 MOST_SIMULATED = 160
 """Recordings simulated one by one; the rest of a longer queue is extrapolated at the rate of their middle part."""
 
 LITTLE = 0.02
 """A relative change of throughput below this is no change."""
+
+UNKNOWN_S = 600.0
+"""A recording's length where nothing is known of any."""
 
 ENOUGH_DONE = 3
 """Recordings that must be done before a finish time is shown."""
@@ -53,6 +56,12 @@ def _model(stage: StageView, done: Mapping[str, int]) -> StageModel:
     return StageModel(stage.capacity, 1 / (stage.rtfx or 1.0), sigma=0.15, share=share)
 
 
+def mean_s(run: Run) -> float | None:
+    """Mean length of what is stored, in seconds; None without any."""
+    stored_s = run.audio_done_s if run.audio_stored_s is None else run.audio_stored_s
+    return stored_s / run.stored if run.stored and stored_s > 0 else None
+
+
 def jobs_of(snapshot: Snapshot, seed: int = 0) -> tuple[tuple[Job, ...], float]:
     """The recordings still to be done, those in flight first, and the audio seconds of the queue beyond what is simulated.
 
@@ -60,7 +69,7 @@ def jobs_of(snapshot: Snapshot, seed: int = 0) -> tuple[tuple[Job, ...], float]:
     """
     run = snapshot.run
     known = [f.duration_s for f in snapshot.flights if f.duration_s]
-    typical = run.audio_done_s / run.stored if run.stored else (fmean(known) if known else 600.0)
+    typical = mean_s(run) or (fmean(known) if known else UNKNOWN_S)
     flying = tuple(_job(f, typical) for f in snapshot.flights)
     held = sum(j.duration_s for j in flying)
     waiting_s = run.queued * typical if run.audio_left_s is None else max(0.0, run.audio_left_s - held)
@@ -171,7 +180,7 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     if not now.stages:
         return None
     run = snapshot.run
-    mean = run.audio_done_s / run.stored if run.stored else 600.0
+    mean = mean_s(run) or UNKNOWN_S
     full = backlog(max(160, 3 * min(now.in_flight, 80)), mean, seed)
     before, after = simulate(now, full, seed), simulate(then, full, seed)
     slower = 1.0

@@ -23,7 +23,8 @@ Health = Literal["healthy", "degraded", "stalled", "paused", "draining", "failed
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run as a whole. Counts are recordings of this database; the rest is this engine's."""
+    """The run as a whole. Counts are recordings of this database, as are ``audio_stored_s`` (all that is stored, None in older
+    records) and ``audio_left_s``; the rest is this engine's."""
 
     state: RunState
     source: str  # what the operator pointed at, for the title line
@@ -47,6 +48,7 @@ class Run:
     finished_10m: int = 0
     throttled_10m: int = 0
     loading: tuple[str, ...] = ()  # "loading models 2/4 · asr tiny 8.1 s"
+    audio_stored_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,3 +130,10 @@ def test_a_recording_between_two_stages_is_counted(busy: Snapshot) -> None:
     between = replace(busy, flights=(replace(busy.flights[0], stage="", progress=None), *busy.flights[1:]))
     assert forecast.eta(between, 24).left_s is not None
     assert forecast.expect(between, 24, {"workers.transcribe": 4}) is not None
+
+
+def test_lengths_are_learnt_from_all_that_is_stored_not_only_by_this_engine(busy: Snapshot) -> None:
+    run = replace(busy.run, stored=24, audio_done_s=0.0, audio_stored_s=2400.0)
+    assert forecast.mean_s(run) == 100.0
+    assert forecast.mean_s(replace(run, audio_stored_s=None, audio_done_s=480.0)) == 20.0, "a record of an older engine"
+    assert forecast.mean_s(replace(run, stored=0)) is None

@@ -11,6 +11,7 @@ from config.origins import Loaded
 from config.paths import Paths
 from engine.desk import Desk
 from tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
+from tui.commands.starting import starter
 
 EXAMPLES = {
     "console": """examples:
@@ -49,7 +50,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
         return show(ScriptedDesk(clock=time.monotonic, start_at=args.at), loaded, paths, args)
     with open_desk(args, loaded) as desk:
-        return show(desk, loaded, paths, args, start_engine=lambda: _start(args, loaded, desk, paths))
+        return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths))
 
 
 def show(
@@ -71,10 +72,3 @@ def show(
         start_engine=start_engine,
         settings_file=paths.settings_file,
     )
-
-
-def _start(args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths) -> str:
-    from tui.commands.starting import start_engine
-
-    start_engine(args, loaded, desk, paths, title="", demo=False, until_empty=False)
-    return f"engine started; its log is {paths.engine_log}"

@@ -22,7 +22,7 @@ from tui.commands.common import (
     settings_of,
     speaking,
 )
-from tui.commands.starting import start_engine
+from tui.commands.starting import start_engine, starter
 
 if TYPE_CHECKING:
     from engine.desk_postgres import PostgresDesk
@@ -232,7 +232,7 @@ def serve_and_follow(
     if not args.headless and speaking(args) and sys.stdout.isatty():
         from tui.commands.console import show
 
-        return show(desk, loaded, paths, args)
+        return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths, title=title, demo=demo))
     from tui.headless import follow, print_summary
 
     ending = follow(desk, ids, paths, quiet=not speaking(args))

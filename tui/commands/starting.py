@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from config.origins import Loaded
@@ -14,12 +15,12 @@ from tui.commands.common import alive, database_url, waiting
 
 def start_engine(
     args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
-) -> None:
-    """Start an engine of this home unless one serves it or the database already; wait until it has signed on."""
+) -> bool:
+    """Start an engine of this home unless one serves it or the database already; wait until it has signed on. Whether it was."""
     from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
 
     if alive(desk) or engine_pid(paths):
-        return
+        return False
     arguments = ["--home", str(paths.data)] if args.home else []
     url = database_url(args, loaded)
     environ = {"GAINSTAGE_STORE__DATABASE": url} if url else {}
@@ -36,8 +37,21 @@ def start_engine(
             if child.poll() not in (None, 0):
                 raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
             if child.poll() == 0 or time.monotonic() > end:
-                return  # it has come and gone, or is slow: following shows which
+                break  # it has come and gone, or is slow: following shows which
             time.sleep(0.1)
+    return True
+
+
+def starter(
+    args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str = "", demo: bool = False
+) -> Callable[[], str]:
+    """What Enter does in a console without an engine: starts one, and says so."""
+
+    def start() -> str:
+        started = start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=False)
+        return f"engine started; its log is {paths.engine_log}" if started else "an engine runs here already"
+
+    return start
 
 
 def signed_on(desk: Desk, pid: int) -> bool:

@@ -118,11 +118,12 @@ class StatusBar(Live):
             run = s.run
             total = run.stored + run.failed + run.skipped + run.cancelled + run.queued + run.running + run.retrying
             finished = total - run.queued - run.running - run.retrying
+            done_s = run.audio_done_s if run.audio_stored_s is None else run.audio_stored_s
             when = eta(f)
             done = f"{finished / total:.0%}" if total else fmt.UNKNOWN
             if width >= 140:
                 left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
-                left.add(f" · {audio(run.audio_done_s, run.audio_left_s)}", p["muted"])
+                left.add(f" · {audio(done_s, run.audio_left_s)}", p["muted"])
                 if when:
                     end = f.snapshot.verdict.forecast.left_s if f.snapshot else None
                     middle = Line().add(when, p["bright"])
