@@ -467,3 +467,15 @@ def test_text_that_fits_is_shown_whole_and_what_is_cut_ends_in_an_ellipsis() -> 
     assert safe.wrapped("one two three four five", 7, 2) == ["one two", "three …"]
     assert safe.wrapped("one two abcdefg four five", 7, 2) == ["one two", "abcdef…"]
     assert safe.wrapped("one\ntwo\nthree", 7, 3) == ["one", "two", "three"]
+
+
+async def test_settings_are_exported_and_copied_by_their_whole_key(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        await d.press("4")
+        await d.settle()
+        table = d.app.desk_screen.table
+        names, rows = table.exported()
+        assert names[0] == "setting"
+        assert {"workers.fetch", "identify.range_limit"} <= {row[0] for row in rows}
+        assert len(rows) == len(d.app.settings)
+        assert table.cells_of(table.selected)[0] == table.setting.key

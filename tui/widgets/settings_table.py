@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.desk import SettingRow
 from tui import format as fmt
@@ -159,6 +160,14 @@ class SettingsTable(Table[Entry]):
         if self.rows:
             return [Line().add("  no setting matches  ", p["muted"]).add("Esc", p["accent"]).add(" clears", p["muted"])]
         return [Line().add("  settings are being read …", p["muted"])]
+
+    def cells_of(self, item: Entry) -> list[str]:
+        cells = super().cells_of(item)
+        return [item.row.key, *cells[1:]] if item.row is not None else cells
+
+    def exported(self) -> tuple[list[str], list[list[Any]]]:
+        names, _ = super().exported()
+        return names, [list(self.cells_of(item)) for item in self.items if item is not None and item.row is not None]
 
     def mark(self, item: Entry) -> tuple[str, str]:
         if item.row is None:

@@ -126,6 +126,7 @@ class AddScreen(Dialog[Chosen]):
             ]
         lines += [*(Line().add("▲ ", p["warn"]).clip(note, width - 2, p["text"]) for note in preview.notes), Line()]
         longest = max((len(row.id) for row in preview.rows), default=0)
+        reasons = min(30, max((len(row.reason) + 2 for row in preview.rows if not row.take), default=2))
         id_cells = max(12, min(longest + 1, width // 4))
         for row in preview.rows:
             line = Line().add("✓ " if row.take else "✗ ", p["ok" if row.take else "faint"])
@@ -133,7 +134,7 @@ class AddScreen(Dialog[Chosen]):
                 2, p["ground"]
             )
             reason = "" if row.take else row.reason
-            line.fit(row.title, width - line.used - 30, p["bright" if row.take else "faint"]).gap(2, p["ground"])
+            line.fit(row.title, width - line.used - reasons, p["bright" if row.take else "faint"]).gap(2, p["ground"])
             lines.append(line.clip(reason, width - line.used, p["muted"]))
         return lines
 
