@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 SLOW_TICK_S = 0.04
 SLOW_HZ = 2.5
+CROWDED = 0.95
+"""Share of the engine's processors in use from which the picture moves at ``SLOW_HZ``: there every frame is taken from the work."""
+
 EVENTS_KEPT = 20_000
 
 
@@ -173,7 +176,8 @@ class GainstageApp(Handlers, Errands, App[int]):
         self.counts.ticks += 1
         self.counts.tick_s += took
         self._slow = 0.8 * self._slow + 0.2 * took
-        slow = self._slow > SLOW_TICK_S
+        host = self.newest.host if self.newest is not None else None
+        slow = self._slow > SLOW_TICK_S or (host is not None and (host.cpu or 0.0) >= CROWDED)
         self._next_tick = start + 1.0 / SLOW_HZ - 0.01 if slow else 0.0
         self.pump.hz = SLOW_HZ if slow else self.refresh_hz
 

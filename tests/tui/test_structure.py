@@ -12,8 +12,9 @@ import pytest
 from textual.screen import Screen
 from textual.widgets import Input
 
-from tests.tui.conftest import SIZES
+from tests.tui.conftest import SIZES, Bent
 from tui.actions import SCREENS
+from tui.app import SLOW_HZ, SLOW_TICK_S
 from tui.shots import settle
 
 Run = Callable[..., Any]
@@ -155,3 +156,13 @@ async def test_every_line_is_as_wide_as_the_screen(driven: Run, desk_at: Run, si
             assert len(strips) == size[1]
             assert {s.cell_length for s in strips} == {size[0]}
         assert not d.app.reported
+
+
+async def test_the_picture_moves_slower_where_every_frame_is_taken_from_the_work(driven: Run, desk_at: Run) -> None:
+    def busy(share: float) -> Bent:
+        return Bent(desk_at(), lambda s: replace(s, host=replace(s.host, cpu=share)))
+
+    async with driven(busy(0.99)) as d:
+        assert d.app.pump.hz == SLOW_HZ
+    async with driven(busy(0.5)) as d:
+        assert d.app.pump.hz == d.app.refresh_hz or d.app._slow > SLOW_TICK_S, "unless this machine is slow itself"
