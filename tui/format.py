@@ -151,6 +151,13 @@ def decimal(number: float | None, digits: int = 3) -> str:
     return "-" + text[2:] if text.startswith("-0.") else text
 
 
+def audio(done_s: float, left_s: float | None = None) -> str:
+    """Audio done of all there is: ``7/46 h``, in minutes below two hours; without the whole where it is not known."""
+    whole_s = done_s + (left_s or 0.0)
+    per, unit = (3600.0, "h") if whole_s >= 7200 else (60.0, "min")
+    return f"{done_s / per:,.0f}" + (f"/{whole_s / per:,.0f}" if left_s is not None else "") + f" {unit}"
+
+
 def cluster(name: str) -> str:
     """A diarizer's label in three cells: ``SPEAKER_02`` -> ``S02``; others as they are."""
     number = name.removeprefix("SPEAKER_")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from engine.desk import RunPlan
-from tui.format import roughly, size, times
+from tui.format import audio, roughly, size, times
 
 
 def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
     """(what, words) of a plan; what is unknown is left out or said to be."""
     about = "about " if plan.unknown else ""
-    audio = f"{about}{plan.audio_s / 3600:.1f} hours of audio"
+    words = f"{about}{audio(plan.audio_s)}"
     if plan.unknown:
-        audio += f" ({plan.unknown} of unknown length)"
-    lines = [("audio", audio)]
+        words += f" ({plan.unknown} of unknown length)"
+    lines = [("audio", words)]
     if plan.downloads:
         lines.append(("downloads", f"{plan.downloads}, about {size(plan.download_bytes)}"))
     left = plan.left

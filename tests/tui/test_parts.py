@@ -30,7 +30,6 @@ from tui.ring import BLOCK, Ring
 from tui.theme import THEMES, TOKENS, no_palette, palette
 from tui.values import BadValue, read_value, stepped
 from tui.view import View
-from tui.widgets.chrome import audio
 from tui.widgets.detail import bars
 from tui.widgets.distribution import ticks
 from tui.widgets.marks import braille, columns_of, meter, nice_top, resampled, similarity, spark
@@ -417,9 +416,9 @@ def test_links_open_at_their_time() -> None:
 def test_a_cluster_and_a_share_of_audio_are_written_short() -> None:
     assert fmt.cluster("SPEAKER_02") == "S02"
     assert fmt.cluster("c1") == "c1"
-    assert audio(7.2 * 3600, 40 * 3600) == "7/47 h"
-    assert audio(90.0, 210.0) == "2/5 min"
-    assert audio(90.0) == "2 min"
+    assert fmt.audio(7.2 * 3600, 40 * 3600) == "7/47 h"
+    assert fmt.audio(90.0, 210.0) == "2/5 min"
+    assert fmt.audio(90.0) == "2 min"
 
 
 @pytest.mark.parametrize("top", [1, 3, 10, 245, 99_999])

@@ -160,6 +160,7 @@ def add(args: argparse.Namespace) -> int:
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
     """Exactly what a run would take, and what it would cost."""
     from engine.sources.plan import plan_run, with_lengths
+    from tui.format import plural
     from tui.plan import plan_lines
 
     new = with_lengths(choice.new)
@@ -176,7 +177,7 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
         return 0
     for r in new:
         print(f"{r.id:<33} {clock(r.duration):>8}  {r.published or '·':<10}  {plain(r.title, 90)}")
-    print(f"{plan.recordings} recordings would be taken")
+    print(f"{plural(plan.recordings, 'recording')} would be taken")
     for name, words in plan_lines(plan):
         print(f"{name:<11} {words}")
     tell_left(choice, passed=True)

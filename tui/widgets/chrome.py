@@ -84,13 +84,6 @@ def eta(frame: Frame) -> str:
     return text
 
 
-def audio(done_s: float, left_s: float | None = None) -> str:
-    """Audio done of all there is: ``7/46 h``, in minutes below two hours; without the whole where it is not known."""
-    whole_s = done_s + (left_s or 0.0)
-    per, unit = (3600.0, "h") if whole_s >= 7200 else (60.0, "min")
-    return f"{done_s / per:,.0f}" + (f"/{whole_s / per:,.0f}" if left_s is not None else "") + f" {unit}"
-
-
 class StatusBar(Live):
     """The first line: how it goes, whose run it is, how far it is, and how fresh the picture is."""
 
@@ -123,7 +116,7 @@ class StatusBar(Live):
             done = f"{finished / total:.0%}" if total else fmt.UNKNOWN
             if width >= 140:
                 left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
-                left.add(f" · {audio(done_s, run.audio_left_s)}", p["muted"])
+                left.add(f" · {fmt.audio(done_s, run.audio_left_s)}", p["muted"])
                 if when:
                     end = f.snapshot.verdict.forecast.left_s if f.snapshot else None
                     middle = Line().add(when, p["bright"])

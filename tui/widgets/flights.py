@@ -180,8 +180,8 @@ class FlightsPanel(Table[Flight]):
             case "length":
                 return fmt.runtime(v.duration_s), "muted"
             case "stage":
-                if gone:
-                    return item.left or "", "muted"
+                if gone:  # how it ended may come a frame later than that it left
+                    return ("…" if item.left == "gone" else item.left or ""), "muted"
                 return v.stage, "muted" if v.waiting else "text"
             case "progress":
                 return self._progress(item, width, p)

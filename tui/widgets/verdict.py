@@ -6,7 +6,7 @@ from tui import format as fmt
 from tui.cells import Line, sides
 from tui.frame import EMPTY, Contact, Frame
 from tui.theme import Palette
-from tui.widgets.chrome import HEALTH, audio
+from tui.widgets.chrome import HEALTH
 from tui.widgets.panel import Panel
 
 
@@ -108,7 +108,7 @@ class VerdictPanel(Panel):
         line.add(f", {run.failed:,} failed", p["warn" if run.failed else "text"])
         line.add(f", {run.skipped:,} skipped", p["text"])
         if run.audio_done_s > 0 and took_s > 0:  # of this engine; the counts are those of the database
-            speed = f"  ·  {audio(run.audio_done_s)} of audio in {fmt.roughly(took_s)}, {fmt.times(run.audio_done_s / took_s)} real time"
+            speed = f"  ·  {fmt.audio(run.audio_done_s)} of audio in {fmt.roughly(took_s)}, {fmt.times(run.audio_done_s / took_s)} real time"
             line.add(speed if line.used + len(speed) <= width else "", p["muted"])
         return line
 
