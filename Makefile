@@ -24,4 +24,4 @@ demo:
 	uv run gainstage demo
 
 screenshots:
-	uv run python -m tui.shots screenshots
+	uv run python -m gainstage.tui.bench.screenshots screenshots

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from config.settings import SPECS, Settings, Spec, value_of
+from gainstage.config.settings import SPECS, Settings, Spec, value_of
 
 ENV_PREFIX = "GAINSTAGE_"
 NOT_SETTINGS = frozenset({"GAINSTAGE_HOME"})

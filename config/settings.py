@@ -2,7 +2,7 @@
 
 From it come the TOML file, the environment variables, the command line, the Tune screen, validation and the
 documentation. A setting is named by its dotted key (``workers.transcribe``). Nothing here touches a file: see
-:mod:`config.origins` for the layers.
+:mod:`gainstage.config.origins` for the layers.
 """
 
 from __future__ import annotations

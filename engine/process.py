@@ -16,14 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from config.origins import Loaded, SettingError, load
-from config.paths import Paths
-from engine.clean import clean_text
-from engine.desk import Event
-from engine.errors import Cancelled, EngineError, Misconfigured, Transient
-from engine.flow.cancel import CancelToken
-from engine.flow.locks import FileLock
-from engine.outage import through
+from gainstage.config.origins import Loaded, SettingError, load
+from gainstage.config.paths import Paths
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.locks import FileLock
+from gainstage.engine.store.outage import retry_until
+from gainstage.engine.views.events import Event
 
 STARTUP_S = 90.0
 """Longest wait for a detached engine to register itself."""
@@ -60,7 +60,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     """
     paths.ensure()
     _turn_over(paths.engine_log)
-    command = [sys.executable, "-m", "engine.process", *arguments]
+    command = [sys.executable, "-m", "gainstage.engine.process", *arguments]
     with paths.engine_log.open("ab") as log:
         return subprocess.Popen(
             command,
@@ -115,13 +115,13 @@ def serve(
     if sys.stdin is None or not sys.stdin.isatty():
         with contextlib.suppress(OSError):
             os.nice(5)  # a console on the same cores must stay quick
-    from engine.engine import Engine
-    from engine.pipeline import ingest
-    from engine.store.database import Database
+    from gainstage.engine.pipeline import ingest
+    from gainstage.engine.runtime.engine import Engine
+    from gainstage.engine.store.database import Database
 
     engine = None
     try:
-        database = through(lambda: Database.open(database_url, paths.database), CancelToken(), STARTUP_PATIENCE_S, _waiting)
+        database = retry_until(lambda: Database.open(database_url, paths.database), CancelToken(), STARTUP_PATIENCE_S, _waiting)
         try:
             engine = Engine(
                 loaded, paths, database, until_empty=until_empty, flow=flow or ingest, prepare=prepare, models=models, title=title
@@ -166,7 +166,7 @@ def _json_line(event: Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m engine.process``: what ``gainstage engine`` and a detached start run."""
+    """``python -m gainstage.engine.process``: what ``gainstage engine`` and a detached start run."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="gainstage engine", description="Run an engine in the foreground.")
@@ -206,11 +206,11 @@ def run(args: Any) -> int:
     prepare: Callable[[Any], None] | None = None
     flow: Callable[..., None] | None = None
     if args.demo:
-        from engine.demo import enrol_demo_voices
+        from gainstage.engine.runtime.demo import enrol_demo_voices
 
         prepare = enrol_demo_voices
     if args.simulated:
-        from engine.simulate import simulated
+        from gainstage.engine.runtime.simulated import simulated
 
         flow = simulated
     return serve(

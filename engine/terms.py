@@ -16,8 +16,6 @@ Vector = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 """Samples per second of all decoded audio."""
 
-STAGES = ("fetch", "decode", "transcribe", "diarize", "identify", "segment", "embed", "store")
-
 UNKNOWN_PREFIX = "Speaker "
 """Unknown people are named Speaker 1, Speaker 2 ... by first appearance, per recording."""
 
@@ -121,7 +119,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Diarization:
+class DiarizationResult:
     """``turns`` may overlap (who speaks at all); ``exclusive`` never do (whom words are given to)."""
 
     turns: tuple[Turn, ...]

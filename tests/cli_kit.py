@@ -15,15 +15,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from config.paths import Paths
-from engine.process import engine_pid, log_tail
-from tui.cli import main
+from gainstage.config.paths import Paths
+from gainstage.engine.process import engine_pid, log_tail
+from gainstage.tui.cli import main
 
 PATIENCE_S = 240.0
 
 
 def command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "tui.cli", *map(str, args)]
+    return [sys.executable, "-m", "gainstage.tui.cli", *map(str, args)]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -23,10 +23,10 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from psycopg.sql import SQL, Identifier
 
-from engine.errors import EngineError
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
-from engine.store.migrate import store_migrations
+from gainstage.engine.errors import EngineError
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.migrate import store_migrations
 
 hypothesis_settings.register_profile("gainstage", deadline=None)  # a noisy machine says nothing about a law
 hypothesis_settings.load_profile("gainstage")
@@ -109,7 +109,7 @@ def _sweep() -> None:
 @pytest.fixture(scope="session")
 def database_template(shared_postgres: EmbeddedPostgres) -> str:
     """Name of the database that holds all tables and no rows."""
-    from engine.queue.schema import ensure
+    from gainstage.engine.queue.schema import ensure
 
     digest = hashlib.sha256((files("procrastinate.sql") / "schema.sql").read_bytes())
     for migration in store_migrations():

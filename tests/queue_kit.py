@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from config.origins import Loaded
-from config.paths import Paths
-from config.settings import Settings
-from engine.desk import Command
-from engine.queue.engines import EngineRegistry
-from engine.queue.jobs import Claim, JobQueue
-from engine.queue.live import Follower, LiveSettings
-from engine.store.database import Database
-from engine.terms import Recording
-from engine.watch.scripted import ScriptedDesk
-from engine.watch.snapshot import Snapshot
+from gainstage.config.origins import Loaded
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.engine.queue.engines import EngineRegistry
+from gainstage.engine.queue.jobs import Claim, JobQueue
+from gainstage.engine.queue.live import Follower, LiveSettings
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
+from gainstage.engine.views.commands import Command
+from gainstage.engine.views.snapshot import Snapshot
 
 T = TypeVar("T")
 

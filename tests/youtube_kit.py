@@ -18,7 +18,7 @@ import pytest
 from yt_dlp.networking.common import RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError
 
-from engine.sources import ytdlp_guard
+from gainstage.engine.sources import ytdlp_guard
 
 CHANNEL = "UCabcdefghijklmnopqrstuv"
 UPLOADS = "UU" + CHANNEL[2:]

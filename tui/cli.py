@@ -10,58 +10,58 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """One command: where its module is, and the line `gainstage --help` shows."""
 
     module: str
     summary: str
 
 
-GROUPS: dict[str, dict[str, Entry]] = {
+GROUPS: dict[str, dict[str, CommandEntry]] = {
     "start here": {
-        "demo": Entry("run", "run the main job on the bundled recordings: no network, GPU or server needed"),
-        "run": Entry("run", "ingest sources: files, folders, URLs; follow the run until it is done"),
-        "console": Entry("console", "open the console (the same as gainstage alone)"),
-        "attach": Entry("console", "open the console on a running system, here or by its database URL"),
-        "doctor": Entry("doctor", "check this machine and say how to mend what is missing"),
+        "demo": CommandEntry("run", "run the main job on the bundled recordings: no network, GPU or server needed"),
+        "run": CommandEntry("run", "ingest sources: files, folders, URLs; follow the run until it is done"),
+        "console": CommandEntry("console", "open the console (the same as gainstage alone)"),
+        "attach": CommandEntry("console", "open the console on a running system, here or by its database URL"),
+        "doctor": CommandEntry("doctor", "check this machine and say how to mend what is missing"),
     },
     "results": {
-        "recordings": Entry("results", "list recordings with their state"),
-        "show": Entry("results", "one recording: who said what, how it went"),
-        "search": Entry("results", "find passages by meaning, by words, or both"),
-        "export": Entry("results", "write srt, vtt, txt, json or rttm files"),
+        "recordings": CommandEntry("results", "list recordings with their state"),
+        "show": CommandEntry("results", "one recording: who said what, how it went"),
+        "search": CommandEntry("results", "find passages by meaning, by words, or both"),
+        "export": CommandEntry("results", "write srt, vtt, txt, json or rttm files"),
     },
     "people": {
-        "voices": Entry("voices", "enrol, list, check, rename, merge, import and delete voices"),
-        "decisions": Entry("decisions", "what was decided about each cluster, why, and what other limits would change"),
+        "voices": CommandEntry("voices", "enrol, list, check, rename, merge, import and delete voices"),
+        "decisions": CommandEntry("decisions", "what was decided about each cluster, why, and what other limits would change"),
     },
     "queue": {
-        "add": Entry("run", "put sources into the queue"),
-        "retry": Entry("queue", "queue failed recordings again"),
-        "cancel": Entry("queue", "cancel queued or running recordings"),
-        "skip": Entry("queue", "mark recordings as not wanted"),
-        "priority": Entry("queue", "move recordings forward or back in the queue"),
-        "follow": Entry("follow", "list a channel, feed or folder again and again, and take what is new"),
-        "following": Entry("follow", "what is followed, when it is listed next, what came of it"),
-        "unfollow": Entry("follow", "end a subscription"),
+        "add": CommandEntry("run", "put sources into the queue"),
+        "retry": CommandEntry("queue", "queue failed recordings again"),
+        "cancel": CommandEntry("queue", "cancel queued or running recordings"),
+        "skip": CommandEntry("queue", "mark recordings as not wanted"),
+        "priority": CommandEntry("queue", "move recordings forward or back in the queue"),
+        "follow": CommandEntry("follow", "list a channel, feed or folder again and again, and take what is new"),
+        "following": CommandEntry("follow", "what is followed, when it is listed next, what came of it"),
+        "unfollow": CommandEntry("follow", "end a subscription"),
     },
     "engine": {
-        "engine": Entry("engine", "run an engine in the foreground (systemd, containers)"),
-        "status": Entry("control", "is it healthy, what is the bottleneck, when will it finish"),
-        "watch": Entry("control", "print snapshots as JSON Lines"),
-        "pause": Entry("control", "stop taking new recordings, or pause one stage"),
-        "resume": Entry("control", "take recordings again, or resume one stage"),
-        "stop": Entry("control", "finish what is in flight and end; --now puts it back into the queue"),
-        "serve": Entry("serve", "the console in a browser, on loopback"),
+        "engine": CommandEntry("engine", "run an engine in the foreground (systemd, containers)"),
+        "status": CommandEntry("control", "is it healthy, what is the bottleneck, when will it finish"),
+        "watch": CommandEntry("control", "print snapshots as JSON Lines"),
+        "pause": CommandEntry("control", "stop taking new recordings, or pause one stage"),
+        "resume": CommandEntry("control", "take recordings again, or resume one stage"),
+        "stop": CommandEntry("control", "finish what is in flight and end; --now puts it back into the queue"),
+        "serve": CommandEntry("serve", "the console in a browser, on loopback"),
     },
     "settings": {
-        "set": Entry("settings", "change a setting on the running system"),
-        "settings": Entry("settings", "every setting with its value, origin and effect"),
-        "undo": Entry("settings", "take the last change back"),
-        "config": Entry("config", "show, validate or explain the configuration"),
+        "set": CommandEntry("settings", "change a setting on the running system"),
+        "settings": CommandEntry("settings", "every setting with its value, origin and effect"),
+        "undo": CommandEntry("settings", "take the last change back"),
+        "config": CommandEntry("config", "show, validate or explain the configuration"),
     },
     "figures": {
-        "bench": Entry("bench", "measure this machine, as ratios against a reference of the same run"),
+        "bench": CommandEntry("bench", "measure this machine, as ratios against a reference of the same run"),
     },
 }
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
             f"gainstage: no command {name!r}{f'; did you mean {close[0]}?' if close else ''}; see gainstage --help", file=sys.stderr
         )
         return 2
-    module = importlib.import_module(f"tui.commands.{COMMANDS[name].module}")
+    module = importlib.import_module(f"gainstage.tui.commands.{COMMANDS[name].module}")
     parser = argparse.ArgumentParser(
         prog=f"gainstage {name}",
         description=COMMANDS[name].summary,
@@ -121,9 +121,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def guarded(run: object, name: str, args: argparse.Namespace) -> int:
     """Run a command; faults an operator can mend become one clear line instead of a traceback."""
-    from config.origins import SettingError
-    from engine.desk import DeskError
-    from engine.errors import EngineError
+    from gainstage.config.origins import SettingError
+    from gainstage.engine.errors import EngineError
+    from gainstage.engine.views.commands import DeskError
 
     try:
         status = run(name, args)  # type: ignore[operator]

@@ -1,6 +1,6 @@
 """An engine that keeps every core busy and counts what it gets done, for measuring what somebody who watches it takes away.
 
-``python -m engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number of units
+``python -m gainstage.engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number of units
 of work done so far; a unit is the same product of matrices every time.
 """
 
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config.origins import load
-from config.paths import Paths
-from engine.engine import Engine
-from engine.simulate import simulated_recordings, simulated_segments, store
-from engine.store.database import Database
+from gainstage.config.origins import load
+from gainstage.config.paths import Paths
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.simulated import simulated_recordings, simulated_segments, store
+from gainstage.engine.store.database import Database
 
 if TYPE_CHECKING:
-    from engine.flight import Flight
+    from gainstage.engine.runtime.flight import Flight
 
 UNITS_EACH = 60
 SIDE = 384
@@ -71,7 +71,7 @@ ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 def backlog(database: Database, count: int = 50_000) -> None:
     """More recordings than a measurement gets through."""
-    from engine.queue.backlog import Backlog
+    from gainstage.engine.queue.backlog import Backlog
 
     Backlog(database).add(simulated_recordings(count))
 

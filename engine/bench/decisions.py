@@ -1,6 +1,6 @@
 """How long it takes to decide stored decisions again under another limit: a fresh embedded database, no model.
 
-``python -m engine.bench.decisions`` prints it.
+``python -m gainstage.engine.bench.decisions`` prints it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.store.database import Database
-from engine.store.writing import decision_row, insert_decisions
-from engine.terms import Decision
-from engine.voices.casting import decide
-from engine.voices.evidence import ClusterEvidence, TurnRow
-from engine.voices.gallery import Candidate
-from engine.voices.limits import Limits
-from engine.voices.replay import read, replay, what_if
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.writing import decision_row, insert_decisions
+from gainstage.engine.terms import Decision
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Candidate
+from gainstage.engine.voices.replay import read, replay, what_if
 
 CLUSTERS, TURNS = 3, 20
 PEOPLE = (Candidate(1, "Helen", True, None), Candidate(2, "Oscar", False, None), Candidate(3, "Clara", False, 0.7))

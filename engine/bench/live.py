@@ -1,6 +1,6 @@
 """What it costs to watch and to steer: frames, status, adding, claiming, and the way from a command to its effect.
 
-``python -m engine.bench.live`` prints it. Times depend on the machine, so each is also given as a multiple of a bare round trip
+``python -m gainstage.engine.bench.live`` prints it. Times depend on the machine, so each is also given as a multiple of a bare round trip
 to the same database in the same run; the cost of publishing is processor time, as a share of one core.
 """
 
@@ -15,14 +15,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from config.origins import load
-from config.paths import Paths
-from engine.desk import Command
-from engine.desk_postgres import PostgresDesk
-from engine.engine import Engine
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated_recordings
-from engine.store.database import Database
+from gainstage.config.origins import load
+from gainstage.config.paths import Paths
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.simulated import simulated_recordings
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Command
 
 FRAMES_PER_S = 5
 PUBLISH_GOAL = 0.01
@@ -86,7 +86,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _flow() -> Callable[..., None]:
-    from engine.simulate import simulated
+    from gainstage.engine.runtime.simulated import simulated
 
     return simulated
 

@@ -1,6 +1,6 @@
 """How well the gates keep the bottleneck busy, and what they cost: simulated stages through the real ones.
 
-``python -m engine.bench.pipeline`` prints it. Simulated work sleeps, so the figures say what the flow itself wastes, on any
+``python -m gainstage.engine.bench.pipeline`` prints it. Simulated work sleeps, so the figures say what the flow itself wastes, on any
 machine; the overheads are processor time of this one.
 """
 
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from config.settings import Workers
-from engine.flow.batcher import Batcher
-from engine.flow.cancel import CancelToken
-from engine.flow.stage import Stage
-from engine.flow.together import together
-from engine.watch.journal import Journal
-from engine.watch.meters import Recent
+from gainstage.config.settings import Workers
+from gainstage.engine.flow.batcher import Batcher
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.flow.stage import Stage
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.telemetry.meters import Recent
 
 SERVICE_S: Mapping[str, float] = {
     "fetch": 0.05,
@@ -165,7 +165,7 @@ def _fly(plans: list[Times], stages: Mapping[str, Stage], intake: Stage) -> floa
         with intake.enter(f"r{n}", token=token, age=float(n)):
             work(n, "fetch", None, token)
             work(n, "decode", "fetch", token)
-            together(token, lambda t: work(n, "transcribe", "decode", t), lambda t: work(n, "diarize", "decode", t))
+            run_parallel(token, lambda t: work(n, "transcribe", "decode", t), lambda t: work(n, "diarize", "decode", t))
             for after, name in zip(("diarize", *TAIL), TAIL, strict=False):
                 work(n, name, after, token)
 

@@ -1,6 +1,6 @@
 """How right the engine is: the real libraries on recordings with a known truth, bundled or made afresh.
 
-``python -m engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own; what is
+``python -m gainstage.engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own; what is
 left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.
 """
 
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config import origins
-from config.settings import Settings, changed
-from engine.flow.cancel import CancelToken
-from engine.quality import Quality, Result, load_truth, score, spoken
-from engine.terms import Audio, Cast, Diarization, Turn
+from gainstage.config import origins
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.evaluation.quality import Quality, Result, load_truth, score, spoken
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.terms import Audio, Cast, DiarizationResult, Turn
 
 if TYPE_CHECKING:
-    from engine.voices.gallery import Profile
+    from gainstage.engine.voices.profile_index import Profile
 
-DEMO = Path(__file__).parents[1] / "models" / "demo"
 
 GOALS = {"wer": 0.04, "der": 0.08, "speaker_accuracy": 0.97, "within_250ms": 0.90}
 """Word and diarization error at most this, speaker accuracy and near word starts at least."""
@@ -52,12 +52,12 @@ class Chain:
     """
 
     def __init__(self, settings: Settings, models: Path = DEMO, voices: Path = DEMO / "voices") -> None:
-        from engine.models.diarizer import load_diarizer
-        from engine.models.recogniser import load_transcriber
-        from engine.models.resolve import find
-        from engine.models.voice import load_voice_encoder
-        from engine.speech.diarize import Diarizer
-        from engine.voices.extract import VoiceExtractor, voice_batcher
+        from gainstage.engine.models.diarizer import load_diarizer
+        from gainstage.engine.models.resolve import find
+        from gainstage.engine.models.voice import load_voice_encoder
+        from gainstage.engine.speech.diarize import Diarizer
+        from gainstage.engine.speech.recogniser import load_transcriber
+        from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
         self.settings = settings
         self._token = CancelToken()
@@ -78,13 +78,13 @@ class Chain:
 
     def decode(self, path: Path) -> Audio:
         """The audio of a file, kept until the next one is decoded."""
-        from engine.speech.decode import decode
+        from gainstage.engine.speech.decode import decode
 
         return decode(path, Path(self._folder.name), token=self._token)
 
-    def result(self, audio: Audio, given: Diarization | None = None) -> tuple[Result, Cast]:
+    def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Result, Cast]:
         """What the engine would store; with ``given``, as if the diarizer had said that."""
-        from engine.voices.identify import identify
+        from gainstage.engine.voices.identify import identify
 
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
         if not given and (cast := self.fast_path(audio)):
@@ -97,14 +97,14 @@ class Chain:
 
     def fast_path(self, audio: Audio) -> Cast | None:
         """The cast of a monologue by the host, if it is one and the settings allow the short way."""
-        from engine.voices.fast_path import monologue
+        from gainstage.engine.voices.fast_path import monologue
 
         return monologue(audio, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token)
 
     def _enrolled(self, id: int, path: Path) -> Profile:
-        from engine.voices.evidence import Refusal
-        from engine.voices.exemplars import inliers, spread_exemplars
-        from engine.voices.gallery import profile
+        from gainstage.engine.voices.evidence import Refusal
+        from gainstage.engine.voices.exemplars import inliers, spread_exemplars
+        from gainstage.engine.voices.profile_index import profile
 
         audio = self.decode(path)
         starts = np.arange(0, audio.seconds - _ENROL_WINDOW_S, _ENROL_HOP_S)
@@ -155,17 +155,17 @@ def media_with_truth(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix != ".json" and p.with_suffix(".json").exists())
 
 
-def hand_written(path: Path) -> Diarization:
+def hand_written(path: Path) -> DiarizationResult:
     """The hand-written diarization beside a recording (``.turns.json``)."""
     import json
 
     rows = json.loads(path.with_suffix(".turns.json").read_text("utf-8"))["turns"]
     turns = tuple(Turn(row["start"], row["end"], row["cluster"]) for row in rows)
-    return Diarization(turns, turns, "hand-written")
+    return DiarizationResult(turns, turns, "hand-written")
 
 
 def _made_fresh(folder: Path, seeds: Iterable[int]) -> Path:
-    from engine.models.demo.recipe.recordings import fresh, make
+    from gainstage.engine.models.demo.recipe.recordings import fresh, make
 
     for seed in seeds:
         make(fresh(seed), folder)

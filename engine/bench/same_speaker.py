@@ -1,6 +1,6 @@
 """Same speaker or another: the equal error rate of the voice model on spans of one, two and three seconds.
 
-``python -m engine.bench.same_speaker PANEL`` prints it for a panel of people (an audio file with a ``.panel.json`` beside it that
+``python -m gainstage.engine.bench.same_speaker PANEL`` prints it for a panel of people (an audio file with a ``.panel.json`` beside it that
 says who speaks when; ``tests/data/people.opus`` is one).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.flow.cancel import CancelToken
+from gainstage.engine.flow.cancel import CancelToken
 
 SECONDS = (1.0, 2.0, 3.0)
 
@@ -35,10 +35,10 @@ class Row:
 
 def run(panel: Path, encoder: Any = None) -> list[Row]:
     """Measure a panel with ``encoder`` (the demo's when None) through the engine's own extraction of spans."""
-    from engine.models.resolve import find
-    from engine.models.voice import load_voice_encoder
-    from engine.speech.decode import decode
-    from engine.voices.extract import VoiceExtractor, voice_batcher
+    from gainstage.engine.models.resolve import find
+    from gainstage.engine.models.voice import load_voice_encoder
+    from gainstage.engine.speech.decode import decode
+    from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
     model = encoder or load_voice_encoder(find("voice", "demo:voice", None, panel.parent), "cpu")
     extractor = VoiceExtractor(lambda: model, voice_batcher(lambda: model, lambda: 120.0))
@@ -65,7 +65,7 @@ def _cut(person: dict[str, Any], seconds: float) -> list[tuple[float, float]]:
 
 
 def _row(group: str, seconds: float, people: list[str], voices: np.ndarray[Any, np.dtype[np.float32]]) -> Row:
-    from engine.voices.openset import equal_error
+    from gainstage.engine.voices.openset import equal_error
 
     names = np.array(people)
     first, second = np.triu_indices(len(names), 1)

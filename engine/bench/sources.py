@@ -1,6 +1,6 @@
 """Figures of listing and fetching: a feed of ten thousand episodes, and many small downloads against the server's own speed.
 
-``python -m engine.bench.sources`` prints them. The server is a process of its own on loopback that answers each request after
+``python -m gainstage.engine.bench.sources`` prints them. The server is a process of its own on loopback that answers each request after
 a set time, as a distant one would; its own speed is what bare threads with plain sockets get out of it in the same run.
 """
 
@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from config.settings import Settings
-from engine.flow.cancel import CancelToken
-from engine.sources.fetch import Fetcher
-from engine.sources.listing import list_source
-from engine.store.database import Database
-from engine.terms import Recording
-from engine.watch.journal import Journal
+from gainstage.config.settings import Settings
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.fetch import Fetcher
+from gainstage.engine.sources.listing import list_source
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import Recording
 
 GOAL_SHARE = 0.9
 GOAL_LIST_S = 10.0

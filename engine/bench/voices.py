@@ -1,6 +1,6 @@
 """What batch extraction of voices is worth: five ways through one full-size ECAPA-TDNN, each in a process of its own.
 
-``python -m engine.bench.voices`` prints it. The clock of a shared machine drifts by a quarter within minutes, more than the
+``python -m gainstage.engine.bench.voices`` prints it. The clock of a shared machine drifts by a quarter within minutes, more than the
 ways differ: so all processes live at once and take turns, slice by slice of the spans, one at work at any time.
 """
 
@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from engine.bench.voices_ways import ARRIVAL_BATCH, LONGEST_S, SHORTEST_S, spans_of
+from gainstage.engine.bench.voices_ways import ARRIVAL_BATCH, LONGEST_S, SHORTEST_S, spans_of
 
 SEGMENTS = 281
 WAYS = ("per_segment", "one_by_one", "arrival_order", "ours", "floor")
@@ -190,7 +190,7 @@ def _progress(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A process of :mod:`engine.bench.voices_ways`."""
+    """A process of :mod:`gainstage.engine.bench.voices_ways`."""
 
     way: str
     process: subprocess.Popen[str]
@@ -228,7 +228,7 @@ def _process(way: str, given: Mapping[str, Any]) -> Iterator[_Child]:
         tempfile.TemporaryDirectory() as folder,  # here, so that a process that is killed leaves nothing
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(
-            [sys.executable, "-m", "engine.bench.voices_ways", way, *arguments],
+            [sys.executable, "-m", "gainstage.engine.bench.voices_ways", way, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,

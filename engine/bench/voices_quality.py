@@ -1,6 +1,6 @@
 """What each rule of speaker identification is worth, on speech whose truth is known.
 
-``python -m engine.bench.voices_quality`` prints it: verification by length of speech, speaker accuracy with and without the
+``python -m gainstage.engine.bench.voices_quality`` prints it: verification by length of speech, speaker accuracy with and without the
 rules, the fast path's saving and error, normalisation against a cohort. The voices are synthetic and the models the bundled
 small ones: what counts are the differences between the lines.
 """
@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bench.quality import DEMO, Chain, demo_settings, hand_written, media_with_truth
-from engine.bench.voices_smoothing import Talk, accuracy, in_pieces, sweep, sweep_lines, unsure
-from engine.flow.cancel import CancelToken
-from engine.quality import Truth, load_truth
-from engine.terms import Audio, Diarization, Turn
-from engine.voices.evidence import ClusterEvidence, Refusal, wanted, weigh
-from engine.voices.extract import Span
-from engine.voices.fast_path import PLACES, monologue
-from engine.voices.gallery import Gallery, profile
-from engine.voices.identify import as_primary, identify
-from engine.voices.limits import Limits
-from engine.voices.openset import equal_error
-from engine.voices.spans import clusters
+from gainstage.engine.bench.quality import DEMO, Chain, demo_settings, hand_written, media_with_truth
+from gainstage.engine.bench.voices_smoothing import Talk, accuracy, in_pieces, sweep, sweep_lines, unsure
+from gainstage.engine.evaluation.quality import Truth, load_truth
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.terms import Audio, DiarizationResult, Turn
+from gainstage.engine.voices.evidence import ClusterEvidence, Refusal, build_evidence, wanted
+from gainstage.engine.voices.extract import Span
+from gainstage.engine.voices.fast_path import PLACES, monologue
+from gainstage.engine.voices.identify import as_primary, identify
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.openset import equal_error
+from gainstage.engine.voices.profile_index import ProfileIndex, profile
+from gainstage.engine.voices.spans import clusters
 
 TESTS = Path(__file__).parents[2] / "tests" / "data"
 """The test set of a checkout: people for verification, a late guest, a fast back-and-forth."""
@@ -53,7 +53,7 @@ def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
     settings = demo_settings()
     limits = Limits.from_settings(settings.identify)
     with Chain(settings) as chain:
-        gallery = Gallery(as_primary(chain.profiles, settings.identify.primary), chain.extractor.model)
+        gallery = ProfileIndex(as_primary(chain.profiles, settings.identify.primary), chain.extractor.model)
         paths = [p for folder in (DEMO / "recordings", data, *folders) if folder.is_dir() for p in media_with_truth(folder)]
         talks = [_talk(chain, gallery, path) for path in paths]
         fast = [_fast_path(chain, path) for path in paths]
@@ -111,7 +111,7 @@ def _yes(value: bool) -> str:
 # -- rules ----------------------------------------------------------------------------------------------------------
 
 
-def _talk(chain: Chain, gallery: Gallery, path: Path) -> Talk:
+def _talk(chain: Chain, gallery: ProfileIndex, path: Path) -> Talk:
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
     mixed = None
@@ -129,7 +129,7 @@ def _talk(chain: Chain, gallery: Gallery, path: Path) -> Talk:
     )
 
 
-def two_in_one(truth: Truth, host: str) -> Diarization:
+def two_in_one(truth: Truth, host: str) -> DiarizationResult:
     """The true turns with the host and whoever else speaks most in one cluster, as a diarizer does that missed a change of voice.
 
     Overlapping turns are cut just before the next one begins."""
@@ -145,12 +145,12 @@ def two_in_one(truth: Truth, host: str) -> Diarization:
         for t, end in zip(line, ends, strict=True)
         if end > t.start
     ]
-    return Diarization(tuple(turns), tuple(turns), "two in one")
+    return DiarizationResult(tuple(turns), tuple(turns), "two in one")
 
 
-def _evidence(chain: Chain, gallery: Gallery, audio: Audio, turns: Iterable[Turn]) -> tuple[ClusterEvidence, ...]:
+def _evidence(chain: Chain, gallery: ProfileIndex, audio: Audio, turns: Iterable[Turn]) -> tuple[ClusterEvidence, ...]:
     spans = clusters(turns)
-    return weigh(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, gallery)[0]
+    return build_evidence(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, gallery)[0]
 
 
 def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequence[Talk]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[s
     enrolled = [
         profile(k, name, model, _voices(chain, people.audio, by_name[name][: half[name]])[0]) for k, name in enumerate(by_name)
     ]
-    gallery = Gallery(enrolled, model)
+    gallery = ProfileIndex(enrolled, model)
     plain: tuple[list[float], list[float]] = ([], [])
     shifted: tuple[list[float], list[float]] = ([], [])
     for column, p in enumerate(gallery.profiles):

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.quality import Truth, speaker_accuracy, spoken
-from engine.terms import Turn
-from engine.voices.casting import decide
-from engine.voices.evidence import ClusterEvidence, TurnRow
-from engine.voices.limits import Limits
-from engine.voices.openset import equal_error
-from engine.voices.spans import SHORTEST_VOICE_S, spread
+from gainstage.engine.evaluation.quality import Truth, speaker_accuracy, spoken
+from gainstage.engine.terms import Turn
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.openset import equal_error
+from gainstage.engine.voices.spans import SHORTEST_VOICE_S, spread
 
 BELOW_S = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 PIECE_S = 1.0

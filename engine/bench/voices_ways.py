@@ -1,4 +1,4 @@
-"""The five ways of ``engine.bench.voices``, each in a process of its own: it is handed slices of the spans and says what each took.
+"""The five ways of ``gainstage.engine.bench.voices``, each in a process of its own: it is handed slices of the spans and says what each took.
 
 The network has the shape of the published one (14.7 million parameters, 192 numbers) and random weights, which take as long
 as trained ones; equality is measured with the bundled trained model.
@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.flow.cancel import CancelToken
-from engine.models import quiet
-from engine.models.resolve import Found, find
-from engine.models.selftest import clip
-from engine.models.voice import VoiceEncoder, load_voice_encoder
-from engine.terms import SAMPLE_RATE, Audio
-from engine.voices.evidence import Refusal
-from engine.voices.extract import VoiceExtractor, voice_batcher
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.models.resolve import Found, find
+from gainstage.engine.models.selftest import clip
+from gainstage.engine.models.voice import VoiceEncoder, load_voice_encoder
+from gainstage.engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.voices.evidence import Refusal
+from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
 MINUTES = 10
 SHORTEST_S, LONGEST_S = 1.0, 8.0

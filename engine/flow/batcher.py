@@ -8,14 +8,14 @@ from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from engine.clean import clean_text
-from engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
-from engine.flow.allowance import Allowance
-from engine.flow.batch_tally import BatchTally
-from engine.flow.cancel import CancelToken
-from engine.flow.pile import Entry, Pile, Submission
-from engine.flow.records import BatchRecord, Why
-from engine.watch.snapshot import BatcherView
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
+from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
+from gainstage.engine.flow.batch_stats import BatchTally
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.pending import PendingItem, PendingItems, Submission
+from gainstage.engine.views.passes import BatchRecord, Why
+from gainstage.engine.views.snapshot import BatcherView
 
 __all__ = ["BatchRecord", "Batcher"]
 
@@ -79,10 +79,10 @@ class Batcher(Generic[T, R]):
         self._clock = clock
         self._wall = wall
         self._linger_s = _not_negative(linger_s)
-        self._allowance = Allowance(budget)
+        self._allowance = AdaptiveBudget(budget)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._pile: Pile[T] = Pile(sorts=sort is not None)
+        self._pile: PendingItems[T] = PendingItems(sorts=sort is not None)
         self._open: set[Submission[R]] = set()
         self._arrivals = 0
         self._end: EngineError | None = None  # why nothing is taken any more
@@ -179,7 +179,7 @@ class Batcher(Generic[T, R]):
             self._shut(Transient(text, cause="batcher broke", hint="a fault of gainstage; restart the engine"))
             raise
 
-    def _next(self) -> tuple[list[Entry[T]], Why] | None:
+    def _next(self) -> tuple[list[PendingItem[T]], Why] | None:
         """Wait for a batch that is due; None when closed."""
         with self._lock:
             while self._end is None:
@@ -203,7 +203,7 @@ class Batcher(Generic[T, R]):
                 self._changed.wait(None if oldest is None else max(0.0, self._linger_s - oldest))
             return None
 
-    def _run(self, batch: list[Entry[T]], why: Why) -> None:
+    def _run(self, batch: list[PendingItem[T]], why: Why) -> None:
         """Call until every item of the batch has a result or an exception."""
         parts = [batch]
         while parts:
@@ -216,7 +216,7 @@ class Batcher(Generic[T, R]):
                 parts += [part[half:], part[:half]]
                 why = "retry"
 
-    def _attempt(self, part: list[Entry[T]], why: Why) -> Literal["done", "split"]:
+    def _attempt(self, part: list[PendingItem[T]], why: Why) -> Literal["done", "split"]:
         """One call. Nothing of a failed call is held on to: its traceback would keep its memory from the next one."""
         began, start_wall = self._clock(), self._wall()
         failure: Exception | None = None
@@ -241,7 +241,7 @@ class Batcher(Generic[T, R]):
         return "done" if final else "split"
 
     def _record(
-        self, part: list[Entry[T]], why: Why, failure: Exception | None, out_of_memory: bool, began: float, start_wall: float
+        self, part: list[PendingItem[T]], why: Why, failure: Exception | None, out_of_memory: bool, began: float, start_wall: float
     ) -> BatchRecord:
         cells = _cells(part)
         return BatchRecord(
@@ -259,7 +259,7 @@ class Batcher(Generic[T, R]):
             start_wall=start_wall,
         )
 
-    def _settle(self, part: list[Entry[T]], record: BatchRecord, results: Sequence[R | Exception]) -> None:
+    def _settle(self, part: list[PendingItem[T]], record: BatchRecord, results: Sequence[R | Exception]) -> None:
         """Count a call and hand out what it gave; no results when its items are tried again."""
         good = sum(not isinstance(r, Exception) for r in results)
         with self._lock:
@@ -272,7 +272,7 @@ class Batcher(Generic[T, R]):
             for entry, result in zip(part, results, strict=False):
                 self._deliver(entry, result)
 
-    def _deliver(self, entry: Entry[T], result: R | Exception) -> None:
+    def _deliver(self, entry: PendingItem[T], result: R | Exception) -> None:
         submission = cast("Submission[R]", entry.owner)
         submission.results[entry.index] = result
         submission.left -= 1
@@ -283,7 +283,7 @@ class Batcher(Generic[T, R]):
     def _ran_out(self, error: Exception) -> bool:
         return isinstance(error, OutOfMemory | MemoryError) or (self._is_oom is not None and self._is_oom(error))
 
-    def _too_large(self, part: list[Entry[T]], error: Exception) -> OutOfMemory:
+    def _too_large(self, part: list[PendingItem[T]], error: Exception) -> OutOfMemory:
         """The lot of a single item; made anew, because the first error's traceback keeps the memory of its call alive."""
         return OutOfMemory(
             f"{self.name}: one item of {part[0].cost:g} {self.unit} does not fit into memory: {clean_text(str(error), 200)}",
@@ -315,15 +315,15 @@ class Batcher(Generic[T, R]):
         if self._end is not None:
             raise type(self._end)(self._end.message, cause=self._end.cause, hint=self._end.hint)
 
-    def _entry(self, item: T, index: int, owner: Submission[R]) -> Entry[T]:
+    def _entry(self, item: T, index: int, owner: Submission[R]) -> PendingItem[T]:
         cost = self._cost(item)
         if not cost >= 0:
             raise ValueError(f"{self.name}: an item cannot cost {cost} {self.unit}")
         near = self._sort(item) if self._sort else 0.0
-        return Entry(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0)
+        return PendingItem(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0)
 
 
-def _cells(part: list[Entry[Any]]) -> float:
+def _cells(part: list[PendingItem[Any]]) -> float:
     """Size of a call whose items are padded to the longest."""
     return len(part) * max(e.length for e in part)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from engine.errors import Cancelled
+from gainstage.engine.errors import Cancelled
 
 
 class CancelToken:
@@ -61,7 +61,7 @@ class CancelToken:
             raise ExceptionGroup("cancel callbacks failed", failures)
 
     def check(self) -> None:
-        """Raises :class:`engine.errors.Cancelled` with the reason once cancelled."""
+        """Raises :class:`gainstage.engine.errors.Cancelled` with the reason once cancelled."""
         if self._reason is not None:
             raise Cancelled(self._reason)
 

@@ -11,7 +11,7 @@ from bisect import insort
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 
-from engine.flow.slot import Slot
+from gainstage.engine.flow.slot import Slot
 
 _RANK = attrgetter("rank")
 

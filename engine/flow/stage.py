@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from engine.clean import clean_text
-from engine.errors import Cancelled, EngineError
-from engine.flow.cancel import CancelToken
-from engine.flow.gate import Gate, Visitor
-from engine.flow.ledger import Ledger
-from engine.flow.records import Outcome, StageFigures, StageSpan, StageTotals
-from engine.flow.slot import Slot
-from engine.watch.snapshot import StageView
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Cancelled, EngineError
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.gate import Gate, Visitor
+from gainstage.engine.flow.slot import Slot
+from gainstage.engine.flow.stage_stats import StageStats
+from gainstage.engine.views.passes import PassOutcome, StageFigures, StageSpan, StageTotals
+from gainstage.engine.views.snapshot import StageView
 
 __all__ = ["Slot", "Stage", "StageFigures", "StageSpan", "StageTotals"]
 
@@ -23,7 +23,7 @@ class Stage:
     """``capacity`` slots, given to waiters by priority (higher first), then age (smaller first), then arrival.
 
     A freed slot goes straight to the next waiter, in the thread that freed it: nobody pushes in, no wake-up is lost. A slot is
-    busy from the moment it is given. See :class:`engine.flow.gate.Gate` for the rules.
+    busy from the moment it is given. See :class:`gainstage.engine.flow.gate.Gate` for the rules.
 
     ``on_span`` gets every pass and ``on_retire`` every slot that ends, in the thread that caused it and outside the lock.
     """
@@ -48,7 +48,7 @@ class Stage:
         self._idle = threading.Condition(self._lock)
         now = clock()
         self._gate = Gate(capacity, now)
-        self._ledger = Ledger(self._gate, now)
+        self._ledger = StageStats(self._gate, now)
 
     def enter(
         self,
@@ -59,14 +59,14 @@ class Stage:
         age: float = 0.0,
         audio_s: float | None = None,
         after: Stage | None = None,
-    ) -> Pass:
+    ) -> StagePass:
         """``with stage.enter(...) as slot:`` waits for a slot and holds it for the block.
 
         ``after`` is the stage the recording comes from: while it waits here, that one counts as blocked. Raises
         :class:`Cancelled` as soon as the token is cancelled during the wait; a typed error that leaves the block is told
         recording and stage where it did not know them.
         """
-        return Pass(self, Visitor(recording_id, priority, age, audio_s), token, after)
+        return StagePass(self, Visitor(recording_id, priority, age, audio_s), token, after)
 
     # -- steering ---------------------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class Stage:
                 self._on_retire(slot)
 
 
-class Pass:
+class StagePass:
     """One recording's way through one stage, as a context; see :meth:`Stage.enter`."""
 
     __slots__ = ("_after", "_stage", "_start_wall", "_token", "_visitor")
@@ -264,7 +264,7 @@ class Pass:
                 after._count_blocked(-1)
 
 
-def _outcome(error: BaseException | None) -> tuple[Outcome, str | None]:
+def _outcome(error: BaseException | None) -> tuple[PassOutcome, str | None]:
     if error is None:
         return "ok", None
     cause = error.cause if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine.clean import clean_text
-from engine.errors import Permanent, Transient
-from engine.flow.locks import FileLock
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent, Transient
+from gainstage.engine.flow.locks import FileLock
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _OWNER = ".owner"

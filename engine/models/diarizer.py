@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from engine.errors import Misconfigured
-from engine.models import quiet
-from engine.models.rate import Rate
-from engine.models.resolve import Found
-from engine.models.voice import VoiceEncoder
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.models import quiet
+from gainstage.engine.models.rate import Rate
+from gainstage.engine.models.resolve import Found
+from gainstage.engine.models.voice import VoiceEncoder
 
 _PIPELINE = "pyannote.audio.pipelines.SpeakerDiarization"
 
@@ -91,7 +91,7 @@ def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts
 
 def _embedding(found: Found, name: Any, voice_at: VoiceAt) -> Any:
     if isinstance(name, str) and not name.startswith("$model/"):
-        from engine.speech.pyannote_voice import EncoderAsModel
+        from gainstage.engine.models.pyannote_voice import EncoderAsModel
 
         return EncoderAsModel(voice_at(name, found.folder))
     return _model(found, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.errors import OutOfMemory
+from gainstage.engine.errors import OutOfMemory
 
 _PHRASES = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cublas_status_not_initialized")
 HINT = "Lower the batch of this stage or its workers, or choose a smaller model."
@@ -21,7 +21,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory_named(what: str) -> Iterator[None]:
-    """Turn a library's out-of-memory error into :class:`engine.errors.OutOfMemory`; every other error passes."""
+    """Turn a library's out-of-memory error into :class:`gainstage.engine.errors.OutOfMemory`; every other error passes."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

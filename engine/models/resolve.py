@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, Misconfigured
-from engine.models import quiet
+from gainstage.engine.errors import EngineError, Misconfigured
+from gainstage.engine.models import quiet
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -52,7 +52,7 @@ class Found:
 def find(role: str, name: str, revision: str | None, cache: Path, *, download: bool = True) -> Found:
     """The folder behind a model's name; fetched from the hub into ``cache`` only when it is on this machine nowhere.
 
-    Raises :class:`engine.errors.Misconfigured`, which names the model and what to do.
+    Raises :class:`gainstage.engine.errors.Misconfigured`, which names the model and what to do.
     """
     if name.startswith("demo:"):
         return _local(role, name, DEMO / name.removeprefix("demo:"), "bundled")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Misconfigured
+from gainstage.engine.errors import Misconfigured
 
 CLIPS = Path(__file__).parent / "demo" / "selftest"
 """Two clips of one voice and one of another, 16 kHz."""

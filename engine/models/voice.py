@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Misconfigured
-from engine.models import quiet
-from engine.models.oom import out_of_memory_named
-from engine.models.rate import Rate
-from engine.models.resolve import Found
-from engine.terms import SAMPLE_RATE, ModelId
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.models import quiet
+from gainstage.engine.models.oom import out_of_memory_named
+from gainstage.engine.models.rate import Rate
+from gainstage.engine.models.resolve import Found
+from gainstage.engine.terms import SAMPLE_RATE, ModelId
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class VoiceEncoder:
         """Voices of spans of equal length: ``(n, samples) float32`` at 16 kHz to ``(n, d) float32``, L2-normalised.
 
         A row whose voice is not finite or is zero comes back as NaN: it is no voice, and its batch mates are not touched.
-        Raises :class:`engine.errors.OutOfMemory`; ``ValueError`` for another shape or spans under ``min_seconds``.
+        Raises :class:`gainstage.engine.errors.OutOfMemory`; ``ValueError`` for another shape or spans under ``min_seconds``.
         """
         batch = np.asarray(batch, np.float32)
         if batch.ndim != 2 or batch.shape[1] < self.min_seconds * SAMPLE_RATE:

@@ -14,13 +14,13 @@ from typing import Any
 
 from psycopg.sql import SQL
 
-from engine.desk import Command
-from engine.queue import commands
-from engine.queue.counts import Counts, read_counts
-from engine.queue.rows import Link, document, plain
-from engine.queue.schema import ensure
-from engine.store.database import Database
-from engine.terms import Recording, Status
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.counts import Counts, read_counts
+from gainstage.engine.queue.rows import Link, document, plain
+from gainstage.engine.queue.schema import ensure
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording, Status
+from gainstage.engine.views.commands import Command
 
 QUEUE = "ingest"
 """procrastinate's name for our one queue, and for its one task."""
@@ -122,7 +122,7 @@ select job, %(queue)s, %(queue)s, priority, jsonb_build_object('recording', id) 
 
 
 class Backlog:
-    """The queue of a database. Thread-safe; every call raises :class:`engine.errors.Transient` in an outage."""
+    """The queue of a database. Thread-safe; every call raises :class:`gainstage.engine.errors.Transient` in an outage."""
 
     def __init__(self, db: Database) -> None:
         self.db = db

@@ -12,11 +12,12 @@ from typing import Any
 from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
-from config.origins import MASK, SettingError, explain, parse, spec_of
-from config.settings import SPECS, Effect, Settings, changed, value_of
-from engine.desk import Ack, ChangeRow, Figures
-from engine.queue.rows import Link, document, plain
-from engine.store.database import Database
+from gainstage.config.origins import MASK, SettingError, explain, parse, spec_of
+from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
+from gainstage.engine.queue.rows import Link, document, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Ack
+from gainstage.engine.views.rows import ChangeRow, Figures
 
 WHERE_IT_LIVES = frozenset({"store.database"})
 """Read before the database is reached, so it cannot be set there."""
@@ -27,7 +28,7 @@ def set_value(db: Database, key: str, value: Any, by: str, *, below: Mapping[str
 
     ``below`` are the values under the live layer, by key, where somebody knows them (an engine's own); they only serve to
     show the old value. The acknowledgement is refused (unknown key, bad value), done (no engine runs, nothing to change),
-    or pending until the engines alive have it: see :func:`ack`. Raises :class:`engine.errors.Transient` in an outage.
+    or pending until the engines alive have it: see :func:`ack`. Raises :class:`gainstage.engine.errors.Transient` in an outage.
     """
     with db.transaction() as connection:
         live = _lock_live(connection)

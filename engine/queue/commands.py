@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.desk import Ack, Command
-from engine.queue.rows import Link, document, plain
-from engine.store.database import Database
+from gainstage.engine.queue.rows import Link, document, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Ack, Command
 
 EXPIRES_S = 60.0
 """A command nobody took by then is void: an engine that comes back later must not act on a stale wish."""
@@ -28,7 +28,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What one engine said, ``after_s`` seconds after it was asked. ``data`` is what a question asked for."""
 
     engine: str
@@ -101,12 +101,12 @@ def ack(db: Database, id: int) -> Ack:
         return _joined(id, read_answers(connection, id), expired)
 
 
-def answers(db: Database, id: int) -> tuple[Answer, ...]:
+def answers(db: Database, id: int) -> tuple[CommandResult, ...]:
     with db.transaction() as connection:
         return read_answers(connection, id)
 
 
-def wait(db: Database, id: int, engine: str, within_s: float) -> Answer | None:
+def wait(db: Database, id: int, engine: str, within_s: float) -> CommandResult | None:
     """The answer of one engine as soon as it is there; None when it stays away."""
     end = time.monotonic() + within_s
     while True:
@@ -118,16 +118,16 @@ def wait(db: Database, id: int, engine: str, within_s: float) -> Answer | None:
         time.sleep(0.01)
 
 
-def read_answers(connection: Link, id: int) -> tuple[Answer, ...]:
+def read_answers(connection: Link, id: int) -> tuple[CommandResult, ...]:
     rows = connection.execute(
         "select a.engine, a.state, a.text, a.data, extract(epoch from a.at - c.created)::float8 "
         "from command_answer a join command c on c.id = a.command where a.command = %s order by a.engine",
         [id],
     )
-    return tuple(Answer(*row) for row in rows)
+    return tuple(CommandResult(*row) for row in rows)
 
 
-def _joined(id: int, given: Sequence[Answer], expired: bool) -> Ack:
+def _joined(id: int, given: Sequence[CommandResult], expired: bool) -> Ack:
     open_ = [a.engine for a in given if a.state in ("pending", "taken")]
     said = "; ".join((f"{a.engine}: {a.text}" if len(given) > 1 else a.text) for a in given if a.text)
     if open_ and not expired:

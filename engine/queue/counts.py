@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.queue.rows import Link
-from engine.store.database import Database
-from engine.terms import Status
+from gainstage.engine.queue.rows import Link
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Status
 
 FOLD_ABOVE = 400
 """Rows of differences from which folding them together pays."""

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from config.origins import Loaded, told
-from config.paths import Paths
-from engine.desk import EngineRow, Event
-from engine.queue import commands
-from engine.queue.events import write_events
-from engine.queue.rows import document, plain
-from engine.store.database import Database
-from engine.watch.snapshot import Snapshot, dumps, loads
+from gainstage.config.origins import Loaded, told
+from gainstage.config.paths import Paths
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.events import write_events
+from gainstage.engine.queue.rows import document, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.rows import EngineRow
+from gainstage.engine.views.snapshot import Snapshot, dumps, loads
 
 HISTORY_EVERY_S = 10.0
 HISTORY_S = 7200.0
@@ -51,7 +52,7 @@ class EngineRegistry:
         """Appear as starting, to be taken for lost when silent for ``lease_s`` (else ``queue.stalled`` of ``loaded``).
 
         An engine of the same host and home that never signed off is dead (a home has one engine at a time) and is marked as
-        ended. Call it before :meth:`engine.queue.jobs.JobQueue.register`.
+        ended. Call it before :meth:`gainstage.engine.queue.jobs.JobQueue.register`.
         """
         host, home = socket.gethostname(), str(paths.data)
         with self.db.transaction() as connection:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.desk import Event, Events
-from engine.queue.rows import document, plain
-from engine.store.database import Database
+from gainstage.engine.queue.rows import document, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.events import Event, Events
 
 KEPT = 20_000
 """Events kept; older ones are dropped and counted."""

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.desk import Command
-from engine.errors import EngineError, Transient
-from engine.queue import commands
-from engine.queue.commands import Received, Reply
-from engine.store.database import Database
+from gainstage.engine.errors import EngineError, Transient
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.commands import Received, Reply
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Command
 
 T = TypeVar("T")
 Later = Callable[[], "str | Reply"]
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 class Inbox(threading.Thread):
     """``obey`` acts on a command and returns the answer (in words, or with data), or work to be done beside (:data:`Later`); it
-    raises :class:`engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    raises :class:`gainstage.engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
     """
 
     def __init__(self, db: Database, engine_id: str, obey: Obey) -> None:

@@ -1,7 +1,7 @@
 """The queue from an engine's side: claim, fence, finish, fail, release, recover.
 
 One thread of the engine asks :meth:`JobQueue.take` whenever a recording more may be in flight, so the limit can change
-live. See :mod:`engine.queue.schema` for what is used of procrastinate and why.
+live. See :mod:`gainstage.engine.queue.schema` for what is used of procrastinate and why.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from psycopg.errors import ForeignKeyViolation
 
-from config.settings import Retry
-from engine.errors import EngineError, LostClaim
-from engine.flow.records import StageSpan
-from engine.queue.backlog import QUEUE, Backlog, announce
-from engine.queue.counts import fold_tally
-from engine.queue.retrying import Outcome, decide
-from engine.queue.rows import Link, Transaction, document, plain
-from engine.store.codec import span_record
-from engine.store.database import Database
-from engine.terms import Recording, Status
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import EngineError, LostClaim
+from gainstage.engine.queue.backlog import QUEUE, Backlog, announce
+from gainstage.engine.queue.counts import fold_tally
+from gainstage.engine.queue.retrying import RetryDecision, decide
+from gainstage.engine.queue.rows import Link, Transaction, document, plain
+from gainstage.engine.store.codec import span_record
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording, Status
+from gainstage.engine.views.passes import StageSpan
 
 MOST_DEATHS = 25
 """A recording whose engine died this often while holding it is taken for the reason and fails."""
@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldClaim:
     """A claim of this engine as the database has it. ``wish`` is what an operator wants of the recording instead."""
 
     job: int
@@ -63,7 +63,7 @@ class JobQueue(Backlog):
     """The claims of one engine.
 
     ``heartbeat_s`` is how often the engine means to call :meth:`beat`; others take its recordings when it was silent for
-    ``stalled_s``. Thread-safe; every call raises :class:`engine.errors.Transient` in an outage.
+    ``stalled_s``. Thread-safe; every call raises :class:`gainstage.engine.errors.Transient` in an outage.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class JobQueue(Backlog):
 
     def register(self) -> Recovered:
         """Become a worker of the queue, and :meth:`recover`: what a dead predecessor of the same home held comes back at once
-        (:meth:`engine.queue.engines.EngineRegistry.register`, called before, has marked it as ended).
+        (:meth:`gainstage.engine.queue.engines.EngineRegistry.register`, called before, has marked it as ended).
         """
         with self._lock:
             with self._transaction() as connection:
@@ -152,7 +152,7 @@ class JobQueue(Backlog):
             return Claim(Recording(*columns), job, attempt, self.worker, turn)
 
     def fence(self, cursor: Transaction, claim: Claim) -> None:
-        """Hold the claim until the caller's transaction ends; raises :class:`engine.errors.LostClaim` when another has it."""
+        """Hold the claim until the caller's transaction ends; raises :class:`gainstage.engine.errors.LostClaim` when another has it."""
         cursor.execute(
             "select 1 from procrastinate_jobs where id = %s and status = 'doing' and worker_id = %s and attempts = %s for update",
             [claim.job, claim.worker, claim.turn],
@@ -177,9 +177,11 @@ class JobQueue(Backlog):
             [claim.recording.id],
         )
 
-    def fail(self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[StageSpan] = ()) -> Outcome:
-        """Decide by the error's class what becomes of the recording (see :func:`engine.queue.retrying.decide`) and write it
-        down with the cause (and the passes made). Raises :class:`engine.errors.LostClaim`. The caller stops its intake where the
+    def fail(
+        self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[StageSpan] = ()
+    ) -> RetryDecision:
+        """Decide by the error's class what becomes of the recording (see :func:`gainstage.engine.queue.retrying.decide`) and write it
+        down with the cause (and the passes made). Raises :class:`gainstage.engine.errors.LostClaim`. The caller stops its intake where the
         outcome says ``pause``.
         """
         with self._transaction() as connection, connection.cursor() as cursor:
@@ -208,9 +210,9 @@ class JobQueue(Backlog):
                 announce(connection)
             return outcome
 
-    def release(self, claim: Claim) -> Outcome:
+    def release(self, claim: Claim) -> RetryDecision:
         """Put a recording back (stop now): queued at once, the attempt not counted; a wish to cancel or skip is fulfilled.
-        Raises :class:`engine.errors.LostClaim`.
+        Raises :class:`gainstage.engine.errors.LostClaim`.
         """
         with self._transaction() as connection, connection.cursor() as cursor:
             self.fence(cursor, claim)
@@ -218,11 +220,11 @@ class JobQueue(Backlog):
             if wish is None:
                 self._back(cursor, claim, wait_s=0.0, counted=False)
                 announce(connection)
-                return Outcome(Status.QUEUED, counted=False)
+                return RetryDecision(Status.QUEUED, counted=False)
             self._end_wished(cursor, claim.recording.id, claim.job, wish)
-            return Outcome(wish)
+            return RetryDecision(wish)
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, HeldClaim]:
         """What this engine holds by the database's account, by recording id."""
         with self.db.connection() as connection:
             rows = connection.execute(
@@ -230,9 +232,9 @@ class JobQueue(Backlog):
                 "where j.worker_id = %s and j.status = 'doing'",
                 [self.worker],
             )
-            return {str(id): Held(job, worker, turn, wish) for id, job, worker, turn, wish in rows}
+            return {str(id): HeldClaim(job, worker, turn, wish) for id, job, worker, turn, wish in rows}
 
-    def give_back(self, id: str, held: Held) -> bool:
+    def give_back(self, id: str, held: HeldClaim) -> bool:
         """Put back a claim whose answer never arrived (the connection broke after its commit); False when it is another's now."""
         nameless = Recording(id=id, key="", source="", title="")
         try:

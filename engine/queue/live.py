@@ -1,6 +1,6 @@
 """Settings that change while engines run: the holder every part reads, and the thread that follows the database.
 
-Effective settings are the engine's own layers (see :mod:`config.origins`) with the live values of table ``setting`` on top.
+Effective settings are the engine's own layers (see :mod:`gainstage.config.origins`) with the live values of table ``setting`` on top.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.origins import explain
-from config.settings import SPECS, Settings, changed, value_of
-from engine.errors import EngineError
-from engine.queue import commands
-from engine.queue.inbox import Inbox, Obey
-from engine.queue.rows import Link
-from engine.store.database import Database
+from gainstage.config.origins import explain
+from gainstage.config.settings import SPECS, Settings, changed, value_of
+from gainstage.engine.errors import EngineError
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.inbox import Inbox, Obey
+from gainstage.engine.queue.rows import Link
+from gainstage.engine.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Follower(threading.Thread):
     """One LISTEN connection of an engine, for settings, commands and news of the queue alike.
 
     It listens first and then reads, so that nothing falls in between; drains a burst of notes into one reading; probes a
-    silent connection; and reconnects for ever. ``on_command`` runs on a thread of its own (see :class:`engine.queue.inbox.Inbox`),
+    silent connection; and reconnects for ever. ``on_command`` runs on a thread of its own (see :class:`gainstage.engine.queue.inbox.Inbox`),
     ``on_settings`` and ``on_jobs`` on this one.
     """
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import Retry
-from engine.errors import Cancelled, EngineError, Misconfigured, Postponed, Rejected, Throttled
-from engine.terms import Status
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Postponed, Rejected, Throttled
+from gainstage.engine.terms import Status
 
 LONGEST_WAIT_S = 3600.0
 """Cap of the doubling; a host's own delay may be longer."""
@@ -16,7 +16,7 @@ JITTER = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RetryDecision:
     """``status`` the recording takes; ``wait_s`` seconds until the next try (None: none, or at once); ``counted`` whether the
     attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is mended.
     """
@@ -39,25 +39,25 @@ class Outcome:
         return f"tried again in {self.wait_s:.0f} s" if self.wait_s else "queued again"
 
 
-def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish: Status | None = None) -> Outcome:
+def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish: Status | None = None) -> RetryDecision:
     """The outcome of attempt number ``attempt`` (from 1). ``draw`` in [0, 1) spreads the wait; ``wish`` is what an operator
     asked for meanwhile, which goes before any retry.
     """
     if wish is not None:
-        return Outcome(wish)
+        return RetryDecision(wish)
     if isinstance(error, Cancelled):
-        return Outcome(Status.CANCELLED)
+        return RetryDecision(Status.CANCELLED)
     if isinstance(error, Rejected):
-        return Outcome(Status.SKIPPED)
+        return RetryDecision(Status.SKIPPED)
     if isinstance(error, Misconfigured):
-        return Outcome(Status.QUEUED, counted=False, pause=True)
+        return RetryDecision(Status.QUEUED, counted=False, pause=True)
     if isinstance(error, Postponed):
-        return Outcome(Status.QUEUED, wait_s=error.after_s, counted=False)
+        return RetryDecision(Status.QUEUED, wait_s=error.after_s, counted=False)
     if not error.retry or attempt >= retry.attempts:
-        return Outcome(Status.FAILED)
+        return RetryDecision(Status.FAILED)
     if isinstance(error, Throttled) and error.after_s is not None:
-        return Outcome(Status.QUEUED, wait_s=error.after_s * (1 + JITTER * draw))
-    return Outcome(Status.QUEUED, wait_s=backoff(attempt, retry.backoff, draw))
+        return RetryDecision(Status.QUEUED, wait_s=error.after_s * (1 + JITTER * draw))
+    return RetryDecision(Status.QUEUED, wait_s=backoff(attempt, retry.backoff, draw))
 
 
 def backoff(attempt: int, first_s: float, draw: float) -> float:

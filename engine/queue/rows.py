@@ -11,12 +11,12 @@ from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from engine.store.codec import plain
+from gainstage.engine.store.codec import plain
 
 __all__ = ["Link", "Transaction", "document", "plain"]
 
 Link = Connection[TupleRow]
-"""A connection as :class:`engine.store.database.Database` gives it."""
+"""A connection as :class:`gainstage.engine.store.database.Database` gives it."""
 
 Transaction = Cursor[Any]
 """A cursor inside somebody's open transaction."""
@@ -25,7 +25,7 @@ Transaction = Cursor[Any]
 def document(value: Any) -> Jsonb:
     """A value as jsonb: every text in it :func:`plain`, NaN and infinity as null, anything JSON does not know as text.
 
-    (:func:`engine.store.codec.document` is the strict one for results; this is for what is only told.)
+    (:func:`gainstage.engine.store.codec.document` is the strict one for results; this is for what is only told.)
     """
     return Jsonb(_plain_tree(value), dumps=partial(json.dumps, default=str))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from engine.queue.rows import Link
+from gainstage.engine.queue.rows import Link
 
 LOCK = 7_404_118_002
 """Advisory lock of whoever applies the schema."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from config.settings import SPECS
-from engine.desk import SettingRow
+from gainstage.config.settings import SPECS
+from gainstage.engine.views.rows import SettingRow
 
 
 def setting_rows(below: Mapping[str, tuple[Any, str]], live: Mapping[str, tuple[Any, int]]) -> tuple[SettingRow, ...]:

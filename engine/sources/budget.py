@@ -48,7 +48,7 @@ class HostState:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BudgetAnswer:
     """Whether to ask the host now (``wait_s`` 0) or after which wait, and why."""
 
     wait_s: float
@@ -56,7 +56,7 @@ class Answer:
     trial: bool = False
 
 
-def ask(state: HostState, now: float, rate: int, gap_s: float = 0.0) -> tuple[HostState, Answer]:
+def ask(state: HostState, now: float, rate: int, gap_s: float = 0.0) -> tuple[HostState, BudgetAnswer]:
     """May a request be made? When it may, the state returned has it counted.
 
     ``rate`` is the most requests in any hour, ``gap_s`` the least seconds between two. After a cool-down one request is the
@@ -64,20 +64,20 @@ def ask(state: HostState, now: float, rate: int, gap_s: float = 0.0) -> tuple[Ho
     """
     now = max(now, state.last)  # a clock that was set back must not forget what was counted
     if state.breaker == "open" and now < state.until:
-        return state, Answer(state.until - now, "cooling down")
+        return state, BudgetAnswer(state.until - now, "cooling down")
     if state.breaker == "trial" and now < state.until:
-        return state, Answer(min(TRIAL_LOOK_S, state.until - now), "trial")
+        return state, BudgetAnswer(min(TRIAL_LOOK_S, state.until - now), "trial")
     recent = state._recent(now)
     if (wait := _until_room(recent, now, rate)) > 0:
-        return state, Answer(wait, "budget")
+        return state, BudgetAnswer(wait, "budget")
     if state.counts and (wait := state.last + gap_s - now) > 0:
-        return state, Answer(wait, "spacing")
+        return state, BudgetAnswer(wait, "spacing")
     minute = floor(now / BUCKET_S)
     counts = dict(recent)
     counts[minute] = counts.get(minute, 0) + 1
     trial = state.breaker != "closed"
     state = replace(state, counts=tuple(sorted(counts.items())), last=now)
-    return (replace(state, breaker="trial", until=now + TRIAL_S) if trial else state), Answer(0.0, trial=trial)
+    return (replace(state, breaker="trial", until=now + TRIAL_S) if trial else state), BudgetAnswer(0.0, trial=trial)
 
 
 def _until_room(recent: tuple[tuple[int, int], ...], now: float, rate: int) -> float:

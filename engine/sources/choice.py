@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from engine.terms import Recording
+from gainstage.engine.terms import Recording
 
 RECHECKED = ("members-only", "paid", "private", "geo-blocked", "age-gated", "upcoming", "live")
 """Why a recording could not be had, that may be otherwise the next time its source is listed."""

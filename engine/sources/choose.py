@@ -7,17 +7,17 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
-from config.settings import Settings
-from engine.flow.cancel import CancelToken
-from engine.sources.choice import RECHECKED, Choice, Left
-from engine.sources.hosts import Hosts
-from engine.sources.ids import apart
-from engine.sources.listing import Faulty, Found, found_in
-from engine.sources.prefilter import look_up_all
-from engine.sources.selection import Selection, ordered, refusal, undecided
-from engine.store.codec import plain
-from engine.store.database import Database
-from engine.terms import Recording
+from gainstage.config.settings import Settings
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.choice import RECHECKED, Choice, Left
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.ids import apart
+from gainstage.engine.sources.listing import Faulty, Found, found_in
+from gainstage.engine.sources.prefilter import look_up_all
+from gainstage.engine.sources.selection import Selection, ordered, refusal, undecided
+from gainstage.engine.store.codec import plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
 
 CHUNK = 200
 """Recordings compared with the database at a time."""
@@ -179,7 +179,7 @@ def choose(
 ) -> Choice:
     """List the sources and select. The selection's limit counts recordings that are not stored yet.
 
-    Nothing is changed but the hosts' budgets. Raises :class:`engine.errors.EngineError` for a source that cannot be listed.
+    Nothing is changed but the hosts' budgets. Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed.
     """
     chooser = _Chooser(settings, database, selection or Selection(), token, progress)
     for source in sources:

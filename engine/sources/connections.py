@@ -13,9 +13,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from engine.flow.cancel import CancelToken
-from engine.sources import tls
-from engine.sources.policy import check_host
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import tls
+from gainstage.engine.sources.policy import check_host
 
 here = threading.local()
 """``token`` of the thread that waits for an answer."""

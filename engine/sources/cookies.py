@@ -10,8 +10,8 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
 from pathlib import Path
 
-from config.settings import Fetch
-from engine.errors import Misconfigured
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Misconfigured
 
 SOON_S = 7 * 86_400.0
 

@@ -17,15 +17,15 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from engine.clean import clean_text
-from engine.errors import Permanent, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources.http import refuse
-from engine.sources.ids import digest_of, own_id
-from engine.sources.local import MEDIA
-from engine.sources.policy import split_url
-from engine.sources.web import Web
-from engine.terms import Recording
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.http import refuse
+from gainstage.engine.sources.ids import digest_of, own_id
+from gainstage.engine.sources.local import MEDIA
+from gainstage.engine.sources.policy import split_url
+from gainstage.engine.sources.web import Web
+from gainstage.engine.terms import Recording
 
 CHUNK = 200
 """Entries per call of feedparser."""
@@ -182,7 +182,7 @@ def item_of(entry: Any, feed: str, base: str, channel: str | None) -> FeedItem:
     """An entry of feedparser as an episode. Its identity is its guid, so a moved file or feed is the same recording."""
     title = clean_text(str(entry.get("title") or ""), 300)
     if video := entry.get("yt_videoid"):
-        from engine.sources.ytdlp_entries import to_recording
+        from gainstage.engine.sources.ytdlp_entries import to_recording
 
         info = {
             "ie_key": "Youtube",

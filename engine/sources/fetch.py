@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from config.settings import Settings
-from engine.clean import clean_text
-from engine.errors import EngineError, Permanent, Transient
-from engine.flow.cancel import CancelToken
-from engine.flow.work_folder import is_safe
-from engine.sources.hosts import Hosts
-from engine.sources.http import Progress, download
-from engine.sources.local import path_of
-from engine.sources.policy import host_of
-from engine.sources.web import Web
-from engine.store.database import Database
-from engine.terms import Recording
-from engine.watch.journal import Journal
-from engine.watch.snapshot import HostBudget
+from gainstage.config.settings import Settings
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import EngineError, Permanent, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.work_folder import is_safe
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.http import Progress, download
+from gainstage.engine.sources.local import path_of
+from gainstage.engine.sources.policy import host_of
+from gainstage.engine.sources.web import Web
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import Recording
+from gainstage.engine.views.snapshot import HostBudget
 
 SWEEP_EVERY_S = 60.0
 UNKNOWN_S = 86_400.0
@@ -112,7 +112,7 @@ class Fetcher:
             part = self._partial / f"{recording.id}.part"
             download(recording.source, target, part, settings, web=self.web, token=token, progress=progress)
             return
-        from engine.sources.ytdlp_fetch import fetch_with_ytdlp
+        from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 
         partial = self._partial / recording.id
         partial.mkdir(exist_ok=True)

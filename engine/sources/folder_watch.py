@@ -9,7 +9,7 @@ from pathlib import Path
 
 from watchfiles import watch
 
-from engine.sources.local import SETTLED_S
+from gainstage.engine.sources.local import SETTLED_S
 
 WATCH_STEP_MS = 400
 

@@ -6,20 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 
-from config.settings import Settings
-from engine.clean import clean_text
-from engine.errors import Cancelled, EngineError, Transient
-from engine.flow.cancel import CancelToken
-from engine.queue.backlog import Backlog
-from engine.sources.choose import choose
-from engine.sources.folder_watch import FolderWatch
-from engine.sources.listing import WRITING
-from engine.sources.local import SETTLED_S
-from engine.sources.selection import Selection
-from engine.sources.subscriptions import Subscription, Subscriptions
-from engine.sources.take import take
-from engine.store.database import Database
-from engine.watch.journal import Journal
+from gainstage.config.settings import Settings
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Cancelled, EngineError, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.folder_watch import FolderWatch
+from gainstage.engine.sources.listing import WRITING
+from gainstage.engine.sources.local import SETTLED_S
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.sources.subscriptions import Subscription, Subscriptions
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
 
 LOOK_S = 5.0
 
@@ -27,7 +27,7 @@ LOOK_S = 5.0
 class Following:
     """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing.
 
-    ``steadily`` does one step and tells of its fault, so that none ends the thread: see :meth:`engine.control.Control.steadily`.
+    ``steadily`` does one step and tells of its fault, so that none ends the thread: see :meth:`gainstage.engine.runtime.run_state.RunControl.steadily`.
     """
 
     def __init__(

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from config.settings import Fetch
-from engine.errors import Cancelled, EngineError, Postponed, Throttled
-from engine.flow.cancel import CancelToken
-from engine.outage import through
-from engine.queue.backlog import hurry
-from engine.sources import budget
-from engine.sources.budget import Answer, HostState
-from engine.sources.policy import host_of
-from engine.store.codec import document
-from engine.store.database import Database
-from engine.watch.snapshot import HostBudget
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Cancelled, EngineError, Postponed, Throttled
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue.backlog import hurry
+from gainstage.engine.sources import budget
+from gainstage.engine.sources.budget import BudgetAnswer, HostState
+from gainstage.engine.sources.policy import host_of
+from gainstage.engine.store.codec import document
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.outage import retry_until
+from gainstage.engine.views.snapshot import HostBudget
 
 PATIENCE_S = 20.0
 """Waits up to this long are waited out in the slot; longer ones give the slot to a recording of another host."""
@@ -29,7 +29,7 @@ POSTPONED = "host budget"
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class HostPermit:
     """Leave to make one request, and what became of the question."""
 
     host: str
@@ -42,7 +42,7 @@ class _Question:
     """One who waits in line for leave."""
 
     now: float = 0.0
-    answer: Answer | None = None
+    answer: BudgetAnswer | None = None
     error: EngineError | None = None
 
 
@@ -59,15 +59,15 @@ class Hosts:
         self._promised: dict[str, list[float]] = {}
         self._views: tuple[float, tuple[HostBudget, ...]] = (float("-inf"), ())
 
-    def enter(self, host: str, token: CancelToken) -> Pass:
-        """Wait for leave to ask ``host`` once. Raises :class:`Postponed` when the wait is long, :class:`engine.errors.Cancelled`."""
+    def enter(self, host: str, token: CancelToken) -> HostPermit:
+        """Wait for leave to ask ``host`` once. Raises :class:`Postponed` when the wait is long, :class:`gainstage.engine.errors.Cancelled`."""
         end = time.monotonic() + PATIENCE_S
         while True:
             token.check()
             # without the database nobody knows how often the host was asked: an outage is waited for
-            now, answer = through(lambda: self._ask(host), token)
+            now, answer = retry_until(lambda: self._ask(host), token)
             if answer.wait_s <= 0:
-                return Pass(host, now, answer.trial)
+                return HostPermit(host, now, answer.trial)
             if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
                 raise self._postponed(host, now, answer)
             token.wait(min(answer.wait_s, LOOK_S))
@@ -85,12 +85,12 @@ class Hosts:
             raise
         self.answered(leave)
 
-    def answered(self, leave: Pass) -> None:
+    def answered(self, leave: HostPermit) -> None:
         """The host has answered like any other: a trial has succeeded."""
         if leave.trial:
             self._change(leave.host, lambda state, now: budget.answered(state, leave.asked))
 
-    def failed(self, leave: Pass, error: EngineError) -> EngineError:
+    def failed(self, leave: HostPermit, error: EngineError) -> EngineError:
         """The request has failed: what to raise. A throttle opens the breaker and carries the time until it closes."""
         if isinstance(error, Throttled):
             now, state = self._change(leave.host, lambda state, now: budget.throttled(state, now, leave.asked, error.after_s))
@@ -128,7 +128,7 @@ class Hosts:
     def _now(self, database_now: float) -> float:
         return database_now if self._clock is None else self._clock()
 
-    def _ask(self, host: str) -> tuple[float, Answer]:
+    def _ask(self, host: str) -> tuple[float, BudgetAnswer]:
         """Whoever is first in line asks for all who wait: many downloads at once cost few transactions."""
         mine = _Question()
         with self._lock:
@@ -150,7 +150,7 @@ class Hosts:
 
     def _answer(self, host: str, line: list[_Question]) -> None:
         settings = self._settings()
-        answers: list[Answer] = []
+        answers: list[BudgetAnswer] = []
 
         def decide(state: HostState, now: float) -> HostState:
             for _ in line:
@@ -176,7 +176,7 @@ class Hosts:
                 connection.execute("update host set state = %s where host = %s", [document(budget.to_json(after)), host])
         return now, after
 
-    def _postponed(self, host: str, now: float, answer: Answer) -> Postponed:
+    def _postponed(self, host: str, now: float, answer: BudgetAnswer) -> Postponed:
         wait_s = answer.wait_s + self._place(host, now, now + answer.wait_s)
         why = "is cooling down after a throttle" if answer.why == "cooling down" else "has had its requests of this hour"
         return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host", after_s=wait_s)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from config.settings import Fetch
-from engine.clean import clean_text
-from engine.errors import Permanent, Rejected, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources.web import Web
+from gainstage.config.settings import Fetch
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.web import Web
 
 NOT_MEDIA = re.compile(
     r"text/(html|xml|css|csv|javascript)|application/(json|xml|pdf|zip|xhtml\+xml|rss\+xml|atom\+xml)|(image|font)/.*"
@@ -61,7 +61,7 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     """Fetch ``url`` to ``target``. What arrives is kept in ``partial`` until it is whole, so that a later attempt resumes.
 
     Raises :class:`Permanent` (4xx, not media, refused address), :class:`Rejected` (too large), :class:`Throttled` (429),
-    :class:`Transient` (5xx, stalled, closed early), :class:`engine.errors.Cancelled`.
+    :class:`Transient` (5xx, stalled, closed early), :class:`gainstage.engine.errors.Cancelled`.
     """
     have = partial.stat().st_size if partial.exists() else 0
     mark = partial.with_suffix(".etag")

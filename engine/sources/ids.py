@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-from engine.clean import clean_text
+from gainstage.engine.clean import clean_text
 
 MOST_SLUG = 24
 HEX = 8

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from config.settings import Settings
-from engine.clean import clean_text
-from engine.errors import EngineError, Permanent, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources.feeds import ACCEPT, Asking, is_feed, list_feed
-from engine.sources.hosts import Hosts
-from engine.sources.http import refuse
-from engine.sources.ids import digest_of, own_id
-from engine.sources.lists import LISTS, Line, read_list
-from engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
-from engine.sources.policy import check_url, split_url
-from engine.sources.web import Web
-from engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
-from engine.terms import Recording
+from gainstage.config.settings import Settings
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import EngineError, Permanent, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.feeds import ACCEPT, Asking, is_feed, list_feed
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.http import refuse
+from gainstage.engine.sources.ids import digest_of, own_id
+from gainstage.engine.sources.lists import LISTS, Line, read_list
+from gainstage.engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
+from gainstage.engine.sources.policy import check_url, split_url
+from gainstage.engine.sources.web import Web
+from gainstage.engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
+from gainstage.engine.terms import Recording
 
 HEAD_BYTES = 4096
 YOUTUBE = "https://www.youtube.com/"
@@ -41,7 +41,7 @@ Found = Recording | Faulty
 
 
 def list_source(source: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
-    """The recordings of one source. Raises :class:`engine.errors.EngineError` for a source that is nothing."""
+    """The recordings of one source. Raises :class:`gainstage.engine.errors.EngineError` for a source that is nothing."""
     with_faults = found_in(source, settings, token=token)
     return (found for found in with_faults if isinstance(found, Recording))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.clean import clean_text
-from engine.errors import Permanent
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
 
 LISTS = (".txt", ".jsonl", ".ndjson", ".urls")
 MOST_LINE = 100_000

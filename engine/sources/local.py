@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.clean import clean_text
-from engine.errors import Permanent
-from engine.flow.cancel import CancelToken
-from engine.sources.ids import own_id
-from engine.terms import Recording
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.ids import own_id
+from gainstage.engine.terms import Recording
 
 _KINDS = "wav mp3 m4a aac opus ogg oga flac mp4 m4v mov mkv webm avi wma aiff aif"
 MEDIA = frozenset("." + kind for kind in _KINDS.split(" "))

@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from config.settings import Settings
-from engine.desk import ModelNeed, RunPlan
-from engine.sources.local import path_of
-from engine.sources.policy import host_of
-from engine.store.database import Database
-from engine.terms import STAGES, Recording
-from engine.watch.forecast import plan as forecast
-from engine.watch.snapshot import Forecast, Snapshot
+from gainstage.config.settings import Settings
+from gainstage.engine.advisor.forecast import plan as forecast
+from gainstage.engine.sources.local import path_of
+from gainstage.engine.sources.policy import host_of
+from gainstage.engine.stages import STAGES
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
+from gainstage.engine.views.rows import ModelNeed, RunPlan
+from gainstage.engine.views.snapshot import Forecast, Snapshot
 
 MEASURED = 3
 """Stored recordings from which service times count as measured."""

@@ -7,8 +7,8 @@ import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
-from engine.clean import clean_text
-from engine.errors import Permanent, Transient
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent, Transient
 
 SCHEMES = ("http", "https")
 MOST_URL = 16_384

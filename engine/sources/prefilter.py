@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from config.settings import Settings
-from engine.errors import Cancelled, Misconfigured, Permanent, Postponed, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources.hosts import Hosts
-from engine.sources.policy import host_of
-from engine.sources.ytdlp_list import look_up, refused
-from engine.terms import Recording
+from gainstage.config.settings import Settings
+from gainstage.engine.errors import Cancelled, Misconfigured, Permanent, Postponed, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.policy import host_of
+from gainstage.engine.sources.ytdlp_list import look_up, refused
+from gainstage.engine.terms import Recording
 
 AT_ONCE = 4
 EACH_S = 30.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from config.settings import Settings
-from engine.desk import Preview, PreviewRow
-from engine.flow.cancel import CancelToken
-from engine.sources.choose import choose
-from engine.sources.plan import plan_run, with_lengths
-from engine.sources.selection import Selection
-from engine.store.database import Database
-from engine.watch.snapshot import Snapshot
+from gainstage.config.settings import Settings
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.plan import plan_run, with_lengths
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.rows import Preview, PreviewRow
+from gainstage.engine.views.snapshot import Snapshot
 
 
 def preview(
@@ -26,7 +26,7 @@ def preview(
 ) -> Preview:
     """``options`` are those of :class:`Selection`, and ``priority``. Lists the sources, so it may ask the network and take a while.
 
-    Raises :class:`engine.errors.EngineError` for a source that cannot be listed, an unknown option, or a value that is none.
+    Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed, an unknown option, or a value that is none.
     """
     Selection.check_names(options, "priority")
     choice = choose(sources, settings, database, Selection.of(options), token=token)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from config.settings import Fetch
-from engine.errors import Misconfigured
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Misconfigured
 
 
 def proxy_of(settings: Fetch) -> str | None:

@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Literal
 
-from engine.clean import clean_text
-from engine.errors import Permanent
-from engine.terms import Recording
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.terms import Recording
 
 SHORT_S = 60.0
 """Shorter than this is taken for a short where the site does not say."""

@@ -10,14 +10,14 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from engine.clean import clean_text
-from engine.errors import Permanent
-from engine.sources.local import place_of
-from engine.sources.policy import split_url
-from engine.sources.selection import Selection
-from engine.sources.ytdlp_list import SEARCH
-from engine.store.codec import document, plain
-from engine.store.database import Database
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.sources.local import place_of
+from gainstage.engine.sources.policy import split_url
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.sources.ytdlp_list import SEARCH
+from gainstage.engine.store.codec import document, plain
+from gainstage.engine.store.database import Database
 
 LEASE_S = 3600.0
 """A run longer than this may be taken over, even from an engine that lives."""
@@ -57,7 +57,7 @@ _COLUMNS = (
 
 
 class Subscriptions:
-    """Thread-safe; every call may raise :class:`engine.errors.Transient`. ``now`` is in epoch seconds, the clock by default."""
+    """Thread-safe; every call may raise :class:`gainstage.engine.errors.Transient`. ``now`` is in epoch seconds, the clock by default."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

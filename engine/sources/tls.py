@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Iterator
 from functools import cache
 
-from engine.clean import clean_text
-from engine.errors import Misconfigured, Permanent
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Misconfigured, Permanent
 
 UNTRUSTED = "untrusted certificate"
 HINT = "the server's owner can mend it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate"

@@ -11,15 +11,15 @@ from urllib.parse import urljoin
 import httpcore
 import httpx
 
-from config.settings import Fetch
-from engine.clean import clean_text
-from engine.errors import EngineError, Permanent, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources import tls
-from engine.sources.connections import Transport, here
-from engine.sources.cookies import cookie_header
-from engine.sources.policy import check_url, split_url
-from engine.sources.proxy import proxy_of
+from gainstage.config.settings import Fetch
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import EngineError, Permanent, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import tls
+from gainstage.engine.sources.connections import Transport, here
+from gainstage.engine.sources.cookies import cookie_header
+from gainstage.engine.sources.policy import check_url, split_url
+from gainstage.engine.sources.proxy import proxy_of
 
 REDIRECTS = 8
 AGENT = "gainstage (+media fetch)"
@@ -49,7 +49,7 @@ class Web:
     @contextmanager
     def get(self, url: str, token: CancelToken, headers: dict[str, str]) -> Iterator[httpx.Response]:
         """A streaming response after redirects. Raises :class:`Permanent` for a refused address or certificate or a redirect loop,
-        :class:`Transient` when the network fails, also inside the block, :class:`engine.errors.Cancelled`.
+        :class:`Transient` when the network fails, also inside the block, :class:`gainstage.engine.errors.Cancelled`.
         """
         before = getattr(here, "token", None)
         here.token = token

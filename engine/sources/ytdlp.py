@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from config.settings import Fetch
-from engine.errors import Cancelled, EngineError, Misconfigured, Throttled
-from engine.flow.cancel import CancelToken
-from engine.sources.cookies import cookies_text
-from engine.sources.proxy import proxy_of
-from engine.sources.ytdlp_errors import classify, translated
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Throttled
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.cookies import cookies_text
+from gainstage.engine.sources.proxy import proxy_of
+from gainstage.engine.sources.ytdlp_errors import classify, translated
 
 MINIMUM = "2026.10.26"
 """The oldest yt-dlp these rooms were tested with."""
@@ -70,7 +70,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.version import __version__
 
-    from engine.sources.ytdlp_guard import Sockets, handler_for
+    from gainstage.engine.sources.ytdlp_guard import Sockets, handler_for
 
     plugin_dirs.value = []
     if version_tuple(__version__) < version_tuple(MINIMUM):

@@ -7,9 +7,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.clean import clean_text
-from engine.sources.ids import apart
-from engine.terms import Recording
+from gainstage.engine.clean import clean_text
+from gainstage.engine.sources.ids import apart
+from gainstage.engine.terms import Recording
 
 MOST = 1e15
 """Seconds and bytes beyond this are none."""

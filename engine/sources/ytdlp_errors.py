@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from engine.clean import clean_text
-from engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources import tls
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import tls
 
 NEWER = "if it stays, a newer yt-dlp may know the site"
 

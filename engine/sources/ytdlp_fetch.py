@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from config.settings import Fetch
-from engine.errors import Permanent, Rejected
-from engine.flow.cancel import CancelToken
-from engine.sources.policy import split_url
-from engine.sources.ytdlp import open_ytdlp
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Permanent, Rejected
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.policy import split_url
+from gainstage.engine.sources.ytdlp import open_ytdlp
 
 UNFINISHED = (".part", ".ytdl", ".temp")
 
@@ -20,7 +20,7 @@ def fetch_with_ytdlp(
 ) -> Path:
     """Into ``folder/media.*``; whatever arrived of an earlier attempt in the same folder is resumed.
 
-    Raises as :func:`engine.sources.http.download` does; :class:`Rejected` also for what is live, upcoming or members-only.
+    Raises as :func:`gainstage.engine.sources.http.download` does; :class:`Rejected` also for what is live, upcoming or members-only.
     """
 
     def hook(status: dict[str, Any]) -> None:

@@ -18,13 +18,13 @@ from yt_dlp.networking._helper import create_connection
 from yt_dlp.networking._urllib import UrllibRH
 from yt_dlp.networking.exceptions import RequestError
 
-from engine.errors import EngineError
-from engine.flow.cancel import CancelToken
-from engine.sources.policy import check_host, check_url
-from engine.sources.tls import trusting
+from gainstage.engine.errors import EngineError
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.policy import check_host, check_url
+from gainstage.engine.sources.tls import trusting
 
 
-class Refused(RequestError):  # type: ignore[misc]
+class AddressRefused(RequestError):  # type: ignore[misc]
     """Our own error on its way through yt-dlp."""
 
     def __init__(self, error: EngineError) -> None:
@@ -93,7 +93,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
             self._sockets.token.check()
             *others, last = check_host(host, port, allow_private=self._allow_private)
         except EngineError as error:
-            raise Refused(error) from error
+            raise AddressRefused(error) from error
         for other in others:
             with contextlib.suppress(OSError):
                 return create_connection((other, port), timeout, source_address)
@@ -112,7 +112,7 @@ class _Asked(urllib.request.BaseHandler):
             self._token.check()
             check_url(request.full_url, allow_private=self._allow_private)
         except EngineError as error:
-            raise Refused(error) from error
+            raise AddressRefused(error) from error
         return request
 
     https_request = http_request
@@ -129,7 +129,7 @@ def handler_for(allow_private: bool, proxied: bool, sockets: Sockets) -> type[Ur
             try:
                 return trusting(super()._make_sslcontext(legacy_ssl_support=legacy_ssl_support))
             except EngineError as error:
-                raise Refused(error) from error
+                raise AddressRefused(error) from error
 
         def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)

@@ -8,14 +8,14 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from config.settings import Fetch, Settings
-from engine.errors import EngineError, Permanent, Rejected
-from engine.flow.cancel import CancelToken
-from engine.sources.policy import split_url
-from engine.sources.ytdlp import open_ytdlp
-from engine.sources.ytdlp_entries import to_recording
-from engine.sources.ytdlp_errors import classify
-from engine.terms import Recording
+from gainstage.config.settings import Fetch, Settings
+from gainstage.engine.errors import EngineError, Permanent, Rejected
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.policy import split_url
+from gainstage.engine.sources.ytdlp import open_ytdlp
+from gainstage.engine.sources.ytdlp_entries import to_recording
+from gainstage.engine.sources.ytdlp_errors import classify
+from gainstage.engine.terms import Recording
 
 SEARCH = re.compile(r"^ytsearch(date)?([1-9]\d*|all)?:\S")
 VIDEO = re.compile(r"^https?://(?:(?:www|m|music)\.)?(?:youtube\.com/watch\?(?:.*&)?v=|youtu\.be/)([0-9A-Za-z_-]{11})(?:[?&#]|$)")

@@ -16,9 +16,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from engine.errors import EngineError, Permanent, Rejected, Transient
-from engine.flow.cancel import CancelToken
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.errors import EngineError, Permanent, Rejected, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 SHORTEST_S = 0.5
 """Less audio than this is no recording."""
@@ -50,7 +50,7 @@ def decode(
 
     Raises :class:`Permanent` with the cause "missing file", "unreadable file", "empty file", "not a media file", "no audio
     stream", "unsupported codec", "corrupt media" or "too short"; :class:`Rejected` "too long" above ``max_seconds``;
-    :class:`Transient` "disk full"; :class:`engine.errors.Cancelled`. Nothing is left in ``folder`` then.
+    :class:`Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. Nothing is left in ``folder`` then.
     """
     part, target = folder / "audio.pcm.part", folder / "audio.pcm"
     try:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config.settings import Diarization as DiarizationSettings
-from engine.errors import Misconfigured, Permanent
-from engine.flow.cancel import CancelToken
-from engine.models import quiet
-from engine.models.oom import out_of_memory_named
-from engine.terms import SAMPLE_RATE, Audio, Diarization, Turn
+from gainstage.config.settings import Diarization as DiarizationSettings
+from gainstage.engine.errors import Misconfigured, Permanent
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.models.oom import out_of_memory_named
+from gainstage.engine.terms import SAMPLE_RATE, Audio, DiarizationResult, Turn
 
 if TYPE_CHECKING:
-    from engine.models.diarizer import DiarizerParts
+    from gainstage.engine.models.diarizer import DiarizerParts
 
 _SHARES = {
     "segmentation": (0.0, 0.4),
@@ -46,11 +46,11 @@ class Diarizer:
         *,
         token: CancelToken,
         progress: Callable[[float], None] | None = None,
-    ) -> Diarization:
+    ) -> DiarizationResult:
         """The turns of a recording; none where nobody speaks. The waveform is in memory as float32 meanwhile (230 MB an hour).
 
-        Raises :class:`Misconfigured` for bounds that exclude each other, :class:`engine.errors.OutOfMemory`,
-        :class:`engine.errors.Cancelled`.
+        Raises :class:`Misconfigured` for bounds that exclude each other, :class:`gainstage.engine.errors.OutOfMemory`,
+        :class:`gainstage.engine.errors.Cancelled`.
         """
         low, high = settings.min_speakers, settings.max_speakers
         if low is not None and high is not None and low > high:
@@ -62,7 +62,7 @@ class Diarizer:
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
         waveform = audio.read()
         if max(waveform.max(initial=0.0), -waveform.min(initial=0.0)) < AUDIBLE:
-            return Diarization((), (), self.parts.label)
+            return DiarizationResult((), (), self.parts.label)
         output = self._run(waveform, low, high, token, progress)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
         offered = getattr(output, "exclusive_speaker_diarization", None)
@@ -71,7 +71,7 @@ class Diarizer:
             turns, sole = padded(turns, self.parts.pad_s, audio.seconds), padded(sole, self.parts.pad_s, audio.seconds)
         if progress is not None:
             progress(1.0)
-        return Diarization(turns, sole, self.parts.label)
+        return DiarizationResult(turns, sole, self.parts.label)
 
     def _run(
         self,

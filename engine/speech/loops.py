@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.terms import Word
+from gainstage.engine.terms import Word
 
 LONGEST_PHRASE = 12
 """Words; loops of the recogniser repeat a phrase, seldom a whole passage."""

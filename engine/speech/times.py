@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
-from engine.terms import Word
+from gainstage.engine.terms import Word
 
 SHORTEST_S = 0.02
 """A word lasts at least one step of the recogniser's clock."""

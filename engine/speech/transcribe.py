@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import Asr
-from engine.errors import Misconfigured
-from engine.flow.cancel import CancelToken
-from engine.models import quiet
-from engine.models.oom import out_of_memory_named
-from engine.models.rate import Rate
-from engine.speech.loops import loops
-from engine.speech.times import mended, snapped
-from engine.speech.windows import Span, blocks, joined, parted, quietest
-from engine.terms import SAMPLE_RATE, Audio, Transcript, Word
-from engine.text.sentences import spaced
+from gainstage.config.settings import Asr
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.models.oom import out_of_memory_named
+from gainstage.engine.models.rate import Rate
+from gainstage.engine.speech.loops import loops
+from gainstage.engine.speech.times import mended, snapped
+from gainstage.engine.speech.windows import Span, blocks, joined, parted, quietest
+from gainstage.engine.terms import SAMPLE_RATE, Audio, Transcript, Word
+from gainstage.engine.text.sentences import spaced
 
 GAP_SHARE = 0.03
 """Speech on both sides of a pause longer than this share of the model's window is recognised in windows of its own: 0.3 s of
@@ -69,8 +69,8 @@ class Transcriber:
         """The words of a recording; none where nobody speaks.
 
         Long recordings are worked through in blocks of minutes, so that memory does not grow with them. Raises
-        :class:`Misconfigured` for a language the model does not speak, :class:`engine.errors.OutOfMemory`,
-        :class:`engine.errors.Cancelled`.
+        :class:`Misconfigured` for a language the model does not speak, :class:`gainstage.engine.errors.OutOfMemory`,
+        :class:`gainstage.engine.errors.Cancelled`.
         """
         language, probability = self._asked_language(settings), 1.0
         said: list[_Utterance] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Span = tuple[float, float]
 

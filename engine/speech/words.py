@@ -10,8 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from engine.terms import SpeakerTurn, Word
-from engine.text.sentences import sentence_end
+from gainstage.engine.terms import SpeakerTurn, Word
+from gainstage.engine.text.sentences import sentence_end
 
 NEAR_S = 2.0
 """A word outside every turn goes to the nearest one when it is at most this far; the diarizer trims turns at their edges."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
-from engine.errors import Misconfigured
-from engine.store.migrate import SCHEMA, Migration, unknown_migrations
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.store.migrate import SCHEMA, Migration, unknown_migrations
 
 OLDEST_SERVER = 140_000
 OLDEST_VECTOR = (0, 8)

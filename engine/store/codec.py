@@ -14,10 +14,10 @@ from pgvector import HalfVector
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from engine.desk import Span
-from engine.errors import Permanent
-from engine.flow.records import StageSpan
-from engine.terms import Decision, ModelId, Segment, Vector, Word
+from gainstage.engine.errors import Permanent
+from gainstage.engine.terms import Decision, ModelId, Segment, Vector, Word
+from gainstage.engine.views.passes import StageSpan
+from gainstage.engine.views.rows import Span
 
 _dumps: Callable[..., str] = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -100,7 +100,7 @@ def decision_of(record: Mapping[str, Any]) -> Decision:
 
 
 def span_record(span: StageSpan | Span, attempt: int) -> dict[str, Any]:
-    """A pass as it is stored: the fields of :class:`engine.desk.Span`."""
+    """A pass as it is stored: the fields of :class:`gainstage.engine.views.rows.Span`."""
     if isinstance(span, StageSpan):
         waited_s = span.waited_s + span.paused_s
         span = Span(span.stage, span.start_wall, waited_s, span.service_s, span.outcome, attempt, span.cause)

@@ -22,14 +22,14 @@ from psycopg.types import TypeInfo
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from pydantic import SecretStr
 
-from engine.errors import EngineError, Transient
-from engine.store import trouble
-from engine.store.checks import Check, examine, vector_schema
-from engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
-from engine.watch.snapshot import DatabaseView
+from gainstage.engine.errors import EngineError, Transient
+from gainstage.engine.store import trouble
+from gainstage.engine.store.checks import Check, examine, vector_schema
+from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
+from gainstage.engine.views.snapshot import DatabaseView
 
 if TYPE_CHECKING:
-    from engine.store.embedded import EmbeddedPostgres
+    from gainstage.engine.store.embedded import EmbeddedPostgres
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings say again what our errors say
 
@@ -123,7 +123,7 @@ class Database:
         try:
             where, server = None, None
             if url is None:
-                from engine.store.embedded import EmbeddedPostgres  # POSIX only
+                from gainstage.engine.store.embedded import EmbeddedPostgres  # POSIX only
 
                 server = stack.enter_context(EmbeddedPostgres(folder))
                 url, where = server.url, str(server.folder)

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import IO
 from urllib.parse import quote
 
-from engine.errors import Misconfigured, Transient
-from engine.store.embedded_place import Place, place_of
-from engine.store.embedded_server import Server, tuned
+from gainstage.engine.errors import Misconfigured, Transient
+from gainstage.engine.store.embedded_place import Place, place_of
+from gainstage.engine.store.embedded_server import Server, tuned
 
 GATE_S = 120.0
 """Longest wait for another process that starts or stops the same server."""
@@ -30,7 +30,7 @@ POLL_S = 0.01
 class EmbeddedPostgres:
     """The server of ``folder``. :meth:`start` starts it or joins it, :meth:`stop` leaves it; the last user's stop ends it.
 
-    ``settings`` are Postgres settings over those of :func:`engine.store.embedded_server.tuned`; they count when this process is
+    ``settings`` are Postgres settings over those of :func:`gainstage.engine.store.embedded_server.tuned`; they count when this process is
     the one that starts it. A context manager. Raises :class:`Misconfigured` when it cannot run here, :class:`Transient` when it does not start now.
     """
 

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import Misconfigured
+from gainstage.engine.errors import Misconfigured
 
 MAJOR = 18
 SYSTEM_FOLDER = Path("/var/lib/gainstage")

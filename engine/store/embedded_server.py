@@ -1,4 +1,4 @@
-"""One embedded Postgres server: made, started, found, ended (POSIX). Who may do that when is for :mod:`engine.store.embedded`."""
+"""One embedded Postgres server: made, started, found, ended (POSIX). Who may do that when is for :mod:`gainstage.engine.store.embedded`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 from psycopg.pq import PGconn, Ping
 
-from engine.errors import Misconfigured, Transient
-from engine.store.embedded_place import MAJOR, Place
+from gainstage.engine.errors import Misconfigured, Transient
+from gainstage.engine.store.embedded_place import MAJOR, Place
 
 START_S = 300.0
 """Longest wait for a server that lives but does not answer yet: after a crash it reads its log first."""

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.clean import clean_text
-from engine.errors import Permanent
-from engine.store.recordings import RecordingStore
-from engine.store.rows import StoredRecording
-from engine.terms import Segment
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.rows import StoredRecording
+from gainstage.engine.terms import Segment
 
 LONGEST_LINE = 20_000
 
@@ -151,7 +151,7 @@ def _write(target: Path, text: str) -> None:
 
 
 def _line(text: str) -> str:
-    """One harmless line: see :func:`engine.clean.clean_text`. Never empty, so that a cue never ends early."""
+    """One harmless line: see :func:`gainstage.engine.clean.clean_text`. Never empty, so that a cue never ends early."""
     return clean_text(text, LONGEST_LINE) or "-"
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
-from engine.errors import Permanent
-from engine.store.codec import decision_of, document, plain
-from engine.store.database import Database
-from engine.store.writing import Label, balance_columns, begin, decision_row, insert_decisions
-from engine.terms import Balance, Decision, Provenance
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.codec import decision_of, document, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.writing import Label, balance_columns, begin, decision_row, insert_decisions
+from gainstage.engine.terms import Balance, Decision, Provenance
 
 
 def relabel(

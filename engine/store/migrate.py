@@ -15,7 +15,7 @@ from typing import Any
 from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
-from engine.errors import Misconfigured
+from gainstage.engine.errors import Misconfigured
 
 SCHEMA = "gainstage"
 LOCK = 0x6761_696E_7374_6167  # "gainstag"
@@ -34,7 +34,7 @@ class Migration:
 def store_migrations() -> tuple[Migration, ...]:
     """The store's own steps, in order."""
     found = []
-    for file in files("engine.store").joinpath("migrations").iterdir():
+    for file in files("gainstage.engine.store").joinpath("migrations").iterdir():
         if match := re.fullmatch(r"(\d{3})_(\w+)\.sql", file.name):
             found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
     return tuple(sorted(found, key=lambda m: m.number))

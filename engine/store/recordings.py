@@ -11,17 +11,17 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 
-from engine.desk import FailureGroup, Query, RecordingPage, Span
-from engine.errors import Permanent, Transient
-from engine.flow.records import StageSpan
-from engine.store import labels as relabelling
-from engine.store import rows as reading
-from engine.store.codec import document, plain, span_record, words_of
-from engine.store.database import Database
-from engine.store.rows import StoredDecision, StoredRecording
-from engine.store.vectors import Role, VectorTable, ensure_table, tables
-from engine.store.writing import Fence, Label, Stored, begin, committed, prepared, replace
-from engine.terms import Audio, Balance, Decision, ModelId, Provenance, Recording, Segment, Status, Vector
+from gainstage.engine.errors import Permanent, Transient
+from gainstage.engine.store import labels as relabelling
+from gainstage.engine.store import rows as reading
+from gainstage.engine.store.codec import document, plain, span_record, words_of
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.rows import StoredDecision, StoredRecording
+from gainstage.engine.store.vectors import Role, VectorTable, ensure_table, tables
+from gainstage.engine.store.writing import Fence, Label, Stored, begin, committed, prepared, replace
+from gainstage.engine.terms import Audio, Balance, Decision, ModelId, Provenance, Recording, Segment, Status, Vector
+from gainstage.engine.views.passes import StageSpan
+from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, Span
 
 BATCH = 5_000
 ROLES: tuple[Role, ...] = ("embed", "voice")
@@ -60,7 +60,7 @@ class RecordingStore:
     # -- taking in --------------------------------------------------------------------------------------------------
 
     def add(self, recordings: Iterable[Recording]) -> Added:
-        """Take recordings in as queued, without a job: see :class:`engine.queue.backlog.Backlog` for work to be done.
+        """Take recordings in as queued, without a job: see :class:`gainstage.engine.queue.backlog.Backlog` for work to be done.
 
         Raises :class:`Permanent` when an id is taken by a recording of another key.
         """
@@ -197,7 +197,7 @@ class RecordingStore:
         ``models`` names who made the vectors: "embed" of texts, "voice" of voices. ``facts["language"]`` (a two-letter code)
         chooses how words are searched. ``fence`` runs first inside the transaction. When the server is lost at the commit,
         calling again with the same values finds out whether it came through. Raises :class:`Permanent` for NaN and zero
-        vectors, :class:`engine.errors.LostClaim` from the fence, :class:`Transient` when another writer holds the recording.
+        vectors, :class:`gainstage.engine.errors.LostClaim` from the fence, :class:`Transient` when another writer holds the recording.
         """
         result = prepared(
             recording,

@@ -10,11 +10,11 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 from psycopg.sql import SQL, Composable, Identifier
 
-from engine.desk import FailureGroup, Query, RecordingPage, RecordingRow, Span
-from engine.store.codec import decision_of, plain, span_of
-from engine.store.database import Database
-from engine.terms import Balance, Decision, Recording, Status
-from engine.watch.snapshot import DecisionRow
+from gainstage.engine.store.codec import decision_of, plain, span_of
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Balance, Decision, Recording, Status
+from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, RecordingRow, Span
+from gainstage.engine.views.snapshot import DecisionRow
 
 SORTS = {
     **{name: name for name in ("changed", "added", "title", "duration", "status", "stage", "priority", "attempt", "cause", "id")},

@@ -12,12 +12,12 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from engine.desk import ContextLine, IndexHealth, SearchHit
-from engine.errors import Misconfigured
-from engine.store.codec import checked_vector, plain
-from engine.store.database import Database
-from engine.store.vectors import VectorTable, rows_about, tables
-from engine.terms import ModelId, Vector
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.store.codec import checked_vector, plain
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.vectors import VectorTable, rows_about, tables
+from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit
 
 Mode = OneOf["meaning", "words", "both"]
 

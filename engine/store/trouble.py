@@ -10,8 +10,8 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from engine.clean import clean_text
-from engine.errors import EngineError, Misconfigured, Transient
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import EngineError, Misconfigured, Transient
 
 AWAY = "database away"
 """Cause of every :class:`Transient` that says the server cannot be reached now: the same call will do once it is back."""

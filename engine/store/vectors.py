@@ -15,8 +15,8 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 from psycopg.sql import Literal as Constant
 
-from engine.store.database import Database
-from engine.terms import ModelId
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import ModelId
 
 Role = Literal["embed", "voice"]
 """What a model's vectors are of: "embed" the text of a segment, "voice" its speaker."""

@@ -13,13 +13,13 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
-from engine.errors import Permanent
-from engine.store.codec import checked_vector, document, plain, words_document
-from engine.store.vectors import Role, VectorTable
-from engine.terms import Balance, Decision, ModelId, Provenance, Recording, Segment, Status
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.codec import checked_vector, document, plain, words_document
+from gainstage.engine.store.vectors import Role, VectorTable
+from gainstage.engine.terms import Balance, Decision, ModelId, Provenance, Recording, Segment, Status
 
 Fence = Callable[[Cursor[TupleRow]], object]
-"""Called in the transaction before anything is written; raises :class:`engine.errors.LostClaim` when the claim is gone."""
+"""Called in the transaction before anything is written; raises :class:`gainstage.engine.errors.LostClaim` when the claim is gone."""
 
 LOCK_WAIT = "30s"
 

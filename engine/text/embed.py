@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models import quiet
-from engine.models.oom import out_of_memory_named
-from engine.models.rate import Rate
-from engine.models.resolve import Found
-from engine.terms import ModelId
+from gainstage.engine.models import quiet
+from gainstage.engine.models.oom import out_of_memory_named
+from gainstage.engine.models.rate import Rate
+from gainstage.engine.models.resolve import Found
+from gainstage.engine.terms import ModelId
 
 _QUERY_PREFIX = {"BAAI/bge-": "Represent this sentence for searching relevant passages: "}
 """What a model family wants before a search (never before a passage), where its folder does not say so itself."""
@@ -37,7 +37,7 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], *, query: bool = False) -> NDArray[np.float32]:
         """``(n, d) float32``, L2-normalised, one row per text; a text of no known word gives a zero row.
 
-        ``query`` puts the model's own search prompt in front. Raises :class:`engine.errors.OutOfMemory`.
+        ``query`` puts the model's own search prompt in front. Raises :class:`gainstage.engine.errors.OutOfMemory`.
         """
         if not texts:
             return np.zeros((0, self.id.dimension), np.float32)

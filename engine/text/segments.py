@@ -8,12 +8,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from config.settings import Segmentation
-from engine.terms import (
+from gainstage.config.settings import Segmentation
+from gainstage.engine.terms import (
     UNKNOWN_PREFIX,
     Balance,
     Cast,
-    Diarization,
+    DiarizationResult,
     Provenance,
     Segment,
     SpeakerTurn,
@@ -22,7 +22,7 @@ from engine.terms import (
     Vector,
     Word,
 )
-from engine.text.sentences import clause_end, sentence_end, spaced
+from gainstage.engine.text.sentences import clause_end, sentence_end, spaced
 
 NOBODY = f"{UNKNOWN_PREFIX}?"
 """The speaker of words spoken where the diarizer heard nobody."""
@@ -45,7 +45,7 @@ def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcr
     )
 
 
-def balance(heard: Cast | Diarization) -> Balance:
+def balance(heard: Cast | DiarizationResult) -> Balance:
     """Where the speech seconds went: speech is the union of the turns, labelled the part of it that has a person's name."""
     turns: Sequence[SpeakerTurn | Turn] = heard.turns if isinstance(heard, Cast) else heard.exclusive
     speech = _union((t.start, t.end) for t in turns)

@@ -1,6 +1,6 @@
 """Who speaks: the rules, as pure functions from evidence and limits to rulings. Nothing here reads audio, a model or a clock.
 
-:func:`judge` is what a live run and a replay both call; :mod:`engine.voices.casting` turns its rulings into a cast.
+:func:`judge` is what a live run and a replay both call; :mod:`gainstage.engine.voices.labelling` turns its rulings into a cast.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from engine.terms import UNKNOWN_PREFIX, Provenance
-from engine.voices.evidence import ClusterEvidence
-from engine.voices.gallery import Candidate
-from engine.voices.limits import Limits
+from gainstage.engine.terms import UNKNOWN_PREFIX, Provenance
+from gainstage.engine.voices.evidence import ClusterEvidence
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Candidate
 
 SHORTEST_CLUSTER_S = 3.0
 FEWEST_VOICES = 3
@@ -19,7 +19,7 @@ BONUSES = ((10.0, 1.05), (5.0, 1.02))
 """A cluster longer than so many seconds has its best score multiplied by this before it meets the threshold."""
 
 Rule = Literal["variance", "range", "under limits", "too short", "too few"]
-Verdict = Literal["accepted", "too short", "no voice", "nobody enrolled", "below threshold", "too close", "taken", "split"]
+ClusterResult = Literal["accepted", "too short", "no voice", "nobody enrolled", "below threshold", "too close", "taken", "split"]
 
 
 class Stats(NamedTuple):
@@ -51,7 +51,7 @@ class Ruling(NamedTuple):
     stats: Stats | None
     split: bool
     rule: Rule
-    verdict: Verdict
+    verdict: ClusterResult
     who: int | None
     margin: float | None
     label: Label | None  # of the whole cluster; None when split
@@ -139,7 +139,7 @@ def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
     return Ruling(evidence, stats, False, rule, verdict, who, margin, label)
 
 
-def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, Verdict]:
+def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, ClusterResult]:
     """The best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
     scores = evidence.scores
     if not evidence.similarities:

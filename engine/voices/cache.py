@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import numpy as np
 
-from engine.errors import Transient
-from engine.store.database import Database
-from engine.store.vectors import model_row
-from engine.terms import ModelId, Vector
-from engine.voices.evidence import Refusal
-from engine.voices.vectors import BadVoice, checked
+from gainstage.engine.errors import Transient
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.vectors import model_row
+from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.voices.evidence import Refusal
+from gainstage.engine.voices.vectors import BadVoice, checked
 
 Key = tuple[int, int]
 """Start and end of a span in milliseconds."""

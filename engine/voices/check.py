@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.terms import ModelId
-from engine.voices.exemplars import cohesion
-from engine.voices.gallery import Gallery, Profile
-from engine.voices.limits import Limits
-from engine.voices.openset import Suggestion, calibrate, own_scores, suggest
-from engine.voices.profile_store import ProfileStore
+from gainstage.engine.terms import ModelId
+from gainstage.engine.voices.exemplars import cohesion
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.openset import Suggestion, calibrate, own_scores, suggest
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.profile_store import ProfileStore
 
 LOOSE = 0.3
 
@@ -65,7 +65,7 @@ def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | No
 
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
     """See :func:`check`. Pure."""
-    gallery = Gallery(profiles, model)
+    gallery = ProfileIndex(profiles, model)
     tables = [gallery.similarities(p.voices) for p in gallery.profiles]
     checks, pairs = [], []
     for a, p in enumerate(gallery.profiles):

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Permanent
-from engine.flow.cancel import CancelToken
-from engine.terms import Audio, ModelId
-from engine.voices.evidence import Refusal
-from engine.voices.exemplars import cohesion, inliers, spread_exemplars
-from engine.voices.extract import Span, VoiceExtractor
-from engine.voices.gallery import Gallery, Profile, profile
-from engine.voices.openset import own_scores, suggest
-from engine.voices.profile_store import ProfileStore, Version, checked_name
-from engine.voices.vectors import checked, same_model
+from gainstage.engine.errors import Permanent
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.terms import Audio, ModelId
+from gainstage.engine.voices.evidence import Refusal
+from gainstage.engine.voices.exemplars import cohesion, inliers, spread_exemplars
+from gainstage.engine.voices.extract import Span, VoiceExtractor
+from gainstage.engine.voices.openset import own_scores, suggest
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex, profile
+from gainstage.engine.voices.profile_store import ProfileStore, Version, checked_name
+from gainstage.engine.voices.vectors import checked, same_model
 
 if TYPE_CHECKING:
-    from engine.store.recordings import RecordingStore
+    from gainstage.engine.store.recordings import RecordingStore
 
 WINDOW_S = 3.0
 HOP_S = 1.5
@@ -199,7 +199,7 @@ def _judged(
     outliers: int,
     seconds: float,
 ) -> EnrolmentReport:
-    gallery = Gallery([made], made.model)
+    gallery = ProfileIndex([made], made.model)
     fresh: list[float] = gallery.similarities(held)[:, 0].tolist() if len(held) else []
     strange: list[float] = [s for p in others for s in gallery.similarities(p.voices)[:, 0].tolist()]
     alike = max(((float(p.centroid @ made.centroid), p.name) for p in others), default=None)

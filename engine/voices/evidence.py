@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.terms import Decision, ProfileScore, TurnEvidence, Vector
-from engine.voices.gallery import Candidate, Gallery
-from engine.voices.limits import Limits
-from engine.voices.spans import SHORTEST_VOICE_S, ClusterSpans, spread
-from engine.voices.vectors import DECIMALS, mean_voice
+from gainstage.engine.terms import Decision, ProfileScore, TurnEvidence, Vector
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Candidate, ProfileIndex
+from gainstage.engine.voices.spans import SHORTEST_VOICE_S, ClusterSpans, spread
+from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 
 Reference = Literal["primary", "self"]
 
@@ -72,12 +72,12 @@ def wanted(spans: Sequence[ClusterSpans]) -> list[tuple[float, float]]:
     return [p for c in spans for p in c.pieces if p[1] - p[0] >= SHORTEST_VOICE_S]
 
 
-def weigh(
-    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], gallery: Gallery
+def build_evidence(
+    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], gallery: ProfileIndex
 ) -> tuple[tuple[ClusterEvidence, ...], tuple[tuple[Vector | None, ...], ...]]:
     """Evidence of each cluster, and beside it the voice of each of its turns.
 
-    ``voices`` belong to :func:`wanted` of ``spans``. Raises :class:`engine.voices.vectors.BadVoice` for a voice that is none.
+    ``voices`` belong to :func:`wanted` of ``spans``. Raises :class:`gainstage.engine.voices.vectors.BadVoice` for a voice that is none.
     """
     it = iter(voices)
     order = {(piece, c.cluster): i for i, (piece, c) in enumerate(sorted(((p, c) for c in spans for p in c.pieces), key=_in_time))}
@@ -97,7 +97,7 @@ def _in_time(entry: tuple[tuple[float, float], ClusterSpans]) -> tuple[float, fl
 
 
 def _weigh_cluster(
-    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], gallery: Gallery
+    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], gallery: ProfileIndex
 ) -> ClusterEvidence:
     heard = [i for i, v in enumerate(found) if not isinstance(v, Refusal)]
     reference: Reference = "self" if gallery.primary is None else "primary"
@@ -179,7 +179,7 @@ def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEviden
     )
 
 
-def recall(decision: Decision) -> ClusterEvidence:
+def restore_evidence(decision: Decision) -> ClusterEvidence:
     """The evidence a stored decision rests on."""
     ranked = sorted(decision.scores, key=lambda s: (not s.primary, s.profile))
     order = [s.profile for s in ranked]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.voices.gallery import MOST_EXEMPLARS
-from engine.voices.vectors import mean_voice
+from gainstage.engine.voices.profile_index import MOST_EXEMPLARS
+from gainstage.engine.voices.vectors import mean_voice
 
 OUTLIER_MADS = 3.0
 LEAST_DROP = 0.15

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.voices.analysis import FEWEST_VOICES, SHORTEST_CLUSTER_S, Ruling, bonus
-from engine.voices.gallery import SMALLEST_COHORT
-from engine.voices.limits import Limits
+from gainstage.engine.voices.analysis import FEWEST_VOICES, SHORTEST_CLUSTER_S, Ruling, bonus
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import SMALLEST_COHORT
 
 
 def why(ruling: Ruling, limits: Limits, seconds_by_speaker: Mapping[str, float]) -> str:

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.clean import counted
-from engine.errors import EngineError, Transient
-from engine.flow.batcher import Batcher, BatchRecord
-from engine.flow.cancel import CancelToken
-from engine.models.oom import is_out_of_memory
-from engine.terms import Audio, ModelId, Vector
-from engine.voices.evidence import TOO_SHORT, Refusal
-from engine.voices.spans import SHORTEST_VOICE_S
-from engine.voices.vectors import SMALLEST_NORM
-from engine.voices.windows import PREPROCESSING, Window, batch_of, samples_of, windows
-from engine.watch.snapshot import BatcherView
+from gainstage.engine.clean import counted
+from gainstage.engine.errors import EngineError, Transient
+from gainstage.engine.flow.batcher import Batcher, BatchRecord
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.oom import is_out_of_memory
+from gainstage.engine.terms import Audio, ModelId, Vector
+from gainstage.engine.views.snapshot import BatcherView
+from gainstage.engine.voices.evidence import TOO_SHORT, Refusal
+from gainstage.engine.voices.spans import SHORTEST_VOICE_S
+from gainstage.engine.voices.vectors import SMALLEST_NORM
+from gainstage.engine.voices.windows import PREPROCESSING, Window, batch_of, samples_of, windows
 
 if TYPE_CHECKING:
-    from engine.voices.cache import VoiceCache
-    from engine.watch.journal import Journal
+    from gainstage.engine.telemetry.journal import Journal
+    from gainstage.engine.voices.cache import VoiceCache
 
 LINGER_S = 0.005
 """A recording hands in all its windows at once; mates from other recordings come while the model is busy."""
@@ -47,7 +47,7 @@ Span = tuple[float, float]
 
 
 class Encoder(Protocol):
-    """What is needed of a voice model: see :class:`engine.models.voice.VoiceEncoder`."""
+    """What is needed of a voice model: see :class:`gainstage.engine.models.voice.VoiceEncoder`."""
 
     id: ModelId
     device: str
@@ -161,7 +161,7 @@ class VoiceExtractor:
         """The voice of each span, or why it has none; equal spans are listened to once.
 
         ``fingerprint`` keys the cache (default: the audio's own), which is left alone without ``cached``. Raises
-        :class:`engine.errors.EngineError` when a model call failed, among them :class:`engine.errors.OutOfMemory` and :class:`engine.errors.Cancelled`.
+        :class:`gainstage.engine.errors.EngineError` when a model call failed, among them :class:`gainstage.engine.errors.OutOfMemory` and :class:`gainstage.engine.errors.Cancelled`.
         """
         began = time.monotonic()
         model, key = self.model, fingerprint or audio.fingerprint

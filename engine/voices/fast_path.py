@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import Identify
-from engine.desk import Level
-from engine.errors import Cancelled, EngineError, Misconfigured
-from engine.flow.cancel import CancelToken
-from engine.terms import Audio, Cast, Decision, Provenance, SpeakerTurn, TurnEvidence
-from engine.voices.analysis import statistics, two_mode_gap
-from engine.voices.evidence import Refusal, profile_scores
-from engine.voices.extract import Span, VoiceExtractor
-from engine.voices.gallery import Gallery, Profile
-from engine.voices.identify import as_primary
-from engine.voices.limits import Limits
-from engine.voices.vectors import DECIMALS, mean_voice
+from gainstage.config.settings import Identify
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.terms import Audio, Cast, Decision, Provenance, SpeakerTurn, TurnEvidence
+from gainstage.engine.views.events import Level
+from gainstage.engine.voices.analysis import statistics, two_mode_gap
+from gainstage.engine.voices.evidence import Refusal, profile_scores
+from gainstage.engine.voices.extract import Span, VoiceExtractor
+from gainstage.engine.voices.identify import as_primary
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 
 if TYPE_CHECKING:
-    from engine.watch.journal import Journal
+    from gainstage.engine.telemetry.journal import Journal
 
 PLACES = 12
 PLACE_S = 5.0
@@ -84,7 +84,7 @@ def monologue(
 
     Raises :class:`Cancelled`, and :class:`Misconfigured` for profiles that cannot be used.
     """
-    gallery = Gallery(as_primary(profiles, settings.primary), extractor.model)
+    gallery = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     if not settings.fast_path or gallery.primary is None or audio.seconds < SHORTEST_S:
         return None
     limits = Limits.from_settings(settings)
@@ -116,7 +116,7 @@ def _cast(
     audio: Audio,
     heard: Places,
     voices: NDArray[np.float32],
-    gallery: Gallery,
+    gallery: ProfileIndex,
     primary: int,
     limits: Limits,
     revision: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.voices.profile_store import ProfileStore
+from gainstage.engine.voices.profile_store import ProfileStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,23 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from config.settings import Identify
-from engine.flow.cancel import CancelToken
-from engine.terms import Audio, Cast, Diarization
-from engine.voices.casting import decide
-from engine.voices.evidence import wanted, weigh
-from engine.voices.extract import VoiceExtractor
-from engine.voices.gallery import Gallery, Profile
-from engine.voices.limits import Limits
-from engine.voices.spans import clusters, merged, overlaps
+from gainstage.config.settings import Identify
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.terms import Audio, Cast, DiarizationResult
+from gainstage.engine.voices.evidence import build_evidence, wanted
+from gainstage.engine.voices.extract import VoiceExtractor
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.spans import clusters, merged, overlaps
 
 if TYPE_CHECKING:
-    from engine.watch.journal import Journal
+    from gainstage.engine.telemetry.journal import Journal
 
 
 def identify(
     audio: Audio,
-    diarization: Diarization,
+    diarization: DiarizationResult,
     profiles: Sequence[Profile],
     settings: Identify,
     *,
@@ -39,11 +39,11 @@ def identify(
     tried later without audio or model. ``together`` names clusters that are one person on purpose. Raises ``ForeignVoice`` for
     a profile of another model, and what extraction raises.
     """
-    gallery = Gallery(as_primary(profiles, settings.primary), extractor.model)
+    gallery = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     heard = merged(diarization, together)
     spans = clusters(heard.exclusive)
     found = extractor.extract(audio, wanted(spans), token=token, recording=recording)
-    evidence, voices = weigh(spans, found.voices, gallery)
+    evidence, voices = build_evidence(spans, found.voices, gallery)
     cast = decide(evidence, Limits.from_settings(settings), revision, voices=voices, overlaps=overlaps(heard.turns))
     if journal is not None:
         unknown = sum(t.seconds for t in cast.turns if t.profile is None)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from engine.clean import clean_text
-from engine.errors import Permanent
-from engine.terms import ModelId
-from engine.voices.exemplars import cohesion, spread_exemplars
-from engine.voices.profile_store import ProfileStore, Version, checked_name
-from engine.voices.vectors import BadVoice, ForeignVoice, checked
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.terms import ModelId
+from gainstage.engine.voices.exemplars import cohesion, spread_exemplars
+from gainstage.engine.voices.profile_store import ProfileStore, Version, checked_name
+from gainstage.engine.voices.vectors import BadVoice, ForeignVoice, checked
 
 MOST_BYTES = 64 * 1024**2
 HINT = "a profile is a JSON object with a name and embeddings, or a centroid"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from config.settings import Identify
+from gainstage.config.settings import Identify
 
 PREFIX = "identify."
 

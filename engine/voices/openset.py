@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.voices.gallery import BEST_EXEMPLARS, Gallery, Profile
-from engine.voices.vectors import DECIMALS
+from gainstage.engine.voices.profile_index import BEST_EXEMPLARS, Profile, ProfileIndex
+from gainstage.engine.voices.vectors import DECIMALS
 
 FEWEST_SCORES = 20
 """Same-speaker and different-speaker scores below which no threshold is suggested."""
@@ -78,7 +78,7 @@ def library_scores(profiles: Sequence[Profile]) -> tuple[list[float], list[float
     different: list[float] = []
     if not profiles:
         return same, different
-    gallery = Gallery(profiles, profiles[0].model)
+    gallery = ProfileIndex(profiles, profiles[0].model)
     for column, p in enumerate(gallery.profiles):
         if len(p.exemplars):
             same += own_scores(p.exemplars)

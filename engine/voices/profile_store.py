@@ -13,16 +13,16 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from engine.clean import clean_text
-from engine.desk import ProfileRow
-from engine.errors import Permanent
-from engine.store.database import Database
-from engine.store.vectors import model_row
-from engine.terms import UNKNOWN_PREFIX, ModelId, Vector
-from engine.voices.exemplars import cohesion, spread_exemplars
-from engine.voices.gallery import Profile, profile
-from engine.voices.renaming import Person, follow
-from engine.voices.vectors import checked, same_model
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.vectors import model_row
+from gainstage.engine.terms import UNKNOWN_PREFIX, ModelId, Vector
+from gainstage.engine.views.rows import ProfileRow
+from gainstage.engine.voices.exemplars import cohesion, spread_exemplars
+from gainstage.engine.voices.profile_index import Profile, profile
+from gainstage.engine.voices.renaming import Person, follow
+from gainstage.engine.voices.vectors import checked, same_model
 
 LONGEST_NAME = 80
 

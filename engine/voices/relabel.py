@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.desk import WhatIf
-from engine.store.recordings import RecordingStore
-from engine.store.writing import Label
-from engine.terms import Cast, Decision, Provenance, Segment, SpeakerTurn
-from engine.text.segments import balance
-from engine.voices.casting import decide
-from engine.voices.evidence import recall
-from engine.voices.limits import Limits
-from engine.voices.replay import checked_changes, difference, read, replay
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.writing import Label
+from gainstage.engine.terms import Cast, Decision, Provenance, Segment, SpeakerTurn
+from gainstage.engine.text.segments import balance
+from gainstage.engine.views.rows import WhatIf
+from gainstage.engine.voices.evidence import restore_evidence
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.replay import checked_changes, difference, read, replay
 
 MIXED_S = 0.5
 """A passage in which two people each speak this long under the new labels is counted as mixed."""
@@ -63,7 +63,7 @@ def undo(store: RecordingStore, revision: int) -> tuple[str, ...]:
 
 def _rewrite(store: RecordingStore, recording: str, changes: Mapping[str, float], revision: int) -> tuple[int, int]:
     decisions = [d.decision for d in store.decisions(recording=recording)]
-    evidence = [recall(d) for d in decisions]
+    evidence = [restore_evidence(d) for d in decisions]
     limits = Limits.from_record(decisions[0].limits)
     before, after = decide(evidence, limits, decisions[0].revision), decide(evidence, limits.changed(changes), revision)
     labels, mixed = relabelled(store.segments(recording), before, after)

@@ -17,12 +17,12 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 
-from engine.store.codec import decision_of, document
-from engine.store.vectors import tables
-from engine.store.writing import begin
-from engine.terms import UNKNOWN_PREFIX, Decision
-from engine.voices.profile_store import ProfileStore
-from engine.voices.renaming import facts_under, name_in
+from gainstage.engine.store.codec import decision_of, document
+from gainstage.engine.store.vectors import tables
+from gainstage.engine.store.writing import begin
+from gainstage.engine.terms import UNKNOWN_PREFIX, Decision
+from gainstage.engine.voices.profile_store import ProfileStore
+from gainstage.engine.voices.renaming import facts_under, name_in
 
 NOBODY = "a deleted profile"
 

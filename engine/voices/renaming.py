@@ -14,8 +14,8 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from engine.store.codec import decision_of, document
-from engine.terms import Decision, ProfileScore
+from gainstage.engine.store.codec import decision_of, document
+from gainstage.engine.terms import Decision, ProfileScore
 
 
 @dataclass(frozen=True, slots=True)

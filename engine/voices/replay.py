@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from config.settings import SPECS
-from engine.desk import WhatIf, WhatIfDiff
-from engine.errors import Permanent
-from engine.store.database import Database
-from engine.voices.analysis import Label, Ruling, judge
-from engine.voices.casting import seconds_by_speaker
-from engine.voices.evidence import ClusterEvidence, TurnRow
-from engine.voices.gallery import Candidate
-from engine.voices.limits import PREFIX, Limits
+from gainstage.config.settings import SPECS
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.rows import WhatIf, WhatIfDiff
+from gainstage.engine.voices.analysis import Label, Ruling, judge
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
+from gainstage.engine.voices.labelling import seconds_by_speaker
+from gainstage.engine.voices.limits import PREFIX, Limits
+from gainstage.engine.voices.profile_index import Candidate
 
 FAST_PATH = "fast path"
 NOTICED_S = 0.05
@@ -32,7 +32,7 @@ PER_TURN = ("split_threshold", "other_threshold", "margin", "smooth_below")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredDecisions:
     """One recording's decisions as they are stored: the evidence of its clusters, and what was concluded under ``limits``."""
 
     recording: str
@@ -47,7 +47,7 @@ class Held:
 class Replayed:
     """A recording judged under its own limits and under others."""
 
-    held: Held
+    held: StoredDecisions
     before: tuple[Ruling, ...]
     after: tuple[Ruling, ...]
 
@@ -150,10 +150,10 @@ def _person(ruling: Ruling, label: Label) -> int | None:
     return None if label.who is None else ruling.evidence.candidates[label.who].id
 
 
-def replay(database: Database, held: Sequence[Held], changes: Mapping[str, float]) -> Replay:
+def replay(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> Replay:
     """Judge the recordings again, with ``changes`` to the limits each was judged by."""
     before = after = 0
-    doubtful: list[Held] = []
+    doubtful: list[StoredDecisions] = []
     for h in held:
         limits = h.limits.changed(changes)
         rulings = judge(h.clusters, limits)
@@ -166,7 +166,7 @@ def replay(database: Database, held: Sequence[Held], changes: Mapping[str, float
     return Replay(sum(len(h.clusters) for h in held), before, after, tuple(r for r in found if r.moved))
 
 
-def _differs(held: Held, rulings: Sequence[Ruling], limits: Limits) -> bool:
+def _differs(held: StoredDecisions, rulings: Sequence[Ruling], limits: Limits) -> bool:
     """Whether anything may come out another way than it was concluded."""
     per_turn = any(getattr(held.limits, name) != getattr(limits, name) for name in PER_TURN)
     for (split, speaker), ruling in zip(held.concluded, rulings, strict=True):
@@ -181,7 +181,7 @@ def _differs(held: Held, rulings: Sequence[Ruling], limits: Limits) -> bool:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
-def read(database: Database, last: int) -> tuple[Held, ...]:
+def read(database: Database, last: int) -> tuple[StoredDecisions, ...]:
     """The recordings of the ``last`` decisions, newest first, each with all its clusters and without their turns."""
     query = (
         "with newest as (select recording, max(id) as at from (select recording, id from decision where rule <> %(rule)s"
@@ -202,7 +202,7 @@ def read(database: Database, last: int) -> tuple[Held, ...]:
         concluded.append((split, speaker))
         numbers.append(number)
     return tuple(
-        Held(id, Limits.from_record(limits), tuple(clusters), tuple(concluded), tuple(numbers))
+        StoredDecisions(id, Limits.from_record(limits), tuple(clusters), tuple(concluded), tuple(numbers))
         for id, (limits, clusters, concluded, numbers) in parts.items()
     )
 
@@ -214,7 +214,7 @@ _NOT_READ = (
 
 
 def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
-    """A decision's evidence at cluster level; the same as :func:`engine.voices.evidence.recall` but for the turns."""
+    """A decision's evidence at cluster level; the same as :func:`gainstage.engine.voices.evidence.restore_evidence` but for the turns."""
     ranked = sorted(record["scores"], key=lambda s: (not s["primary"], s["profile"]))
     return ClusterEvidence(
         cluster=record["cluster"],
@@ -231,7 +231,7 @@ def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
     )
 
 
-def with_turns(database: Database, held: Sequence[Held], changes: Mapping[str, float]) -> list[Held]:
+def with_turns(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> list[StoredDecisions]:
     """The recordings with title, times, and the turns of every cluster that is split under its own limits or with ``changes``."""
     if not held:
         return []
@@ -251,7 +251,7 @@ def with_turns(database: Database, held: Sequence[Held], changes: Mapping[str, f
     return [_completed(h, found) for h in held if all(n in found for n in h.rows)]
 
 
-def _completed(held: Held, found: Mapping[int, tuple[str, float, str | None]]) -> Held:
+def _completed(held: StoredDecisions, found: Mapping[int, tuple[str, float, str | None]]) -> StoredDecisions:
     clusters = []
     for number, cluster in zip(held.rows, held.clusters, strict=True):
         _, start, text = found[number]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from engine.terms import Diarization, Turn
+from gainstage.engine.terms import DiarizationResult, Turn
 
 SHORTEST_VOICE_S = 0.5
 """A turn shorter than this has no voice of its own."""
@@ -101,7 +101,7 @@ def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
     return tuple(found)
 
 
-def merged(diarization: Diarization, groups: Iterable[Collection[str]]) -> Diarization:
+def merged(diarization: DiarizationResult, groups: Iterable[Collection[str]]) -> DiarizationResult:
     """The diarization with each group of clusters made one on purpose, under the group's first label in alphabetical order.
 
     This is the only way two clusters of a recording come to be the same person.

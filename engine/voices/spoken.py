@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from engine.terms import Cast, Word
+from gainstage.engine.terms import Cast, Word
 
 PAUSE_S = 0.2
 """A longer silence between two words is not speech."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.errors import Misconfigured, Permanent
-from engine.terms import ModelId, Vector
+from gainstage.engine.errors import Misconfigured, Permanent
+from gainstage.engine.terms import ModelId, Vector
 
 DECIMALS = 4
 """Similarities are rounded to this before anything is decided, so that a decision rests on the very numbers that are shown."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 SHORTEST_S = 0.5
 RATIO = 1.25

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.desk import Query
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
-from engine.store.recordings import RecordingStore
-from engine.store.search import search
-from engine.store.vectors import build_indexes
-from engine.terms import Balance, ModelId, Provenance, Recording, Segment, Word
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.search import search
+from gainstage.engine.store.vectors import build_indexes
+from gainstage.engine.terms import Balance, ModelId, Provenance, Recording, Segment, Word
+from gainstage.engine.views.rows import Query
 
 TEXT, VOICE = ModelId("bench/text", "1", 384), ModelId("bench/voice", "1", 192)
 SEGMENTS = 200

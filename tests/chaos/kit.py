@@ -15,11 +15,11 @@ from pathlib import Path
 
 import psycopg
 
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated_recordings, simulated_segments
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.terms import Recording
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.simulated import simulated_recordings, simulated_segments
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Recording
 
 QUICK = {
     "queue.heartbeat": "0.5", "queue.stalled": "3", "fetch.disk_floor": "0", "watch.record": "false",
@@ -38,7 +38,7 @@ class EngineProcess:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         pairs = {**QUICK, **{k.replace("__", "."): v for k, v in settings.items()}}
-        command = [sys.executable, "-m", "engine.process", "--home", str(home)]
+        command = [sys.executable, "-m", "gainstage.engine.process", "--home", str(home)]
         command += ["--until-empty"] * until_empty + (["--simulated"] if simulated else ["--demo", "--profile", "demo"])
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]

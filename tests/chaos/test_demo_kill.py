@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.demo import demo_recordings
-from engine.desk_postgres import PostgresDesk
-from engine.queue.backlog import Backlog
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.demo import demo_recordings
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
 from tests.chaos.kit import EngineProcess, Witness, cared_for, commits, log_commits, standing, wait_for, work_left
 
 LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
 from tests.chaos.kit import (
     EngineProcess,
     Witness,

@@ -10,10 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-from engine.desk import Ack, Command
-from engine.desk_postgres import PostgresDesk
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.views.commands import Ack, Command
 from tests.chaos.kit import (
     EngineProcess,
     Witness,

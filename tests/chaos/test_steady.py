@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.store.database import Database
+from gainstage.engine.store.database import Database
 from tests.chaos.kit import EngineProcess, cared_for, commits, log_commits, queue_simulated, wait_for, work_left
 
 LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"

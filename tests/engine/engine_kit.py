@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from config.origins import load
-from config.paths import Paths
-from engine.engine import Engine
-from engine.flight import Flight
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated, simulated_recordings
-from engine.store.database import Database
-from engine.terms import Recording
+from gainstage.config.origins import load
+from gainstage.config.paths import Paths
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
+from gainstage.engine.runtime.simulated import simulated, simulated_recordings
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
 from tests.queue_kit import until
 
 SETTINGS = {

@@ -14,12 +14,12 @@ from typing import Any
 
 from engine_kit import make_engine
 
-from engine.engine import Engine
-from engine.flight import Flight
-from engine.pipeline import fetch
-from engine.simulate import simulated_segments, store
-from engine.store.database import Database
-from engine.terms import Recording
+from gainstage.engine.pipeline import fetch
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
+from gainstage.engine.runtime.simulated import simulated_segments, store
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
 
 LOCAL: dict[str, Any] = {"fetch__allow_private": True, "fetch__sleep": 0, "fetch__timeout": 30, "queue__stalled": 5}
 

@@ -12,10 +12,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import Settings, changed
-from engine.models.registry import Models
-from engine.models.selftest import clip
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.models.selftest import clip
+from gainstage.engine.runtime.models import Models
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Samples = NDArray[np.float32]
 

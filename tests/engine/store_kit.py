@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from engine.desk import Span
-from engine.store.recordings import RecordingStore
-from engine.store.writing import Stored
-from engine.terms import Balance, Decision, ModelId, ProfileScore, Provenance, Recording, Segment, TurnEvidence, Vector, Word
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.writing import Stored
+from gainstage.engine.terms import (
+    Balance,
+    Decision,
+    ModelId,
+    ProfileScore,
+    Provenance,
+    Recording,
+    Segment,
+    TurnEvidence,
+    Vector,
+    Word,
+)
+from gainstage.engine.views.rows import Span
 
 TEXT = ModelId("tests/text", "0123abcd", 16)
 VOICE = ModelId("tests/voice", "abcd0123", 8)

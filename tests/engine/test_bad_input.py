@@ -23,15 +23,15 @@ import soundfile
 from psycopg.rows import dict_row
 from speech_kit import dialogue, tone, write_media
 
-from engine.clean import clean_text
-from engine.queue.backlog import Backlog
-from engine.sources.local import file_recording
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.clean import clean_text
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources.local import file_recording
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.tui.cli import main
 from tests.cli_kit import data_of, engine_ended, environment, gainstage, last_words
 from tests.conftest import administrator
 from tests.http_server import Media, Request, Server, running
-from tui.cli import main
 
 QUICK = {
     "retry.attempts": "2", "retry.backoff": "0", "fetch.timeout": "1", "fetch.sleep": "0", "fetch.rate": "100000",
@@ -210,7 +210,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_stores_what_does(
     engine = [
         sys.executable,
         "-m",
-        "engine.process",
+        "gainstage.engine.process",
         "--until-empty",
         "--profile",
         "demo",
@@ -238,9 +238,9 @@ def test_a_file_the_engine_may_not_read_says_so(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from engine.errors import Permanent
-from engine.sources.fetch import local_file
-from engine.terms import Recording
+from gainstage.engine.errors import Permanent
+from gainstage.engine.sources.fetch import local_file
+from gainstage.engine.terms import Recording
 if os.geteuid() == 0:
     os.setuid(65534)
 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.bench import live
+from gainstage.engine.bench import live
 
 
 def test_the_bench_of_watching_and_steering_gives_every_figure(database_url: str) -> None:

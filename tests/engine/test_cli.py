@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-from config.origins import profile_text
-from config.settings import SPECS
-from engine.demo import demo_recordings
-from engine.process import engine_pid
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated_recordings
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.config.origins import profile_text
+from gainstage.config.settings import SPECS
+from gainstage.engine.process import engine_pid
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.demo import demo_recordings
+from gainstage.engine.runtime.simulated import simulated_recordings
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.tui.cli import COMMANDS, main
+from gainstage.tui.commands.common import Paths
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words, said, told
 from tests.conftest import fresh_database, new_home
-from tui.cli import COMMANDS, main
-from tui.commands.common import Paths
 
 HEAVY = {"torch", "textual", "rich", "faster_whisper", "pyannote", "speechbrain", "sentence_transformers"}
 
@@ -40,7 +40,7 @@ HEAVY = {"torch", "textual", "rich", "faster_whisper", "pyannote", "speechbrain"
 def test_help_is_quick_to_load_and_names_every_command() -> None:
     code = f"""
 import sys
-from tui.cli import main
+from gainstage.tui.cli import main
 assert main(["--help"]) == 0
 heavy = {HEAVY | {"numpy", "psycopg", "pydantic"}!r} & set(sys.modules)
 assert not heavy, heavy
@@ -62,12 +62,15 @@ def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureF
 
 
 def test_importing_the_commands_loads_no_model_library() -> None:
-    modules = sorted({f"tui.commands.{entry.module}" for entry in COMMANDS.values()} | {"tui.app", "tui.headless", "tui.shots"})
+    modules = sorted(
+        {f"gainstage.tui.commands.{entry.module}" for entry in COMMANDS.values()}
+        | {"gainstage.tui.console.app", "gainstage.tui.commands.headless", "gainstage.tui.bench.screenshots"}
+    )
     code = f"""
 import importlib, sys
-import tui
+import gainstage.tui as tui
 assert not {HEAVY!r} & set(sys.modules)
-for name in {[m for m in modules if m.startswith("tui.commands")]!r}:
+for name in {[m for m in modules if m.startswith("gainstage.tui.commands")]!r}:
     importlib.import_module(name)
 assert "textual" not in sys.modules
 for name in {modules!r}:

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from config.settings import Retry
-from engine.errors import Permanent
-from engine.queue.backlog import Backlog
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.terms import ModelId, Recording, Segment, Turn, Word
-from engine.text.segments import balance
-from engine.voices.cache import VoiceCache
-from engine.voices.casting import decide
-from engine.voices.evidence import wanted, weigh
-from engine.voices.gallery import Gallery
-from engine.voices.limits import Limits
-from engine.voices.profiles import ProfileStore, Version
-from engine.voices.spans import clusters
-from engine.voices.vectors import checked
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import Permanent
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import ModelId, Recording, Segment, Turn, Word
+from gainstage.engine.text.segments import balance
+from gainstage.engine.voices.cache import VoiceCache
+from gainstage.engine.voices.evidence import build_evidence, wanted
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import ProfileIndex
+from gainstage.engine.voices.profiles import ProfileStore, Version
+from gainstage.engine.voices.spans import clusters
+from gainstage.engine.voices.vectors import checked
 from tests.cli_kit import said, told
 from tests.queue_kit import job_queue
 
@@ -60,7 +60,7 @@ def url(database: Database, database_url: str) -> str:
         voices = {"A": iter(around(ANN, 9)), "B": iter(around(BOB, 9)), "C": iter(around(STRANGER, 9))}
         found = [next(voices[c.cluster]) for c in spans for _ in c.pieces]
         assert len(found) == len(wanted(spans))
-        evidence, kept = weigh(spans, found, Gallery(profiles.load(MODEL), MODEL))
+        evidence, kept = build_evidence(spans, found, ProfileIndex(profiles.load(MODEL), MODEL))
         cast = decide(evidence, Limits(), 0, voices=kept)
         RecordingStore(database).store(
             Recording(id, f"test:{id}", f"/{id}.wav", id, 180.0),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.desk import Command
-from engine.errors import EngineError
-from engine.queue import commands
-from engine.queue.commands import Reply
-from engine.store.database import Database
+from gainstage.engine.errors import EngineError
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.commands import Reply
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Command
 from tests.queue_kit import following, register, until
 
 

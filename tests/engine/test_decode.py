@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from speech_kit import Told, silence, tone, write_media
 
-from engine.errors import Cancelled, EngineError, Permanent, Rejected, Transient
-from engine.flow.cancel import CancelToken
-from engine.speech import decode as module
-from engine.speech.decode import decode
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.errors import Cancelled, EngineError, Permanent, Rejected, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.speech import decode as module
+from gainstage.engine.speech.decode import decode
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 
 @pytest.fixture
@@ -221,8 +221,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 status = Path("/proc/self/status")
-from engine.flow.cancel import CancelToken
-from engine.speech.decode import decode
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.speech.decode import decode
 audio = decode(Path(sys.argv[1]), Path(sys.argv[2]), token=CancelToken())
 if status.exists():  # what getrusage tells on Linux begins with the size of the process that forked this one
     peak = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))

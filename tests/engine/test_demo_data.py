@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.quality import Chain, demo_settings, hand_written, media_with_truth, reached_goals, total
-from engine.bench.quality import measured as measure
-from engine.flow.cancel import CancelToken
-from engine.models.demo.recipe.grammar import held_out
-from engine.quality import Truth, load_truth, normalised
-from engine.sources.local import MEDIA
-from engine.speech.decode import decode
-from engine.voices.limits import Limits
+from gainstage.engine.bench.quality import Chain, demo_settings, hand_written, media_with_truth, reached_goals, total
+from gainstage.engine.bench.quality import measured as measure
+from gainstage.engine.evaluation.quality import Truth, load_truth, normalised
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.demo.recipe.grammar import held_out
+from gainstage.engine.sources.local import MEDIA
+from gainstage.engine.speech.decode import decode
+from gainstage.engine.voices.limits import Limits
 
 DEMO = Path(__file__).parents[2] / "engine" / "models" / "demo"
 HARD = Path(__file__).parents[1] / "data"

@@ -12,18 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.origins import Loaded
-from config.settings import SPECS, Settings
-from engine.desk import Command, Desk, DeskError, Event, Query
-from engine.desk_postgres import PostgresDesk
-from engine.errors import Permanent
-from engine.flow.records import StageSpan
-from engine.queue import changes
-from engine.queue.commands import Reply
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
-from engine.store.recordings import RecordingStore
-from engine.terms import Balance, ModelId, Provenance, Segment, Word
+from gainstage.config.origins import Loaded
+from gainstage.config.settings import SPECS, Settings
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.errors import Permanent
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.commands import Reply
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Balance, ModelId, Provenance, Segment, Word
+from gainstage.engine.views.commands import Command, DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.passes import StageSpan
+from gainstage.engine.views.rows import Query
 from tests.queue_kit import column, following, frame, job_queue, recording, recordings, register, until
 
 MODEL = ModelId("tiny-text", "abc", 4)
@@ -324,8 +327,8 @@ def test_a_preview_says_what_would_be_taken_and_why_not(desk: PostgresDesk, tmp_
     seen = desk.preview((str(tmp_path),), {})
     assert [(row.take, row.reason) for row in seen.rows] == [(True, "new")] * 3
     assert (seen.audio_s, seen.plan and seen.plan.downloads) == (3.0, 0)
-    from engine.flow.cancel import CancelToken
-    from engine.sources.listing import list_source
+    from gainstage.engine.flow.cancel import CancelToken
+    from gainstage.engine.sources.listing import list_source
 
     desk.queue.add(list(list_source(str(tmp_path), Settings(), token=CancelToken()))[:1])
     seen = desk.preview((str(tmp_path),), {"limit": 1})

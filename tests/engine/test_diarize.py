@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech_kit import Told, audio_of, demo_settings, dialogue, models, silence
 
-from engine.errors import Cancelled, Misconfigured
-from engine.flow.cancel import CancelToken
-from engine.models.selftest import clip
-from engine.speech.diarize import Diarizer, exclusive, padded
-from engine.terms import Audio, Diarization, Turn
+from gainstage.engine.errors import Cancelled, Misconfigured
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.selftest import clip
+from gainstage.engine.speech.diarize import Diarizer, exclusive, padded
+from gainstage.engine.terms import Audio, DiarizationResult, Turn
 
 
-def heard(audio: Audio, diarizer: Diarizer | None = None, **settings: object) -> Diarization:
+def heard(audio: Audio, diarizer: Diarizer | None = None, **settings: object) -> DiarizationResult:
     asked = demo_settings(**{f"diarization__{k}": v for k, v in settings.items()}).diarization
     return (diarizer or slot()).diarize(audio, asked, token=CancelToken())
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from speech_kit import demo_settings
 
-from config.paths import Paths
-from config.settings import Settings, changed
-from engine import doctor
-from engine.doctor import Check, checks
-from engine.errors import Misconfigured
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings, changed
+from gainstage.engine import doctor
+from gainstage.engine.doctor import Check, checks
+from gainstage.engine.errors import Misconfigured
 
 NAMES = (
     "Python",
@@ -130,10 +130,10 @@ def test_a_proxy_that_is_none_is_said_and_its_password_never() -> None:
 
 def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yt_dlp.version.__version__", "2026.10.26")
-    monkeypatch.setattr("engine.sources.ytdlp.AGES_DAYS", -1e6)
+    monkeypatch.setattr("gainstage.engine.sources.ytdlp.AGES_DAYS", -1e6)
     old = doctor._ytdlp()
     assert (old.state, "days old" in old.text) == ("warn", True)
-    monkeypatch.setattr("engine.sources.ytdlp.MINIMUM", "2999.01.01")
+    monkeypatch.setattr("gainstage.engine.sources.ytdlp.MINIMUM", "2999.01.01")
     older = doctor._ytdlp()
     assert (older.state, "older than 2999.01.01" in older.text) == ("fail", True)
     assert "yt-dlp" in old.mend
@@ -143,9 +143,9 @@ def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.Mon
 ASK = """
 import sys
 from pathlib import Path
-from config.paths import Paths
-from config.settings import Settings
-from engine.doctor import checks
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings
+from gainstage.engine.doctor import checks
 for check in checks(Settings(), Paths.of(sys.argv[1])):
     if check.name.endswith("model"):
         print(check.name, check.state, "hf download" in check.mend, sep="|")

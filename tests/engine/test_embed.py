@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from speech_kit import models
 
-from engine.text.embed import TextEncoder
+from gainstage.engine.text.embed import TextEncoder
 
 TEXTS = [
     "My sister planted seven yellow roses near the stone wall.",

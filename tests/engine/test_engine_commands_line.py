@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine.desk_postgres import PostgresDesk
-from engine.store.database import Database
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.store.database import Database
 from tests.chaos.kit import ENVIRONMENT, EngineProcess, cared_for, queue_simulated, standing, wait_for
 
 
 def gainstage(home: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tui.cli", *words, "--home", str(home)],
+        [sys.executable, "-m", "gainstage.tui.cli", *words, "--home", str(home)],
         env={**ENVIRONMENT, "GAINSTAGE_STORE__DATABASE": url},
         capture_output=True,
         text=True,
@@ -51,7 +51,7 @@ def test_an_engine_is_steered_from_the_command_line(database: Database, database
 
 def test_a_wrong_setup_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.process", "--home", str(tmp_path / "home"), "--simulated", *words]
+        command = [sys.executable, "-m", "gainstage.engine.process", "--home", str(tmp_path / "home"), "--simulated", *words]
         return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
     nowhere = start("--database", "postgresql://nobody@127.0.0.1:1/nothing")
@@ -68,7 +68,7 @@ def test_logs_for_machines_are_json_lines(database: Database, database_url: str,
     command = [
         sys.executable,
         "-m",
-        "engine.process",
+        "gainstage.engine.process",
         "--home",
         str(tmp_path / "home"),
         "--simulated",

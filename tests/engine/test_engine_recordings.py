@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.desk import Command
-from engine.desk_postgres import PostgresDesk
-from engine.engine import Engine
-from engine.errors import Misconfigured
-from engine.flight import Flight
-from engine.pipeline import link_twin
-from engine.queue import changes
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated, simulated_recordings, simulated_segments, store
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
-from engine.terms import Audio
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.pipeline import link_twin
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
+from gainstage.engine.runtime.simulated import simulated, simulated_recordings, simulated_segments, store
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.terms import Audio
+from gainstage.engine.views.commands import Command
 from tests.engine.engine_kit import ended, make_engine, queue, running, statuses, told
 from tests.queue_kit import column, job_queue, until
 

@@ -2,7 +2,7 @@
 
 Two proofs, and each setting needs one. Watched: a real engine runs simulated recordings while every read of a setting is
 noted with the module that reads it; the schema's own walks over all settings count for nothing. Read in the source: an
-attribute of the very section (``settings.asr.beam``, or ``asr.beam`` where ``asr`` is declared as :class:`config.settings.Asr`),
+attribute of the very section (``settings.asr.beam``, or ``asr.beam`` where ``asr`` is declared as :class:`gainstage.config.settings.Asr`),
 or asked for by its key (``case.value("watch.memory_limit")``).
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-import config.settings
-from config.settings import SPECS, Section, Settings
-from engine.store.database import Database
+import gainstage.config.settings
+from gainstage.config.settings import SPECS, Section, Settings
+from gainstage.engine.store.database import Database
 from tests.engine.engine_kit import ended, make_engine, queue, running
 from tests.queue_kit import until
 
-ROOT = Path(config.settings.__file__).parent.parent
+ROOT = Path(gainstage.config.settings.__file__).parent.parent
 SECTIONS = {
     name: field.annotation.__name__
     for name, field in Settings.model_fields.items()
@@ -74,7 +74,7 @@ def read_in(tree: ast.Module) -> set[str]:
     """Keys whose attribute is read in a module."""
     classes = {cls: name for name, cls in SECTIONS.items()} | {"Limits": "identify"}  # its fields are settings by contract
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "config.settings":
+        if isinstance(node, ast.ImportFrom) and node.module == "gainstage.config.settings":
             classes |= {alias.asname: classes[alias.name] for alias in node.names if alias.asname and alias.name in classes}
     makers = _makers(tree, classes)  # "settings" given as a function that returns a section
     found: set[str] = set()

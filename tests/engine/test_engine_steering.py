@@ -11,19 +11,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from config.origins import load
-from config.paths import Paths
-from engine.desk import Command
-from engine.desk_postgres import PostgresDesk
-from engine.engine import Engine
-from engine.errors import Misconfigured, Postponed, Transient
-from engine.flow.cancel import CancelToken
-from engine.outage import insist, through
-from engine.queue import changes
-from engine.queue.rows import Link
-from engine.store.database import Database
-from engine.store.trouble import AWAY
-from engine.watch.replay import ReplayDesk
+from gainstage.config.origins import load
+from gainstage.config.paths import Paths
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.desk.replay import ReplayDesk
+from gainstage.engine.errors import Misconfigured, Postponed, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.rows import Link
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.outage import insist, retry_until
+from gainstage.engine.store.trouble import AWAY
+from gainstage.engine.views.commands import Command
 from tests.engine.engine_kit import SETTINGS, ended, make_engine, queue, running, statuses, told
 from tests.queue_kit import until
 
@@ -271,7 +271,7 @@ class TestOutage:
                 raise Transient("gone", cause=AWAY)
             return "there"
 
-        assert through(call, CancelToken(), 60.0, tries.append) == "there"
+        assert retry_until(call, CancelToken(), 60.0, tries.append) == "there"
         assert insist(call, CancelToken(), tries.append) == "there"
         assert len(tries) == 2
 
@@ -282,7 +282,7 @@ class TestOutage:
             raise Postponed("same audio as another in flight", cause="same audio in flight", after_s=30.0)
 
         with pytest.raises(Postponed):
-            through(call, CancelToken(), 60.0, told.append)
+            retry_until(call, CancelToken(), 60.0, told.append)
         assert told == []
 
     def test_impatience_and_the_end_of_the_engine_end_the_waiting(self) -> None:
@@ -290,7 +290,7 @@ class TestOutage:
             raise Transient("gone", cause=AWAY)
 
         with pytest.raises(Transient):
-            through(call, CancelToken(), 0.0, lambda error: None)
+            retry_until(call, CancelToken(), 0.0, lambda error: None)
         ended = CancelToken()
         ended.cancel("engine ends")
         with pytest.raises(Transient):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings, value_of
-from engine.desk import Figures
-from engine.errors import Misconfigured
-from engine.queue import changes
-from engine.queue.live import LiveSettings, read_live
-from engine.store.database import Database
+from gainstage.config.settings import Settings, value_of
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.live import LiveSettings, read_live
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.rows import Figures
 from tests.queue_kit import following, register, until
 
 KEY = "workers.transcribe"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from config.settings import Settings
-from engine.errors import Transient
-from engine.queue import changes
-from engine.queue.live import LiveSettings
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.config.settings import Settings
+from gainstage.engine.errors import Transient
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.live import LiveSettings
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
 from tests.queue_kit import following, job_queue, recordings, store, until
 
 

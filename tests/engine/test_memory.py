@@ -9,13 +9,13 @@ import numpy as np
 import soundfile
 from engine_kit import ended, make_engine, running, statuses
 
-from engine.engine import Engine
-from engine.flight import Flight
-from engine.pipeline import decode, fetch
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated_segments, store
-from engine.store.database import Database
-from engine.terms import Recording
+from gainstage.engine.pipeline import decode, fetch
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
+from gainstage.engine.runtime.simulated import simulated_segments, store
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
 from tests.queue_kit import until
 
 SECONDS, IN_FLIGHT = 180, 3

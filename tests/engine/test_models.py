@@ -20,15 +20,16 @@ import numpy as np
 import pytest
 from speech_kit import DEMO, demo_settings, models, tone
 
-from engine.errors import EngineError, Misconfigured, OutOfMemory
-from engine.models import quiet
-from engine.models.host import threads_of, torch_device
-from engine.models.oom import is_out_of_memory, out_of_memory_named
-from engine.models.rate import Rate
-from engine.models.registry import ROLES, Models
-from engine.models.resolve import DEMO as FOLDERS
-from engine.models.selftest import check_texts, check_voices, clip
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.errors import EngineError, Misconfigured, OutOfMemory
+from gainstage.engine.models import quiet
+from gainstage.engine.models.oom import is_out_of_memory, out_of_memory_named
+from gainstage.engine.models.rate import Rate
+from gainstage.engine.models.resolve import DEMO as FOLDERS
+from gainstage.engine.models.selftest import check_texts, check_voices, clip
+from gainstage.engine.runtime.models import Models
+from gainstage.engine.stages import ROLES
+from gainstage.engine.telemetry.cores import threads_of, torch_device
+from gainstage.engine.terms import SAMPLE_RATE
 
 
 def registry(tmp_path: Path, **changes: object) -> tuple[Models, list[tuple[str, str]]]:
@@ -298,7 +299,7 @@ def test_other_errors_are_not_out_of_memory() -> None:
 
 
 def test_callers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.models.host.cores", lambda: 16)
+    monkeypatch.setattr("gainstage.engine.telemetry.cores.cores", lambda: 16)
     assert [threads_of(n) for n in (1, 2, 3, 16, 40)] == [8, 8, 5, 1, 1]
 
 
@@ -356,8 +357,8 @@ sys.addaudithook(hook)
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from speech_kit import audio_of, dialogue, models
-from config.settings import Asr, Diarization
-from engine.flow.cancel import CancelToken
+from gainstage.config.settings import Asr, Diarization
+from gainstage.engine.flow.cancel import CancelToken
 audio = audio_of(Path(sys.argv[2]), dialogue())
 models().load()
 assert models().transcriber().transcribe(audio, Asr(), token=CancelToken()).words

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Misconfigured
-from engine.models.resolve import DEMO, MAIN_FILE, PINS, find, fingerprint
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.models.resolve import DEMO, MAIN_FILE, PINS, find, fingerprint
 
 COMMIT = "a" * 40
 
@@ -111,8 +111,8 @@ ANSWERS = {
 ASK = """
 import json, sys
 from pathlib import Path
-from engine.errors import Misconfigured
-from engine.models.resolve import find
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.models.resolve import find
 said = {}
 for name in json.loads(sys.argv[2]):
     try:

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from engine.queue.backlog import BATCH, Added, Backlog, Ended
-from engine.queue.counts import fold_tally
-from engine.store.database import Database
+from gainstage.engine.queue.backlog import BATCH, Added, Backlog, Ended
+from gainstage.engine.queue.counts import fold_tally
+from gainstage.engine.store.database import Database
 from tests.queue_kit import column, job_queue, jobs, recording, recordings, store
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from config.settings import Retry
-from engine.errors import (
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import (
     Cancelled,
     EngineError,
     LostClaim,
@@ -14,10 +14,10 @@ from engine.errors import (
     Throttled,
     Transient,
 )
-from engine.flow.records import StageSpan
-from engine.queue import commands
-from engine.store.database import Database
-from engine.terms import Status
+from gainstage.engine.queue import commands
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Status
+from gainstage.engine.views.passes import StageSpan
 from tests.queue_kit import column, job_queue, jobs, recordings, register, store
 
 RETRY = Retry(attempts=3, backoff=0)

@@ -5,11 +5,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from config.settings import Settings
-from engine.desk import Event
-from engine.queue import engines, events
-from engine.queue.engines import EngineRegistry
-from engine.store.database import Database
+from gainstage.config.settings import Settings
+from gainstage.engine.queue import engines, events
+from gainstage.engine.queue.engines import EngineRegistry
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.events import Event
 from tests.queue_kit import column, frame, job_queue, recordings, register, until
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from config.settings import Retry
-from engine.errors import Cancelled, EngineError, LostClaim, Misconfigured, Permanent, Rejected, Throttled, Transient
-from engine.queue.jobs import Claim
-from engine.store.database import Database
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import Cancelled, EngineError, LostClaim, Misconfigured, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.queue.jobs import Claim
+from gainstage.engine.store.database import Database
 from tests.queue_kit import job_queue, recordings, store
 
 ERRORS: tuple[EngineError, ...] = (

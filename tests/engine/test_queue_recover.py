@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import LostClaim
-from engine.queue.engines import list_engines
-from engine.queue.jobs import JobQueue
-from engine.store.database import Database
+from gainstage.engine.errors import LostClaim
+from gainstage.engine.queue.engines import list_engines
+from gainstage.engine.queue.jobs import JobQueue
+from gainstage.engine.store.database import Database
 from tests.queue_kit import column, job_queue, jobs, recording, recordings, register, store, until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from engine.store.database import Database
+from gainstage.engine.store.database import Database
 from tests.queue_kit import job_queue, register
 url, home, name, stalled_s = sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 db = Database.open(url, home, pool_size=1)

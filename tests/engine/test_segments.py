@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Segmentation
-from engine.speech.words import assign
-from engine.terms import Cast, Diarization, Provenance, SpeakerTurn, Transcript, Turn, Word
-from engine.text.segments import NOBODY, balance, cut
-from engine.text.sentences import clause_end, sentence_end
+from gainstage.config.settings import Segmentation
+from gainstage.engine.speech.words import assign
+from gainstage.engine.terms import Cast, DiarizationResult, Provenance, SpeakerTurn, Transcript, Turn, Word
+from gainstage.engine.text.segments import NOBODY, balance, cut
+from gainstage.engine.text.sentences import clause_end, sentence_end
 
 
 def transcript(words: tuple[Word, ...] = (), language: str = "en", looped: tuple[tuple[float, float], ...] = ()) -> Transcript:
@@ -179,7 +179,7 @@ def test_labelled_and_unknown_seconds_make_up_the_speech(drawn: list[tuple[int, 
 
 
 def test_before_anybody_is_named_all_speech_is_unknown() -> None:
-    heard = Diarization((Turn(0, 5, "x"), Turn(4, 6, "y")), (Turn(0, 5, "x"), Turn(5, 6, "y")), "test")
+    heard = DiarizationResult((Turn(0, 5, "x"), Turn(4, 6, "y")), (Turn(0, 5, "x"), Turn(5, 6, "y")), "test")
     assert (balance(heard).speech, balance(heard).labelled, balance(heard).unknown) == (6, 0, 6)
 
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings, changed
-from engine.errors import Cancelled, Postponed, Throttled
-from engine.flow.cancel import CancelToken
-from engine.queue.backlog import Added, Backlog
-from engine.sources.choice import Choice, Left
-from engine.sources.choose import choose
-from engine.sources.hosts import Hosts
-from engine.sources.plan import plan_run, polite_time
-from engine.sources.selection import Selection
-from engine.sources.take import hold, take
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.terms import Recording, Status
-from engine.watch.scripted import ScriptedDesk
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.engine.errors import Cancelled, Postponed, Throttled
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue.backlog import Added, Backlog
+from gainstage.engine.sources.choice import Choice, Left
+from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.enqueue import hold, take
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.plan import plan_run, polite_time
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Recording, Status
 from tests.http_server import Server, running
 from tests.queue_kit import column, job_queue, store
 from tests.unit.test_sources_listing import serve_feed
@@ -180,8 +180,8 @@ def test_what_was_refused_is_taken_when_it_can_be_had(database: Database, tmp_pa
 def test_many_of_one_name_are_all_taken_whatever_their_digits(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.sources.ids.HEX", 1)  # forty of one name cannot all have another first digit
-    monkeypatch.setattr("engine.sources.choose.apart", lambda id, key: f"{id}-{key[-12:]}")
+    monkeypatch.setattr("gainstage.engine.sources.ids.HEX", 1)  # forty of one name cannot all have another first digit
+    monkeypatch.setattr("gainstage.engine.sources.choose.apart", lambda id, key: f"{id}-{key[-12:]}")
     for n in range(40):
         (tmp_path / str(n)).mkdir()
         (tmp_path / str(n) / "audio.mp3").write_bytes(b"%d" % n)

@@ -14,16 +14,16 @@ from engine_kit import ended, make_engine, queue, running, statuses
 from fetch_kit import LOCAL, digest_at, engine_process, fetched, remote
 from psycopg.sql import SQL, Identifier
 
-from config.settings import Settings
-from engine.engine import Engine
-from engine.flight import Flight
-from engine.pipeline import link_twin
-from engine.queue import changes
-from engine.queue.backlog import Backlog
-from engine.simulate import simulated
-from engine.sources.hosts import POSTPONED, Hosts
-from engine.store.database import Database
-from engine.terms import Audio
+from gainstage.config.settings import Settings
+from gainstage.engine.pipeline import link_twin
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
+from gainstage.engine.runtime.simulated import simulated
+from gainstage.engine.sources.hosts import POSTPONED, Hosts
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Audio
 from tests.http_server import Media, Request, Server
 from tests.http_server import running as serving
 from tests.queue_kit import column, until

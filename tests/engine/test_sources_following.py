@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, changed
-from engine.errors import Permanent
-from engine.queue.backlog import Backlog
-from engine.sources.folder_watch import FolderWatch
-from engine.sources.following import Following
-from engine.sources.selection import interval_s
-from engine.sources.subscriptions import Subscriptions
-from engine.store.database import Database
-from engine.watch.journal import Journal
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.errors import Permanent
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources.folder_watch import FolderWatch
+from gainstage.engine.sources.following import Following
+from gainstage.engine.sources.selection import interval_s
+from gainstage.engine.sources.subscriptions import Subscriptions
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
 from tests.http_server import Server, running
 from tests.queue_kit import register, until
 from tests.unit.test_sources_listing import serve_feed

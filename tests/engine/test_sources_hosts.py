@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings, changed
-from engine.errors import Cancelled, Permanent, Postponed, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.queue.backlog import Backlog
-from engine.sources.budget import COOL_S
-from engine.sources.fetch import Fetcher
-from engine.sources.hosts import POSTPONED, Hosts
-from engine.store.database import Database
-from engine.terms import Recording
-from engine.watch.journal import Journal
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.errors import Cancelled, Permanent, Postponed, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources.budget import COOL_S
+from gainstage.engine.sources.fetch import Fetcher
+from gainstage.engine.sources.hosts import POSTPONED, Hosts
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import Recording
 from tests.http_server import Media, Request, Server, running
 from tests.queue_kit import column, job_queue, until
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings, changed
-from engine.errors import Cancelled
-from engine.flow.cancel import CancelToken
-from engine.queue.backlog import Backlog
-from engine.sources.choice import Choice
-from engine.sources.choose import choose
-from engine.sources.hosts import Hosts
-from engine.sources.prefilter import AT_ONCE, look_up_all
-from engine.sources.selection import Selection
-from engine.sources.take import take
-from engine.sources.ytdlp_list import video_of
-from engine.store.database import Database
-from engine.terms import Recording
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.errors import Cancelled
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources.choice import Choice
+from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.prefilter import AT_ONCE, look_up_all
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.sources.ytdlp_list import video_of
+from gainstage.engine.store.database import Database
+from gainstage.engine.terms import Recording
 from tests.queue_kit import column, until
 from tests.youtube_kit import CHANNEL, UPLOADS, YouTube, live, player, playing, playlist, playlist_video, video_id
 
@@ -89,7 +89,7 @@ def test_a_bot_check_ends_the_look_ups_says_nothing_of_the_videos_and_opens_the_
 def test_only_the_first_ones_of_a_long_list_are_looked_at_unless_all_are_asked_for(
     database: Database, youtube: YouTube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.sources.choose.CHECKED", 3)
+    monkeypatch.setattr("gainstage.engine.sources.choose.CHECKED", 3)
     channel(youtube, 8)
     assert len(chosen(database).taken) == 8
     assert watched(youtube) == 3
@@ -137,7 +137,7 @@ def test_a_look_up_that_hangs_is_given_up_and_passes_and_few_run_at_once(
                 busy.remove(url)
 
     monkeypatch.setattr(youtube, "answer", slow)
-    monkeypatch.setattr("engine.sources.prefilter.EACH_S", 0.5)
+    monkeypatch.setattr("gainstage.engine.sources.prefilter.EACH_S", 0.5)
     given = [r for n in range(12) if (r := video_of(f"https://youtu.be/{video_id(n)}"))]
     try:
         found = look_up_all(given, SETTINGS, Hosts(database, lambda: SETTINGS.fetch), CancelToken())

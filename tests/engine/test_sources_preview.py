@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from config.origins import Loaded
-from config.settings import Settings, changed
-from engine.desk import DeskError, Preview
-from engine.desk_postgres import PostgresDesk
-from engine.flow.cancel import CancelToken
-from engine.queue import changes
-from engine.sources.choose import choose
-from engine.sources.plan import plan_run
-from engine.sources.selection import Selection
-from engine.sources.take import take
-from engine.store.database import Database
+from gainstage.config.origins import Loaded
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue import changes
+from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.plan import plan_run
+from gainstage.engine.sources.selection import Selection
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.rows import Preview
 from tests.cli_kit import data_of
 from tests.http_server import running
 from tests.queue_kit import job_queue, register, store

@@ -14,11 +14,11 @@ import pytest
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from engine.errors import Misconfigured, Transient
-from engine.store import database as database_module
-from engine.store.database import Database
-from engine.store.embedded import EmbeddedPostgres
-from engine.store.migrate import Migration
+from gainstage.engine.errors import Misconfigured, Transient
+from gainstage.engine.store import database as database_module
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.migrate import Migration
 from tests.conftest import administrator
 
 Make = Callable[..., EmbeddedPostgres]

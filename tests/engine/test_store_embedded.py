@@ -17,10 +17,10 @@ import psutil
 import psycopg
 import pytest
 
-from engine.errors import Misconfigured, Transient
-from engine.store import embedded_place
-from engine.store.embedded import EmbeddedPostgres
-from engine.store.embedded_place import Account
+from gainstage.engine.errors import Misconfigured, Transient
+from gainstage.engine.store import embedded_place
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store.embedded_place import Account
 from tests.conftest import QUICK, quick_folder
 
 Make = Callable[..., EmbeddedPostgres]
@@ -109,8 +109,8 @@ USER = """
 import os, sys, time
 from pathlib import Path
 import psycopg
-from engine.store import embedded_place
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.store import embedded_place
+from gainstage.engine.store.embedded import EmbeddedPostgres
 from tests.conftest import QUICK
 server = EmbeddedPostgres(Path(sys.argv[1]), settings=QUICK).start()
 with psycopg.connect(server.url) as connection:

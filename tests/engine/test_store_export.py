@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.desk import RecordingRow
-from engine.errors import Permanent
-from engine.store.database import Database
-from engine.store.export import FORMATS, document, export_recording, file_name, json_of, rttm_of, srt_of, txt_of, vtt_of
-from engine.store.recordings import RecordingStore
-from engine.store.rows import StoredRecording
-from engine.terms import Recording, Segment
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.export import FORMATS, document, export_recording, file_name, json_of, rttm_of, srt_of, txt_of, vtt_of
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.rows import StoredRecording
+from gainstage.engine.terms import Recording, Segment
+from gainstage.engine.views.rows import RecordingRow
 from tests.engine.store_kit import recording, segment, segments, store
 
 NASTY = st.text(max_size=60) | st.sampled_from(

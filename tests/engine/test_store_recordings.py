@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from psycopg import Connection
 
-from engine.desk import Query
-from engine.errors import LostClaim, Permanent, Transient
-from engine.flow.records import StageSpan
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.store.writing import Label
-from engine.terms import Audio, Balance, ModelId, Provenance, Status
+from gainstage.engine.errors import LostClaim, Permanent, Transient
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.writing import Label
+from gainstage.engine.terms import Audio, Balance, ModelId, Provenance, Status
+from gainstage.engine.views.passes import StageSpan
+from gainstage.engine.views.rows import Query
 from tests.engine.store_kit import MODELS, SPANS, TEXT, VOICE, decision, recording, segment, segments, store, vector
 
 HOSTILE = [

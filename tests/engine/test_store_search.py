@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Misconfigured, Permanent
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.store.search import context, index_health, link, search, searchable
-from engine.store.vectors import build_indexes
-from engine.terms import ModelId
+from gainstage.engine.errors import Misconfigured, Permanent
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.search import context, index_health, link, search, searchable
+from gainstage.engine.store.vectors import build_indexes
+from gainstage.engine.terms import ModelId
 from tests.engine.store_kit import MODELS, TEXT, VOICE, recording, segment, store, vector
 
 TEXTS = (

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from speech_kit import Told, audio_of, demo_settings, dialogue, models, silence
 
-from engine.errors import Cancelled, Misconfigured
-from engine.flow.cancel import CancelToken
-from engine.models.selftest import clip
-from engine.speech import transcribe as module
-from engine.speech.transcribe import Transcriber
-from engine.terms import Audio, Transcript
+from gainstage.engine.errors import Cancelled, Misconfigured
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.selftest import clip
+from gainstage.engine.speech import transcribe as module
+from gainstage.engine.speech.transcribe import Transcriber
+from gainstage.engine.terms import Audio, Transcript
 
 SPOKEN = ("sister", "planted", "yellow", "roses", "sailed", "miles", "island", "ferry", "harbour")
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech_kit import audio_of, silence, tone
 
-from engine.speech.loops import REPEATS, REPEATS_OF_ONE, loops
-from engine.speech.times import EDGE_S, mended, snapped
-from engine.speech.windows import blocks, joined, parted, quietest
-from engine.terms import Word
+from gainstage.engine.speech.loops import REPEATS, REPEATS_OF_ONE, loops
+from gainstage.engine.speech.times import EDGE_S, mended, snapped
+from gainstage.engine.speech.windows import blocks, joined, parted, quietest
+from gainstage.engine.terms import Word
 
 
 def said(text: str, each: float = 0.3, start: float = 0.0) -> list[Word]:

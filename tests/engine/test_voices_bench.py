@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.bench import decisions, voices_ways
-from engine.bench import voices as bench
-from engine.store.database import Database
+from gainstage.engine.bench import decisions, voices_ways
+from gainstage.engine.bench import voices as bench
+from gainstage.engine.store.database import Database
 from tests.engine.voices_kit import encoder
 
 

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.errors import Cancelled, EngineError, OutOfMemory
-from engine.flow.cancel import CancelToken
-from engine.store.database import Database
-from engine.terms import SAMPLE_RATE, Audio, ModelId
-from engine.voices.cache import VoiceCache
-from engine.voices.evidence import Refusal
-from engine.voices.extract import Extraction, VoiceExtractor, voice_batcher
-from engine.voices.windows import MOST_WINDOWS, PREPROCESSING, RATIO, batch_of, grid, samples_of, windows
-from engine.watch.journal import Journal
+from gainstage.engine.errors import Cancelled, EngineError, OutOfMemory
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import SAMPLE_RATE, Audio, ModelId
+from gainstage.engine.voices.cache import VoiceCache
+from gainstage.engine.voices.evidence import Refusal
+from gainstage.engine.voices.extract import Extraction, VoiceExtractor, voice_batcher
+from gainstage.engine.voices.windows import MOST_WINDOWS, PREPROCESSING, RATIO, batch_of, grid, samples_of, windows
 from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.settings import Identify
-from engine.errors import Cancelled, Transient
-from engine.flow.cancel import CancelToken
-from engine.terms import Audio, Diarization, ModelId, Provenance, Turn
-from engine.voices.evidence import Refusal
-from engine.voices.extract import VoiceExtractor, voice_batcher
-from engine.voices.fast_path import PLACES, monologue, places
-from engine.voices.gallery import Profile, profile
-from engine.voices.identify import identify
-from engine.voices.vectors import ForeignVoice
-from engine.watch.journal import Journal
+from gainstage.config.settings import Identify
+from gainstage.engine.errors import Cancelled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import Audio, DiarizationResult, ModelId, Provenance, Turn
+from gainstage.engine.voices.evidence import Refusal
+from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
+from gainstage.engine.voices.fast_path import PLACES, monologue, places
+from gainstage.engine.voices.identify import identify
+from gainstage.engine.voices.profile_index import Profile, profile
+from gainstage.engine.voices.vectors import ForeignVoice
 from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 SETTINGS = Identify(
@@ -45,17 +45,17 @@ def profiles(extractor: VoiceExtractor, tmp_path_factory: pytest.TempPathFactory
     return found
 
 
-def talk(folder: Path, *parts: tuple[str, float, str]) -> tuple[Audio, Diarization]:
+def talk(folder: Path, *parts: tuple[str, float, str]) -> tuple[Audio, DiarizationResult]:
     """Parts (who, seconds, cluster) one after another with half a second of silence, and the diarizer's turns of them."""
     pieces, turns, now = [], [], 0.0
     for k, (who, seconds, cluster) in enumerate(parts):
         pieces += [speech(who, seconds, k), silence(0.5)]
         turns.append(Turn(now, now + seconds, cluster))
         now += seconds + 0.5
-    return audio_of(folder, pieces), Diarization(tuple(turns), tuple(turns), "test")
+    return audio_of(folder, pieces), DiarizationResult(tuple(turns), tuple(turns), "test")
 
 
-def names(audio: Audio, heard: Diarization, people: list[Profile], extractor: VoiceExtractor, **changes: float) -> list[str]:
+def names(audio: Audio, heard: DiarizationResult, people: list[Profile], extractor: VoiceExtractor, **changes: float) -> list[str]:
     settings = SETTINGS.model_copy(update=changes)
     return [t.speaker for t in identify(audio, heard, people, settings, revision=1, extractor=extractor, token=CancelToken()).turns]
 
@@ -98,21 +98,23 @@ def test_clusters_merged_on_purpose_are_one_person(extractor: VoiceExtractor, pr
 
 def test_overlap_of_the_diarizer_is_kept(extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path) -> None:
     audio, heard = talk(tmp_path, ("one", 5, "X"), ("other", 5, "Y"))
-    both = Diarization((Turn(0, 6.5, "X"), Turn(5.5, 10.5, "Y")), heard.exclusive, "test")
+    both = DiarizationResult((Turn(0, 6.5, "X"), Turn(5.5, 10.5, "Y")), heard.exclusive, "test")
     cast = identify(audio, both, profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken())
     assert cast.overlaps == ((5.5, 6.5),)
 
 
 def test_a_recording_without_speech_has_an_empty_cast(extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path) -> None:
     audio = audio_of(tmp_path, [silence(10)])
-    cast = identify(audio, Diarization((), (), "t"), profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken())
+    cast = identify(audio, DiarizationResult((), (), "t"), profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken())
     assert (cast.turns, cast.decisions) == ((), ())
 
 
 def test_turns_in_which_nothing_is_heard_are_unknown(extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path) -> None:
     audio = audio_of(tmp_path, [silence(10)])
     turns = (Turn(0, 4, "X"), Turn(5, 9, "X"))
-    cast = identify(audio, Diarization(turns, turns, "t"), profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken())
+    cast = identify(
+        audio, DiarizationResult(turns, turns, "t"), profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken()
+    )
     assert [t.speaker for t in cast.turns] == ["Speaker 1", "Speaker 1"]
     assert "no turn gave a voice (silent)" in cast.decisions[0].why
 

@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import Permanent
-from engine.flow.cancel import CancelToken
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.terms import Balance, ModelId, Provenance, Recording, Segment, Turn
-from engine.voices.cache import VoiceCache
-from engine.voices.casting import decide
-from engine.voices.check import check
-from engine.voices.evidence import wanted, weigh
-from engine.voices.extract import VoiceExtractor, voice_batcher
-from engine.voices.gallery import MOST_EXEMPLARS, Gallery
-from engine.voices.imports import import_profile, read_profile
-from engine.voices.limits import Limits
-from engine.voices.profiles import ProfileStore, Version, enrol, enrol_speaker
-from engine.voices.removal import delete
-from engine.voices.spans import clusters
-from engine.voices.vectors import BadVoice, ForeignVoice, checked
+from gainstage.engine.errors import Permanent
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Balance, ModelId, Provenance, Recording, Segment, Turn
+from gainstage.engine.voices.cache import VoiceCache
+from gainstage.engine.voices.check import check
+from gainstage.engine.voices.evidence import build_evidence, wanted
+from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
+from gainstage.engine.voices.imports import import_profile, read_profile
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import MOST_EXEMPLARS, ProfileIndex
+from gainstage.engine.voices.profiles import ProfileStore, Version, enrol, enrol_speaker
+from gainstage.engine.voices.removal import delete
+from gainstage.engine.voices.spans import clusters
+from gainstage.engine.voices.vectors import BadVoice, ForeignVoice, checked
 from tests.engine.voices_kit import audio_of, encoder, silence, speech
 
 MODEL = ModelId("tests/voice", "abcd", 16)
@@ -184,7 +184,7 @@ def store_talk(database: Database, profiles: ProfileStore, id: str = "rec1") -> 
     voices = {"A": iter(around(1, 20, 0.2)), "B": iter(around(9, 20, 0.2))}
     found = [next(voices[c.cluster]) for c in spans for _ in c.pieces]
     assert len(found) == len(wanted(spans))
-    evidence, kept = weigh(spans, found, Gallery(profiles.load(MODEL), MODEL))
+    evidence, kept = build_evidence(spans, found, ProfileIndex(profiles.load(MODEL), MODEL))
     cast = decide(evidence, Limits(), 1, voices=kept)
     segments = [
         Segment(t.start, t.end, t.speaker, t.profile, t.confidence, t.provenance, f"said {i}", (), voice=t.voice)

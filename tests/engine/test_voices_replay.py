@@ -7,25 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.errors import Permanent
-from engine.store.database import Database
-from engine.store.recordings import RecordingStore
-from engine.terms import Cast, ModelId, Provenance, Recording, Segment, Turn
-from engine.text.segments import balance
-from engine.voices.analysis import judge
-from engine.voices.casting import decide, decision
-from engine.voices.evidence import wanted, weigh
-from engine.voices.gallery import Gallery, profile
-from engine.voices.limits import Limits
-from engine.voices.relabel import apply, relabelled, undo
-from engine.voices.replay import FAST_PATH, checked_changes, read, replay, what_if, with_turns
-from engine.voices.spans import clusters
-from engine.voices.vectors import checked
+from gainstage.engine.errors import Permanent
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Cast, ModelId, Provenance, Recording, Segment, Turn
+from gainstage.engine.text.segments import balance
+from gainstage.engine.voices.analysis import judge
+from gainstage.engine.voices.evidence import build_evidence, wanted
+from gainstage.engine.voices.labelling import decide, decision
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import ProfileIndex, profile
+from gainstage.engine.voices.relabel import apply, relabelled, undo
+from gainstage.engine.voices.replay import FAST_PATH, checked_changes, read, replay, what_if, with_turns
+from gainstage.engine.voices.spans import clusters
+from gainstage.engine.voices.vectors import checked
 
 MODEL = ModelId("tests/voice", "1", 16)
 RNG = np.random.default_rng(4)
 HOST, GUEST = (checked(RNG.standard_normal(16)) for _ in range(2))
-GALLERY = Gallery(
+GALLERY = ProfileIndex(
     [
         profile(1, "Ann", MODEL, checked(HOST + 0.05 * RNG.standard_normal((5, 16))), primary=True),
         profile(2, "Bob", MODEL, checked(GUEST + 0.05 * RNG.standard_normal((5, 16)))),
@@ -49,7 +49,7 @@ def cast_of(seed: int, revision: int = 1) -> Cast:
         for _ in wanted([c]):
             middle = GUEST if c.cluster == "A" and seed % 2 and rng.random() < 0.3 else middles[c.cluster]
             voices.append(checked(middle + 0.12 * rng.standard_normal(16)))
-    evidence, kept = weigh(spans, voices, GALLERY)
+    evidence, kept = build_evidence(spans, voices, GALLERY)
     return decide(evidence, Limits(), revision, voices=kept)
 
 
@@ -167,7 +167,7 @@ def test_a_passage_that_now_holds_two_people_is_counted_and_named_after_the_long
     starts = (0.0, 11.0, 26.0, 39.0)
     spans = clusters([Turn(s, s + n, "A") for s, n in zip(starts, lengths, strict=True)])
     voices = [checked(s * GALLERY.profiles[0].centroid + (1 - s) * GALLERY.profiles[1].centroid) for s in sims]
-    evidence, _ = weigh(spans, voices, GALLERY)
+    evidence, _ = build_evidence(spans, voices, GALLERY)
     whole = decide(evidence, Limits(range_limit=2, variance_limit=1, primary_threshold=0.5, margin=0), 1)
     split = decide(evidence, Limits(), 2)
     assert [t.speaker for t in split.turns] == ["Ann", "Bob", "Ann", "Bob"]

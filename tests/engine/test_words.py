@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.speech.words import NEAR_S, assign
-from engine.terms import Provenance, SpeakerTurn, Word
+from gainstage.engine.speech.words import NEAR_S, assign
+from gainstage.engine.terms import Provenance, SpeakerTurn, Word
 
 
 def turn(start: float, end: float, speaker: str) -> SpeakerTurn:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.resolve import find
-from engine.models.selftest import CLIPS
-from engine.models.voice import VoiceEncoder, load_voice_encoder
-from engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.models.resolve import find
+from gainstage.engine.models.selftest import CLIPS
+from gainstage.engine.models.voice import VoiceEncoder, load_voice_encoder
+from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 _loading = threading.Lock()
 _PLACEHOLDERS = ("LazyModule", "DeprecatedModuleRedirect")

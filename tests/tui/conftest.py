@@ -13,10 +13,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.desk import Command
-from engine.watch.scripted import STORY, ScriptedDesk
-from tui.app import GainstageApp
-from tui.shots import settle
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.commands import Command
+from gainstage.tui.bench.screenshots import settle
+from gainstage.tui.console.app import GainstageApp
 
 SIZES = {"wide": (160, 48), "medium": (120, 36), "narrow": (80, 24)}
 

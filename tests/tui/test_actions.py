@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from tui.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
-from tui.frame import Contact, Frame
-from tui.handlers import Handlers
-from tui.screens import make_screen
+from gainstage.tui.console.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
+from gainstage.tui.console.frame import Contact, Frame
+from gainstage.tui.console.global_actions import Handlers
+from gainstage.tui.screens import make_screen
 
 Run = Callable[..., Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui.bench import console as bench
+from gainstage.tui.bench import console as bench
 
 
 def test_a_console_is_started_and_seen_on_a_terminal(tmp_path: Path) -> None:

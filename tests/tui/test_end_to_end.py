@@ -11,10 +11,10 @@ import psycopg
 from psycopg.rows import dict_row
 from pty_kit import Terminal
 
-from config.paths import Paths
-from engine.demo import demo_recordings
-from engine.process import engine_pid
-from engine.store.embedded import EmbeddedPostgres
+from gainstage.config.paths import Paths
+from gainstage.engine.process import engine_pid
+from gainstage.engine.runtime.demo import demo_recordings
+from gainstage.engine.store.embedded import EmbeddedPostgres
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, data_of, engine_ended, environment, gainstage
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui import format as fmt
+from gainstage.tui.render import format as fmt
 
 SOME = [fmt.span, fmt.roughly, fmt.runtime, fmt.count, fmt.brief, fmt.rate, fmt.times, fmt.size, fmt.decimal, fmt.percent]
 

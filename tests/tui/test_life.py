@@ -20,15 +20,15 @@ import pytest
 CHILD = """
 import sys, time
 from pathlib import Path
-from engine.watch.scripted import ScriptedDesk
-from tui.app import run_console
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.tui.console.app import run_console
 raise SystemExit(run_console(ScriptedDesk(clock=time.monotonic, start_at=60.0), log=Path(sys.argv[1])))
 """
 FAILING = """
 import sys, time
 from pathlib import Path
-from engine.watch.scripted import ScriptedDesk
-from tui import app
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.tui.console import app
 class Failing(app.GainstageApp):
     def on_key(self, event):
         secret = "hunter2-local"
@@ -47,7 +47,6 @@ class Terminal:
         env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TEXTUAL_ANIMATIONS": "none"}
         script = log.with_suffix(".py")
         script.write_text(code)
-        env["PYTHONPATH"] = str(Path(__file__).parents[2])
         self.child = subprocess.Popen(
             [sys.executable, str(script), str(log)], stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
         )

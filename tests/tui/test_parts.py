@@ -16,27 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.desk import Ack, Command, DeskError, RecordingRow, SettingRow
-from engine.watch.scripted import ScriptedDesk
-from engine.watch.snapshot import SCHEMA, Snapshot
-from tui import export, safe
-from tui import format as fmt
-from tui.cells import Line
-from tui.filters import matches, read_filter, to_query
-from tui.frame import Age, Contact, contact_of
-from tui.levels import Levels, lateness
-from tui.outbox import Outbox, told
-from tui.ring import BLOCK, Ring
-from tui.theme import THEMES, TOKENS, no_palette, palette
-from tui.values import BadValue, read_value, stepped
-from tui.view import View
-from tui.widgets.detail import bars
-from tui.widgets.distribution import ticks
-from tui.widgets.marks import braille, columns_of, meter, nice_top, resampled, similarity, spark
-from tui.widgets.recordings_table import Paged
-from tui.widgets.results import link_of
-from tui.widgets.table import LONGEST_ID, Column, Ranking, fitted
-from tui.write_back import write_back
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.rows import RecordingRow, SettingRow
+from gainstage.engine.views.snapshot import SCHEMA, Snapshot
+from gainstage.tui.commands import export
+from gainstage.tui.commands.write_back import write_back
+from gainstage.tui.console.alerts import Levels, lateness
+from gainstage.tui.console.command_log import CommandLog, told
+from gainstage.tui.console.frame import Age, Contact, contact_of
+from gainstage.tui.console.ring import BLOCK, Ring
+from gainstage.tui.console.theme import THEMES, TOKENS, no_palette, palette
+from gainstage.tui.console.timeline import Timeline
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.render.filters import matches, read_filter, to_query
+from gainstage.tui.render.values import BadValue, read_value, stepped
+from gainstage.tui.widgets.detail import bars
+from gainstage.tui.widgets.distribution import ticks
+from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, resampled, similarity, spark
+from gainstage.tui.widgets.recordings_table import Paged
+from gainstage.tui.widgets.results import link_of
+from gainstage.tui.widgets.table import LONGEST_ID, Column, Ranking, fitted
 
 P = no_palette()
 Run = Callable[..., Any]
@@ -109,7 +111,7 @@ def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None
     ring = Ring()
     for s in story:
         ring.add(s)
-    view, newest = View(ring), story[-1]
+    view, newest = Timeline(ring), story[-1]
     assert view.shown(newest) is newest
     assert view.scrub(newest, 0.0, 1) == "this is the newest frame"
     assert view.scrub(newest, 0.0, -1) is None
@@ -265,7 +267,7 @@ def test_histograms_and_resampling() -> None:
 
 
 def test_bars_of_stages_follow_each_other() -> None:
-    from engine.desk import Span
+    from gainstage.engine.views.rows import Span
 
     spans = (Span("fetch", 100.0, 0.0, 10.0, "ok"), Span("transcribe", 110.0, 20.0, 10.0, "ok"))
     assert bars(spans, 41) == [(0, 0, 10), (10, 20, 10)]
@@ -309,7 +311,7 @@ def test_a_page_knows_where_its_rows_stand() -> None:
 
 
 def test_a_command_is_pending_until_it_is_acknowledged() -> None:
-    box = Outbox()
+    box = CommandLog()
     sent = box.enqueue(Command("set", {"key": "k", "value": 3}), "k 2 → 3", 1.0)
     assert [s.state for s in box.pending] == ["pending"]
     box.answered(sent, Ack(7, "pending"))
@@ -324,7 +326,7 @@ def test_a_command_is_pending_until_it_is_acknowledged() -> None:
 
 
 def test_staged_values_wait_for_their_moment() -> None:
-    box = Outbox()
+    box = CommandLog()
     box.stage("a", 1, 2, due=10.0)
     box.stage("b", 1, 2)
     assert box.take_due(9.9) == []
@@ -405,7 +407,7 @@ def test_exports_never_overwrite(tmp_path: Path) -> None:
 
 
 def test_links_open_at_their_time() -> None:
-    from engine.desk import SearchHit
+    from gainstage.engine.views.rows import SearchHit
 
     hit = SearchHit("r", "t", 764.2, 770.0, "s", "x", 0.9, "https://www.youtube.com/watch?v=r", 1)
     assert link_of(hit) == "https://www.youtube.com/watch?v=r&t=764"
@@ -442,7 +444,7 @@ async def test_ids_of_recordings_get_the_width_they_need_and_keep_it(driven: Run
 
 
 def test_sources_with_spaces_are_held_together_by_quotes() -> None:
-    from tui.screens.modals.add import split
+    from gainstage.tui.screens.modals.add import split
 
     assert split("'/data/My Talks' https://example.org/feed limit=50 oldest") == (
         ("/data/My Talks", "https://example.org/feed"),
@@ -454,8 +456,8 @@ def test_sources_with_spaces_are_held_together_by_quotes() -> None:
 
 @pytest.mark.parametrize(("age_s", "says"), [(60.0, "effect is being measured"), (7200.0, "effect was not measured")])
 def test_an_effect_is_measured_only_as_long_as_its_window_lasts(age_s: float, says: str) -> None:
-    from engine.desk import ChangeRow
-    from tui.widgets.changes import effect_line
+    from gainstage.engine.views.rows import ChangeRow
+    from gainstage.tui.widgets.changes import effect_line
 
     change = ChangeRow(1, 1000.0, "operator", "identify.margin", 0.1, 0.2, "applied")
     assert says in effect_line(change, 80, no_palette(), 1000.0 + age_s).text

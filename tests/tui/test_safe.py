@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
 
-from engine.desk import Event
-from tui import safe
-from tui.cells import Line, sides
+from gainstage.engine.views.events import Event
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line, sides
 
 Run = Callable[..., Any]
 

@@ -11,9 +11,9 @@ import aiohttp
 import psutil
 import pytest
 
+from gainstage.tui.cli import main
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, environment, gainstage
-from tui.cli import main
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from engine.desk import DeskError, Events
-from engine.watch.scripted import STORY
+from gainstage.engine.desk.scripted.desk import STORY
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.events import Events
+from gainstage.tui.bench.screenshots import NARROW, SHOTS, WIDE, app_for, play, settle
+from gainstage.tui.console.app import GainstageApp
 from tests.tui.conftest import SIZES, Bent, RecordingDesk
-from tui.app import GainstageApp
-from tui.shots import NARROW, SHOTS, WIDE, app_for, play, settle
 
 SEVEN = ("deck", "recordings", "voices", "tune", "host", "logs", "search")
 NAMED = {shot.name: shot for shot in SHOTS}

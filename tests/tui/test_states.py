@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from engine.desk import DeskError, Events, IndexHealth, RecordingPage
-from engine.watch.snapshot import SCHEMA, DecisionsView
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.events import Events
+from gainstage.engine.views.rows import IndexHealth, RecordingPage
+from gainstage.engine.views.snapshot import SCHEMA, DecisionsView
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -307,7 +309,7 @@ async def test_a_tiny_terminal_says_the_size_it_needs(driven: Run, desk_at: Run)
 
 
 async def test_before_the_desk_has_answered_nothing_is_claimed(desk_at: Run, tmp_path: Any) -> None:
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
     app = GainstageApp(desk_at(0.0), manual=True, log=tmp_path / "console.log")
     async with app.run_test(size=SIZES["wide"]) as pilot:

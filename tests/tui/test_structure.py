@@ -12,10 +12,10 @@ import pytest
 from textual.screen import Screen
 from textual.widgets import Input
 
+from gainstage.tui.bench.screenshots import settle
+from gainstage.tui.console.actions import SCREENS
+from gainstage.tui.console.app import SLOW_HZ, SLOW_TICK_S
 from tests.tui.conftest import SIZES, Bent
-from tui.actions import SCREENS
-from tui.app import SLOW_HZ, SLOW_TICK_S
-from tui.shots import settle
 
 Run = Callable[..., Any]
 
@@ -128,7 +128,7 @@ async def test_memory_of_the_past_is_bounded(driven: Run, desk_at: Run) -> None:
 def test_importing_the_console_loads_no_model_library() -> None:
     code = (
         "import sys, importlib\n"
-        "for name in ['tui.app', 'tui.handlers', 'tui.shots' if False else 'tui.pump'] + ['tui.screens.' + s for s in "
+        "for name in ['gainstage.tui.console.app', 'gainstage.tui.console.global_actions', 'gainstage.tui.bench.screenshots' if False else 'gainstage.tui.console.poller'] + ['gainstage.tui.screens.' + s for s in "
         "('deck','recordings','voices','tune','host','logs','search')]: importlib.import_module(name)\n"
         "heavy = {'torch','faster_whisper','pyannote','speechbrain','sentence_transformers','transformers','ctranslate2','av','scipy'}\n"
         "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))\n"

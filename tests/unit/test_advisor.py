@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from config.settings import SPECS
-from engine.watch.advisor import verdict
-from engine.watch.judge import Judge
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import HostBudget, ModelView, Snapshot, Verdict
+from gainstage.config.settings import SPECS
+from gainstage.engine.advisor.verdict import verdict
+from gainstage.engine.advisor.verdict_cache import VerdictCache
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.snapshot import HostBudget, ModelView, Snapshot, Verdict
 
 SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
 SETTINGS |= {"workers.fetch": 8, "workers.diarize": 3}
@@ -151,7 +151,7 @@ def test_batches_on_the_cpu_are_told_for_ten_minutes(busy: Snapshot) -> None:
 
 
 def test_health_remembers_since_when(busy: Snapshot) -> None:
-    judge = Judge()
+    judge = VerdictCache()
     first = judge.judge(busy, SETTINGS)
     second = judge.judge(later(busy, 1.0), SETTINGS)
     bad = judge.judge(later(run(busy, throttled_10m=5), 2.0), SETTINGS)
@@ -297,7 +297,7 @@ def test_advice_that_would_change_nothing_is_not_given(busy: Snapshot) -> None:
 
 
 def test_the_judge_reuses_a_forecast_and_lets_it_age(busy: Snapshot) -> None:
-    judge = Judge(forecast_s=5.0)
+    judge = VerdictCache(forecast_s=5.0)
     first = judge.judge(busy, SETTINGS).verdict.forecast.left_s
     aged = judge.judge(later(busy, 2.0), SETTINGS).verdict.forecast.left_s
     assert first is not None

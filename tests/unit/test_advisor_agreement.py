@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from engine.terms import STAGES
-from engine.watch.bottleneck import bottleneck
-from engine.watch.forecast import backlog
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.simulation import Outcome, Pipeline, StageModel, simulate
-from engine.watch.snapshot import FlightView, Snapshot, StageView
+from gainstage.engine.advisor.bottleneck import bottleneck
+from gainstage.engine.advisor.forecast import backlog
+from gainstage.engine.advisor.simulation import Pipeline, SimulationResult, StageModel, simulate
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.stages import STAGES
+from gainstage.engine.views.snapshot import FlightView, Snapshot, StageView
 
 MEAN_S = 600.0
 NEXT = {
@@ -65,7 +65,7 @@ def frame_of(template: Snapshot, case: Case, seed: int) -> Snapshot:
     return replace(template, stages=stages, flights=flights, run=run, budgets=())
 
 
-def stage_of(template: Snapshot, case: Case, seen: Outcome, name: str) -> StageView:
+def stage_of(template: Snapshot, case: Case, seen: SimulationResult, name: str) -> StageView:
     capacity = case.pipeline.stages[name].capacity
     busy = seen.busy[name] / capacity
     waits = max((seen.waiting[n] for n in NEXT[name]), default=0.0)

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.watch import bands
-from engine.watch.bands import Band, Held, step
+from gainstage.engine.advisor import bands
+from gainstage.engine.advisor.bands import Band, BandState, step
 
 HOT = Band(82, 87, hysteresis=3, dwell_s=10)
 
 
 def play(band: Band, *points: tuple[float, float | None]) -> list[str]:
-    held, levels = Held(), []
+    held, levels = BandState(), []
     for now, value in points:
         held = step(band, held, value, now)
         levels.append(held.level)
@@ -62,7 +62,7 @@ def test_without_a_limit_there_is_no_band() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.1, 30), st.one_of(st.none(), st.floats(0, 120))), max_size=60))
 def test_a_level_is_never_entered_without_its_dwell_nor_left_within_its_hysteresis(moves: list[tuple[float, float | None]]) -> None:
-    held, now = Held(), 0.0
+    held, now = BandState(), 0.0
     past: list[tuple[float, float | None]] = []
     order = ["ok", "warn", "crit"]
     for dt, value in moves:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Cancelled, Misconfigured, OutOfMemory, Permanent, Transient
-from engine.flow.batcher import Batcher, BatchRecord
-from engine.flow.cancel import CancelToken
+from gainstage.engine.errors import Cancelled, Misconfigured, OutOfMemory, Permanent, Transient
+from gainstage.engine.flow.batcher import Batcher, BatchRecord
+from gainstage.engine.flow.cancel import CancelToken
 
 PATIENCE_S = 60.0
 FOREVER_S = 1e6
@@ -361,7 +361,7 @@ def test_no_item_is_lost_or_out_of_order_whatever_fails(
 
 
 def test_a_call_that_hangs_is_left_behind_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.flow.batcher.CLOSE_S", 0.01)
+    monkeypatch.setattr("gainstage.engine.flow.batcher.CLOSE_S", 0.01)
     worker = Worker()
     batcher = Batcher("b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0)
     hanging = Submitter(batcher, [1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.bench.pipeline import SERVICE_S, ideal, plan, run, table
+from gainstage.engine.bench.pipeline import SERVICE_S, ideal, plan, run, table
 
 ONE_EACH = dict.fromkeys(SERVICE_S, 1)
 

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from engine.errors import Cancelled
-from engine.flow.cancel import CancelToken
+from gainstage.engine.errors import Cancelled
+from gainstage.engine.flow.cancel import CancelToken
 
 PATIENCE_S = 60.0
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.origins import SettingError, effective, from_environment, load, markdown_table, parse, profile_names, schema
-from config.paths import Paths
-from config.settings import SPECS, Effect, Settings, changed, value_of
+from gainstage.config.origins import SettingError, effective, from_environment, load, markdown_table, parse, profile_names, schema
+from gainstage.config.paths import Paths
+from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -140,7 +140,7 @@ def test_a_home_keeps_everything_under_one_folder(tmp_path: Path) -> None:
 
 
 def test_config_imports_nothing_heavy() -> None:
-    code = "import sys, config.origins, config.paths; assert not {'torch', 'textual', 'rich', 'psycopg'} & set(sys.modules)"
+    code = "import sys, gainstage.config.origins, gainstage.config.paths; assert not {'torch', 'textual', 'rich', 'psycopg'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

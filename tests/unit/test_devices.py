@@ -18,8 +18,8 @@ PRELUDE = """
 import json, os, sys, threading
 from dataclasses import asdict
 from pathlib import Path
-from engine.watch import devices
-from engine.watch.devices import Devices, Lost
+from gainstage.engine.telemetry import devices
+from gainstage.engine.telemetry.devices import Devices, Lost
 
 state = Path(os.environ["NVML_STUB"])
 

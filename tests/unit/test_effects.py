@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.watch.effects import NOT_ENOUGH, complete, effect, figures, stage_of
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import Snapshot
+from gainstage.engine.advisor.measured_effects import NOT_ENOUGH, complete, effect, figures, stage_of
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.snapshot import Snapshot
 
 CHANGED_S = 1000.0
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import engine
+import gainstage.engine as engine
 
 CLASSES = {
     *("Permanent", "Rejected", "Transient", "Throttled", "Postponed", "OutOfMemory", "Misconfigured", "LostClaim"),

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.watch import forecast
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import Run, Snapshot
+from gainstage.engine.advisor import forecast
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.snapshot import Run, Snapshot
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.terms import STAGES
-from engine.watch.simulation import Job, Pipeline, StageModel, backlog, simulate
+from gainstage.engine.advisor.simulation import Job, Pipeline, StageModel, backlog, simulate
+from gainstage.engine.stages import STAGES
 
 durations = st.lists(st.floats(1.0, 20_000.0), min_size=1, max_size=25)
 models = st.builds(

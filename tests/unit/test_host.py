@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.watch.host import DISK_LONGEST_S, Host, full_in_s
-from engine.watch.scripted import FakeClock
+from gainstage.engine.desk.scripted.desk import FakeClock
+from gainstage.engine.telemetry.host import DISK_LONGEST_S, Host, full_in_s
 
 GIB = 1024**3
 

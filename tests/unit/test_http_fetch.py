@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from config.settings import Fetch
-from engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources import policy
-from engine.sources.http import download, retry_after
-from engine.sources.policy import check_url, is_public
-from engine.sources.web import Web
-from engine.sources.ytdlp import open_ytdlp
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import policy
+from gainstage.engine.sources.http import download, retry_after
+from gainstage.engine.sources.policy import check_url, is_public
+from gainstage.engine.sources.web import Web
+from gainstage.engine.sources.ytdlp import open_ytdlp
 from tests.http_server import Media, Request, Server, running, wait_until
 
 BODY = bytes(range(256)) * 2000

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.desk import Event
-from engine.flow.records import BatchRecord, StageSpan
-from engine.watch.journal import Journal, clean_lines
-from engine.watch.journal_file import JournalFile
+from gainstage.engine.telemetry.journal import Journal, clean_lines
+from gainstage.engine.telemetry.journal_file import JournalFile
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.passes import BatchRecord, StageSpan
 
 PATIENCE_S = 60.0
 

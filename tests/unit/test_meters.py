@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.watch.meters import RELATIVE_ERROR, Buckets, Recent, Window, ranked
+from gainstage.engine.telemetry.meters import RELATIVE_ERROR, Buckets, Recent, Window, ranked
 
 values = st.one_of(st.just(0.0), st.floats(1e-9, 1e9, exclude_min=True))
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.watch.prometheus import Exporter
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import Snapshot
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.telemetry.prometheus import Exporter
+from gainstage.engine.views.snapshot import Snapshot
 
 
 class Newest:

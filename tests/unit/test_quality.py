@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.matching import best_pairs, edit_distances
-from engine.quality import (
+from gainstage.engine.evaluation.matching import best_pairs, edit_distances
+from gainstage.engine.evaluation.quality import (
     Result,
     Spoken,
     TrueWord,
@@ -28,7 +28,7 @@ from engine.quality import (
     word_error_rate,
     word_start_errors,
 )
-from engine.terms import Provenance, SpeakerTurn, Turn, Word
+from gainstage.engine.terms import Provenance, SpeakerTurn, Turn, Word
 
 
 def heard(*words: tuple[str, float]) -> list[Word]:

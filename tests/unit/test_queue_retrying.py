@@ -4,19 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Retry
-from engine.errors import (
-    Cancelled,
-    EngineError,
-    Misconfigured,
-    OutOfMemory,
-    Permanent,
-    Rejected,
-    Throttled,
-    Transient,
-)
-from engine.queue.retrying import LONGEST_WAIT_S, backoff, decide
-from engine.terms import Status
+from gainstage.config.settings import Retry
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.queue.retrying import LONGEST_WAIT_S, backoff, decide
+from gainstage.engine.terms import Status
 
 RETRY = Retry(attempts=3, backoff=10)
 

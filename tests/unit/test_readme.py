@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from config.origins import markdown_table
-from config.settings import SPECS
-from tui.cli import COMMANDS
+from gainstage.config.origins import markdown_table
+from gainstage.config.settings import SPECS
+from gainstage.tui.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

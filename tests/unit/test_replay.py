@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.desk import Command, Desk, DeskError, Query
-from engine.watch.recorder import MAGIC, RECORD, BadRecording, Recorder, pack, records
-from engine.watch.replay import MOST_HISTORY, ReplayDesk
-from engine.watch.scripted import STORY, FakeClock, ScriptedDesk
-from engine.watch.snapshot import Snapshot
+from gainstage.engine.desk.replay import MOST_HISTORY, ReplayDesk
+from gainstage.engine.desk.scripted.desk import STORY, FakeClock, ScriptedDesk
+from gainstage.engine.telemetry.recorder import MAGIC, RECORD, BadRecording, Recorder, pack, records
+from gainstage.engine.views.commands import Command, DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import Query
+from gainstage.engine.views.snapshot import Snapshot
 
 BEGIN = STORY["bottleneck"]
 

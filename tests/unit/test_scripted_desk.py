@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.desk import Ack, Command, Desk, DeskError, Query
-from engine.watch.scripted import SPECIAL, STORY, FakeClock, ScriptedDesk
-from engine.watch.scripted_cast import AWKWARD, HOST
-from engine.watch.snapshot import SCHEMA, Snapshot
+from gainstage.engine.desk.scripted.cast import AWKWARD, HOST
+from gainstage.engine.desk.scripted.desk import SPECIAL, STORY, FakeClock, ScriptedDesk
+from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import Query
+from gainstage.engine.views.snapshot import SCHEMA, Snapshot
 
 
 def frame(desk: Desk) -> Snapshot:

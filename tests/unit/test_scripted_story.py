@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.desk import Command, Event
-from engine.terms import STAGES
-from engine.watch.scripted import FRAME_S, STORY, ScriptedDesk
-from engine.watch.scripted_story import LENGTH_S
-from engine.watch.snapshot import SCHEMA, Snapshot, dumps, loads
+from gainstage.engine.desk.scripted.desk import FRAME_S, STORY, ScriptedDesk
+from gainstage.engine.desk.scripted.story import LENGTH_S
+from gainstage.engine.stages import STAGES
+from gainstage.engine.views.commands import Command
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.snapshot import SCHEMA, Snapshot, dumps, loads
 
 
 class Played:

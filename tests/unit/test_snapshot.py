@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.desk import Event
-from engine.watch.scripted import STORY, ScriptedDesk
-from engine.watch.snapshot import Advice, BadFrame, Snapshot, StageView, build, dumps, loads, tree
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.snapshot import Advice, BadFrame, Snapshot, StageView, build, dumps, loads, tree
 
 
 @pytest.fixture(scope="module")

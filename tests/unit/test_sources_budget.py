@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sources.budget import (
+from gainstage.engine.sources.budget import (
     COOL_S,
     MOST_COOL_S,
     MOST_NAMED_S,

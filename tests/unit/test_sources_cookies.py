@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Fetch, Settings, changed
-from engine.errors import Misconfigured
-from engine.flow.cancel import CancelToken
-from engine.sources.cookies import cookie_header, cookies_text, cookies_trouble, read_cookies
-from engine.sources.web import Web
-from engine.sources.ytdlp import open_ytdlp
+from gainstage.config.settings import Fetch, Settings, changed
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.cookies import cookie_header, cookies_text, cookies_trouble, read_cookies
+from gainstage.engine.sources.web import Web
+from gainstage.engine.sources.ytdlp import open_ytdlp
 from tests.http_server import Request, Server, running
 
 SECRET = "s3cr3t-value"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import Permanent, Transient
-from engine.sources.feeds import FeedItem, duration_of, parse_feed
+from gainstage.engine.errors import Permanent, Transient
+from gainstage.engine.sources.feeds import FeedItem, duration_of, parse_feed
 
 HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"'

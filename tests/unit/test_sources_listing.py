@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Settings, changed
-from engine.errors import Cancelled, EngineError, Permanent, Throttled
-from engine.flow.cancel import CancelToken
-from engine.sources.fetch import local_file
-from engine.sources.ids import apart, own_id
-from engine.sources.listing import WRITING, Faulty, found_in, list_source, url_recording
-from engine.sources.local import content_hash, path_of
-from engine.terms import Recording
+from gainstage.config.settings import Settings, changed
+from gainstage.engine.errors import Cancelled, EngineError, Permanent, Throttled
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.fetch import local_file
+from gainstage.engine.sources.ids import apart, own_id
+from gainstage.engine.sources.listing import WRITING, Faulty, found_in, list_source, url_recording
+from gainstage.engine.sources.local import content_hash, path_of
+from gainstage.engine.terms import Recording
 from tests.http_server import Media, Request, Server, running
 
 SAFE = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")

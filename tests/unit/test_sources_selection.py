@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Permanent
-from engine.sources.selection import Selection, is_short, ordered, refusal, undecided
-from engine.terms import Recording
+from gainstage.engine.errors import Permanent
+from gainstage.engine.sources.selection import Selection, is_short, ordered, refusal, undecided
+from gainstage.engine.terms import Recording
 
 
 def item(id: str = "a", **values: Any) -> Recording:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Fetch
-from engine.errors import Cancelled, Misconfigured, Permanent, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources import policy, tls
-from engine.sources.http import download
-from engine.sources.web import Web
-from engine.sources.ytdlp import open_ytdlp
-from engine.sources.ytdlp_fetch import fetch_with_ytdlp
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Cancelled, Misconfigured, Permanent, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import policy, tls
+from gainstage.engine.sources.http import download
+from gainstage.engine.sources.web import Web
+from gainstage.engine.sources.ytdlp import open_ytdlp
+from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 from tests.http_server import Media, Server, running, wait_until
 
 BODY = bytes(range(256)) * 2000

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings
-from engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources.selection import Selection, refusal
-from engine.sources.ytdlp import AGES_DAYS, MINIMUM, ytdlp_age
-from engine.sources.ytdlp_entries import identity, to_recording
-from engine.sources.ytdlp_errors import CAUSES, classify
-from engine.sources.ytdlp_list import list_with_ytdlp, look_up, refused, video_of
-from engine.terms import Recording
+from gainstage.config.settings import Settings
+from gainstage.engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.selection import Selection, refusal
+from gainstage.engine.sources.ytdlp import AGES_DAYS, MINIMUM, ytdlp_age
+from gainstage.engine.sources.ytdlp_entries import identity, to_recording
+from gainstage.engine.sources.ytdlp_errors import CAUSES, classify
+from gainstage.engine.sources.ytdlp_list import list_with_ytdlp, look_up, refused, video_of
+from gainstage.engine.terms import Recording
 from tests.youtube_kit import (
     CHANNEL,
     UPLOADS,

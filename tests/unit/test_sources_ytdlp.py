@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from config.settings import Fetch, Settings, changed
-from engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
-from engine.flow.cancel import CancelToken
-from engine.sources import policy
-from engine.sources.listing import list_source
-from engine.sources.ytdlp import open_ytdlp
-from engine.sources.ytdlp_fetch import fetch_with_ytdlp
+from gainstage.config.settings import Fetch, Settings, changed
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import policy
+from gainstage.engine.sources.listing import list_source
+from gainstage.engine.sources.ytdlp import open_ytdlp
+from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 from tests.http_server import Media, Request, Server, running, wait_until
 
 BODY = bytes(range(256)) * 2000
@@ -204,6 +204,6 @@ def test_neither_configuration_nor_plugins_of_the_user_are_read(
 
 
 def test_a_yt_dlp_older_than_the_tested_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.sources.ytdlp.MINIMUM", "2999.01.01")
+    monkeypatch.setattr("gainstage.engine.sources.ytdlp.MINIMUM", "2999.01.01")
     with pytest.raises(Misconfigured, match="older than"):
         get("https://e.org/")

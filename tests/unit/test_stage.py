@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Cancelled, Permanent, Transient
-from engine.flow.cancel import CancelToken
-from engine.flow.stage import Slot, Stage, StageSpan
+from gainstage.engine.errors import Cancelled, Permanent, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.stage import Slot, Stage, StageSpan
 
 PATIENCE_S = 60.0
 """Only reached when a test fails."""

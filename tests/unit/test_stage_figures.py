@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Permanent
-from engine.flow.cancel import CancelToken
-from engine.flow.occupancy import BUSY, LIVE, SPAN_S, Occupancy
-from engine.flow.stage import Stage
+from gainstage.engine.errors import Permanent
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.stage import Stage
+from gainstage.engine.flow.utilisation import BUSY, LIVE, SPAN_S, Occupancy
 
 PATIENCE_S = 60.0
 

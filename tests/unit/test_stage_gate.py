@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.flow.gate import Gate, Visitor
+from gainstage.engine.flow.gate import Gate, Visitor
 
 
 class GateMachine(RuleBasedStateMachine):

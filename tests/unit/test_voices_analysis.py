@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.settings import Identify
-from engine.store.codec import decision_of, jsonable
-from engine.terms import Cast, Provenance
-from engine.voices.analysis import judge, split_rule, statistics, two_mode_gap
-from engine.voices.casting import decide
-from engine.voices.evidence import ClusterEvidence, TurnRow, recall
-from engine.voices.gallery import Candidate
-from engine.voices.limits import Limits
+from gainstage.config.settings import Identify
+from gainstage.engine.store.codec import decision_of, jsonable
+from gainstage.engine.terms import Cast, Provenance
+from gainstage.engine.voices.analysis import judge, split_rule, statistics, two_mode_gap
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow, restore_evidence
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import Candidate
 
 HOST = Candidate(1, "Ann", True, None)
 GUEST = Candidate(2, "Bob", False, None)
@@ -295,7 +295,7 @@ def test_replay_of_stored_decisions_equals_history(evidence: list[ClusterEvidenc
     decisions = decide(evidence, limits, revision).decisions
     stored = [decision_of(json.loads(json.dumps(jsonable(d), allow_nan=False))) for d in decisions]
     assert tuple(stored) == decisions
-    again = decide([recall(d) for d in stored], Limits.from_record(stored[0].limits), revision)
+    again = decide([restore_evidence(d) for d in stored], Limits.from_record(stored[0].limits), revision)
     assert again.decisions == decisions
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.errors import EngineError, Misconfigured
-from engine.terms import Diarization, ModelId, Turn
-from engine.voices.casting import decide
-from engine.voices.evidence import ALL_KEPT, Refusal, wanted, weigh
-from engine.voices.gallery import SMALLEST_COHORT, Gallery, Profile, profile
-from engine.voices.limits import Limits
-from engine.voices.spans import PIECE_S, SAMPLES, clusters, merged, overlaps, spread
-from engine.voices.vectors import BadVoice, ForeignVoice, checked, mean_voice
+from gainstage.engine.errors import EngineError, Misconfigured
+from gainstage.engine.terms import DiarizationResult, ModelId, Turn
+from gainstage.engine.voices.evidence import ALL_KEPT, Refusal, build_evidence, wanted
+from gainstage.engine.voices.labelling import decide
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.profile_index import SMALLEST_COHORT, Profile, ProfileIndex, profile
+from gainstage.engine.voices.spans import PIECE_S, SAMPLES, clusters, merged, overlaps, spread
+from gainstage.engine.voices.vectors import BadVoice, ForeignVoice, checked, mean_voice
 
 MODEL = ModelId("tiny", "abc", 16)
 
@@ -82,7 +82,7 @@ def test_pieces_of_a_long_turn_with_one_name_are_one_turn_again() -> None:
     spans = clusters([Turn(0, 400, "A")])
     host = random_voices(1)[0]
     voices = list(near(host, len(wanted(spans)), 0.1))
-    evidence, kept = weigh(spans, voices, Gallery([person(1, host, primary=True)], MODEL))
+    evidence, kept = build_evidence(spans, voices, ProfileIndex([person(1, host, primary=True)], MODEL))
     cast = decide(evidence, Limits(), 1, voices=kept)
     assert [(t.start, t.end, t.speaker) for t in cast.turns] == [(0, 400, "person 1")]
     assert cast.decisions[0].massive
@@ -112,7 +112,7 @@ def test_overlap_is_where_two_clusters_speak() -> None:
 
 
 def test_clusters_merged_on_purpose_are_one() -> None:
-    heard = Diarization((Turn(0, 4, "B"), Turn(5, 9, "A")), (Turn(0, 4, "B"), Turn(5, 9, "C")), "m")
+    heard = DiarizationResult((Turn(0, 4, "B"), Turn(5, 9, "A")), (Turn(0, 4, "B"), Turn(5, 9, "C")), "m")
     joined = merged(heard, [{"A", "B"}])
     assert [t.cluster for t in joined.turns] == ["A", "A"]
     assert [t.cluster for t in joined.exclusive] == ["A", "C"]
@@ -120,21 +120,21 @@ def test_clusters_merged_on_purpose_are_one() -> None:
 
 def test_similarity_is_the_mean_of_the_three_best_exemplars() -> None:
     exemplars, voice = random_voices(6), random_voices(1, 9)
-    gallery = Gallery([profile(1, "Ann", MODEL, exemplars)], MODEL)
+    gallery = ProfileIndex([profile(1, "Ann", MODEL, exemplars)], MODEL)
     expected = np.sort(exemplars @ voice[0])[-3:].mean()
     assert gallery.similarities(voice)[0, 0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_similarity_falls_back_to_the_centroid_without_exemplars() -> None:
     centroid, voice = random_voices(1)[0], random_voices(1, 9)
-    gallery = Gallery([profile(1, "Ann", MODEL, centroid=centroid * 7)], MODEL)
+    gallery = ProfileIndex([profile(1, "Ann", MODEL, centroid=centroid * 7)], MODEL)
     assert gallery.similarities(voice)[0, 0] == pytest.approx(float(centroid @ voice[0]), abs=1e-4)
 
 
 def test_a_profile_of_another_dimension_is_a_typed_error() -> None:
     other = profile(1, "Ann", ModelId("tiny", "abc", 8), np.ones((2, 8), np.float32))
     with pytest.raises(ForeignVoice, match="Ann"):
-        Gallery([other], MODEL)
+        ProfileIndex([other], MODEL)
     with pytest.raises(ForeignVoice):
         profile(1, "Ann", MODEL, np.ones((2, 8), np.float32))
 
@@ -142,7 +142,7 @@ def test_a_profile_of_another_dimension_is_a_typed_error() -> None:
 def test_a_profile_of_another_revision_is_a_typed_error() -> None:
     other = profile(1, "Ann", ModelId("tiny", "older", 16), random_voices(3))
     with pytest.raises(ForeignVoice, match="older"):
-        Gallery([other], MODEL)
+        ProfileIndex([other], MODEL)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ def test_a_nan_voice_never_reaches_a_decision() -> None:
     voices = random_voices(2).copy()
     voices[1, 3] = np.nan
     with pytest.raises(EngineError):
-        weigh(spans, list(voices), Gallery([person(1, voices[0])], MODEL))
+        build_evidence(spans, list(voices), ProfileIndex([person(1, voices[0])], MODEL))
 
 
 def test_two_primary_profiles_are_refused() -> None:
     with pytest.raises(Misconfigured, match="more than one primary"):
-        Gallery([person(1, random_voices(1)[0], primary=True), person(2, random_voices(1)[0], primary=True)], MODEL)
+        ProfileIndex([person(1, random_voices(1)[0], primary=True), person(2, random_voices(1)[0], primary=True)], MODEL)
 
 
 def test_voices_that_cancel_out_have_no_mean() -> None:
@@ -176,9 +176,9 @@ def test_voices_that_cancel_out_have_no_mean() -> None:
 def test_without_a_primary_a_cluster_is_measured_against_itself() -> None:
     spans = clusters([Turn(i * 5.0, i * 5.0 + 4, "A") for i in range(6)])
     one, two = random_voices(2)
-    gallery = Gallery([], MODEL)
-    pure, _ = weigh(spans, list(near(one, 6, 0.2)), gallery)
-    mixed, _ = weigh(spans, [*near(one, 3, 0.2), *near(two, 3, 0.2)], gallery)
+    gallery = ProfileIndex([], MODEL)
+    pure, _ = build_evidence(spans, list(near(one, 6, 0.2)), gallery)
+    mixed, _ = build_evidence(spans, [*near(one, 3, 0.2), *near(two, 3, 0.2)], gallery)
     assert pure[0].reference == mixed[0].reference == "self"
     assert min(pure[0].similarities) > max(mixed[0].similarities)
 
@@ -187,14 +187,14 @@ def test_a_refused_turn_says_why_and_is_not_sampled() -> None:
     spans = clusters([Turn(0, 4, "A"), Turn(5, 5.3, "A"), Turn(6, 9, "A"), Turn(10, 14, "A"), Turn(15, 19, "A")])
     host = random_voices(1)[0]
     found = [*near(host, 2, 0.1), Refusal("silent"), near(host, 1, 0.1)[0]]
-    evidence, kept = weigh(spans, found, Gallery([person(1, host, primary=True)], MODEL))
+    evidence, kept = build_evidence(spans, found, ProfileIndex([person(1, host, primary=True)], MODEL))
     assert [t.refused for t in evidence[0].turns] == [None, "too short", None, "silent", None]
     assert len(evidence[0].similarities) == 3
     assert [v is None for v in kept[0]] == [False, True, False, True, False]
 
 
-def crowd(count: int) -> Gallery:
-    return Gallery([person(i, v, primary=i == 0) for i, v in enumerate(random_voices(count, 5))], MODEL)
+def crowd(count: int) -> ProfileIndex:
+    return ProfileIndex([person(i, v, primary=i == 0) for i, v in enumerate(random_voices(count, 5))], MODEL)
 
 
 def test_scores_are_normalised_only_against_a_large_enough_cohort() -> None:
@@ -215,11 +215,11 @@ def test_normalisation_takes_from_a_voice_that_is_alike_to_everybody() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: crowd(ALL_KEPT), lambda: crowd(40)], ids=["few", "many"])
-def test_profiles_left_out_of_the_evidence_decide_nothing(make: Callable[[], Gallery]) -> None:
+def test_profiles_left_out_of_the_evidence_decide_nothing(make: Callable[[], ProfileIndex]) -> None:
     gallery = make()
     spans = clusters([Turn(i * 5.0, i * 5.0 + 4, "A") for i in range(12)])
     voices = near(gallery.profiles[3].centroid, 12, 0.8, 3)
-    (evidence,), _ = weigh(spans, list(voices), gallery)
+    (evidence,), _ = build_evidence(spans, list(voices), gallery)
     scores = gallery.scores(gallery.similarities(voices))
     assert evidence.candidates[0].primary
     for row, turn in zip(scores, evidence.turns, strict=True):

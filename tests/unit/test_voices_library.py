@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.bench.voices_quality import People, table, two_in_one
-from engine.bench.voices_smoothing import EER_AT_1S, GAP_S, Talk, disturbed, in_pieces, sweep, unsure
-from engine.quality import Spoken, Truth
-from engine.terms import Audio, ModelId, Turn
-from engine.voices.check import judged
-from engine.voices.evidence import ClusterEvidence, TurnRow
-from engine.voices.exemplars import cohesion, inliers, spread_exemplars
-from engine.voices.gallery import Candidate, profile
-from engine.voices.limits import Limits
-from engine.voices.openset import FEWEST_SCORES, calibrate, equal_error, library_scores, own_scores, suggest
-from engine.voices.vectors import checked
+from gainstage.engine.bench.voices_quality import People, table, two_in_one
+from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, Talk, disturbed, in_pieces, sweep, unsure
+from gainstage.engine.evaluation.quality import Spoken, Truth
+from gainstage.engine.terms import Audio, ModelId, Turn
+from gainstage.engine.voices.check import judged
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
+from gainstage.engine.voices.exemplars import cohesion, inliers, spread_exemplars
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.openset import FEWEST_SCORES, calibrate, equal_error, library_scores, own_scores, suggest
+from gainstage.engine.voices.profile_index import Candidate, profile
+from gainstage.engine.voices.vectors import checked
 
 MODEL = ModelId("m", "1", 24)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Cancelled, Permanent, Transient
-from engine.flow.locks import FileLock
-from engine.flow.work_folder import WorkFolders
+from gainstage.engine.errors import Cancelled, Permanent, Transient
+from gainstage.engine.flow.locks import FileLock
+from gainstage.engine.flow.work_folder import WorkFolders
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from engine.flow.work_folder import WorkFolders
+from gainstage.engine.flow.work_folder import WorkFolders
 with WorkFolders(Path(sys.argv[1])).open(sys.argv[2]) as path:
     (path / "audio.pcm").write_bytes(b"x" * 100_000)
     print("ready", flush=True)

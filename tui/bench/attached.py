@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tui.bench.terminal import on_terminal
+from gainstage.tui.bench.terminal import on_terminal
 
 
 class Counter:
-    """Work an engine of :mod:`engine.bench.attached` has done."""
+    """Work an engine of :mod:`gainstage.engine.bench.attached` has done."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(8))
@@ -40,9 +40,9 @@ class Counter:
 def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
     """Throughput of an engine that saturates every core with a console attached, over that without: the median of ``pairs``
     windows, each set against the mean of the windows without before and after it, so that a drifting machine does not count."""
-    from engine.bench import attached
-    from engine.store.database import Database
-    from engine.store.embedded import EmbeddedPostgres
+    from gainstage.engine.bench import attached
+    from gainstage.engine.store.database import Database
+    from gainstage.engine.store.embedded import EmbeddedPostgres
 
     def wait() -> None:
         time.sleep(0.05)
@@ -55,7 +55,7 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
             attached.backlog(database)
         counter = Counter(folder / "counter")
         log = stack.enter_context((folder / "engine.log").open("wb"))
-        command = [sys.executable, "-m", "engine.bench.attached", url, str(counter.path)]
+        command = [sys.executable, "-m", "gainstage.engine.bench.attached", url, str(counter.path)]
         env = {**os.environ, **attached.ENVIRONMENT}
         engine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
         stack.callback(engine.wait)
@@ -68,7 +68,7 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
         alone = [counter.rate(window_s, wait)]
         watched = []
         for _ in range(pairs):
-            with on_terminal([sys.executable, "-m", "tui.cli", "attach", url], folder / "out.json") as console:
+            with on_terminal([sys.executable, "-m", "gainstage.tui.cli", "attach", url], folder / "out.json") as console:
                 console.watch(3.0)
                 watched.append(counter.rate(window_s, partial(console.read, 0.05)))
             time.sleep(0.5)

@@ -1,6 +1,6 @@
 """What the console costs, measured in a real terminal of 160 x 48 on recorded frames of the scripted story.
 
-A child process (:mod:`tui.bench.tape`) runs the console; the parent is the terminal. ``python -m tui.bench.console`` prints the
+A child process (:mod:`gainstage.tui.bench.tape`) runs the console; the parent is the terminal. ``python -m gainstage.tui.bench.console`` prints the
 figures, ``--json`` as one line.
 """
 
@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.watch.snapshot import dumps
-from tui.bench.attached import engine_ratio
-from tui.bench.terminal import Child, on_terminal
+from gainstage.engine.views.snapshot import dumps
+from gainstage.tui.bench.attached import engine_ratio
+from gainstage.tui.bench.terminal import Child, on_terminal
 
 _ROW = re.compile(rb"\x1b\[(\d+);\d+H")
 
@@ -31,14 +31,14 @@ _ROW = re.compile(rb"\x1b\[(\d+);\d+H")
 def started(folder: Path, frames: Path, *arguments: str) -> Iterator[Child]:
     """A child on a pseudo terminal."""
     out = folder / f"out-{time.monotonic_ns()}.json"
-    command = [sys.executable, "-m", "tui.bench.tape", "--frames", str(frames), "--out", str(out), *arguments]
+    command = [sys.executable, "-m", "gainstage.tui.bench.tape", "--frames", str(frames), "--out", str(out), *arguments]
     with on_terminal(command, out) as child:
         yield child
 
 
 def record(path: Path, seconds: int = 60) -> None:
     """Frames of the story, a second apart: everything in them changes from one to the next."""
-    from engine.watch.scripted import STORY, ScriptedDesk
+    from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 
     desk = ScriptedDesk()
     desk.advance(STORY["after-change"])
@@ -152,8 +152,8 @@ GOAL_RATIO = 0.98
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m tui.bench.console [--json]``"""
-    parser = argparse.ArgumentParser(prog="python -m tui.bench.console", description=main.__doc__)
+    """``python -m gainstage.tui.bench.console [--json]``"""
+    parser = argparse.ArgumentParser(prog="python -m gainstage.tui.bench.console", description=main.__doc__)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     figures = run()

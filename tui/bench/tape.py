@@ -1,6 +1,6 @@
 """The console under measurement, in a process of its own, on a desk that only plays recorded frames: the figures are its alone.
 
-``python -m tui.bench.tape`` is started by :mod:`tui.bench.console` and writes what it measured into a file.
+``python -m gainstage.tui.bench.tape`` is started by :mod:`gainstage.tui.bench.console` and writes what it measured into a file.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.desk import Ack, Command, DeskError, EngineRow, Event, Events, Query, RecordingPage, RecordingRow, SettingRow
-from engine.watch.snapshot import Snapshot, loads
-from tui.bench.terminal import SIZE
+from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.events import Event, Events
+from gainstage.engine.views.rows import EngineRow, Query, RecordingPage, RecordingRow, SettingRow
+from gainstage.engine.views.snapshot import Snapshot, loads
+from gainstage.tui.bench.terminal import SIZE
 
 ROWS = 100_000
 
@@ -88,7 +90,7 @@ def child(options: argparse.Namespace) -> int:
     """The console on a tape; what it measured goes into a file when it ends."""
     import psutil
 
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
     desk: Any = TapeDesk(options.frames, options.hz, still=options.still)
     app = GainstageApp(desk, refresh_hz=options.hz, log=options.out.with_suffix(".log"))
@@ -125,7 +127,7 @@ def hour(options: argparse.Namespace) -> int:
 
     import psutil
 
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
     desk: Any = TapeDesk(options.frames, 1.0)
     frames = desk._frames
@@ -164,7 +166,7 @@ def long_list(options: argparse.Namespace) -> int:
     """Scrolling and filtering 100,000 recordings: from the key to the drawn rows."""
     import asyncio
 
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
     desk: Any = TapeDesk(options.frames, 1.0, still=True)
     app = GainstageApp(desk, manual=True, log=options.out.with_suffix(".log"))

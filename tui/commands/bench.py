@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from tui.commands.common import print_json, speaking, waiting
+from gainstage.tui.commands.common import print_json, speaking, waiting
 
 EXAMPLES = {
     "bench": """what is measured:
@@ -28,14 +28,14 @@ examples:
 }
 
 MODULES = {
-    "pipeline": "engine.bench.pipeline",
-    "live": "engine.bench.live",
-    "voices": "engine.bench.voices",
-    "quality": "engine.bench.quality",
-    "console": "tui.bench.console",
-    "sources": "engine.bench.sources",
-    "decisions": "engine.bench.decisions",
-    "voices-quality": "engine.bench.voices_quality",
+    "pipeline": "gainstage.engine.bench.pipeline",
+    "live": "gainstage.engine.bench.live",
+    "voices": "gainstage.engine.bench.voices",
+    "quality": "gainstage.engine.bench.quality",
+    "console": "gainstage.tui.bench.console",
+    "sources": "gainstage.engine.bench.sources",
+    "decisions": "gainstage.engine.bench.decisions",
+    "voices-quality": "gainstage.engine.bench.voices_quality",
 }
 
 

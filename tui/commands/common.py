@@ -11,15 +11,15 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.origins import Loaded, load
-from config.paths import Paths
-from engine.clean import clean_text
+from gainstage.config.origins import Loaded, load
+from gainstage.config.paths import Paths
+from gainstage.engine.clean import clean_text
 
 if TYPE_CHECKING:
-    from engine.desk import Desk
-    from engine.desk_postgres import PostgresDesk
-    from engine.store.database import Database
-    from engine.terms import ModelId, Vector
+    from gainstage.engine.desk.postgres import PostgresDesk
+    from gainstage.engine.store.database import Database
+    from gainstage.engine.terms import ModelId, Vector
+    from gainstage.engine.views.desk import Desk
 
 
 def place_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> None:
@@ -36,7 +36,7 @@ def setting_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, str]:
-    from config.origins import SettingError
+    from gainstage.config.origins import SettingError
 
     pairs = {}
     for text in getattr(args, "set", None) or []:
@@ -67,7 +67,7 @@ def database_url(args: argparse.Namespace, loaded: Loaded) -> str | None:
 @contextmanager
 def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[Database]:
     """The database of this command line, migrated; closed at the end."""
-    from engine.store.database import Database
+    from gainstage.engine.store.database import Database
 
     loaded = loaded or settings_of(args)
     url, folder = database_url(args, loaded), paths_of(args).ensure().database
@@ -81,7 +81,7 @@ def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Ite
 
 @contextmanager
 def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[PostgresDesk]:
-    from engine.desk_postgres import PostgresDesk
+    from gainstage.engine.desk.postgres import PostgresDesk
 
     loaded = loaded or settings_of(args)
     with open_database(args, loaded) as database:
@@ -94,7 +94,7 @@ def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterato
 
 def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
     """A query's vector made here, for when no engine lives that could; loads the text model."""
-    from engine.models.registry import Models
+    from gainstage.engine.runtime.models import Models
 
     encoder = Models(lambda: loaded.settings, paths.models).text_encoder()
     return encoder.encode([text], query=True)[0], encoder.id

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from config.origins import effective, load, markdown_table, schema
-from tui.commands.common import paths_of, plain, print_json, setting_arguments, settings_of, speaking, table
+from gainstage.config.origins import effective, load, markdown_table, schema
+from gainstage.tui.commands.common import paths_of, plain, print_json, setting_arguments, settings_of, speaking, table
 
 EXAMPLES = {
     "config": """examples:

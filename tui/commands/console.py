@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from config.origins import Loaded
-from config.paths import Paths
-from engine.desk import Desk
-from tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
-from tui.commands.starting import starter
+from gainstage.config.origins import Loaded
+from gainstage.config.paths import Paths
+from gainstage.engine.views.desk import Desk
+from gainstage.tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
+from gainstage.tui.commands.starting import starter
 
 EXAMPLES = {
     "console": """examples:
@@ -42,11 +42,11 @@ def run(name: str, args: argparse.Namespace) -> int:
     args.database = args.database or getattr(args, "url", None)
     loaded, paths = settings_of(args), paths_of(args)
     if args.replay:
-        from engine.watch.replay import ReplayDesk
+        from gainstage.engine.desk.replay import ReplayDesk
 
         return show(ReplayDesk(args.replay), loaded, paths, args)
     if args.scripted:
-        from engine.watch.scripted import ScriptedDesk
+        from gainstage.engine.desk.scripted.desk import ScriptedDesk
 
         return show(ScriptedDesk(clock=time.monotonic, start_at=args.at), loaded, paths, args)
     with open_desk(args, loaded) as desk:
@@ -57,7 +57,7 @@ def show(
     desk: Desk, loaded: Loaded, paths: Paths, args: argparse.Namespace, *, start_engine: Callable[[], str] | None = None
 ) -> int:
     """Open the console on a desk with the settings of this command line."""
-    from tui.app import run_console
+    from gainstage.tui.console.app import run_console
 
     console = loaded.settings.console
     return run_console(

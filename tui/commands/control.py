@@ -6,9 +6,10 @@ import argparse
 import sys
 import time
 
-from engine.desk import Ack, Command, CommandName, Desk, DeskError
-from engine.watch.snapshot import Snapshot, dumps
-from tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
+from gainstage.engine.views.commands import Ack, Command, CommandName, DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.snapshot import Snapshot, dumps
+from gainstage.tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
 
 EXAMPLES = {
     "status": "examples:\n  gainstage status\n  gainstage status --json\n  gainstage status --database postgresql://db/prod",

@@ -7,9 +7,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from engine.clean import counted
-from engine.desk import DeskError, WhatIf
-from tui.commands.common import (
+from gainstage.engine.clean import counted
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.rows import WhatIf
+from gainstage.tui.commands.common import (
     clock,
     open_desk,
     place_arguments,
@@ -53,7 +54,7 @@ def _positive(text: str) -> int:
 def run(name: str, args: argparse.Namespace) -> int:
     with open_desk(args, settings_of(args)) as desk:
         if args.undo_apply is not None:
-            from engine.voices.relabel import undo
+            from gainstage.engine.voices.relabel import undo
 
             return _undone(args, undo(desk.store, args.undo_apply))
         if args.what_if:
@@ -154,9 +155,9 @@ def told(args: argparse.Namespace, w: WhatIf) -> int:
 
 def apply(args: argparse.Namespace, desk: Any, changes: dict[str, float]) -> int:
     """The limits become the live settings and the stored labels follow, under one revision."""
-    from engine.desk import Command
-    from engine.voices.relabel import apply as rewrite
-    from engine.voices.replay import checked_changes
+    from gainstage.engine.views.commands import Command
+    from gainstage.engine.voices.relabel import apply as rewrite
+    from gainstage.engine.voices.replay import checked_changes
 
     checked_changes(changes)
     revision = before = max((c.revision for c in desk.changes(100)), default=0)

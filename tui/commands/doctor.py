@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tui.commands.common import paths_of, place_arguments, plain, print_json, setting_arguments, settings_of, speaking
+from gainstage.tui.commands.common import paths_of, place_arguments, plain, print_json, setting_arguments, settings_of, speaking
 
 EXAMPLES = {"doctor": "examples:\n  gainstage doctor\n  gainstage doctor --profile workstation --json"}
 MARKS = {"ok": "✓", "warn": "▲", "fail": "■", "unknown": "·"}
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(name: str, args: argparse.Namespace) -> int:
     """Exit status 1 when something must be mended before a run."""
-    from engine.doctor import checks
-    from tui.commands.common import database_url
+    from gainstage.engine.doctor import checks
+    from gainstage.tui.commands.common import database_url
 
     loaded = settings_of(args)
     found = checks(loaded.settings, paths_of(args), database_url=database_url(args, loaded))

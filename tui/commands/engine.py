@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from engine.process import add_arguments as engine_arguments
-from engine.process import run as run_engine
+from gainstage.engine.process import add_arguments as engine_arguments
+from gainstage.engine.process import run as run_engine
 
 EXAMPLES = {
     "engine": """examples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from tui.commands.common import alive, open_desk, place_arguments, plain, print_json, speaking, table
-from tui.commands.run import selection_arguments, selection_options
+from gainstage.tui.commands.common import alive, open_desk, place_arguments, plain, print_json, speaking, table
+from gainstage.tui.commands.run import selection_arguments, selection_options
 
 EXAMPLES = {
     "follow": """examples:
@@ -37,8 +37,8 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def follow(args: argparse.Namespace) -> int:
-    from engine.sources.selection import interval_s
-    from engine.sources.subscriptions import Subscriptions
+    from gainstage.engine.sources.selection import interval_s
+    from gainstage.engine.sources.subscriptions import Subscriptions
 
     every_s = interval_s(args.every)
     with open_desk(args) as desk:
@@ -54,7 +54,7 @@ def follow(args: argparse.Namespace) -> int:
 
 
 def following(args: argparse.Namespace) -> int:
-    from engine.sources.subscriptions import Subscriptions
+    from gainstage.engine.sources.subscriptions import Subscriptions
 
     with open_desk(args) as desk:
         rows = Subscriptions(desk.database).rows()
@@ -84,7 +84,7 @@ def following(args: argparse.Namespace) -> int:
 
 
 def unfollow(args: argparse.Namespace) -> int:
-    from engine.sources.subscriptions import Subscriptions
+    from gainstage.engine.sources.subscriptions import Subscriptions
 
     with open_desk(args) as desk:
         row = Subscriptions(desk.database).unfollow(args.which)
@@ -97,6 +97,6 @@ def unfollow(args: argparse.Namespace) -> int:
 
 def span(seconds: float) -> str:
     """A length of time in two units."""
-    from engine.watch.forecast import span as words
+    from gainstage.engine.advisor.forecast import span as words
 
     return words(seconds)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from engine.desk import Command, CommandName, DeskError
-from tui.commands.common import open_desk, place_arguments, plain, print_json, speaking
-from tui.commands.control import acknowledged
+from gainstage.engine.views.commands import Command, CommandName, DeskError
+from gainstage.tui.commands.common import open_desk, place_arguments, plain, print_json, speaking
+from gainstage.tui.commands.control import acknowledged
 
 EXAMPLES = {
     "retry": "examples:\n  gainstage retry dQw4\n  gainstage retry --all\n  gainstage retry --cause 'HTTP 429'",
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def run(name: str, args: argparse.Namespace) -> int:
     verb: CommandName = name  # type: ignore[assignment]
     with open_desk(args) as desk:
-        from engine.store.recordings import RecordingStore
+        from gainstage.engine.store.recordings import RecordingStore
 
         find = RecordingStore(desk.database).find
         arguments: dict[str, Any] = {"ids": [find(i) for i in args.ids]}

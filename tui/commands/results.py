@@ -7,8 +7,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.desk import DeskError, Query, RecordingRow
-from tui.commands.common import clock, open_database, open_desk, place_arguments, plain, print_json, settings_of, speaking, table
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.rows import Query, RecordingRow
+from gainstage.tui.commands.common import (
+    clock,
+    open_database,
+    open_desk,
+    place_arguments,
+    plain,
+    print_json,
+    settings_of,
+    speaking,
+    table,
+)
 
 EXAMPLES = {
     "recordings": """examples:
@@ -92,8 +103,8 @@ def _row(r: RecordingRow) -> list[str]:
 
 
 def show(args: argparse.Namespace) -> int:
-    from engine.store.export import document
-    from engine.store.recordings import RecordingStore
+    from gainstage.engine.store.export import document
+    from gainstage.engine.store.recordings import RecordingStore
 
     with open_desk(args) as desk:
         store = RecordingStore(desk.database)
@@ -164,8 +175,8 @@ def search(args: argparse.Namespace) -> int:
 
 
 def export(args: argparse.Namespace) -> int:
-    from engine.store.export import export_recording
-    from engine.store.recordings import RecordingStore
+    from gainstage.engine.store.export import export_recording
+    from gainstage.engine.store.recordings import RecordingStore
 
     if not args.ids and not args.all:
         raise DeskError("name the recordings to export, or give --all")

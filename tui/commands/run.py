@@ -7,11 +7,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from config.origins import Loaded, profile_text
-from config.paths import Paths
-from config.settings import Settings
-from engine.flow.cancel import CancelToken
-from tui.commands.common import (
+from gainstage.config.origins import Loaded, profile_text
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.tui.commands.common import (
     clock,
     open_desk,
     paths_of,
@@ -22,11 +22,11 @@ from tui.commands.common import (
     settings_of,
     speaking,
 )
-from tui.commands.starting import start_engine, starter
+from gainstage.tui.commands.starting import start_engine, starter
 
 if TYPE_CHECKING:
-    from engine.desk_postgres import PostgresDesk
-    from engine.sources.choice import Choice
+    from gainstage.engine.desk.postgres import PostgresDesk
+    from gainstage.engine.sources.choice import Choice
 
 EXAMPLES = {
     "run": """examples:
@@ -101,8 +101,8 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choice:
     """What the sources of the command line come to; progress on stderr while listing."""
-    from engine.sources.choose import choose
-    from engine.sources.selection import Selection
+    from gainstage.engine.sources.choose import choose
+    from gainstage.engine.sources.selection import Selection
 
     telling = speaking(args) and sys.stderr.isatty()
 
@@ -120,7 +120,7 @@ def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choi
 
 def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
     """The settings of this command line, and over them what was set live: an engine takes them so."""
-    from engine.queue.live import LiveSettings, read_live
+    from gainstage.engine.queue.live import LiveSettings, read_live
 
     with desk.database.connection() as connection:
         values, revision = read_live(connection)
@@ -131,7 +131,7 @@ def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
 
 def tell_left(choice: Choice, passed: bool = False) -> None:
     """Why what was listed is not taken, in a line; ``passed``: also what is in the queue already."""
-    from engine.sources.choice import by_reason
+    from gainstage.engine.sources.choice import by_reason
 
     reasons = [f"{n} {plain(reason, 100)}" for reason, n in by_reason(choice.passed if passed else choice.left)]
     if reasons:
@@ -141,7 +141,7 @@ def tell_left(choice: Choice, passed: bool = False) -> None:
 
 
 def add(args: argparse.Namespace) -> int:
-    from engine.sources.take import take
+    from gainstage.engine.sources.enqueue import take
 
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
@@ -159,9 +159,9 @@ def add(args: argparse.Namespace) -> int:
 
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
     """Exactly what a run would take, and what it would cost."""
-    from engine.sources.plan import plan_run, with_lengths
-    from tui.format import plural
-    from tui.plan import plan_lines
+    from gainstage.engine.sources.plan import plan_run, with_lengths
+    from gainstage.tui.commands.plan import plan_lines
+    from gainstage.tui.render.format import plural
 
     new = with_lengths(choice.new)
     plan = plan_run(new, with_live(loaded, desk), desk.database, desk.snapshot())
@@ -185,7 +185,7 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
 
 
 def ingest(args: argparse.Namespace) -> int:
-    from engine.sources.take import take
+    from gainstage.engine.sources.enqueue import take
 
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
@@ -199,7 +199,7 @@ def ingest(args: argparse.Namespace) -> int:
         if not recordings:
             print("nothing to do: nothing new was found (--force takes again what has ended)", file=sys.stderr)
             if not speaking(args):
-                from engine.summary import summary
+                from gainstage.engine.desk.summary import summary
 
                 print_json(summary(desk.database, []))
             return 0
@@ -211,7 +211,7 @@ def ingest(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """The main job on the bundled recordings, in a home of its own."""
-    from engine.demo import demo_recordings
+    from gainstage.engine.runtime.demo import demo_recordings
 
     args.profile = args.profile or "demo"
     if args.home is None and args.database is None:
@@ -231,13 +231,13 @@ def serve_and_follow(
     paths = paths_of(args)
     start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=args.headless or not speaking(args))
     if not args.headless and speaking(args) and sys.stdout.isatty():
-        from tui.commands.console import show
+        from gainstage.tui.commands.console import show
 
         return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths, title=title, demo=demo))
-    from tui.headless import follow, print_summary
+    from gainstage.tui.commands.headless import follow, print_summary
 
     ending = follow(desk, ids, paths, quiet=not speaking(args))
-    from engine.summary import summary
+    from gainstage.engine.desk.summary import summary
 
     result = summary(desk.database, ids, demo=demo)
     if not speaking(args):

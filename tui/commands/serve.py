@@ -9,8 +9,8 @@ import shlex
 import socket
 import sys
 
-from engine.desk import DeskError
-from tui.commands.common import database_url, paths_of, place_arguments, setting_arguments, settings_of
+from gainstage.engine.views.commands import DeskError
+from gainstage.tui.commands.common import database_url, paths_of, place_arguments, setting_arguments, settings_of
 
 EXAMPLES = {
     "serve": """examples:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    from tui.web.server import ConsoleServer, listen
+    from gainstage.tui.web.server import ConsoleServer, listen
 
     loaded = settings_of(args)
     if not 0 <= args.port <= 65535:
@@ -55,7 +55,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 def console_command(args: argparse.Namespace) -> list[str]:
     """What runs behind each tab."""
-    command = [sys.executable, "-m", "tui.cli", "console"]
+    command = [sys.executable, "-m", "gainstage.tui.cli", "console"]
     if not args.control:
         command.append("--readonly")
     if args.scripted:

@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import time
 
-from config.origins import parse, spec_of
-from engine.desk import Ack, Command
-from tui.commands.common import open_desk, place_arguments, plain, print_json, setting_arguments, settings_of, speaking, table
-from tui.commands.control import acknowledged
+from gainstage.config.origins import parse, spec_of
+from gainstage.engine.views.commands import Ack, Command
+from gainstage.tui.commands.common import (
+    open_desk,
+    place_arguments,
+    plain,
+    print_json,
+    setting_arguments,
+    settings_of,
+    speaking,
+    table,
+)
+from gainstage.tui.commands.control import acknowledged
 
 EXAMPLES = {
     "set": "examples:\n  gainstage set workers.transcribe 4\n  gainstage set identify.range_limit 0.4 --json\n  gainstage set diarization.max_speakers none",

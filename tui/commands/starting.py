@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from config.origins import Loaded
-from config.paths import Paths
-from engine.desk import Desk, DeskError
-from tui.commands.common import alive, database_url, waiting
+from gainstage.config.origins import Loaded
+from gainstage.config.paths import Paths
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.tui.commands.common import alive, database_url, waiting
 
 
 def start_engine(
     args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
 ) -> bool:
     """Start an engine of this home unless one serves it or the database already; wait until it has signed on. Whether it was."""
-    from engine.process import STARTUP_S, engine_pid, log_tail, start_detached
+    from gainstage.engine.process import STARTUP_S, engine_pid, log_tail, start_detached
 
     if alive(desk) or engine_pid(paths):
         return False

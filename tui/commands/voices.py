@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.clean import counted
-from engine.desk import DeskError
-from engine.flow.cancel import CancelToken
-from tui.commands.common import (
+from gainstage.engine.clean import counted
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.views.commands import DeskError
+from gainstage.tui.commands.common import (
     open_database,
     paths_of,
     place_arguments,
@@ -23,12 +23,12 @@ from tui.commands.common import (
     settings_of,
     speaking,
 )
-from tui.commands.voices_told import check, enrolled, list_profiles, show
+from gainstage.tui.commands.voices_report import check, enrolled, list_profiles, show
 
 if TYPE_CHECKING:
-    from engine.store.database import Database
-    from engine.terms import Audio
-    from engine.voices.extract import VoiceExtractor
+    from gainstage.engine.store.database import Database
+    from gainstage.engine.terms import Audio
+    from gainstage.engine.voices.extract import VoiceExtractor
 
 EXAMPLES = {
     "voices": """examples:
@@ -93,8 +93,8 @@ def run(name: str, args: argparse.Namespace) -> int:
 @contextmanager
 def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExtractor]:
     """The voice model of the settings, loaded here: enrolling works with or without an engine."""
-    from engine.models.registry import Models
-    from engine.voices.extract import VoiceExtractor, voice_batcher
+    from gainstage.engine.runtime.models import Models
+    from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
     loaded = settings_of(args)
     models = Models(lambda: loaded.settings, paths_of(args).models)
@@ -108,8 +108,8 @@ def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExt
 
 
 def enrol(args: argparse.Namespace) -> int:
-    from engine.store.recordings import RecordingStore
-    from engine.voices.profiles import ProfileStore, enrol, enrol_speaker
+    from gainstage.engine.store.recordings import RecordingStore
+    from gainstage.engine.voices.profiles import ProfileStore, enrol, enrol_speaker
 
     if bool(args.sources) == bool(args.stored):
         raise DeskError("give files or addresses to listen to, or --from ID:SPEAKER")
@@ -158,11 +158,11 @@ def _overruled(args: argparse.Namespace) -> str:
 @contextmanager
 def _audio(args: argparse.Namespace, database: Database, source: str) -> Iterator[Audio]:
     """A source fetched and decoded in a work folder that is gone afterwards."""
-    from engine.flow.work_folder import WorkFolders
-    from engine.sources.fetch import Fetcher
-    from engine.sources.listing import list_source
-    from engine.speech.decode import decode
-    from engine.watch.journal import Journal
+    from gainstage.engine.flow.work_folder import WorkFolders
+    from gainstage.engine.sources.fetch import Fetcher
+    from gainstage.engine.sources.listing import list_source
+    from gainstage.engine.speech.decode import decode
+    from gainstage.engine.telemetry.journal import Journal
 
     paths, settings, token = paths_of(args), settings_of(args).settings, CancelToken()
     recording = next(iter(list_source(source, settings, token=token)))
@@ -191,7 +191,7 @@ def _span(text: str) -> tuple[float, float]:
 
 def change(args: argparse.Namespace) -> int:
     """rename, merge, undo, primary, threshold."""
-    from engine.voices.profiles import ProfileStore
+    from gainstage.engine.voices.profiles import ProfileStore
 
     with open_database(args, settings_of(args)) as database:
         profiles = ProfileStore(database)
@@ -230,8 +230,8 @@ def _threshold(text: str) -> float | None:
 
 
 def delete(args: argparse.Namespace) -> int:
-    from engine.voices.profiles import ProfileStore
-    from engine.voices.removal import delete as delete_profile
+    from gainstage.engine.voices.profiles import ProfileStore
+    from gainstage.engine.voices.removal import delete as delete_profile
 
     if not args.yes:
         if not sys.stdin.isatty():
@@ -254,9 +254,9 @@ def delete(args: argparse.Namespace) -> int:
 
 def import_profiles(args: argparse.Namespace) -> int:
     """Profiles of older tools for the voice model in use; a file that does not fit is refused, the others go on."""
-    from engine.errors import EngineError
-    from engine.voices.imports import import_profile, read_profile
-    from engine.voices.profiles import ProfileStore
+    from gainstage.engine.errors import EngineError
+    from gainstage.engine.voices.imports import import_profile, read_profile
+    from gainstage.engine.voices.profiles import ProfileStore
 
     results: list[dict[str, Any]] = []
     with open_database(args, settings_of(args)) as database, listening(args, database) as extractor:

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tui.screens.base import DeskScreen
+    from gainstage.tui.screens.base import DeskScreen
 
 
 def make_screen(name: str) -> DeskScreen:
-    """The screen of a name of :data:`tui.actions.SCREENS`."""
-    module = import_module(f"tui.screens.{name}")
+    """The screen of a name of :data:`gainstage.tui.console.actions.SCREENS`."""
+    module = import_module(f"gainstage.tui.screens.{name}")
     screen: DeskScreen = getattr(module, f"{name.capitalize()}Screen")()
     return screen

@@ -8,18 +8,18 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tui.actions import actions_on
-from tui.frame import EMPTY, Frame
-from tui.pump import Answer, Feed
-from tui.widgets.chrome import FooterBar, NavBar, Notices, StatusBar, TooSmall
-from tui.widgets.live import Live
-from tui.widgets.panel import Panel
-from tui.widgets.prompt import Prompt
-from tui.widgets.table import Table
+from gainstage.tui.console.actions import actions_on
+from gainstage.tui.console.frame import EMPTY, Frame
+from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.widgets.bars import FooterBar, NavBar, Notices, StatusBar, TooSmall
+from gainstage.tui.widgets.live import Live
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.prompt import Prompt
+from gainstage.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from engine.desk import Event
-    from tui.app import GainstageApp
+    from gainstage.engine.views.events import Event
+    from gainstage.tui.console.app import GainstageApp
 
 
 class DeskScreen(Screen[None]):
@@ -67,7 +67,7 @@ class DeskScreen(Screen[None]):
     def tell(self, events: list[Event]) -> None:
         """Lines of the journal this screen has not seen yet, oldest first; also those of the time it was not shown."""
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: FeedResult) -> None:
         """An answer to one of the feeds."""
 
     # -- the frame around the body
@@ -107,7 +107,7 @@ class DeskScreen(Screen[None]):
         self._notices.show(app.notices_now())
 
     def title_of(self) -> str:
-        from tui.actions import SCREEN_TITLES
+        from gainstage.tui.console.actions import SCREEN_TITLES
 
         return SCREEN_TITLES[self.NAME]
 

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from engine.desk import Command, CommandName
-from engine.watch.snapshot import ModelView
-from tui import format as fmt
-from tui import safe
-from tui.actions import bindings
-from tui.frame import Frame
-from tui.screens.base import DeskScreen
-from tui.screens.recording_actions import RecordingActions
-from tui.values import BadValue, bounded
-from tui.widgets.flights import SORTS, FlightsPanel
-from tui.widgets.machine import MachinePanel
-from tui.widgets.stages import Planned, StagesPanel
-from tui.widgets.table import Table
-from tui.widgets.throughput import ThroughputPanel, changes_of
-from tui.widgets.ticker import TickerPanel
-from tui.widgets.verdict import VerdictPanel
-from tui.widgets.voices_panel import VoicesPanel
+from gainstage.engine.views.commands import Command, CommandName
+from gainstage.engine.views.snapshot import ModelView
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.values import BadValue, bounded
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.recording_actions import RecordingActions
+from gainstage.tui.widgets.flights import SORTS, FlightsPanel
+from gainstage.tui.widgets.machine import MachinePanel
+from gainstage.tui.widgets.stages import Planned, StagesPanel
+from gainstage.tui.widgets.table import Table
+from gainstage.tui.widgets.throughput import ThroughputPanel, changes_of
+from gainstage.tui.widgets.ticker import TickerPanel
+from gainstage.tui.widgets.verdict import VerdictPanel
+from gainstage.tui.widgets.voices_panel import VoicesPanel
 
 if TYPE_CHECKING:
-    from engine.desk import Event
+    from gainstage.engine.views.events import Event
 
 IGNORE_S = 1800.0
 
@@ -169,7 +169,7 @@ class DeckScreen(RecordingActions, DeskScreen):
         self.apply(self.frame)
 
     def do_take_advice(self, _: str) -> None:
-        from tui.screens.modals.confirm import ConfirmScreen
+        from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
         app = self.console_app
         s = self.frame.snapshot

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from tui.actions import bindings
-from tui.frame import Frame
-from tui.screens.base import DeskScreen
-from tui.widgets.gpu import GpuPanel
-from tui.widgets.hostinfo import DependenciesPanel, HostPanel, SlotsPanel, UsersPanel
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.gpu import GpuPanel
+from gainstage.tui.widgets.hostinfo import DependenciesPanel, HostPanel, SlotsPanel, UsersPanel
 
 
 class HostScreen(DeskScreen):

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 
-from tui.actions import bindings
-from tui.frame import Frame
-from tui.screens.base import DeskScreen
-from tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
-from tui.widgets.table import Table
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
+from gainstage.tui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from engine.desk import Event
+    from gainstage.engine.views.events import Event
 
 
 class LogsScreen(DeskScreen):

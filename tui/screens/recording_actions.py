@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.desk import Command, Desk
-from tui import format as fmt
+from gainstage.engine.views.commands import Command
+from gainstage.engine.views.desk import Desk
+from gainstage.tui.render import format as fmt
 
 if TYPE_CHECKING:
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
 
 CAUSES_SAID = 12
@@ -59,7 +60,7 @@ class RecordingActions:
             self.console_app.send(Command("skip", {"ids": ids}), f"skip {self._named(ids)}")
 
     def do_cancel(self, words: str) -> None:
-        from tui.screens.modals.confirm import ConfirmScreen
+        from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
         app = self.console_app
         if not (ids := self._ids(words)):
@@ -77,7 +78,7 @@ class RecordingActions:
         return Failures("every failed recording", {"all": True}, tuple((g.cause, g.count) for g in groups))
 
     def do_retry_filtered(self, _: str) -> None:
-        from tui.screens.modals.confirm import ConfirmScreen
+        from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
         app = self.console_app
 

@@ -9,19 +9,20 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from engine.desk import Desk, Query, RecordingDetail, RecordingPage, RecordingRow
-from tui import export
-from tui import format as fmt
-from tui.actions import bindings
-from tui.filters import Filter, read_filter, to_query
-from tui.frame import Frame
-from tui.pump import Answer, Feed
-from tui.screens.base import DeskScreen
-from tui.screens.recording_actions import Failures, RecordingActions
-from tui.widgets.detail import DetailPanel
-from tui.widgets.failures import FailuresPanel
-from tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
-from tui.widgets.table import Table
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import Query, RecordingDetail, RecordingPage, RecordingRow
+from gainstage.tui.commands import export
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.filters import Filter, read_filter, to_query
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.recording_actions import Failures, RecordingActions
+from gainstage.tui.widgets.detail import DetailPanel
+from gainstage.tui.widgets.failures import FailuresPanel
+from gainstage.tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
+from gainstage.tui.widgets.table import Table
 
 EXPORT_PAGE = 1000
 
@@ -68,7 +69,7 @@ class RecordingsScreen(RecordingActions, DeskScreen):
             feeds.append(self._detail)
         return tuple(feeds)
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: FeedResult) -> None:
         if answer.feed is self._page:
             if answer.error is not None:
                 self.rows.error = answer.error

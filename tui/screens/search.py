@@ -10,16 +10,18 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.widgets import Input
 
-from engine.desk import Desk, DeskError, SearchHit, SearchResult
-from tui import format as fmt
-from tui.actions import bindings
-from tui.cells import Line, sides
-from tui.pump import Answer, Feed
-from tui.screens.base import DeskScreen
-from tui.theme import Palette
-from tui.widgets.live import Live
-from tui.widgets.results import ContextPanel, IndexPanel, ResultsTable, link_of
-from tui.widgets.table import Table
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import SearchHit, SearchResult
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.live import Live
+from gainstage.tui.widgets.results import ContextPanel, IndexPanel, ResultsTable, link_of
+from gainstage.tui.widgets.table import Table
 
 MODES = ("both", "meaning", "words")
 LIMIT = 50
@@ -90,7 +92,7 @@ class SearchScreen(DeskScreen):
     def feeds(self) -> tuple[Feed, ...]:
         return (self._index, self._profiles)
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: FeedResult) -> None:
         if answer.feed is self._index:
             self.index.show(answer.value, self.console_app.desk.now(), answer.error)
         elif answer.feed is self._profiles and answer.value is not None:

@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from engine.desk import Command, SettingRow
-from tui import format as fmt
-from tui.actions import bindings
-from tui.frame import Frame
-from tui.pump import Answer, Feed
-from tui.screens.base import DeskScreen
-from tui.values import BadValue, read_value, stepped
-from tui.widgets.changes import ChangesPanel
-from tui.widgets.settings_table import SettingsTable, shown_value
-from tui.widgets.staged import StagedPanel
-from tui.widgets.table import Table
+from gainstage.engine.views.commands import Command
+from gainstage.engine.views.rows import SettingRow
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.values import BadValue, read_value, stepped
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.changes import ChangesPanel
+from gainstage.tui.widgets.settings_table import SettingsTable, shown_value
+from gainstage.tui.widgets.staged import StagedPanel
+from gainstage.tui.widgets.table import Table
 
 
 class TuneScreen(DeskScreen):
@@ -42,7 +43,7 @@ class TuneScreen(DeskScreen):
     def feeds(self) -> tuple[Feed, ...]:
         return (self._changes,)
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: FeedResult) -> None:
         if answer.feed is self._changes:
             self.changes.error = answer.error
             if answer.value is not None and answer.value != self.changes.items:
@@ -110,7 +111,7 @@ class TuneScreen(DeskScreen):
             self.console_app.notice(f"{row.key}: {problem}", "warn")
 
     def do_open(self, _: str) -> None:
-        from tui.screens.modals.change import ChangeScreen
+        from gainstage.tui.screens.modals.change import ChangeScreen
 
         if self.focused is self.changes and self.changes.selected is not None:
             self.app.push_screen(ChangeScreen(self.changes.selected))
@@ -149,7 +150,7 @@ class TuneScreen(DeskScreen):
         self.console_app.send(Command("undo"), "undo the last change")
 
     def do_undo_to(self, words: str) -> None:
-        from tui.screens.modals.confirm import ConfirmScreen
+        from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
         app = self.console_app
         change = self.changes.selected
@@ -191,11 +192,11 @@ class TuneScreen(DeskScreen):
     # -- presets and the file
 
     def do_presets(self, words: str) -> None:
-        from config.origins import SettingError, profile_names, read_profile
+        from gainstage.config.origins import SettingError, profile_names, read_profile
 
         app = self.console_app
         if not words:
-            from tui.screens.modals.choose import ChooseScreen
+            from gainstage.tui.screens.modals.choose import ChooseScreen
 
             names = [(name, "staged, not sent") for name in profile_names()]
             app.push_screen(ChooseScreen("stage a preset", names), lambda name: self.do_presets(name) if name else None)
@@ -215,7 +216,7 @@ class TuneScreen(DeskScreen):
         self._show(force=True)
 
     def do_write_back(self, _: str) -> None:
-        from tui.write_back import write_back
+        from gainstage.tui.commands.write_back import write_back
 
         app = self.console_app
         path = app.settings_file

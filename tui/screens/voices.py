@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from engine.desk import Command
-from tui import format as fmt
-from tui.actions import bindings
-from tui.frame import Frame
-from tui.pump import Answer, Feed
-from tui.screens.base import DeskScreen
-from tui.values import BadValue, read_value
-from tui.widgets.batches import BatchesPanel
-from tui.widgets.decisions import DecisionsTable, is_grey
-from tui.widgets.distribution import DistributionPanel
-from tui.widgets.profiles import ProfilesPanel
-from tui.widgets.table import Table
-from tui.widgets.whatif import KEYS, WhatIfPanel
+from gainstage.engine.views.commands import Command
+from gainstage.tui.console.actions import bindings
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.values import BadValue, read_value
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.batches import BatchesPanel
+from gainstage.tui.widgets.decisions import DecisionsTable, is_grey
+from gainstage.tui.widgets.distribution import DistributionPanel
+from gainstage.tui.widgets.profiles import ProfilesPanel
+from gainstage.tui.widgets.table import Table
+from gainstage.tui.widgets.whatif import KEYS, WhatIfPanel
 
 LAST = 500
 
@@ -51,7 +51,7 @@ class VoicesScreen(DeskScreen):
     def feeds(self) -> tuple[Feed, ...]:
         return self._feeds
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: FeedResult) -> None:
         if answer.value is None:
             return
         if answer.feed is self._feeds[0]:
@@ -124,7 +124,7 @@ class VoicesScreen(DeskScreen):
         self.console_app.notice("none within 10 % of a limit", "info")
 
     def do_open(self, _: str) -> None:
-        from tui.screens.modals.evidence import EvidenceScreen
+        from gainstage.tui.screens.modals.evidence import EvidenceScreen
 
         if self.focused in (None, self.decisions) and self.decisions.selected is not None:
             self.app.push_screen(EvidenceScreen(self.decisions.selected, self.decisions.view))

@@ -71,7 +71,7 @@ class ConsoleServer:
     async def _page(self, request: web.Request) -> web.StreamResponse:
         asked = request.query.get("fontsize", "")
         size = int(asked) if asked.isdecimal() and int(asked) in FONT_SIZES else 15
-        page = Template(files("tui.web").joinpath("console.html").read_text("utf-8"))
+        page = Template(files("gainstage.tui.web").joinpath("console.html").read_text("utf-8"))
         # the name the browser used: at the end of a tunnel the port is another one
         websocket = f"ws://{request.host}/{self.secret}/ws"
         text = page.substitute(websocket=websocket, font_size=size)
@@ -81,7 +81,7 @@ class ConsoleServer:
         )
 
     async def _script(self, request: web.Request) -> web.StreamResponse:
-        script = files("tui.web").joinpath("console.js").read_text("utf-8")
+        script = files("gainstage.tui.web").joinpath("console.js").read_text("utf-8")
         return web.Response(text=script, content_type="text/javascript", charset="utf-8", headers=HEADERS)
 
     async def _console(self, request: web.Request) -> web.StreamResponse:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import BatcherView
-from tui import format as fmt
-from tui.cells import Line, sides
-from tui.theme import Palette
-from tui.widgets.marks import meter, spark
-from tui.widgets.panel import Panel
+from gainstage.engine.views.snapshot import BatcherView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.widgets.glyphs import meter, spark
+from gainstage.tui.widgets.panel import Panel
 
 
 class BatchesPanel(Panel):

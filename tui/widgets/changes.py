@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.desk import ChangeRow
-from engine.watch.effects import complete
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.table import Column, Table
+from gainstage.engine.advisor.measured_effects import complete
+from gainstage.engine.views.rows import ChangeRow
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.table import Column, Table
 
 
 def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:

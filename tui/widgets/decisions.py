@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DecisionRow, DecisionsView
-from tui import format as fmt
-from tui.cells import Line
-from tui.filters import matches, read_filter
-from tui.theme import Palette
-from tui.widgets.marks import similarity
-from tui.widgets.table import Column, Table
-from tui.widgets.voices_panel import outcome
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.widgets.glyphs import similarity
+from gainstage.tui.widgets.table import Column, Table
+from gainstage.tui.widgets.voices_panel import outcome
 
 _WIDE = (
     Column("time", "TIME", 8, keep=6),

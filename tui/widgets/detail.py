@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from engine.desk import RecordingDetail, Span
-from engine.watch.snapshot import DecisionRow
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line, sides
-from tui.theme import Palette
-from tui.widgets.decisions import who
-from tui.widgets.marks import meter
-from tui.widgets.panel import Panel
-from tui.widgets.recordings_table import STATES
-from tui.widgets.ticker import sign_of
-from tui.widgets.voices_panel import outcome
+from gainstage.engine.views.rows import RecordingDetail, Span
+from gainstage.engine.views.snapshot import DecisionRow
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.widgets.decisions import who
+from gainstage.tui.widgets.glyphs import meter
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.recordings_table import STATES
+from gainstage.tui.widgets.ticker import sign_of
+from gainstage.tui.widgets.voices_panel import outcome
 
 
 def bars(spans: tuple[Span, ...], cells: int) -> list[tuple[int, int, int]]:

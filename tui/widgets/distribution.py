@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DecisionRow, DecisionsView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.decisions import DecisionSums
-from tui.widgets.marks import columns_of, spark
-from tui.widgets.panel import Panel
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.decisions import DecisionSums
+from gainstage.tui.widgets.glyphs import columns_of, spark
+from gainstage.tui.widgets.panel import Panel
 
 
 class DistributionPanel(Panel):

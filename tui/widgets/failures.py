@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.desk import FailureGroup
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.marks import meter
-from tui.widgets.table import Column, Table
+from gainstage.engine.views.rows import FailureGroup
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import meter
+from gainstage.tui.widgets.table import Column, Table
 
 
 class FailuresPanel(Table[FailureGroup]):

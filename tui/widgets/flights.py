@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.watch.snapshot import FlightView
-from tui import format as fmt
-from tui.cells import Line
-from tui.levels import lateness
-from tui.theme import Palette
-from tui.widgets.marks import meter
-from tui.widgets.table import Column, Ranking, Table
+from gainstage.engine.stages import STAGES
+from gainstage.engine.views.snapshot import FlightView
+from gainstage.tui.console.alerts import lateness
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import meter
+from gainstage.tui.widgets.table import Column, Ranking, Table
 
 LEAVES_AFTER_S = 5.0
-STAGE_ORDER = ("store", "embed", "segment", "identify", "diarize", "transcribe", "decode", "fetch")
+STAGE_ORDER = tuple(reversed(STAGES))
 
 _WIDE = (
     Column("id", "RECORDING", 11, keep=10, ids=True),
@@ -40,7 +41,7 @@ SORTS = ("stage", "age", "length", "title", "id")
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class FlightCell:
     """A row: what the engine says of it, and how it left once it did."""
 
     view: FlightView
@@ -48,7 +49,7 @@ class Flight:
     left_at: float = 0.0
 
 
-class FlightsPanel(Table[Flight]):
+class FlightsPanel(Table[FlightCell]):
     TITLE = "in flight"
 
     def __init__(self) -> None:
@@ -59,14 +60,14 @@ class FlightsPanel(Table[Flight]):
         self.compact = False
         self.sorted_by = ("stage", False)
         self._ranking = Ranking()
-        self._known: dict[str, Flight] = {}
+        self._known: dict[str, FlightCell] = {}
         self._total = 0
         self.empty: list[list[tuple[str, str]]] = []
 
-    def key_of(self, item: Flight) -> str:
+    def key_of(self, item: FlightCell) -> str:
         return item.view.id
 
-    def recording_of(self, item: Flight) -> str:
+    def recording_of(self, item: FlightCell) -> str:
         return item.view.id
 
     def show(
@@ -80,7 +81,7 @@ class FlightsPanel(Table[Flight]):
     ) -> None:
         """``outcomes``: how recordings ended, by id, from the journal."""
         self.waiting, self.failed = waiting, failed
-        here = {f.id: Flight(f) for f in flights}
+        here = {f.id: FlightCell(f) for f in flights}
         for key, flight in self._known.items():
             if key in here:
                 continue
@@ -94,7 +95,7 @@ class FlightsPanel(Table[Flight]):
         rows = [f for f in here.values() if self._wanted(f)]
         column, descending = self.sorted_by or ("stage", False)
 
-        def rank(f: Flight) -> Any:
+        def rank(f: FlightCell) -> Any:
             v = f.view
             order = STAGE_ORDER.index(v.stage) if v.stage in STAGE_ORDER else len(STAGE_ORDER)
             keys: dict[str, Any] = {
@@ -109,7 +110,7 @@ class FlightsPanel(Table[Flight]):
         ranked = self._ranking.order(rows, self.key_of, rank, now, at_once=at_once)
         self.set_items(ranked[::-1] if descending else ranked)
 
-    def _wanted(self, f: Flight) -> bool:
+    def _wanted(self, f: FlightCell) -> bool:
         v = f.view
         if self.faults_only and not (self._level(f) != "ok" or v.attempt > 1):
             return False
@@ -122,7 +123,7 @@ class FlightsPanel(Table[Flight]):
         return hit != invert
 
     @staticmethod
-    def _level(f: Flight) -> str:
+    def _level(f: FlightCell) -> str:
         if f.left:
             return "ok"
         return "ok" if f.view.waiting else lateness(f.view.in_stage_s, f.view.expected_p95_s)
@@ -161,7 +162,7 @@ class FlightsPanel(Table[Flight]):
             lines.append(line)
         return lines
 
-    def mark(self, item: Flight) -> tuple[str, str]:
+    def mark(self, item: FlightCell) -> tuple[str, str]:
         if item.left:
             return {"stored": ("✓", "ok"), "failed": ("✗", "crit")}.get(item.left, ("·", "muted"))
         level = self._level(item)
@@ -169,7 +170,7 @@ class FlightsPanel(Table[Flight]):
             return ("■", "crit") if level == "crit" else ("▲", "warn")
         return ("↻", "warn") if item.view.attempt > 1 else (" ", "text")
 
-    def cell(self, item: Flight, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+    def cell(self, item: FlightCell, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         v = item.view
         gone = item.left is not None
         match key:
@@ -200,7 +201,7 @@ class FlightsPanel(Table[Flight]):
         return "", "text"
 
     @staticmethod
-    def _progress(item: Flight, width: int, p: Palette) -> Line:
+    def _progress(item: FlightCell, width: int, p: Palette) -> Line:
         v = item.view
         if item.left:
             return Line().fit("", width, p["muted"])
@@ -210,7 +211,7 @@ class FlightsPanel(Table[Flight]):
         meter(line, v.progress, width - 5, p, "bar")
         return line.fit(fmt.percent(v.progress), 5, p["text"], ">")
 
-    def _late(self, item: Flight) -> tuple[str, str]:
+    def _late(self, item: FlightCell) -> tuple[str, str]:
         v = item.view
         if item.left or v.waiting or v.expected_p95_s is None:
             return fmt.UNKNOWN, "faint"
@@ -220,7 +221,7 @@ class FlightsPanel(Table[Flight]):
             return "ok", "faint"
         return f"{'■' if level == 'crit' else '▲'} {factor:.1f}×", level
 
-    def _note(self, item: Flight, width: int) -> tuple[str, str]:
+    def _note(self, item: FlightCell, width: int) -> tuple[str, str]:
         v = item.view
         if item.left:
             return "", "muted"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DeviceView, HostView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.machine import share_of
-from tui.widgets.marks import braille, meter
-from tui.widgets.panel import Panel
-from tui.widgets.throughput import stretched
+from gainstage.engine.views.snapshot import DeviceView, HostView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import braille, meter
+from gainstage.tui.widgets.machine import share_of
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.throughput import stretched
 
 SAMPLE_S = 5.0
 WINDOWS_S = (300.0, 900.0, 3600.0)
@@ -205,7 +205,7 @@ class GpuPanel(Panel):
         return [line, second]
 
     def _short(self, d: DeviceView, width: int, p: Palette) -> list[Line]:
-        from tui.widgets.marks import spark
+        from gainstage.tui.widgets.glyphs import spark
 
         bar = max(8, width - 52)
         memory = share_of(d.memory_used, d.memory_total)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DatabaseView, DeviceView, HostBudget, HostView, ModelView, SlotView, Snapshot, StageView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.machine import share_of
-from tui.widgets.marks import meter, spark
-from tui.widgets.panel import Panel
+from gainstage.engine.views.snapshot import (
+    DatabaseView,
+    DeviceView,
+    HostBudget,
+    HostView,
+    ModelView,
+    SlotView,
+    Snapshot,
+    StageView,
+)
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import meter, spark
+from gainstage.tui.widgets.machine import share_of
+from gainstage.tui.widgets.panel import Panel
 
 STUCK_FACTOR = 3.0
 

@@ -9,11 +9,11 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.cells import Line
-from tui.theme import Palette
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
 
 if TYPE_CHECKING:
-    from tui.app import GainstageApp
+    from gainstage.tui.console.app import GainstageApp
 
 _ASCII = str.maketrans(
     {

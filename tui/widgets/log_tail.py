@@ -8,14 +8,14 @@ from datetime import datetime
 
 from textual import events
 
-from engine.desk import Event
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.filters import Filter, matches, read_filter
-from tui.theme import Palette
-from tui.widgets.table import Column, Table
-from tui.widgets.ticker import sign_of
+from gainstage.engine.views.events import Event
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.render.filters import Filter, matches, read_filter
+from gainstage.tui.widgets.table import Column, Table
+from gainstage.tui.widgets.ticker import sign_of
 
 KEPT = 20_000
 RATE_S = 60.0
@@ -41,7 +41,7 @@ _NARROW = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogLine:
     """A line of the journal; ``times`` repeats of the same words are folded into the latest."""
 
     event: Event
@@ -57,13 +57,13 @@ def _words(e: Event) -> str:
     return "".join(c for c in e.text if not c.isdigit())
 
 
-class LogTail(Table[Entry]):
+class LogTail(Table[LogLine]):
     TITLE = "journal"
 
     def __init__(self) -> None:
         super().__init__(id="log")
         self.events: list[Event] = []
-        self.entries: list[Entry] = []
+        self.entries: list[LogLine] = []
         self.follow = True
         self.level = "info"
         self.stage: str | None = None
@@ -74,10 +74,10 @@ class LogTail(Table[Entry]):
         self.per_second = 0.0
         self._filter = Filter()
 
-    def key_of(self, item: Entry) -> str:
+    def key_of(self, item: LogLine) -> str:
         return str(item.event.seq)
 
-    def recording_of(self, item: Entry) -> str | None:
+    def recording_of(self, item: LogLine) -> str | None:
         return item.event.recording
 
     def find(self, key: str) -> int | None:
@@ -125,9 +125,9 @@ class LogTail(Table[Entry]):
                 held = self.entries[i]
                 if e.level in ("warning", "error", "debug") and _same(held.event, e):
                     del self.entries[i]
-                    self.entries.append(Entry(e, held.times + 1))
+                    self.entries.append(LogLine(e, held.times + 1))
                     return
-        self.entries.append(Entry(e))
+        self.entries.append(LogLine(e))
 
     def _wanted(self, e: Event) -> bool:
         if LEVELS.index(e.level) < LEVELS.index("warning" if self.faults_only else self.level):
@@ -218,11 +218,11 @@ class LogTail(Table[Entry]):
             return [Line(), line.add("   Esc", p["accent"]).add(" clears", p["muted"])]
         return [Line(), Line().add("  nothing written yet", p["faint"])]
 
-    def mark(self, item: Entry) -> tuple[str, str]:
+    def mark(self, item: LogLine) -> tuple[str, str]:
         sign, token = sign_of(item.event)
         return (sign, token) if token != "muted" else (" ", "text")
 
-    def cell(self, item: Entry, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+    def cell(self, item: LogLine, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         e = item.event
         match key:
             case "time":
@@ -239,7 +239,7 @@ class LogTail(Table[Entry]):
         return "", "text"
 
     @staticmethod
-    def _text(item: Entry, width: int, p: Palette) -> Line:
+    def _text(item: LogLine, width: int, p: Palette) -> Line:
         e = item.event
         text = e.text.removeprefix(f"{e.recording} ") if e.recording else e.text
         tail = f"  ×{item.times}" if item.times > 1 else ""
@@ -260,7 +260,7 @@ class EventPanel(Table[str]):
 
     def __init__(self) -> None:
         super().__init__(id="event")
-        self.entry: Entry | None = None
+        self.entry: LogLine | None = None
         self.whole = False
 
     def key_of(self, item: str) -> str:
@@ -273,7 +273,7 @@ class EventPanel(Table[str]):
         self.write()
         super().on_resize(event)
 
-    def show(self, entry: Entry | None) -> None:
+    def show(self, entry: LogLine | None) -> None:
         if entry != self.entry:
             self.entry = entry
             self.cursor = self.top = 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import DeviceView, HostView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.marks import meter, spark
-from tui.widgets.panel import Panel
+from gainstage.engine.views.snapshot import DeviceView, HostView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import meter, spark
+from gainstage.tui.widgets.panel import Panel
 
 
 def share_of(part: float | None, whole: float | None) -> float | None:
@@ -89,7 +89,7 @@ class MachinePanel(Panel):
         h = self.host
         if d is None:
             note = (h.gpu_note if h else None) or "no GPU on this machine"
-            from tui.safe import wrapped
+            from gainstage.tui.render.safe import wrapped
 
             return [
                 *(Line().add(t, p["muted"]) for t in wrapped(note if note.startswith("GPU") else f"GPU: {note}", width)[:2]),

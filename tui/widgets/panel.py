@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from rich.segment import Segment
 from textual.binding import Binding
 
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.live import Live
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.live import Live
 
 NARROW = 100
 """Below this many columns there are no frames."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.desk import ProfileRow
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.table import Column, Table
+from gainstage.engine.views.rows import ProfileRow
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.table import Column, Table
 
 
 class ProfilesPanel(Table[ProfileRow]):

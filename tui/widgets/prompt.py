@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
-from tui import safe
+from gainstage.tui.render import safe
 
 
 class _Line(Input):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from engine.desk import RecordingPage, RecordingRow
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.table import Column, Table
+from gainstage.engine.views.rows import RecordingPage, RecordingRow
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.table import Column, Table
 
 PAGE = 200
 

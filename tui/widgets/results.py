@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from engine.desk import ContextLine, IndexHealth, SearchHit, SearchResult
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.panel import Panel
-from tui.widgets.table import Column, Table
+from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit, SearchResult
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.table import Column, Table
 
 _WIDE = (
     Column("score", "SCORE", 5, ">", keep=6),

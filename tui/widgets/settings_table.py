@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.desk import SettingRow
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.filters import matches, read_filter
-from tui.outbox import Staged
-from tui.theme import Palette
-from tui.widgets.table import Column, Table
+from gainstage.engine.views.rows import SettingRow
+from gainstage.tui.console.command_log import Staged
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.widgets.table import Column, Table
 
 EFFECTS = {"now": "now", "item": "next item", "reload": "reload", "run": "next run"}
 """When a change acts, in a word or two."""
@@ -43,7 +43,7 @@ _NARROW = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SettingLine:
     """A setting, or the heading of a group where ``row`` is None."""
 
     group: str
@@ -85,7 +85,7 @@ def fitting(text: str, cells: int) -> str:
     return text if safe.width(text) <= cells else text.rstrip("/").rpartition("/")[2]
 
 
-class SettingsTable(Table[Entry]):
+class SettingsTable(Table[SettingLine]):
     TITLE = "settings"
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class SettingsTable(Table[Entry]):
         self.differences = False
         self.filter_text = ""
 
-    def key_of(self, item: Entry) -> str:
+    def key_of(self, item: SettingLine) -> str:
         return item.row.key if item.row is not None else f"[{item.group}]"
 
     def show(
@@ -107,7 +107,7 @@ class SettingsTable(Table[Entry]):
             return
         self.rows, self.staged, self.pending = rows, dict(staged), pending
         f = read_filter(self.filter_text)
-        items: list[Entry] = []
+        items: list[SettingLine] = []
         for row in rows:
             if self.differences and row.origin == "default" and row.key not in staged:
                 continue
@@ -115,8 +115,8 @@ class SettingsTable(Table[Entry]):
                 continue
             group = row.key.rpartition(".")[0] or "engine"
             if not items or items[-1].group != group:
-                items.append(Entry(group))
-            items.append(Entry(group, row))
+                items.append(SettingLine(group))
+            items.append(SettingLine(group, row))
         self.set_items(items)
         self.redraw()
 
@@ -161,7 +161,7 @@ class SettingsTable(Table[Entry]):
             return [Line().add("  no setting matches  ", p["muted"]).add("Esc", p["accent"]).add(" clears", p["muted"])]
         return [Line().add("  settings are being read …", p["muted"])]
 
-    def cells_of(self, item: Entry) -> list[str]:
+    def cells_of(self, item: SettingLine) -> list[str]:
         cells = super().cells_of(item)
         return [item.row.key, *cells[1:]] if item.row is not None else cells
 
@@ -169,7 +169,7 @@ class SettingsTable(Table[Entry]):
         names, _ = super().exported()
         return names, [list(self.cells_of(item)) for item in self.items if item is not None and item.row is not None]
 
-    def mark(self, item: Entry) -> tuple[str, str]:
+    def mark(self, item: SettingLine) -> tuple[str, str]:
         if item.row is None:
             return "▾", "faint"
         if item.row.key in self.pending:
@@ -178,7 +178,7 @@ class SettingsTable(Table[Entry]):
             return "◆", "change"
         return (" ", "text") if item.row.origin == "default" else ("•", "accent")
 
-    def cell(self, item: Entry, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
+    def cell(self, item: SettingLine, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         row = item.row
         if row is None:
             return (item.group, "title+b") if key == "key" else ("", "text")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.desk import SettingRow
-from tui import safe
-from tui.cells import Line
-from tui.outbox import Staged
-from tui.theme import Palette
-from tui.widgets.panel import Panel
-from tui.widgets.settings_table import EFFECTS, EFFECTS_SAID, shown_range, shown_value
+from gainstage.engine.views.rows import SettingRow
+from gainstage.tui.console.command_log import Staged
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.settings_table import EFFECTS, EFFECTS_SAID, shown_range, shown_value
 
 
 class StagedPanel(Panel):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from textual import events
 
-from engine.watch.snapshot import StageView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.marks import meter, spark
-from tui.widgets.panel import Panel
-from tui.widgets.table import Column, fitted
+from gainstage.engine.views.snapshot import StageView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import meter, spark
+from gainstage.tui.widgets.panel import Panel
+from gainstage.tui.widgets.table import Column, fitted
 
 STRIP_COLUMNS = 150
 """From this width on stages are channel strips."""

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from textual import events
 from textual.message import Message
 
-from tui import safe
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.panel import Panel
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.panel import Panel
 
 T = TypeVar("T")
 

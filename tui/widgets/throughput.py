@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.desk import Event
-from engine.watch.snapshot import Run
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.marks import braille, nice_top
-from tui.widgets.panel import Panel
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.snapshot import Run
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import braille, nice_top
+from gainstage.tui.widgets.panel import Panel
 
 WINDOWS_MIN = (15, 30, 60)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.desk import Event
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.panel import Panel
+from gainstage.engine.views.events import Event
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.panel import Panel
 
 SHOWN = 40
 _QUIET = frozenset({"decision", "log", "model", "stage"})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tui import format as fmt
-from tui.cells import Line, sides
-from tui.frame import EMPTY, Contact, Frame
-from tui.theme import Palette
-from tui.widgets.chrome import HEALTH
-from tui.widgets.panel import Panel
+from gainstage.tui.console.frame import EMPTY, Contact, Frame
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.widgets.bars import HEALTH
+from gainstage.tui.widgets.panel import Panel
 
 
 class VerdictPanel(Panel):

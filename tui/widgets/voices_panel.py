@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.watch.snapshot import BatcherView, DecisionRow, DecisionsView
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.widgets.marks import spark
-from tui.widgets.panel import Panel
+from gainstage.engine.views.snapshot import BatcherView, DecisionRow, DecisionsView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.glyphs import spark
+from gainstage.tui.widgets.panel import Panel
 
 
 def outcome(d: DecisionRow) -> tuple[str, str]:

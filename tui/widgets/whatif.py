@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.desk import SettingRow, WhatIf
-from tui import format as fmt
-from tui.cells import Line
-from tui.theme import Palette
-from tui.values import BadValue, stepped
-from tui.widgets.panel import Panel
+from gainstage.engine.views.rows import SettingRow, WhatIf
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.render.values import BadValue, stepped
+from gainstage.tui.widgets.panel import Panel
 
 KEYS = (
     "identify.variance_limit",

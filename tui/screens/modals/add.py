@@ -11,14 +11,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Input
 
-from engine.desk import Desk, DeskError, Preview
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.offload import offload
-from tui.plan import plan_lines
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import Preview
+from gainstage.tui.commands.plan import plan_lines
+from gainstage.tui.console.offload import offload
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 Chosen = tuple[tuple[str, ...], dict[str, Any]]
 

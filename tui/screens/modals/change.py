@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from engine.desk import ChangeRow, Figures
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.engine.views.rows import ChangeRow, Figures
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 
 class ChangeScreen(Dialog[None]):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from textual import events
 from textual.binding import Binding
 
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 
 class ChooseScreen(Dialog[str]):

@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Input
 
-from tui import safe
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 
 def buttons(names: list[str], chosen: int, p: Palette) -> Line:

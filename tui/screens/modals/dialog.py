@@ -9,10 +9,10 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from tui.cells import Line
-from tui.frame import Frame
-from tui.theme import Palette
-from tui.widgets.panel import Panel
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.widgets.panel import Panel
 
 R = TypeVar("R")
 
@@ -112,7 +112,7 @@ class Dialog(ModalScreen[R | None], Generic[R]):
         width = min(self.WIDTH, self.app.size.width - 2)
         box = self.query_one("#dialog-box")
         box.styles.width = width
-        from tui.theme import no_palette
+        from gainstage.tui.console.theme import no_palette
 
         extra = self.fields_height()
         rows = len(self.lines(width - 4, no_palette()))

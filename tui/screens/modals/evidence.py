@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from engine.watch.snapshot import DecisionRow, DecisionsView
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
-from tui.widgets.marks import meter, similarity
-from tui.widgets.voices_panel import outcome
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
+from gainstage.tui.widgets.glyphs import meter, similarity
+from gainstage.tui.widgets.voices_panel import outcome
 
 
 class EvidenceScreen(Dialog[None]):

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from tui.actions import SCREEN_TITLES, Action, actions_on, refusal, shown_key
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.tui.console.actions import SCREEN_TITLES, Action, actions_on, refusal, shown_key
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 
 class HelpScreen(Dialog[None]):

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from tui import format as fmt
-from tui.cells import Line
-from tui.frame import Frame
-from tui.outbox import Outbox, told
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.tui.console.command_log import CommandLog, told
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 _SIGNS = {"ok": "✓", "warn": "▲", "pending": "…"}
 
@@ -20,7 +20,7 @@ class HistoryScreen(Dialog[None]):
     WIDTH = 110
     BINDINGS: ClassVar[list[Any]] = [Binding("H,enter,q", "leave", show=False)]
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: CommandLog) -> None:
         super().__init__()
         self.outbox = outbox
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from textual import events
 from textual.screen import ModalScreen
 
-from tui.screens.base import DeskScreen
-from tui.widgets.panel import Panel
+from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.widgets.panel import Panel
 
 LETTERS = "asdfghjkl"
 

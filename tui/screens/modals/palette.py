@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from tui.actions import Action, actions_on, refusal, shown_key
-from tui.cells import Line
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
+from gainstage.tui.console.actions import Action, actions_on, refusal, shown_key
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
 
 SHOWN = 14
 

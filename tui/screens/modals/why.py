@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from tui import format as fmt
-from tui import safe
-from tui.cells import Line
-from tui.frame import Frame
-from tui.screens.modals.dialog import Dialog
-from tui.theme import Palette
-from tui.widgets.chrome import health_word
+from gainstage.tui.console.frame import Frame
+from gainstage.tui.console.theme import Palette
+from gainstage.tui.render import format as fmt
+from gainstage.tui.render import safe
+from gainstage.tui.render.cells import Line
+from gainstage.tui.screens.modals.dialog import Dialog
+from gainstage.tui.widgets.bars import health_word
 
 
 class WhyScreen(Dialog[None]):

@@ -1,4 +1,4 @@
-"""``python -m engine.models.demo.recipe --help``: one entry to every step of the recipe."""
+"""``python -m gainstage.engine.models.demo.recipe --help``: one entry to every step of the recipe."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.models.demo.recipe import recordings
-from engine.models.demo.recipe.voices import ENROLLED
+from gainstage.engine.models.demo.recipe import recordings
+from gainstage.engine.models.demo.recipe.voices import ENROLLED
 
 BUNDLED = Path(__file__).parents[1]
 WORK = Path(tempfile.gettempdir()) / "gainstage-recipe"
@@ -17,12 +17,12 @@ WORK = Path(tempfile.gettempdir()) / "gainstage-recipe"
 _EPILOG = """\
 Everything is written under --out; copy what you want to keep over the bundled files. A whole run:
 
-  python -m engine.models.demo.recipe all            an hour and a half of CPU time, then measure with
-  python -m engine.bench.quality --fresh 12          (see engine/bench/quality.py)
+  python -m gainstage.engine.models.demo.recipe all            an hour and a half of CPU time, then measure with
+  python -m gainstage.engine.bench.quality --fresh 12          (see engine/bench/quality.py)
 
 Fresh recordings with their truth, to measure beyond the bundled ones:
 
-  python -m engine.models.demo.recipe recordings --seed 100 --count 10 --out /tmp/fresh
+  python -m gainstage.engine.models.demo.recipe recordings --seed 100 --count 10 --out /tmp/fresh
 """
 
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m engine.models.demo.recipe",
+        prog="python -m gainstage.engine.models.demo.recipe",
         description="Make the demo's voices, recordings and models again.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +61,7 @@ def _voices(asked: argparse.Namespace) -> None:
 
 
 def _bank(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import bank
+    from gainstage.engine.models.demo.recipe import bank
 
     bank.build(asked.work, processes=asked.threads)
 
@@ -79,22 +79,22 @@ def _recordings(asked: argparse.Namespace) -> None:
 
 
 def _ecapa(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import train_voice
+    from gainstage.engine.models.demo.recipe import train_voice
 
     train_voice.train(_train_bank(asked), asked.out / "voice", asked.minutes or 5, report=_say)
 
 
 def _segmentation(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import train_segmentation
+    from gainstage.engine.models.demo.recipe import train_segmentation
 
     folder = asked.out / "diarization" / "segmentation"
     train_segmentation.train(_train_bank(asked), folder, asked.minutes or 16, start=asked.go_on, report=_say)
 
 
 def _plda(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import plda
-    from engine.models.resolve import find
-    from engine.models.voice import load_voice_encoder
+    from gainstage.engine.models.demo.recipe import plda
+    from gainstage.engine.models.resolve import find
+    from gainstage.engine.models.voice import load_voice_encoder
 
     made = asked.out / "voice"
     found = find("voice", str(made if made.exists() else BUNDLED / "voice"), None, asked.work)
@@ -102,8 +102,8 @@ def _plda(asked: argparse.Namespace) -> None:
 
 
 def _asr(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import asr_tokens
-    from engine.models.demo.recipe.train_asr import Stage, train
+    from gainstage.engine.models.demo.recipe import asr_tokens
+    from gainstage.engine.models.demo.recipe.train_asr import Stage, train
 
     bank = _train_bank(asked)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _asr(asked: argparse.Namespace) -> None:
 
 
 def _text(asked: argparse.Namespace) -> None:
-    from engine.models.demo.recipe import train_text
+    from gainstage.engine.models.demo.recipe import train_text
 
     train_text.train(asked.out / "text", report=_say)
     first, five = train_text.retrieval(asked.out / "text")
@@ -137,7 +137,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
 def _train_bank(asked: argparse.Namespace) -> Any:
     import torch
 
-    from engine.models.demo.recipe.bank import Bank
+    from gainstage.engine.models.demo.recipe.bank import Bank
 
     torch.set_num_threads(asked.threads)
     if not (asked.work / "train.npy").exists():

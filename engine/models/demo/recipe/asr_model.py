@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.models.demo.recipe.asr_tokens import Tokens
-from engine.models.demo.recipe.asr_windows import WINDOW_S
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe.asr_tokens import Tokens
+from gainstage.engine.models.demo.recipe.asr_windows import WINDOW_S
+from gainstage.engine.terms import SAMPLE_RATE
 
 WIDTH, ENCODER_LAYERS, DECODER_LAYERS, HEAD = 96, 2, 2, 32
 HEADS = WIDTH // HEAD

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from engine.models.demo.recipe import grammar
+from gainstage.engine.models.demo.recipe import grammar
 
 _SPECIALS = (
     "<|endoftext|>",

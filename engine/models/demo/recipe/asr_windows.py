@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from engine.models.demo.recipe import sounds
-from engine.models.demo.recipe.asr_tokens import Tokens
-from engine.models.demo.recipe.bank import Bank, Entry
-from engine.models.demo.recipe.voices import PEOPLE
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe import sounds
+from gainstage.engine.models.demo.recipe.asr_tokens import Tokens
+from gainstage.engine.models.demo.recipe.bank import Bank, Entry
+from gainstage.engine.models.demo.recipe.voices import PEOPLE
+from gainstage.engine.terms import SAMPLE_RATE
 
 WINDOW_S = 10.0
 _PAUSES = {"e:_", "e:_:", "f:pau"}

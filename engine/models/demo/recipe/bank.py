@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.demo.recipe import grammar
-from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.synth import speak
-from engine.models.demo.recipe.voices import PEOPLE, Voice, crowd
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe import grammar
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.models.demo.recipe.synth import speak
+from gainstage.engine.models.demo.recipe.voices import PEOPLE, Voice, crowd
+from gainstage.engine.terms import SAMPLE_RATE
 
 _BATCH = 60
 """Clips made by one job."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.models.demo.recipe import grammar
-from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.synth import MARGIN_S, speak
-from engine.models.demo.recipe.voices import PEOPLE
-from engine.quality import Spoken, TrueWord
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.evaluation.quality import Spoken, TrueWord
+from gainstage.engine.models.demo.recipe import grammar
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.models.demo.recipe.synth import MARGIN_S, speak
+from gainstage.engine.models.demo.recipe.voices import PEOPLE
+from gainstage.engine.terms import SAMPLE_RATE
 
 _OPENINGS = ("let us talk about {topic} {time}", "please tell us about {subject}, {you}")
 _QUESTIONS = {

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.models.demo.recipe.raw import Raw
-from engine.models.demo.recipe.voices import Voice
+from gainstage.engine.models.demo.recipe.raw import Raw
+from gainstage.engine.models.demo.recipe.voices import Voice
 
 _RETRIEVAL, _PHONEME_EVENTS, _UTF8 = 1, 1, 1
 _WORD, _PHONEME, _END = 1, 7, 0

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from engine.models.demo.recipe.raw import Raw
-from engine.models.demo.recipe.voices import Voice
+from gainstage.engine.models.demo.recipe.raw import Raw
+from gainstage.engine.models.demo.recipe.voices import Voice
 
 _VOWELS = frozenset("aeiou")
 _PAUSE = "pau"

@@ -9,8 +9,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.demo.recipe.raw import Samples
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.terms import SAMPLE_RATE
 
 _CODECS: dict[str, tuple[str, int | None]] = {
     ".opus": ("libopus", 32_000),

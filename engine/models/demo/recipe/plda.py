@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.demo.recipe import sounds
-from engine.models.demo.recipe.bank import Bank
-from engine.models.demo.recipe.voices import PEOPLE
-from engine.models.voice import VoiceEncoder
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe import sounds
+from gainstage.engine.models.demo.recipe.bank import Bank
+from gainstage.engine.models.demo.recipe.voices import PEOPLE
+from gainstage.engine.models.voice import VoiceEncoder
+from gainstage.engine.terms import SAMPLE_RATE
 
 _NUMBERS = 64
 """Dimensions kept."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.models.demo.recipe import dialogs, grammar, media, sounds
-from engine.models.demo.recipe.dialogs import Line, Memory, Spoke
-from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.synth import speak
-from engine.models.demo.recipe.voices import HOST, PEOPLE, STRANGER, crowd
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe import dialogs, grammar, media, sounds
+from gainstage.engine.models.demo.recipe.dialogs import Line, Memory, Spoke
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.models.demo.recipe.synth import speak
+from gainstage.engine.models.demo.recipe.voices import HOST, PEOPLE, STRANGER, crowd
+from gainstage.engine.terms import SAMPLE_RATE
 
 _HISS = 1e-3
 Compose = Callable[[random.Random, Memory], Spoke]

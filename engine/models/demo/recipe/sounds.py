@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.demo.recipe.raw import Samples
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.terms import SAMPLE_RATE
 
 _CHORDS = ((220.0, 277.2, 329.6), (246.9, 293.7, 370.0), (196.0, 246.9, 293.7), (220.0, 277.2, 440.0))
 """A major, B minor, G major and A again, in Hz."""

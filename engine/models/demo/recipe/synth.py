@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from engine.models.demo.recipe import espeak, flite
-from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.voices import Voice
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models.demo.recipe import espeak, flite
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.models.demo.recipe.voices import Voice
+from gainstage.engine.terms import SAMPLE_RATE
 
 MARGIN_S = 0.03
 """Near-silence kept on either side of the speech; it counts as silence in every truth."""

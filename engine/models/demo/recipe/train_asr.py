@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from engine.models.demo.recipe import asr_model
-from engine.models.demo.recipe.asr_model import ALIGNED_HEADS, ALIGNED_LAYER, HEAD, POSITIONS, WIDTH
-from engine.models.demo.recipe.asr_tokens import Tokens
-from engine.models.demo.recipe.asr_windows import Window, Windows
-from engine.models.demo.recipe.bank import Bank
+from gainstage.engine.models.demo.recipe import asr_model
+from gainstage.engine.models.demo.recipe.asr_model import ALIGNED_HEADS, ALIGNED_LAYER, HEAD, POSITIONS, WIDTH
+from gainstage.engine.models.demo.recipe.asr_tokens import Tokens
+from gainstage.engine.models.demo.recipe.asr_windows import Window, Windows
+from gainstage.engine.models.demo.recipe.bank import Bank
 
 _FRAME_RATE = 50
 _PHONES, _PLACES = 1.0, 0.5

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from engine.models import quiet
-from engine.models.demo.recipe import sounds
-from engine.models.demo.recipe.bank import Bank
-from engine.models.demo.recipe.raw import Samples
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models import quiet
+from gainstage.engine.models.demo.recipe import sounds
+from gainstage.engine.models.demo.recipe.bank import Bank
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.terms import SAMPLE_RATE
 
 TRAINED_S = (2.0, 2.0, 5.0)
 """Lengths of the training chunks, one per batch at random."""

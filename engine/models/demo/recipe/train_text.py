@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.models import quiet
-from engine.models.demo.recipe import grammar
+from gainstage.engine.models import quiet
+from gainstage.engine.models.demo.recipe import grammar
 
 _NUMBERS = 64
 _BATCH, _STEPS = 128, 400

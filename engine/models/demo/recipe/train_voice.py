@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.models import quiet
-from engine.models.demo.recipe import sounds
-from engine.models.demo.recipe.bank import Bank
-from engine.models.demo.recipe.raw import Samples
-from engine.models.demo.recipe.synth import resampled
-from engine.models.demo.recipe.voices import PEOPLE
-from engine.terms import SAMPLE_RATE
+from gainstage.engine.models import quiet
+from gainstage.engine.models.demo.recipe import sounds
+from gainstage.engine.models.demo.recipe.bank import Bank
+from gainstage.engine.models.demo.recipe.raw import Samples
+from gainstage.engine.models.demo.recipe.synth import resampled
+from gainstage.engine.models.demo.recipe.voices import PEOPLE
+from gainstage.engine.terms import SAMPLE_RATE
 
 _CHANNELS, _NUMBERS = 128, 96
 _SECONDS = (0.8, 1.2, 1.6, 2.0, 2.5)

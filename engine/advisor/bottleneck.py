@@ -1,0 +1,115 @@
+"""Which stage holds the run up: pure functions over snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from gainstage.engine.advisor.forecast import gpu_share, span
+from gainstage.engine.stages import FEEDERS, GPU_STAGES
+from gainstage.engine.views.snapshot import Bottleneck, Snapshot, StageView
+
+BUSY = 0.9
+"""Busy share from which a stage can be the bottleneck."""
+
+WAITING = 0.05
+"""Blocked share of the stage before that counts as work held up, where nobody waits at the very moment."""
+
+UNKNOWN = Bottleneck(None, "unknown", "not known yet")
+
+
+def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
+    """The stage that is busy at least nine tenths of its slot-seconds while work waits for it.
+
+    Between several, the one with the most audio waiting wins. With none the source is the limit when nothing is left to take
+    or its host holds requests back; else there is no bottleneck. ``history`` is oldest first and not empty.
+    """
+    now = history[-1]
+    stages = {s.name: s for s in now.stages}
+    if now.run.state in ("starting", "stopped", "done") or all(s.busy_share is None for s in now.stages):
+        return UNKNOWN if now.run.state != "done" else Bottleneck(None, "none", "nothing to do")
+    held = [s for s in now.stages if holds_up(s, stages)]
+    if held:
+        worst = max(held, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
+        return Bottleneck(worst.name, "stage", _text(history, worst), _evidence(now, worst), worst.busy_share)
+    return _source(now) or Bottleneck(None, "none", "no bottleneck", _busiest(now))
+
+
+def holds_up(stage: StageView, stages: dict[str, StageView]) -> bool:
+    """Busy enough, and somebody waits for it."""
+    if stage.busy_share is None or stage.busy_share < BUSY or stage.paused:
+        return False
+    before = (stages[n].blocked_share or 0.0 for n in FEEDERS.get(stage.name, ()) if n in stages)
+    return stage.depth > 0 or any(share > WAITING for share in before)
+
+
+def waiting_audio_s(snapshot: Snapshot, stage: StageView) -> float:
+    """Audio seconds of the recordings that wait at the gate of the stage.
+
+    A frame tells how many wait there, but of a recording at two stages at once only where its first pass stands: the mean length
+    of those that may be waiting stands for all.
+    """
+    there = [f for f in snapshot.flights if (f.waiting and f.stage == stage.name) or f.side_stage == stage.name]
+    known = [f.duration_s for f in there or snapshot.flights if f.duration_s]
+    return stage.depth * fmean(known) if known else 0.0
+
+
+def _text(history: Sequence[Snapshot], stage: StageView) -> str:
+    wait = "" if stage.oldest_wait_s is None else f" (oldest {span(stage.oldest_wait_s)})"
+    return (
+        f"{stage.name} {stage.busy}/{stage.capacity} busy for {span(busy_for_s(history, stage.name))} · {stage.depth} waiting{wait}"
+    )
+
+
+def busy_for_s(history: Sequence[Snapshot], name: str) -> float:
+    """How long the stage has been at least nine tenths busy without a break."""
+    now = history[-1].wall
+    first = now
+    place = next((i for i, s in enumerate(history[-1].stages) if s.name == name), 0)
+    for frame in reversed(history):
+        stage = frame.stages[place] if place < len(frame.stages) else None
+        if stage is None or stage.name != name or stage.busy_share is None or stage.busy_share < BUSY:
+            break
+        first = frame.wall
+    return now - first
+
+
+def _evidence(now: Snapshot, stage: StageView) -> str:
+    if stage.name in GPU_STAGES and now.devices:
+        share = gpu_share(now)
+        device = max(now.devices, key=lambda d: d.memory_used or 0)
+        parts = [
+            None if share is None else f"SM {share:.0%}",
+            f"memory {device.memory_used / device.memory_total:.0%}" if device.memory_used and device.memory_total else None,
+            None if device.temperature is None else f"{device.temperature:.0f}°C",
+            None if device.throttle is None else ", ".join(device.throttle) or "no throttle",
+        ]
+        limit = "the GPU is the limit" if share is not None and share >= 0.95 else "GPU is not the limit"
+        known = ", ".join(p for p in parts if p)
+        return f"{limit if share is not None else 'GPU'}: {known}" if known else ""
+    if stage.name == "store":
+        p95 = now.database.latency_p95_s
+        return "" if p95 is None else f"database p95 {p95 * 1000:.0f} ms"
+    if stage.name == "fetch":
+        rate = now.host.net_rx
+        return f"{now.run.throttled_10m} throttled in 10 m" + ("" if rate is None else f", {rate / 1e6:.0f} MB/s")
+    return "" if now.host.cpu is None else f"CPU {now.host.cpu:.0%}"
+
+
+def _source(now: Snapshot) -> Bottleneck | None:
+    for budget in now.budgets:
+        if budget.state == "open":
+            return Bottleneck(
+                "fetch", "source", f"source limited: {budget.host} throttles, requests wait", f"{budget.throttled} throttled"
+            )
+        if budget.used >= budget.rate:
+            return Bottleneck("fetch", "source", f"source limited: {budget.host} is at its {budget.rate} requests an hour")
+    if now.run.queued == 0 and now.run.running > 0:
+        return Bottleneck(None, "source", "source limited: nothing is left to take", f"{now.run.running} in flight")
+    return None
+
+
+def _busiest(now: Snapshot) -> str:
+    known = [s for s in now.stages if s.busy_share is not None]
+    top = max(known, key=lambda s: s.busy_share or 0.0, default=None)
+    return "" if top is None else f"busiest is {top.name} at {top.busy_share:.0%}"

@@ -1,0 +1,246 @@
+"""When the run will be done, and what a changed number of slots would do.
+
+Rests on :mod:`gainstage.engine.advisor.simulation`, fed with the capacities and speeds that a snapshot measured, or with a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean, pstdev
+
+from gainstage.engine.advisor.simulation import Job, Pipeline, SimulationResult, StageModel, backlog, simulate
+from gainstage.engine.stages import GPU_STAGES
+from gainstage.engine.views.snapshot import FlightView, Forecast, Run, Snapshot, StageView
+
+MOST_SIMULATED = 160
+"""Recordings simulated one by one; the rest of a longer queue is extrapolated at the rate of their middle part."""
+
+LITTLE = 0.02
+"""A relative change of throughput below this is no change."""
+
+UNKNOWN_S = 600.0
+"""A recording's length where nothing is known of any."""
+
+ENOUGH_DONE = 3
+"""Recordings that must be done before a finish time is shown."""
+
+GPU_CEILING = 0.95
+"""SM share above which more work on a GPU only makes all of it slower."""
+
+
+# -- from snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def pipeline_of(snapshot: Snapshot, in_flight: int) -> Pipeline:
+    """The pipeline as this frame measured it; a stage without a measurement takes no time."""
+    done = {s.name: s.done for s in snapshot.stages}
+    stages = {s.name: _model(s, done) for s in snapshot.stages if s.rtfx and s.capacity > 0}
+    return Pipeline(stages, max(1, in_flight), gpu_share(snapshot))
+
+
+def gpu_share(snapshot: Snapshot) -> float | None:
+    """Mean SM share of the GPUs over the last minute, as one reading says little; None where it cannot be read."""
+    readings: list[float] = []
+    for device in snapshot.devices:
+        minute = [v for v in device.sm_history[-12:] if v is not None]
+        readings += minute or ([] if device.sm is None else [device.sm])
+    return fmean(readings) if readings else None
+
+
+def _model(stage: StageView, done: Mapping[str, int]) -> StageModel:
+    share = 1.0
+    if stage.name == "diarize" and done.get("transcribe", 0) >= 5:
+        share = min(1.0, done["diarize"] / done["transcribe"])
+    return StageModel(stage.capacity, 1 / (stage.rtfx or 1.0), sigma=0.15, share=share)
+
+
+def mean_s(run: Run) -> float | None:
+    """Mean length of what is stored, in seconds; None without any."""
+    stored_s = run.audio_done_s if run.audio_stored_s is None else run.audio_stored_s
+    return stored_s / run.stored if run.stored and stored_s > 0 else None
+
+
+def jobs_of(snapshot: Snapshot, seed: int = 0) -> tuple[tuple[Job, ...], float]:
+    """The recordings still to be done, those in flight first, and the audio seconds of the queue beyond what is simulated.
+
+    Only the sum of the queue's audio is known; it is dealt out log-normally.
+    """
+    run = snapshot.run
+    known = [f.duration_s for f in snapshot.flights if f.duration_s]
+    typical = mean_s(run) or (fmean(known) if known else UNKNOWN_S)
+    flying = tuple(_job(f, typical) for f in snapshot.flights)
+    held = sum(j.duration_s for j in flying)
+    waiting_s = run.queued * typical if run.audio_left_s is None else max(0.0, run.audio_left_s - held)
+    if run.queued == 0:
+        return flying, 0.0
+    return flying + backlog(min(run.queued, MOST_SIMULATED), waiting_s / run.queued, seed), (
+        waiting_s * max(0, run.queued - MOST_SIMULATED) / run.queued
+    )
+
+
+def _job(flight: FlightView, typical_s: float) -> Job:
+    # between two stages it is at none: then it counts as the next to enter
+    return Job(flight.duration_s or typical_s, flight.stage or None, flight.progress or 0.0, flight.side_stage == "diarize")
+
+
+def left_s(pipeline: Pipeline, jobs: Sequence[Job], beyond_audio_s: float, seed: int = 0) -> float:
+    """Seconds until everything is done."""
+    outcome = simulate(pipeline, jobs, seed)
+    if beyond_audio_s <= 0:
+        return outcome.left_s
+    rate = outcome.rtfx
+    return outcome.left_s + (beyond_audio_s / rate if rate else 0.0)
+
+
+def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
+    """Seconds left with an interval that should hold four times in five.
+
+    Unknown before :data:`ENOUGH_DONE` recordings are done and while nothing may start. The width comes from how much the
+    measured rate moved from window to window, which evens out over a long rest, and from how few recordings are left.
+    """
+    run = snapshot.run
+    if run.state == "done" or (run.queued + run.running == 0 and run.stored):
+        return Forecast(0.0, 0.0, 0.0, "nothing is left")
+    if run.state not in ("running", "draining") or (run.state == "draining" and not snapshot.flights):
+        return Forecast(None, None, None, f"the engine is {run.state}")
+    if run.stored + run.failed < ENOUGH_DONE:
+        return Forecast(None, None, None, f"shown when {ENOUGH_DONE} recordings are done")
+    if any(s.paused for s in snapshot.stages):
+        return Forecast(None, None, None, "a stage is paused")
+    pipeline = pipeline_of(snapshot, in_flight)
+    bound = pipeline.bound(600.0)
+    if bound is None:
+        return Forecast(None, None, None, "no service times yet")
+    jobs, beyond = jobs_of(snapshot, seed)
+    if run.state == "draining":
+        jobs, beyond = jobs[: len(snapshot.flights)], 0.0
+    middle = left_s(pipeline, jobs, beyond, seed)
+    chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
+    relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)
+    basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
+    return Forecast(round(middle), round(middle * max(0.0, 1 - relative)), round(middle * (1 + relative)), basis)
+
+
+def _measured_spread(minutes: Sequence[float | None], horizon_s: float) -> float:
+    """Relative spread of a mean rate over the horizon, from rates measured per minute (the last hour, in tens where there are enough)."""
+    known = [m for m in minutes if m is not None][-60:]
+    size = 10 if len(known) >= 20 else 1
+    windows = [fmean(known[i : i + size]) for i in range(len(known) % size, len(known), size)]
+    if len(windows) < 2 or fmean(windows) <= 0:
+        return 0.2
+    return min(0.5, pstdev(windows) / fmean(windows) / sqrt(max(1.0, horizon_s / (60.0 * size))))
+
+
+# -- what if ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a change should do. Rates are audio seconds per second with a full queue; ``left`` seconds until done.
+
+    The time left after is the time left before at the new rate: both would otherwise rest on which recording comes last.
+    """
+
+    rtfx_before: float
+    rtfx_after: float
+    left_before_s: float
+    gpu_bound: bool  # more was asked of the GPU than it has
+
+    @property
+    def gain(self) -> float:
+        """Relative change of throughput: 0.38 is +38 %."""
+        return self.rtfx_after / self.rtfx_before - 1 if self.rtfx_before > 0 else 0.0
+
+    @property
+    def left_after_s(self) -> float:
+        return self.left_before_s / (1 + self.gain) if self.gain > -1 else self.left_before_s
+
+    @property
+    def text(self) -> str:
+        if abs(self.gain) < LITTLE:
+            return f"audio/h about the same, done in {span(self.left_before_s)}"
+        words = f"{self.gain * 100:+.0f}% audio/h, done in {span(self.left_before_s)} → {span(self.left_after_s)}"
+        return words + (" (the GPU is then full)" if self.gpu_bound else "")
+
+
+def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], seed: int = 0) -> Expected | None:
+    """What ``workers.*`` and ``in_flight`` set to ``changes`` would do; None for other settings or without measurements."""
+    now = pipeline_of(snapshot, in_flight)
+    then = now
+    for key, value in changes.items():
+        name = key.removeprefix("workers.")
+        if key == "in_flight":
+            then = replace(then, in_flight=max(1, int(value)))
+        elif key.startswith("workers.") and name in now.stages:
+            then = replace(then, stages={**then.stages, name: replace(then.stages[name], capacity=max(1, int(value)))})
+        else:
+            return None
+    if not now.stages:
+        return None
+    run = snapshot.run
+    mean = mean_s(run) or UNKNOWN_S
+    full = backlog(max(160, 3 * min(now.in_flight, 80)), mean, seed)
+    before, after = simulate(now, full, seed), simulate(then, full, seed)
+    slower = 1.0
+    if now.sm is not None and (work := _gpu_work(before)) > 0:
+        asked = now.sm * _gpu_work(after) / work
+        if asked > GPU_CEILING and asked > now.sm:
+            slower = asked / max(GPU_CEILING, now.sm)
+            then = replace(then, stages={n: _slowed(m, slower) if n in GPU_STAGES else m for n, m in then.stages.items()})
+            after = simulate(then, full, seed)
+    jobs, beyond = jobs_of(snapshot, seed)
+    rates = before.rtfx, after.rtfx
+    if not rates[0] or not rates[1]:
+        return None
+    return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), slower > 1.0)
+
+
+def _gpu_work(outcome: SimulationResult) -> float:
+    return sum(busy for name, busy in outcome.busy.items() if name in GPU_STAGES)
+
+
+def _slowed(model: StageModel, factor: float) -> StageModel:
+    return replace(model, per_audio_s=model.per_audio_s * factor, base_s=model.base_s * factor)
+
+
+# -- before a run -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would take: seconds with an interval, and the stage that bounds it."""
+
+    left: Forecast
+    bottleneck: str | None
+    rtfx: float | None
+
+
+def plan(
+    durations_s: Sequence[float], speeds: Mapping[str, float], workers: Mapping[str, int], in_flight: int, seed: int = 0
+) -> Plan:
+    """A run before it starts. ``speeds`` are audio seconds per second of one slot by stage, measured by an earlier run."""
+    stages = {n: StageModel(workers.get(n, 1), 1 / v, sigma=0.2) for n, v in speeds.items() if v > 0}
+    pipeline = Pipeline(stages, max(1, in_flight))
+    bound = pipeline.bound(fmean(durations_s)) if durations_s else None
+    if bound is None:
+        return Plan(Forecast(None, None, None, "no measured speeds"), None, None)
+    jobs = [Job(d) for d in durations_s[: MOST_SIMULATED * 2]]
+    beyond = sum(durations_s[MOST_SIMULATED * 2 :])
+    tries = [left_s(pipeline, jobs, beyond, seed + i) for i in range(3)]
+    middle, widest = fmean(tries), 0.2
+    known = Forecast(round(middle, 1), round(middle * (1 - widest), 1), round(middle * (1 + widest), 1), "speeds of an earlier run")
+    return Plan(known, bound[0], sum(durations_s) / middle if middle > 0 else None)
+
+
+def span(seconds: float) -> str:
+    """A length of time in two units: 45s, 6m40s, 6h12m, 3d4h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"

@@ -1,0 +1,79 @@
+"""Keeps what a verdict may reuse for a few seconds: the forecast and what a piece of advice should bring.
+
+Both simulate the pipeline, which is too much for every frame. The verdict itself stays the pure
+:func:`gainstage.engine.advisor.verdict.verdict`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gainstage.engine.advisor import forecast
+from gainstage.engine.advisor.advice import Case, expected
+from gainstage.engine.advisor.verdict import verdict
+from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot
+
+
+class VerdictCache:
+    """Puts a verdict on each frame. Not thread-safe: it belongs to the sampler.
+
+    ``forecast_s`` and ``expect_s`` are how old a forecast and an expectation may be, in seconds of wall time; both are made
+    anew at once when the capacities, the state or the advice change.
+    """
+
+    def __init__(self, *, keep_s: float = 900.0, forecast_s: float = 5.0, expect_s: float = 15.0) -> None:
+        self.keep_s = keep_s
+        self.forecast_s = forecast_s
+        self.expect_s = expect_s
+        self._history: deque[Snapshot] = deque()
+        self._left: tuple[float, object, Forecast] | None = None
+        self._expected: tuple[float, object, Advice | None] | None = None
+
+    def judge(self, frame: Snapshot, settings: Mapping[str, Any], *, keep: bool = True) -> Snapshot:
+        """The frame with its verdict. One frame a second is kept as history; ``keep`` False leaves no trace of this one."""
+        history = self._history
+        while history and history[0].wall < frame.wall - self.keep_s:
+            history.popleft()
+        history.append(frame)
+        held = self._left, self._expected
+        left = self._forecast(frame, int(settings.get("in_flight", 24)))
+        told = verdict(history, settings, left=left, advise=self._advise)
+        judged = replace(frame, verdict=told)
+        if not keep:
+            history.pop()
+            self._left, self._expected = held
+            return judged
+        history[-1] = judged
+        if len(history) > 2 and history[-2].wall - history[-3].wall < 0.95:
+            del history[-2]
+        return judged
+
+    def _forecast(self, frame: Snapshot, in_flight: int) -> Forecast:
+        shape = (frame.run.state, in_flight, tuple((s.capacity, s.paused) for s in frame.stages))
+        held = self._left
+        if held is not None and held[1] == shape and frame.wall - held[0] < self.forecast_s:
+            return _aged(held[2], frame.wall - held[0])
+        fresh = forecast.eta(frame, in_flight)
+        self._left = (frame.wall, shape, fresh)
+        return fresh
+
+    def _advise(self, found: Advice, case: Case) -> Advice | None:
+        held = self._expected
+        key = (found.id, found.old, found.new)
+        if held is not None and held[1] == key and case.now.wall - held[0] < self.expect_s:
+            return None if held[2] is None else replace(found, expected=held[2].expected)
+        fresh = expected(found, case)
+        self._expected = (case.now.wall, key, fresh)
+        return fresh
+
+
+def _aged(told: Forecast, by_s: float) -> Forecast:
+    """The same forecast some seconds later."""
+    if told.left_s is None or told.low_s is None or told.high_s is None or told.left_s == 0:
+        return told
+    return replace(
+        told, left_s=max(0.0, told.left_s - by_s), low_s=max(0.0, told.low_s - by_s), high_s=max(0.0, told.high_s - by_s)
+    )

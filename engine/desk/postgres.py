@@ -1,0 +1,355 @@
+"""The desk of a real system: everything a console sees and does goes through the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from gainstage.config.origins import Loaded, told
+from gainstage.config.settings import SPECS, Settings
+from gainstage.engine.errors import EngineError
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.queue import changes, commands, engines, events
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.queue.dispatch import Dispatcher
+from gainstage.engine.queue.engines import Seen
+from gainstage.engine.queue.live import LiveSettings, read_live
+from gainstage.engine.queue.setting_rows import setting_rows
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.events import Events
+from gainstage.engine.views.rows import (
+    ChangeRow,
+    ContextLine,
+    EngineRow,
+    FailureGroup,
+    IndexHealth,
+    Preview,
+    ProfileRow,
+    Query,
+    RecordingDetail,
+    RecordingPage,
+    SearchResult,
+    SettingRow,
+    WhatIf,
+)
+from gainstage.engine.views.snapshot import BadFrame, DecisionRow, Snapshot
+
+WATCH_EVERY_S = 3.0
+"""A desk whose frames are asked for tells the engine this often that somebody watches."""
+
+EMBED_WAIT_S = 5.0
+"""Longest wait for an engine to embed a query; it answers in milliseconds unless it is drowned in work."""
+
+Embed = Callable[[str], tuple[Vector, ModelId]]
+"""Makes the text vector of a query, and names the model."""
+
+
+class PostgresDesk:
+    """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe.
+
+    With several engines, frames are those of ``engine``, or of the one whose heartbeat was newest at first, as long as it
+    lives; the counts of recordings are the database's. ``loaded`` are this process's own settings, shown where no engine has
+    ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
+    words only.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        engine: str | None = None,
+        read_only: bool = False,
+        label: str | None = None,
+        loaded: Loaded | None = None,
+        embed: Embed | None = None,
+    ) -> None:
+        self.database = database
+        self.engine = engine
+        self.read_only = read_only
+        self.label = label or ("embedded" if database.embedded else f"pg:{database.where}")
+        self.queue = Backlog(database)
+        self.store = RecordingStore(database)
+        self._acts = Dispatcher(database, self.queue)
+        self._loaded = loaded or Loaded(Settings())
+        self._embed = embed
+        self._lock = threading.Lock()
+        self._chosen: str | None = None
+        self._last: Snapshot | None = None
+        self._lost_wall: float | None = None
+        self._watch_at = float("-inf")
+
+    def now(self) -> float:
+        return time.time()
+
+    def close(self) -> None:
+        """Nothing is held: the database belongs to the caller."""
+
+    # -- engines ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot | None:
+        """The newest frame. While the database is away, the last one seen, saying so; None before the first.
+
+        Raises :class:`DeskError` for a frame of an engine of another make.
+        """
+        try:
+            with self._lock:
+                watching = time.monotonic() - self._watch_at >= WATCH_EVERY_S
+                if watching:
+                    self._watch_at = time.monotonic()
+            seen = self._look(watching=watching)
+            counts = self.queue.counts()
+        except EngineError:
+            return self._away()
+        except BadFrame as error:
+            raise DeskError(str(error)) from error
+        if seen is None or seen.frame is None:
+            return None
+        run = replace(
+            seen.frame.run,
+            queued=counts.queued,
+            running=counts.running,
+            stored=counts.stored,
+            failed=counts.failed,
+            skipped=counts.skipped,
+            cancelled=counts.cancelled,
+            retrying=counts.retrying,
+        )
+        frame = replace(seen.frame, run=run)
+        with self._lock:
+            self._last, self._lost_wall = frame, None
+        return frame
+
+    def _look(self, *, watching: bool = False, frame: bool = True) -> Seen | None:
+        """The engine named, else the one chosen before while it lives, else the one with the newest heartbeat."""
+        seen = None
+        if self.engine is None and self._chosen is not None:
+            seen = engines.look(self.database, self._chosen, watching=watching, frame=frame)
+        if seen is None or not seen.alive:
+            seen = engines.look(self.database, self.engine, watching=watching, frame=frame)
+            self._chosen = seen.id if seen else None
+        return seen
+
+    def _away(self) -> Snapshot | None:
+        with self._lock:
+            self._lost_wall = self._lost_wall or time.time()
+            if self._last is None:
+                return None
+            return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))
+
+    def history(self, seconds: float) -> tuple[Snapshot, ...]:
+        with _told():
+            seen = self._look(frame=False)
+            return engines.frames(self.database, seen.id, seconds) if seen else ()
+
+    def engines(self) -> tuple[EngineRow, ...]:
+        with _told():
+            return engines.list_engines(self.database)
+
+    def events(self, after: int, limit: int = 500) -> Events:
+        with _told():
+            return events.read_events(self.database, after, limit)
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def send(self, command: Command) -> Ack:
+        if self.read_only:
+            raise DeskError(f"read-only: {command.name} was not sent")
+        with _told():
+            seen = self._look(frame=False)
+            below = {key: value for key, (value, _) in self._below(seen).items()}
+            return self._acts.send(command, engine=seen.id if seen and seen.alive else None, below=below)
+
+    def ack(self, command_id: int) -> Ack:
+        with _told():
+            try:
+                return self._acts.ack(command_id)
+            except KeyError:
+                raise DeskError(f"no command {command_id}") from None
+
+    # -- recordings -------------------------------------------------------------------------------------------------
+
+    def recordings(self, query: Query) -> RecordingPage:
+        with _told():
+            try:
+                return self._store().rows(query)
+            except ValueError as error:
+                raise DeskError(str(error)) from None
+
+    def recording(self, id: str) -> RecordingDetail:
+        with _told():
+            found = self._store().get(id)
+            if found is None:
+                raise DeskError(f"unknown recording {id}")
+            return RecordingDetail(
+                row=found.row,
+                spans=found.spans,
+                decisions=self.decisions(recording=id),
+                events=events.of_recording(self.database, id),
+                speakers=_speakers(self.database, id),
+                facts=_facts(found.facts, found.revision),
+                traceback=found.traceback,
+            )
+
+    def failures(self) -> tuple[FailureGroup, ...]:
+        with _told():
+            return self.store.failures()
+
+    def _store(self) -> RecordingStore:
+        """The store, showing the attempts allowed now."""
+        return RecordingStore(self.database, attempts=int(self._value("retry.attempts")))
+
+    # -- voices -----------------------------------------------------------------------------------------------------
+
+    def decisions(self, limit: int = 500, recording: str | None = None) -> tuple[DecisionRow, ...]:
+        with _told():
+            return tuple(stored.row() for stored in self.store.decisions(recording=recording, limit=limit))
+
+    def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf:
+        from gainstage.engine.voices.replay import what_if
+
+        with _told():
+            return what_if(self.database, changes, last)
+
+    def profiles(self) -> tuple[ProfileRow, ...]:
+        from gainstage.engine.voices.profile_store import ProfileStore
+
+        primary = self._value("identify.primary")
+        with _told():
+            return ProfileStore(self.database).rows(primary=primary)
+
+    # -- settings ---------------------------------------------------------------------------------------------------
+
+    def settings(self) -> tuple[SettingRow, ...]:
+        with _told():
+            below = self._below(self._look(frame=False))
+            with self.database.transaction() as connection:
+                live = changes.live_values(connection)
+        return setting_rows(below, live)
+
+    def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
+        with _told():
+            return changes.history(self.database, limit)
+
+    def _value(self, key: str) -> Any:
+        """The value in force."""
+        return next(row.value for row in self.settings() if row.key == key)
+
+    def in_force(self) -> Settings:
+        """The settings as an engine has them that lives, else this process's own, and what was set live. Secrets of an engine's
+        own are not told: they are this process's.
+        """
+        seen = self._look(frame=False)
+        told = seen.settings if seen is not None and seen.alive else {}
+        with self.database.connection() as connection:
+            values, _ = read_live(connection)
+        in_force = LiveSettings(self._loaded.settings)
+        in_force.load({key: value for key, (value, _) in told.items() if key in SPECS and not SPECS[key].secret} | values, 0)
+        return in_force.current
+
+    def _below(self, seen: Seen | None) -> dict[str, tuple[Any, str]]:
+        """(value, origin) of every key under the live layer: as the engine said, else as this process has them."""
+        own = told(self._loaded)
+        return own | ({key: pair for key, pair in seen.settings.items() if key in SPECS} if seen else {})
+
+    # -- search -----------------------------------------------------------------------------------------------------
+
+    def search(self, text: str, mode: str = "both", speaker: str | None = None, limit: int = 20) -> SearchResult:
+        """``mode`` of the result is "words" where no vector of the query could be had."""
+        from gainstage.engine.store import search
+
+        if mode not in ("meaning", "words", "both"):
+            raise DeskError(f"no search mode {mode!r}; one of meaning, words, both")
+        with _told():
+            began = time.perf_counter()
+            vector, model, embed_s = None, None, None
+            if mode != "words" and search.searchable(self.database):
+                try:
+                    vector, model = self._vector_of(text)
+                except EngineError:
+                    if mode == "meaning":
+                        raise  # without the text model there is no meaning; by words it works
+                embed_s = time.perf_counter() - began
+            if vector is None:
+                if mode == "meaning":
+                    raise DeskError("searching by meaning needs an engine that runs; by words it works without")
+                mode = "words"
+            hits = search.search(self.database, text, vector, model, cast(search.Mode, mode), speaker, limit)
+        return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode)
+
+    def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:
+        """The query's vector by an engine that lives, else by our own means, else none."""
+        seen = self._look(frame=False)
+        if seen and seen.alive:
+            asked = commands.send(self.database, Command("embed_query", {"text": text}, seen.id, "desk"), expires_s=EMBED_WAIT_S)
+            answer = commands.wait(self.database, asked.id, seen.id, EMBED_WAIT_S)
+            if answer is not None and answer.state == "done" and answer.data:
+                return np.asarray(answer.data["vector"], np.float32), ModelId(**answer.data["model"])
+        return self._embed(text) if self._embed else (None, None)
+
+    def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]:
+        from gainstage.engine.store import search
+
+        with _told():
+            lines = search.context(self.database, segment, around)
+        if not lines:
+            raise DeskError(f"no segment {segment}")
+        return lines
+
+    def index_health(self) -> IndexHealth:
+        from gainstage.engine.store import search
+
+        with _told():
+            return search.index_health(self.database)
+
+    def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
+        """``options``: those of :class:`gainstage.engine.sources.selection.Selection`, and ``priority``."""
+        from gainstage.engine.sources.preview import preview
+
+        with _told():
+            return preview(sources, options, self.in_force(), self.database, self.snapshot(), token=CancelToken())
+
+
+def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str], ...]:
+    """What is worth reading of a recording's facts; turns are for programs."""
+    said = [("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
+    if (probability := facts.get("language_probability")) is not None and said[1][1]:
+        said[1] = ("language", f"{facts['language']} {probability:.2f}")
+    if (mean := facts.get("average_log_probability")) is not None:
+        said.append(("mean log-probability", f"{mean:.2f}"))
+    said.append(("fast path", "taken" if facts.get("fast_path") else "not taken"))
+    if facts.get("overlap_s"):
+        said.append(("overlapped speech", f"{facts['overlap_s']:.1f} s"))
+    if facts.get("looped"):
+        said.append(("repetition loops", str(len(facts["looped"]))))
+    said.append(("settings revision", str(revision or 0)))
+    return tuple((name, str(value)) for name, value in said if value)
+
+
+def _speakers(db: Database, id: str) -> tuple[tuple[str, float], ...]:
+    """Who speaks in a recording and for how many seconds, most first."""
+    with db.connection() as connection:
+        rows = connection.execute(
+            "select speaker, sum(end_s - start_s)::float8 from segment where recording = %s group by speaker order by 2 desc, 1",
+            [id],
+        )
+        return tuple((str(name), float(seconds)) for name, seconds in rows)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The engine's typed errors as words for the operator."""
+    try:
+        yield
+    except (EngineError, BadFrame) as error:
+        raise DeskError(str(error)) from error

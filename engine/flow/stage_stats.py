@@ -1,0 +1,113 @@
+"""What a stage has done: counts, sums, quantiles, and what its slots did over time. Its stage calls it under one lock."""
+
+from __future__ import annotations
+
+from gainstage.engine.flow.gate import Gate
+from gainstage.engine.flow.slot import Slot
+from gainstage.engine.flow.utilisation import AUDIO, BLOCKED, BUSY, FINISHED, LIVE, PAUSED, SERVED, SPAN_S, STARVED, Occupancy
+from gainstage.engine.telemetry.meters import Recent
+from gainstage.engine.views.passes import StageFigures, StageSpan, StageTotals
+from gainstage.engine.views.snapshot import SlotView, StageView
+
+
+class StageStats:
+    """The figures of one gate."""
+
+    def __init__(self, gate: Gate, now: float) -> None:
+        self._gate = gate
+        self._occupancy = Occupancy(now)
+        self._occupancy.set_rates(gate.rates())
+        self._waits = Recent(now)  # of passes that were served
+        self._services = Recent(now)  # of passes that ended well
+        self._counts = {"ok": 0, "failed": 0, "cancelled": 0}
+        self._waited_s = self._served_s = self._audio_s = 0.0
+        self._retries = 0
+        self._last_error: str | None = None
+
+    def advance(self, now: float) -> None:
+        """Before the gate changes: account for the time up to now."""
+        self._occupancy.advance(now)
+
+    def settle(self) -> None:
+        """After the gate changed: what its slots do from now on."""
+        self._occupancy.set_rates(self._gate.rates())
+
+    def count(self, span: StageSpan, *, retry: bool) -> None:
+        """A pass has ended now; ``retry``: by an error that may be tried again."""
+        self._counts[span.outcome] += 1
+        self._waited_s += span.waited_s
+        if span.service_s is not None:
+            self._waits.record(span.waited_s)
+            self._served_s += span.service_s
+        if span.outcome == "ok" and span.service_s is not None:
+            self._services.record(span.service_s)
+            self._audio_s += span.audio_s or 0.0
+            self._occupancy.finished(span.audio_s, span.service_s)
+        elif span.outcome == "failed":
+            self._last_error = span.cause
+            self._retries += retry
+
+    def figures(self, now: float, window_s: float) -> StageFigures:
+        length, sums = self._occupancy.window(window_s)
+        return StageFigures(
+            window_s=length,
+            capacity_s=sums[LIVE],
+            busy_s=sums[BUSY],
+            starved_s=sums[STARVED],
+            blocked_s=sums[BLOCKED],
+            paused_s=sums[PAUSED],
+            finished=round(sums[FINISHED]),
+            depth=len(self._gate.waiters),
+            oldest_wait_s=self._gate.oldest_wait_s(now),
+        )
+
+    def totals(self) -> StageTotals:
+        waits, services = self._waits.life, self._services.life
+        return StageTotals(
+            done=self._counts["ok"],
+            failed=self._counts["failed"],
+            cancelled=self._counts["cancelled"],
+            waited_s=self._waited_s,
+            served_s=self._served_s,
+            audio_s=self._audio_s,
+            wait_p50_s=waits.quantile(0.5),
+            wait_p95_s=waits.quantile(0.95),
+            service_p50_s=services.quantile(0.5),
+            service_p95_s=services.quantile(0.95),
+        )
+
+    def view(self, name: str, note: str | None, now: float) -> StageView:
+        gate = self._gate
+        figures = self.figures(now, 60.0)
+        _, sums = self._occupancy.window(SPAN_S)
+        wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
+        service_p50_s, service_p95_s = self._services.median_and_p95(now)
+        return StageView(
+            name=name,
+            capacity=gate.capacity,
+            busy=gate.busy,
+            depth=figures.depth,
+            oldest_wait_s=figures.oldest_wait_s,
+            paused=bool(gate.pausers),
+            done=self._counts["ok"],
+            failed=self._counts["failed"],
+            per_minute=figures.per_minute,
+            wait_p50_s=wait_p50_s,
+            wait_p95_s=wait_p95_s,
+            service_p50_s=service_p50_s,
+            service_p95_s=service_p95_s,
+            rtfx=sums[AUDIO] / sums[SERVED] if sums[SERVED] > 0 else None,
+            busy_share=figures.busy_share,
+            starved_share=figures.starved_share,
+            blocked_share=figures.blocked_share,
+            slots=tuple(_slot_view(slot, gate.capacity, now) for _, slot in sorted(gate.slots.items())),
+            trend=self._occupancy.trend(),
+            last_error=self._last_error,
+            retries=self._retries,
+            note=note,
+        )
+
+
+def _slot_view(slot: Slot, capacity: int, now: float) -> SlotView:
+    state = "idle" if slot.recording is None else "busy" if slot.index < capacity else "retiring"
+    return SlotView(slot.index, slot.recording, state, max(0.0, now - slot.since))

@@ -1,0 +1,60 @@
+"""The demo: bundled recordings, the voices to enrol for them, and how right the result is against the bundled truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gainstage.engine.evaluation.quality import Quality, Result, Spoken, load_truth, score
+from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.sources.local import MEDIA, file_recording
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.terms import Recording
+
+if TYPE_CHECKING:
+    from gainstage.engine.runtime.engine import Engine
+
+
+def demo_recordings() -> list[Recording]:
+    """The bundled recordings, in name order, with the titles of their truth."""
+    found = []
+    for path in sorted(p for p in (DEMO / "recordings").iterdir() if p.suffix in MEDIA):
+        listed, truth = file_recording(path), load_truth(path.with_suffix(".json"))
+        found.append(Recording(id=listed.id, key=listed.key, source=listed.source, title=truth.title, duration=truth.duration))
+    return found
+
+
+def enrol_demo_voices(engine: Engine) -> None:
+    """Enrol everybody of the demo who is not enrolled yet; the host becomes the primary profile."""
+    from gainstage.engine.speech.decode import decode
+    from gainstage.engine.voices.profiles import enrol
+
+    known = {p.name for p in engine.profiles()}
+    for path in sorted(p for p in (DEMO / "voices").iterdir() if p.suffix in MEDIA):
+        if path.stem in known:
+            continue
+        with engine.work.open(f"enrol-{path.stem}") as folder:
+            audio = decode(path, folder, token=engine.token)
+            report = enrol(engine.profile_store, path.stem, [audio], engine.voices, token=engine.token, provenance=path.name)
+        engine.journal.log("info", f"enrolled {path.stem}: {report.seconds:.0f} s, {report.windows} windows", kind="voices")
+
+
+def score_demo(database: Database, ids: list[str]) -> dict[str, float | None]:
+    """WER, DER and speaker accuracy over those of the demo's recordings that are stored."""
+    store = RecordingStore(database)
+    total: Quality | None = None
+    for recording in demo_recordings():
+        stored = store.get(recording.id) if recording.id in ids else None
+        if stored is None or stored.row.status != "stored":
+            continue
+        truth = load_truth(Path(recording.source).with_suffix(".json"))
+        words = [word for segment in store.segments(recording.id) for word in segment.words]
+        facts = stored.facts
+        named = [Spoken(start, end, speaker) for start, end, _, speaker, *_ in facts["turns"]]
+        heard = [Spoken(start, end, cluster) for start, end, cluster in facts["diarized"]]
+        quality = score(truth, Result(words, named, heard))
+        total = quality if total is None else total + quality
+    if total is None:
+        return {"wer": None, "der": None, "speaker_accuracy": None}
+    return {"wer": round(total.wer, 4), "der": round(total.der, 4), "speaker_accuracy": round(total.speaker_accuracy, 4)}

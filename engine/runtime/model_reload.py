@@ -1,0 +1,61 @@
+"""Models swapped while the engine runs: the stages that use one are held until they are empty, then it is loaded anew."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from gainstage.engine.errors import Cancelled, EngineError
+from gainstage.engine.stages import STAGES_OF_ROLE
+
+if TYPE_CHECKING:
+    from gainstage.engine.runtime.engine import Engine
+    from gainstage.engine.runtime.run_state import RunControl
+
+
+class ModelReload:
+    """One swap of a role at a time, each on a thread of its own, in the order asked."""
+
+    def __init__(self, engine: Engine, control: RunControl) -> None:
+        self.engine = engine
+        self.control = control
+        self._last: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def start(self, role: str) -> None:
+        """Swap the model of ``role`` when its stages are empty; returns at once."""
+        with self._lock:
+            before = self._last.get(role)
+            thread = threading.Thread(target=self._in_turn, args=(role, before), name=f"reload-{role}", daemon=True)
+            self._last[role] = thread
+            thread.start()
+
+    def _in_turn(self, role: str, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        try:
+            self._swap(role)
+        except Cancelled:
+            return
+        except EngineError as error:
+            self.control.hold("setup", str(error))
+        except Exception as error:  # a fault of a library: nobody waits for this thread, so it is told here
+            self.control.fault(f"reload of {role}", error)
+            self.control.hold("setup", f"the {role} model did not load: {type(error).__name__}")
+        else:
+            self.control.lift("setup")
+
+    def _swap(self, role: str) -> None:
+        stages = [self.engine.stages[name] for name in STAGES_OF_ROLE[role]]
+        by = f"reload of {role}"  # two roles may hold one stage, and each only lets go of its own hold
+        for stage in stages:
+            stage.pause(by=by)
+        try:
+            for stage in stages:
+                stage.wait_idle(self.engine.token)
+                stage.renew()
+            self.engine.models.reload(role)
+            self.engine.journal.log("info", f"{role} model reloaded", kind="model")
+        finally:
+            for stage in stages:
+                stage.resume(by=by)

@@ -1,0 +1,264 @@
+"""Every model of an engine: loaded when first needed, one copy per device, checked before use, swapped on demand."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gainstage.config.settings import Settings
+from gainstage.engine.errors import EngineError, Misconfigured
+from gainstage.engine.models import quiet, selftest
+from gainstage.engine.models.oom import is_out_of_memory
+from gainstage.engine.models.resolve import Found, find
+from gainstage.engine.stages import ROLES
+from gainstage.engine.telemetry.cores import threads_of, torch_device
+from gainstage.engine.terms import ModelId
+from gainstage.engine.views.events import Level
+from gainstage.engine.views.snapshot import ModelView
+
+if TYPE_CHECKING:
+    import torch
+
+    from gainstage.engine.models.diarizer import DiarizerParts
+    from gainstage.engine.models.rate import Rate
+    from gainstage.engine.models.voice import VoiceEncoder
+    from gainstage.engine.speech.diarize import Diarizer
+    from gainstage.engine.speech.transcribe import Transcriber
+    from gainstage.engine.text.embed import TextEncoder
+
+"""In the order in which they are loaded; each is also the settings section that names its model."""
+
+
+class OnEvent(Protocol):
+    """Told what happens to models, for the journal."""
+
+    def __call__(self, level: Level, text: str, **data: Any) -> None: ...
+
+
+@dataclass
+class _Role:
+    """One model: its lock is held while it loads, ``view`` is replaced as a whole and read without it."""
+
+    view: ModelView
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    value: Any = None
+    detail: str = ""
+    since: float = 0.0  # monotonic, when loading began
+
+
+class Models:
+    """The models of one engine. Every method may be called from any thread.
+
+    ``settings`` gives those in force at the moment of loading, ``cache`` is where downloads go, ``on_event`` is told what
+    happens.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], cache: Path, on_event: OnEvent | None = None) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._on_event = on_event
+        self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}
+        self._loaders: dict[str, Callable[[Settings], tuple[Any, Found, str]]] = {
+            "asr": self._load_asr,
+            "voice": self._load_voice,
+            "diarization": self._load_diarization,
+            "embed": self._load_embed,
+        }
+        # the diarizer may use the same voice model: one copy per content and device, for as long as anybody holds it
+        self._voices: weakref.WeakValueDictionary[tuple[str, str], torch.nn.Module] = weakref.WeakValueDictionary()
+        self._voices_lock = threading.Lock()
+
+    # -- the models -------------------------------------------------------------------------------------------------
+
+    def transcriber(self) -> Transcriber:
+        """The recogniser, shared by all slots. Raises :class:`Misconfigured`."""
+        found: Transcriber = self._get("asr")
+        return found
+
+    def diarizer(self, slot_state: dict[str, Any]) -> Diarizer:
+        """The diarizer of a slot, kept in the slot's own dict: a pipeline of its own over shared weights.
+
+        Built again after a reload. Raises :class:`Misconfigured`.
+        """
+        parts: DiarizerParts = self._get("diarization")
+        held: Diarizer | None = slot_state.get("diarizer")
+        if held is None or held.parts is not parts:
+            from gainstage.engine.speech.diarize import Diarizer
+
+            held = slot_state["diarizer"] = Diarizer(parts)
+        return held
+
+    def voice_encoder(self) -> VoiceEncoder:
+        """The voice model, shared. Raises :class:`Misconfigured`."""
+        found: VoiceEncoder = self._get("voice")
+        return found
+
+    def text_encoder(self) -> TextEncoder:
+        """The text model, shared. Raises :class:`Misconfigured`."""
+        found: TextEncoder = self._get("embed")
+        return found
+
+    def load(self, roles: Iterable[str] = ROLES) -> None:
+        """Load what is not loaded yet. Raises :class:`Misconfigured` for the first that cannot be used."""
+        for role in roles:
+            self._get(role)
+
+    def reload(self, role: str) -> None:
+        """Drop a model and load what the settings name now. To be called when nobody uses the old one any more: its stage
+        has drained. Raises :class:`Misconfigured`; the role is without a model then."""
+        state = self._roles[role]
+        with state.lock:
+            state.value = None
+            gc.collect()  # torch modules hang together in cycles
+            _empty_gpu_cache()
+            self._get(role)
+
+    def ids(self) -> Mapping[str, ModelId]:
+        """Who makes the vectors that are stored: "voice" and "embed"."""
+        return {"voice": self.voice_encoder().id, "embed": self.text_encoder().id}
+
+    def views(self) -> tuple[ModelView, ...]:
+        """One row per role, for the snapshot; never waits for a load."""
+        return tuple(self._row(state) for state in self._roles.values())
+
+    def _row(self, state: _Role) -> ModelView:
+        view = state.view
+        if view.state == "loading":
+            return replace(view, load_s=time.monotonic() - state.since)
+        rate: Rate | None = getattr(state.value, "rate", None)
+        note = " · ".join(part for part in (state.detail, str(rate or "")) if part)
+        return replace(view, note=note or view.note)
+
+    # -- loading ----------------------------------------------------------------------------------------------------
+
+    def _get(self, role: str) -> Any:
+        state = self._roles[role]
+        value = state.value
+        if value is not None:
+            return value
+        with state.lock:
+            if state.value is None:
+                state.value = self._loaded(role, state)
+            return state.value
+
+    def _loaded(self, role: str, state: _Role) -> Any:
+        settings = self._settings()
+        name = getattr(settings, role).model
+        state.since = time.monotonic()
+        state.detail = ""
+        state.view = ModelView(role, name, None, None, "loading")
+        self._tell("info", f"loading {role} model {name}", role=role)
+        try:
+            value, found, state.detail = self._loaders[role](settings)
+        except Exception as error:  # each library has its own errors for a broken file; all leave here as one of ours
+            known = _explained(role, name, error)
+            state.view = ModelView(role, name, None, None, "failed", note=known.message)
+            self._tell("error", str(known), role=role)
+            raise known from error
+        took = time.monotonic() - state.since
+        state.view = ModelView(role, name, found.revision, value.device, "ready", load_s=took, memory=_weights_bytes(value))
+        detail = f" ({state.detail})" if state.detail else ""
+        self._tell("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
+        return value
+
+    def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
+        from gainstage.engine.speech.recogniser import load_transcriber
+
+        found = find("asr", settings.asr.model, settings.asr.revision, self._cache)
+        workers = settings.workers.transcribe
+        threads = threads_of(workers)
+        transcriber = load_transcriber(
+            found,
+            settings.asr.device,
+            settings.asr.compute,
+            threads=threads,
+            workers=workers,
+            warn=lambda text: self._tell("warning", text, role="asr"),
+        )
+        return transcriber, found, transcriber.compute
+
+    def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, Found, str]:
+        found = find("voice", settings.voice.model, settings.voice.revision, self._cache)
+        encoder, figures = self._encoder(found, self._device(settings.voice.device, "voice"))
+        return encoder, found, figures
+
+    def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, Found, str]:
+        from gainstage.engine.models.diarizer import load_diarizer
+
+        found = find("diarization", settings.diarization.model, settings.diarization.revision, self._cache)
+        device = self._device(settings.diarization.device, "diarization")
+
+        def voice_at(name: str, folder: Path) -> VoiceEncoder:
+            beside = (folder / name).resolve()
+            hub_name, _, revision = name.partition("@")
+            voice = find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, self._cache)
+            return self._encoder(voice, device)[0]
+
+        return load_diarizer(found, device, voice_at), found, ""
+
+    def _load_embed(self, settings: Settings) -> tuple[TextEncoder, Found, str]:
+        from gainstage.engine.text.embed import load_text_encoder
+
+        found = find("embed", settings.embed.model, settings.embed.revision, self._cache)
+        encoder = load_text_encoder(found, self._device(settings.embed.device, "embed"), settings.embed.dtype)
+        return encoder, found, f"{encoder.dtype} · {selftest.check_texts(found.name, encoder.encode)}"
+
+    def _encoder(self, found: Found, device: str) -> tuple[VoiceEncoder, str]:
+        """The voice model of a folder on a device, tested, and the figures of its test."""
+        from gainstage.engine.models.voice import VoiceEncoder, load_classifier
+
+        key = (found.revision or str(found.folder), device)
+        with self._voices_lock:
+            weights = self._voices.get(key)
+            if weights is None:
+                weights = self._voices[key] = load_classifier(found, device)
+        encoder = VoiceEncoder(weights, found, device)
+        return encoder, selftest.check_voices(found.name, encoder.embed)
+
+    def _device(self, asked: str, role: str) -> str:
+        with quiet.importing():
+            import torch
+
+            # two callers at once are the rule: a diarizer slot beside voices or texts
+            torch.set_num_threads(threads_of(2))
+            return torch_device(asked, f"{role}.device")
+
+    def _tell(self, level: Level, text: str, **data: Any) -> None:
+        if self._on_event is not None:
+            self._on_event(level, text, **data)
+
+
+def _explained(role: str, name: str, error: Exception) -> EngineError:
+    if is_out_of_memory(error):
+        return Misconfigured(
+            f"{role} model {name} does not fit into memory",
+            cause="out of memory",
+            hint=f"Choose a smaller {role}.model, set {role}.device to cpu, or free memory on the device.",
+        )
+    if isinstance(error, EngineError):
+        return error
+    return Misconfigured(
+        f"{role} model {name} cannot be loaded: {type(error).__name__}: {error}",
+        cause="model cannot be loaded",
+        hint=f"Its files are broken or of another kind: fetch them again, or choose another {role}.model.",
+    )
+
+
+def _weights_bytes(value: Any) -> int | None:
+    """What the weights take on their device; None where the library does not say."""
+    modules = value.modules() if hasattr(value, "modules") else ()
+    tensors = {t.data_ptr(): t for m in modules for t in (*m.parameters(), *m.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values()) or None
+
+
+def _empty_gpu_cache() -> None:
+    torch = sys.modules.get("torch")  # not to be imported for this
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

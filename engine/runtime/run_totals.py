@@ -1,0 +1,119 @@
+"""What the engine has done so far, kept for the snapshot: throughput, failures, decisions. Cheap to add to from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+
+from gainstage.config.settings import Identify
+from gainstage.engine.errors import Cancelled, EngineError, Throttled
+from gainstage.engine.store.rows import StoredDecision
+from gainstage.engine.terms import Cast, Decision
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+
+WINDOW_S = 600.0
+LATEST = 40
+HISTOGRAM_BUCKETS = 16
+
+
+def is_grey(decision: Decision) -> bool:
+    """Within 10 % of a limit: a small change of the setting would have decided otherwise."""
+    pairs = (
+        (decision.variance, decision.limits.get("identify.variance_limit")),
+        (decision.spread, decision.limits.get("identify.range_limit")),
+    )
+    return any(value is not None and limit and abs(value - limit) <= 0.1 * limit for value, limit in pairs)
+
+
+class RunTotals:
+    """Counts of this engine since it started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.started = time.monotonic()
+        self.last_commit_wall: float | None = None
+        self.audio_s = 0.0
+        self._landed: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
+        self._troubles: deque[tuple[float, bool]] = deque()  # (monotonic, throttled) of the last 10 minutes
+        self._counts: Counter[str] = Counter()
+        self._histogram = [0] * HISTOGRAM_BUCKETS
+        self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
+
+    def landed(self, audio_s: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self.last_commit_wall = time.time()
+            self.audio_s += audio_s
+            self._landed.append((now, audio_s))
+            while self._landed and self._landed[0][0] < now - 3600:
+                self._landed.popleft()
+
+    def failed(self, error: EngineError) -> None:
+        if isinstance(error, Cancelled):
+            return
+        now = time.monotonic()
+        with self._lock:
+            self._troubles.append((now, isinstance(error, Throttled)))
+            while self._troubles[0][0] < now - WINDOW_S:
+                self._troubles.popleft()
+
+    def recent(self) -> tuple[int, int, int]:
+        """(finished, failed, throttled) of the last 10 minutes."""
+        edge = time.monotonic() - WINDOW_S
+        with self._lock:
+            finished = sum(t >= edge for t, _ in self._landed)
+            troubles = [throttled for t, throttled in self._troubles if t >= edge]
+        return finished + len(troubles), len(troubles), sum(troubles)
+
+    def rtfx(self) -> float | None:
+        """Audio seconds stored per wall second over the last 10 minutes (or since the start); None before the first."""
+        now = time.monotonic()
+        window = min(WINDOW_S, now - self.started)
+        with self._lock:
+            done = [audio for t, audio in self._landed if t >= now - window]
+        return sum(done) / window if done and window > 0 else None
+
+    def rtfx_history(self) -> tuple[float | None, ...]:
+        """One figure a minute, oldest first, for the minutes this engine has lived, at most 60."""
+        now = time.monotonic()
+        minutes = min(60, int((now - self.started) // 60))
+        sums = [0.0] * minutes
+        with self._lock:
+            for t, audio in self._landed:
+                age = int((now - t) // 60)
+                if age < minutes:
+                    sums[minutes - 1 - age] += audio
+        return tuple(s / 60 for s in sums)
+
+    def decisions(self, recording: str, title: str, cast: Cast, ids: tuple[int, ...], identify: Identify) -> None:
+        wall = time.time()
+        with self._lock:
+            self._counts["fast_path"] += cast.fast_path
+            for id, d in zip(ids, cast.decisions, strict=True):
+                self._counts["clusters"] += 1
+                self._counts["massive"] += d.massive
+                self._counts["split" if d.split else "kept"] += 1
+                self._counts["unknown"] += d.speaker is None and not d.split
+                self._counts["grey"] += is_grey(d)
+                if d.variance is not None:
+                    top = 2 * identify.variance_limit or 1.0
+                    self._histogram[min(HISTOGRAM_BUCKETS - 1, int(d.variance / top * (HISTOGRAM_BUCKETS - 1)))] += 1
+                self._latest.appendleft(StoredDecision(id, wall, recording, title, d).row())
+
+    def decisions_view(self, identify: Identify) -> DecisionsView:
+        with self._lock:
+            c = self._counts
+            return DecisionsView(
+                clusters=c["clusters"],
+                kept=c["kept"],
+                split=c["split"],
+                massive=c["massive"],
+                unknown=c["unknown"],
+                grey=c["grey"],
+                fast_path=c["fast_path"],
+                variance_limit=identify.variance_limit,
+                range_limit=identify.range_limit,
+                variance_histogram=tuple(self._histogram),
+                latest=tuple(self._latest),
+            )

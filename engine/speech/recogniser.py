@@ -1,0 +1,86 @@
+"""Loading the recogniser: a CTranslate2 Whisper model on the device it can really use."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.models import quiet
+from gainstage.engine.models.resolve import Found
+from gainstage.engine.speech.transcribe import Transcriber
+
+CUBLAS = "libcublas.so.12"
+"""What CTranslate2 is built against; PyTorch may bring another major version."""
+
+
+def load_transcriber(
+    found: Found, device: str, compute: str, *, threads: int, workers: int, warn: Callable[[str], None]
+) -> Transcriber:
+    """The recogniser in ``found.folder``.
+
+    ``device`` is "auto", "cpu" or "cuda"; ``compute`` "auto" is float16 on a GPU and int8 on a CPU. ``workers`` calls run
+    at once, each on ``threads`` CPU threads. Raises :class:`Misconfigured`.
+    """
+    with quiet.importing():
+        import ctranslate2
+        from faster_whisper import WhisperModel
+
+        device = _device(device, ctranslate2.get_cuda_device_count(), warn)
+        allowed = ctranslate2.get_supported_compute_types(device)
+        if compute == "auto":
+            compute = next(c for c in (("float16", "float32") if device == "cuda" else ("int8", "float32")) if c in allowed)
+        elif compute not in allowed:
+            raise Misconfigured(
+                f"asr.compute {compute} does not work on {device}",
+                cause="compute type not supported",
+                hint=f"Set asr.compute to auto or one of: {', '.join(sorted(allowed))}.",
+            )
+        model = WhisperModel(
+            str(found.folder),
+            device=device,
+            compute_type=compute,
+            cpu_threads=threads,
+            num_workers=workers,
+            local_files_only=True,
+        )
+    label = f"{found.name}@{found.revision}" if found.revision else found.name
+    return Transcriber(model, label, device, compute)
+
+
+def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:
+    if asked == "cpu" or (asked == "auto" and gpus == 0):
+        return "cpu"
+    if gpus == 0:
+        raise Misconfigured(
+            "asr.device is cuda and CTranslate2 sees no GPU", cause="no GPU", hint="Set asr.device to auto, or check the driver."
+        )
+    if cublas_found():
+        return "cuda"
+    mend = "Install it with `pip install nvidia-cublas-cu12`, or put the CUDA 12 libraries on LD_LIBRARY_PATH."
+    if asked == "cuda":
+        raise Misconfigured(f"CTranslate2 needs {CUBLAS} for the GPU", cause="CUDA library missing", hint=mend)
+    warn(f"the recogniser runs on the CPU: {CUBLAS} is missing. {mend}")
+    return "cpu"
+
+
+def cublas_found() -> bool:
+    """Whether cuBLAS 12 can be loaded; loads it, from the nvidia package of this environment too, where nobody else looks."""
+    places = [CUBLAS]
+    spec = importlib.util.find_spec("nvidia")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        # cublasLt first: cublas asks for it by name
+        folder = Path(root) / "cublas" / "lib"
+        places[:0] = [str(folder / CUBLAS)] if (folder / CUBLAS).exists() else []
+    for place in places:
+        try:
+            light = Path(place).with_name("libcublasLt.so.12")
+            if light.exists():
+                ctypes.CDLL(str(light), mode=ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(place, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        return True
+    return False

@@ -1,0 +1,314 @@
+"""The rows a console and a command line show: frozen values, as a desk answers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gainstage.engine.views.events import Event
+from gainstage.engine.views.snapshot import DecisionRow, Forecast
+
+if TYPE_CHECKING:
+    from gainstage.config.settings import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRow:
+    id: str
+    title: str
+    source: str
+    status: str
+    duration_s: float | None
+    stage: str | None
+    attempt: int
+    attempts: int
+    priority: int
+    added_wall: float
+    changed_wall: float
+    segments: int | None
+    speakers: int | None
+    cause: str | None
+    error: str | None
+    hint: str | None
+    engine: str | None = None
+    next_try_wall: float | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage:
+    rows: tuple[RecordingRow, ...]
+    total: int
+    matched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Filter of the recordings table. ``text`` matches id and title; ``invert`` turns the filter around (``!``)."""
+
+    text: str = ""
+    status: tuple[str, ...] = ()
+    stage: str | None = None
+    cause: str | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    invert: bool = False
+    sort: str = "changed"
+    descending: bool = True
+    offset: int = 0
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One pass of a stage: wall start of the wait, seconds waited, seconds served, outcome."""
+
+    stage: str
+    start_wall: float
+    wait_s: float
+    service_s: float | None
+    outcome: str
+    attempt: int = 1
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingDetail:
+    row: RecordingRow
+    spans: tuple[Span, ...]
+    decisions: tuple[DecisionRow, ...]
+    events: tuple[Event, ...]
+    speakers: tuple[tuple[str, float], ...]  # (name, seconds)
+    facts: tuple[tuple[str, str], ...]  # models, language, settings revision ...
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    cause: str
+    count: int
+    hint: str
+    retryable: bool
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    key: str
+    value: Any
+    default: Any
+    origin: str  # "default", "profile demo", "file ...", "environment", "command line", "live"
+    low: float | None
+    high: float | None
+    step: float | None
+    unit: str
+    effect: str
+    help: str
+    risk: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    secret: bool = False
+    revision: int | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, value: Any, origin: str, revision: int | None = None) -> SettingRow:
+        """A row of the schema's setting with the value in force; a secret's value is the caller's to mask."""
+        return cls(
+            key=spec.key,
+            value=value,
+            default=None if spec.secret else spec.default,
+            origin=origin,
+            low=spec.low,
+            high=spec.high,
+            step=spec.step,
+            unit=spec.unit,
+            effect=spec.effect.value,
+            help=spec.help,
+            risk=spec.risk,
+            choices=spec.choices,
+            optional=spec.optional,
+            secret=spec.secret,
+            revision=revision,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Medians over a window before or after a change; None is "not enough data"."""
+
+    audio_hours_per_hour: float | None = None
+    service_p50_s: float | None = None
+    service_p95_s: float | None = None
+    errors: int | None = None
+    gpu_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One change of a setting in the history."""
+
+    revision: int
+    wall: float
+    by: str
+    key: str
+    old: Any
+    new: Any
+    state: Literal["applied", "refused", "pending"]
+    text: str = ""
+    applied_after_s: float | None = None
+    before: Figures | None = None
+    after: Figures | None = None
+    effect_text: str | None = None  # "+29% audio/h, p95 190s (=), VRAM 35 → 44%" or "not enough data"
+    undone_by: int | None = None
+    predicted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfDiff:
+    recording: str
+    title: str
+    cluster: str
+    before: str
+    after: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    changes: dict[str, Any]
+    clusters: int
+    split_before: int
+    split_after: int
+    flips: tuple[WhatIfDiff, ...]
+    seconds_moved: float
+    recordings: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    id: int
+    name: str
+    version: int
+    primary: bool
+    exemplars: int
+    seconds: float
+    cohesion: float | None
+    nearest: tuple[str, float] | None  # (name, cosine)
+    threshold: float | None
+    suggested: float | None
+    model: str
+    dimension: int
+    created_wall: float
+    provenance: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    recording: str
+    title: str
+    start: float
+    end: float
+    speaker: str
+    text: str
+    score: float
+    url: str | None
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    hits: tuple[SearchHit, ...]
+    took_s: float
+    embed_s: float | None
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLine:
+    start: float
+    end: float
+    speaker: str
+    text: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHealth:
+    segments: int
+    embedded: int
+    orphans: int
+    dimension: int | None
+    index: str  # "exact scan", "hnsw 1.1 GB"
+    last_write_wall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One recording a dry run of ``add`` would take or refuse."""
+
+    id: str
+    title: str
+    duration_s: float | None
+    take: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNeed:
+    """Memory of one model: what a running engine measured, else the size of its weights; None when unknown."""
+
+    role: str
+    name: str
+    bytes: int | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would cost. Sizes in bytes, times in seconds. ``left`` is the wall time with its basis; unknown is None."""
+
+    recordings: int
+    audio_s: float
+    unknown: int  # recordings whose length is a guess
+    downloads: int
+    download_bytes: int | None
+    left: Forecast
+    bottleneck: str | None
+    rtfx: float | None
+    disk_peak: int
+    disk_stored: int
+    models: tuple[ModelNeed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What ``add`` would take, in the order of the run, then what it would not. ``plan`` is None where nothing can be planned."""
+
+    rows: tuple[PreviewRow, ...]
+    audio_s: float | None
+    expected_s: float | None
+    notes: tuple[str, ...] = ()
+    plan: RunPlan | None = None
+
+
+ENDED = frozenset({"stopped", "done", "died", "lost"})
+"""States of an engine that serves no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One engine of the database."""
+
+    id: str
+    host: str
+    pid: int
+    state: str
+    heartbeat_age_s: float
+    doing: str
+    version: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves: neither ended nor lost."""
+        return self.state not in ENDED

@@ -1,0 +1,116 @@
+"""From rulings to the cast of a recording: named turns in time order, and the decisions as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gainstage.engine.terms import Cast, Decision, Provenance, SpeakerTurn, Vector
+from gainstage.engine.voices.analysis import Label, Ruling, judge, two_mode_gap
+from gainstage.engine.voices.evidence import ClusterEvidence, profile_scores, turn_evidence
+from gainstage.engine.voices.explain import why
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.vectors import mean_voice
+
+Voices = Sequence[Sequence[Vector | None]]
+"""The voice of each turn of each cluster, in the order of the evidence."""
+
+
+def decide(
+    evidence: Sequence[ClusterEvidence],
+    limits: Limits,
+    revision: int,
+    *,
+    voices: Voices | None = None,
+    overlaps: tuple[tuple[float, float], ...] = (),
+) -> Cast:
+    """The cast of a recording from its evidence: a pure function, the same for a live run and a replay.
+
+    Every turn of the evidence is in the cast exactly once; pieces of a long turn that got one name are one turn again.
+    """
+    by_cluster = {e.cluster: v for e, v in zip(evidence, voices, strict=True)} if voices is not None else {}
+    rulings = judge(evidence, limits)
+    turns = [t for r in rulings for t in named_turns(r, by_cluster.get(r.evidence.cluster))]
+    turns.sort(key=lambda t: (t.start, t.end, t.cluster))
+    return Cast(tuple(turns), tuple(decision(r, limits, revision) for r in rulings), overlaps)
+
+
+def seconds_by_speaker(ruling: Ruling) -> dict[str, float]:
+    """Seconds of the cluster by speaker's name, in order of appearance; they sum to the cluster's speech."""
+    if ruling.label is not None:
+        return {ruling.name(ruling.label): ruling.evidence.seconds}
+    found: dict[str, float] = {}
+    for turn, label in zip(ruling.evidence.turns, ruling.labels, strict=True):
+        name = ruling.name(label)
+        found[name] = found.get(name, 0.0) + (turn.end - turn.start)
+    return found
+
+
+def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
+    """The ruling as it is stored, with every number it rests on."""
+    evidence, stats = ruling.evidence, ruling.stats
+    seconds = seconds_by_speaker(ruling)
+    person = ruling.accepted
+    scores = profile_scores(evidence.candidates, evidence.scores, limits)
+    return Decision(
+        cluster=evidence.cluster,
+        seconds=evidence.seconds,
+        turns=evidence.turn_count,
+        similarities=evidence.similarities,
+        reference=evidence.reference,
+        mean=stats and stats.mean,
+        variance=stats and stats.variance,
+        low=stats and stats.low,
+        high=stats and stats.high,
+        spread=stats and stats.spread,
+        bimodality=two_mode_gap(evidence.similarities) if stats else None,
+        split=ruling.split,
+        rule=ruling.rule,
+        limits=limits.record(),
+        revision=revision,
+        scores=tuple(sorted(scores, key=lambda s: -s.score)),
+        margin=ruling.margin,
+        speaker=person.name if person else None,
+        seconds_by_speaker=seconds,
+        provenance=Provenance.PER_SEGMENT if ruling.split else Provenance.CLUSTER,
+        evidence=turn_evidence(evidence, limits),
+        why=why(ruling, limits, seconds),
+        massive=evidence.massive,
+    )
+
+
+def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -> list[SpeakerTurn]:
+    """The turns of a cluster with names on them, in time order; touching pieces of an unsplit cluster are joined."""
+    rows = ruling.evidence.turns
+    found: list[SpeakerTurn] = []
+    start = 0
+    for i, row in enumerate(rows):
+        if ruling.split or i + 1 == len(rows) or rows[i + 1].start != row.end:
+            found.append(_turn(ruling, ruling.label_of(i), start, i + 1, voices))
+            start = i + 1
+    return found
+
+
+def _turn(ruling: Ruling, label: Label, first: int, end: int, voices: Sequence[Vector | None] | None) -> SpeakerTurn:
+    rows = ruling.evidence.turns[first:end]
+    heard = [t.similarity for t in rows if t.similarity is not None]
+    primary = ruling.evidence.reference == "primary"
+    return SpeakerTurn(
+        start=rows[0].start,
+        end=rows[-1].end,
+        cluster=ruling.evidence.cluster,
+        speaker=ruling.name(label),
+        profile=None if label.who is None else ruling.evidence.candidates[label.who].id,
+        confidence=label.confidence,
+        provenance=label.provenance,
+        similarity=sum(heard) / len(heard) if primary and heard else None,
+        smoothed=label.smoothed,
+        voice=None if voices is None else _joined([v for v in voices[first:end] if v is not None]),
+    )
+
+
+def _joined(voices: Sequence[Vector]) -> Vector | None:
+    if len(voices) < 2:
+        return voices[0] if voices else None
+    return mean_voice(np.stack(voices))

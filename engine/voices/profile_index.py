@@ -1,0 +1,140 @@
+"""Enrolled people as the engine scores voices against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gainstage.engine.errors import Misconfigured
+from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.voices.vectors import DECIMALS, checked, mean_voice, same_model
+
+MOST_EXEMPLARS = 64
+BEST_EXEMPLARS = 3
+SMALLEST_COHORT = 20
+"""Other known voices needed before scores are normalised against them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """An enrolled person. ``centroid`` (d,) and ``exemplars`` (k, d), k <= 64 and maybe 0, are unit vectors of ``model``.
+
+    ``threshold`` is the profile's own, None for the setting's. Build it with :func:`profile`, which checks the vectors.
+    """
+
+    id: int
+    name: str
+    model: ModelId
+    centroid: Vector
+    exemplars: NDArray[np.float32]
+    threshold: float | None = None
+    primary: bool = False
+    version: int = 1
+
+    @property
+    def voices(self) -> NDArray[np.float32]:
+        """What voices are scored against, (k, d): the exemplars, else the centroid alone."""
+        return self.exemplars if len(self.exemplars) else self.centroid[None]
+
+
+def profile(
+    id: int,
+    name: str,
+    model: ModelId,
+    exemplars: NDArray[np.float32] | None = None,
+    centroid: Vector | None = None,
+    *,
+    threshold: float | None = None,
+    primary: bool = False,
+    version: int = 1,
+) -> Profile:
+    """A profile with checked vectors; the centroid is the mean of the exemplars where none is given.
+
+    Raises :class:`gainstage.engine.voices.vectors.BadVoice` or ``ForeignVoice`` for vectors that cannot be used.
+    """
+    what = f"profile {name}"
+    rows = np.zeros((0, model.dimension), np.float32)
+    if exemplars is not None and len(exemplars):
+        rows = np.atleast_2d(checked(exemplars, model.dimension, what=what))
+    middle = mean_voice(rows) if centroid is None and len(rows) else checked([] if centroid is None else centroid, what=what)
+    return Profile(id, name, model, checked(middle, model.dimension, what=what), rows, threshold, primary, version)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A profile as a stored decision remembers it: enough to decide again without its vectors."""
+
+    id: int
+    name: str
+    primary: bool
+    threshold: float | None  # its own; None: the setting's
+
+
+class ProfileIndex:
+    """Profiles stacked for scoring. Raises :class:`ForeignVoice` when one was made by another model than ``model``."""
+
+    def __init__(self, profiles: Sequence[Profile], model: ModelId) -> None:
+        for p in profiles:
+            same_model(p.model, model, what=f"profile {p.name}")
+        if sum(p.primary for p in profiles) > 1:
+            names = ", ".join(p.name for p in profiles if p.primary)
+            raise Misconfigured(
+                f"more than one primary profile: {names}", cause="two primary profiles", hint="Set identify.primary"
+            )
+        self.model = model
+        self.profiles = tuple(sorted(profiles, key=lambda p: (not p.primary, p.id)))
+        self.candidates = tuple(Candidate(p.id, p.name, p.primary, p.threshold) for p in self.profiles)
+        self.primary = 0 if self.profiles and self.profiles[0].primary else None
+        """Column of the primary profile, None without one."""
+        rows = [p.voices for p in self.profiles]
+        self._ends = np.cumsum([len(r) for r in rows]).tolist()
+        self._rows = np.concatenate(rows).astype(np.float64) if rows else np.zeros((0, model.dimension))
+        self._cohort = self._levels() if len(self.profiles) > SMALLEST_COHORT else None
+
+    @property
+    def normalised(self) -> bool:
+        """Whether there are enough other voices to normalise scores against."""
+        return self._cohort is not None
+
+    def similarities(self, voices: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Cosine of (n, d) voices to the p profiles as (n, p), rounded: the mean of the 3 best exemplars, else the centroid's.
+
+        Raises :class:`BadVoice` or :class:`ForeignVoice` for vectors that are no voices of this model.
+        """
+        units = checked(voices, self.model.dimension)
+        cosines = np.clip(units.astype(np.float64) @ self._rows.T, -1.0, 1.0)
+        scores = np.empty((len(units), len(self.profiles)))
+        start = 0
+        for column, end in enumerate(self._ends):
+            block = cosines[:, start:end]
+            if end - start > BEST_EXEMPLARS:
+                block = np.partition(block, -BEST_EXEMPLARS, axis=1)[:, -BEST_EXEMPLARS:]
+            scores[:, column] = block.mean(axis=1)
+            start = end
+        return np.round(scores, DECIMALS)
+
+    def scores(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Similarities (n, p) as scores: normalised against the cohort when there is one, else unchanged.
+
+        A voice that is alike to everybody (noise, a telephone) scores lower, a profile that everybody is alike to counts for
+        less: half the excess of either over the library's usual level between different people is taken off. Only levels are
+        moved, never scales, so that thresholds keep their meaning; the spread of 20 voices is too uncertain to divide by.
+        """
+        if self._cohort is None:
+            return similarities
+        profile_level, usual = self._cohort
+        others = similarities.shape[1] - 1
+        voice_level = (similarities.sum(axis=1, keepdims=True) - similarities) / others
+        shifted = similarities - ((voice_level - usual) + (profile_level - usual)) / 2
+        normalised: NDArray[np.float64] = np.round(np.clip(shifted, -1.0, 1.0), DECIMALS)
+        return normalised
+
+    def _levels(self) -> tuple[NDArray[np.float64], float]:
+        """Mean similarity of the others' centroids to each profile (p,), and the mean of these."""
+        table = self.similarities(np.stack([p.centroid for p in self.profiles]))
+        np.fill_diagonal(table, 0.0)
+        level: NDArray[np.float64] = table.sum(axis=0) / (len(table) - 1)
+        return level, float(level.mean())

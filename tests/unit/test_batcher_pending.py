@@ -1,0 +1,128 @@
+"""What goes into the next batch, and when: plain rules."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gainstage.engine.flow.adaptive_budget import GROWTH, PATIENCE, AdaptiveBudget
+from gainstage.engine.flow.pending import PendingItem, PendingItems
+
+
+def piled(
+    costs: list[float], *, sorts: bool = False, nears: list[float] | None = None, keys: list[str] | None = None
+) -> PendingItems[int]:
+    pile: PendingItems[int] = PendingItems(sorts=sorts)
+    for n, cost in enumerate(costs):
+        pile.add(PendingItem(n, n, "owner", cost, nears[n] if nears else 0.0, 0.0, n + 1, float(n)), keys[n] if keys else None)
+    return pile
+
+
+def due(pile: PendingItems[int], now: float, **how: object) -> tuple[object, str] | None:
+    rules: dict[str, object] = {"budget": 10.0, "linger_s": 5.0, "max_items": None, "everybody_waits": False, **how}
+    return pile.due(now, **rules)  # type: ignore[arg-type]
+
+
+def test_a_batch_goes_when_full_or_old_or_when_nobody_is_left_to_add() -> None:
+    assert due(piled([]), 99.0, everybody_waits=True) is None
+    pile = piled([4.0, 4.0])
+    assert due(pile, 4.9) is None
+    assert due(pile, 5.0) == (None, "age")
+    assert due(pile, 1.0, everybody_waits=True) == (None, "everybody waits")
+    assert due(pile, 1.0, budget=8.0) == (None, "full")
+    assert due(pile, 1.0, max_items=2) == (None, "full")
+
+
+def test_of_several_groups_the_one_with_the_oldest_item_goes_first() -> None:
+    pile = piled([4.0, 6.0, 6.0], keys=["old", "full", "full"])
+    assert due(pile, 2.0) == ("full", "full")
+    assert due(pile, 6.0) == ("old", "age")
+
+
+def test_a_batch_takes_the_oldest_in_order_up_to_the_budget() -> None:
+    pile = piled([4.0, 4.0, 4.0, 1.0])
+    assert [e.item for e in pile.take(None, budget=10.0, max_items=None)] == [0, 1]
+    assert len(pile) == 2
+    assert [e.item for e in pile.take(None, budget=10.0, max_items=1)] == [2]
+    assert [e.item for e in pile.take(None, budget=0.1, max_items=None)] == [3], "what is above any budget goes alone"
+    assert len(pile) == 0
+
+
+def test_a_sorted_batch_is_made_of_the_neighbours_of_the_oldest() -> None:
+    pile = piled([1.0] * 7, sorts=True, nears=[50, 10, 52, 90, 48, 11, 70])
+    assert [e.near for e in pile.take(None, budget=3.0, max_items=None)] == [48, 50, 52]
+    assert [e.near for e in pile.take(None, budget=3.0, max_items=2)] == [10, 11]
+    assert [e.near for e in pile.take(None, budget=3.0, max_items=None)] == [70, 90]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(st.floats(0, 20), st.floats(0, 100), st.sampled_from("ab")), min_size=1, max_size=60),
+    st.floats(0.5, 40),
+    st.one_of(st.none(), st.integers(1, 9)),
+    st.booleans(),
+)
+def test_every_item_goes_once_in_a_batch_of_its_group_within_the_budget(
+    items: list[tuple[float, float, str]], budget: float, max_items: int | None, sorts: bool
+) -> None:
+    pile = piled([c for c, _, _ in items], sorts=sorts, nears=[n for _, n, _ in items], keys=[k for _, _, k in items])
+    taken: list[int] = []
+    while (found := due(pile, 1e9)) is not None:
+        key, _ = found
+        oldest = min(set(range(len(items))) - set(taken))
+        batch = pile.take(key, budget=budget, max_items=max_items)
+        assert oldest in [e.item for e in batch]
+        assert {items[e.item][2] for e in batch} == {key}
+        assert len(batch) == 1 or sum(e.cost for e in batch) <= budget * (1 + 1e-9)
+        assert max_items is None or len(batch) <= max_items
+        taken += [e.item for e in batch]
+    assert sorted(taken) == list(range(len(items)))
+    assert len(pile) == 0
+
+
+def test_a_withdrawn_owner_leaves_the_others() -> None:
+    pile = piled([1.0, 1.0], keys=["x", "y"])
+    pile.add(PendingItem(9, 0, "other", 1.0, 0.0, 0.0, 3, 3.0), "x")
+    assert pile.withdraw("owner") == 2
+    assert [e.item for e in pile.take("x", budget=10.0, max_items=None)] == [9]
+    assert pile.oldest_wait_s(5.0) is None
+
+
+def test_after_out_of_memory_batches_shrink_and_grow_back_in_steps() -> None:
+    allowance = AdaptiveBudget(100.0)
+    allowance.ran_out(90.0, 12)
+    assert allowance.now == 45.0
+    allowance.ran_out(3.0, 1)
+    assert allowance.now == 45.0, "a single item says nothing about batches"
+    for _ in range(1000):
+        allowance.fitted(1.0)
+    assert allowance.now == 45.0, "small calls prove nothing"
+    for _ in range(PATIENCE):
+        allowance.fitted(44.0)
+    assert allowance.now == pytest.approx(45.0 * GROWTH)
+    for _ in range(PATIENCE):
+        allowance.fitted(60.0)
+    assert allowance.now == 100.0
+
+
+def test_each_step_too_far_makes_the_next_try_wait_longer() -> None:
+    allowance = AdaptiveBudget(64.0)
+    allowance.ran_out(64.0, 8)
+    tries = []
+    for _ in range(3):
+        fits = 0
+        while allowance.now == 32.0:
+            allowance.fitted(32.0)
+            fits += 1
+        tries.append(fits)
+        allowance.ran_out(64.0, 8)
+    assert tries == [PATIENCE, 2 * PATIENCE, 4 * PATIENCE]
+    allowance.reset(64.0)
+    assert allowance.now == 64.0
+
+
+def test_a_budget_must_be_above_nothing() -> None:
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            AdaptiveBudget(bad)

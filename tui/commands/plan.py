@@ -1,0 +1,29 @@
+"""What a dry run found, in words: for ``add --dry-run`` and for the console's preview."""
+
+from __future__ import annotations
+
+from gainstage.engine.views.rows import RunPlan
+from gainstage.tui.render.format import audio, roughly, size, times
+
+
+def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
+    """(what, words) of a plan; what is unknown is left out or said to be."""
+    about = "about " if plan.unknown else ""
+    words = f"{about}{audio(plan.audio_s)}"
+    if plan.unknown:
+        words += f" ({plan.unknown} of unknown length)"
+    lines = [("audio", words)]
+    if plan.downloads:
+        lines.append(("downloads", f"{plan.downloads}, about {size(plan.download_bytes)}"))
+    left = plan.left
+    if left.left_s is None:
+        lines.append(("time", f"· ({left.basis})"))
+    else:
+        rate = f", {times(plan.rtfx)} real time" if plan.rtfx else ""
+        bound = f", bound by {plan.bottleneck}" if plan.bottleneck else ""
+        span = f"{roughly(left.low_s)} to {roughly(left.high_s)}"
+        lines.append(("time", f"about {roughly(left.left_s)} ({span}){rate}{bound}; {left.basis}"))
+    lines.append(("disk", f"up to {size(plan.disk_peak)} while it runs, about {size(plan.disk_stored)} stored"))
+    needs = [f"{need.role} {size(need.bytes)}{'' if need.measured else ' of weights'}" for need in plan.models]
+    lines.append(("models", ", ".join(needs)))
+    return lines

@@ -1,0 +1,108 @@
+"""What a screen is given to draw: a snapshot, how old it is, and in which view (live, frozen, scrubbed) it is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from gainstage.engine.views.snapshot import SCHEMA, Health, Snapshot
+
+STALE_AFTER_S = 1.5
+OFFLINE_AFTER_S = 5.0
+
+
+class Contact(StrEnum):
+    """How the engine can be reached."""
+
+    UNKNOWN = "unknown"  # the desk has not answered yet
+    NONE = "none"  # nobody has ever written a snapshot
+    LIVE = "live"
+    STALE = "stale"
+    OFFLINE = "offline"
+    STOPPED = "stopped"  # the engine said goodbye
+    FOREIGN = "foreign"  # it speaks another schema
+
+
+Mode = Literal["live", "frozen", "scrub"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of the world. ``now`` is the desk's clock; ``age_s`` is None before the first snapshot."""
+
+    snapshot: Snapshot | None
+    now: float
+    age_s: float | None
+    contact: Contact
+    mode: Mode = "live"
+    frozen_for_s: float = 0.0
+    newer: int = 0
+    label: str = ""
+    live: bool = True
+    read_only: bool = False
+    error: str | None = None  # what the desk said last, when it could not be asked
+    engines: int = 1
+
+    @property
+    def health(self) -> Health:
+        """The verdict as shown: what the engine says of itself, unless its word is old."""
+        if self.contact in (Contact.UNKNOWN, Contact.NONE, Contact.OFFLINE, Contact.STOPPED):
+            return "offline"
+        if self.contact is Contact.STALE:
+            return "stale"
+        return self.snapshot.verdict.health if self.snapshot else "offline"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine is gone without a word: it fell silent, and the database knows of none that lives."""
+        return self.contact is Contact.OFFLINE and self.engines == 0
+
+    @property
+    def startable(self) -> bool:
+        """Whether there is no engine, and one could be started."""
+        return self.live and (self.contact in (Contact.NONE, Contact.STOPPED) or self.lost)
+
+    @property
+    def faded(self) -> bool:
+        """Whether the figures have stopped moving and are drawn faded."""
+        return self.mode == "live" and self.contact in (Contact.STALE, Contact.OFFLINE, Contact.STOPPED)
+
+
+EMPTY = Frame(None, 0.0, None, Contact.UNKNOWN)
+"""Before anything is known."""
+
+
+def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = True) -> Contact:
+    """How old word becomes stale, then offline. ``asked``: the desk has answered at least once, with a snapshot or without."""
+    if snapshot is None or age_s is None:
+        return Contact.NONE if asked else Contact.UNKNOWN
+    if snapshot.schema != SCHEMA:
+        return Contact.FOREIGN
+    if snapshot.run.state == "stopped":
+        return Contact.STOPPED
+    if age_s > OFFLINE_AFTER_S:
+        return Contact.OFFLINE
+    return Contact.STALE if age_s > STALE_AFTER_S else Contact.LIVE
+
+
+class Age:
+    """How long ago the engine last gave word, by the reader's own clock.
+
+    The first snapshot may be a row some engine left behind hours ago, so it is aged by the time written in it. From then on
+    only its moving on counts: clocks of two machines need not agree.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+        self._at = 0.0
+
+    def of(self, snapshot: Snapshot | None, now: float) -> float | None:
+        """Seconds since the snapshot last moved; None without one."""
+        if snapshot is None:
+            return None
+        mark = (snapshot.engine, snapshot.seq)
+        if mark != self._last:
+            self._at = snapshot.wall if self._last is None else now
+            self._last = mark
+        return max(0.0, now - self._at)
