@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gainstage.engine.bench.quality import DEMO, Chain, demo_settings, hand_written, media_with_truth
+from gainstage.engine.bench.quality import Chain, demo_settings, hand_written, media_with_truth
 from gainstage.engine.bench.voices_smoothing import Talk, accuracy, in_pieces, sweep, sweep_lines, unsure
 from gainstage.engine.evaluation.quality import Truth, load_truth
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.terms import Audio, DiarizationResult, Turn
 from gainstage.engine.voices.evidence import ClusterEvidence, Refusal, build_evidence, wanted
 from gainstage.engine.voices.extract import Span
