@@ -95,13 +95,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 def profile_names() -> list[str]:
     """The bundled profiles."""
     return sorted(
-        p.name.removesuffix(".toml") for p in resources.files("config").joinpath("profiles").iterdir() if p.name.endswith(".toml")
+        p.name.removesuffix(".toml")
+        for p in resources.files("gainstage.config").joinpath("profiles").iterdir()
+        if p.name.endswith(".toml")
     )
 
 
 def profile_text(name: str) -> str:
     """A bundled profile as it is written."""
-    return resources.files("config").joinpath("profiles", f"{name}.toml").read_text("utf-8")
+    return resources.files("gainstage.config").joinpath("profiles", f"{name}.toml").read_text("utf-8")
 
 
 def read_profile(name: str) -> tuple[str, dict[str, Any]]:
