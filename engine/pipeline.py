@@ -11,7 +11,7 @@ import numpy as np
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
-from gainstage.engine.terms import Audio, Cast, DiarizationResult, Segment, Transcript
+from gainstage.engine.terms import Audio, Cast, DiarizationResult, RecordingWarning, Segment, Transcript
 
 if TYPE_CHECKING:
     from gainstage.engine.runtime.engine import Engine
@@ -205,11 +205,28 @@ def store(
                 spans=flight.spans,
                 fingerprint=audio.fingerprint,
                 balance=shares,
+                warnings=flight.warnings,
                 fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
             ),
             flight.token,
         )
     engine.note_decisions(flight, cast, stored.decisions)
+
+
+def warn(flight: Flight, engine: Engine, stage: str, *warnings: RecordingWarning) -> None:
+    """Put something an operator should know on a recording: in the journal now, with the results when it is stored."""
+    for warning in warnings:
+        if warning not in flight.warnings:
+            flight.warnings.append(warning)
+            engine.journal.log(
+                "warning",
+                warning.message,
+                kind="warning",
+                stage=stage,
+                recording=flight.recording.id,
+                cause=warning.cause,
+                hint=warning.hint,
+            )
 
 
 def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:

@@ -81,6 +81,19 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingWarning:
+    """What an operator should know of a recording that is stored all the same: a header that lied, a track left out, no speech.
+
+    ``cause`` is a short stable word group that warnings are grouped by ("no speech"); ``hint`` says what to do, where there is
+    something to do.
+    """
+
+    cause: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """One recognised word; ``speaker`` and ``overlap`` are filled in when words meet turns."""
 

@@ -199,6 +199,7 @@ class PostgresDesk:
                 speakers=_speakers(self.database, id),
                 facts=_facts(found.facts, found.revision),
                 traceback=found.traceback,
+                warnings=found.warnings,
             )
 
     def failures(self) -> tuple[FailureGroup, ...]:

@@ -42,7 +42,10 @@ class Completion:
         if flight.linked is None:
             self.engine.tally.landed(flight.duration_s or 0.0)
             text = f"stored {counted(flight.segments or 0, 'segment')}, {counted(flight.speakers or 0, 'speaker')}: {clean_text(flight.title, 80)}"
-            self.engine.journal.log("info", text, recording=id, kind="stored", stage="store")
+            if flight.warnings:
+                text += f" ({', '.join(dict.fromkeys(w.cause for w in flight.warnings))})"
+            level: Level = "warning" if flight.warnings else "info"
+            self.engine.journal.log(level, text, recording=id, kind="stored", stage="store")
         try:
             self.engine.fetcher.forget(id)
             if flight.linked is None:  # the store's own pass ends after its commit, so it is added to the record then

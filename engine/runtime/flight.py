@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.stage import Slot, Stage, StageSpan
 from gainstage.engine.queue.jobs import Claim
-from gainstage.engine.terms import Recording
+from gainstage.engine.terms import Recording, RecordingWarning
 from gainstage.engine.views.snapshot import FlightView
 
 Fate = Literal["cancel", "release", "lost"]
@@ -43,7 +43,7 @@ class Flight:
     attempts: int
     entered: float = field(default_factory=time.monotonic)
     spans: list[StageSpan] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[RecordingWarning] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     title: str = ""
     duration_s: float | None = None

@@ -98,6 +98,7 @@ def store(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> None
                 spans=flight.spans,
                 fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
                 balance=Balance(seconds, seconds, 0.0),
+                warnings=flight.warnings,
                 fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
             ),
             flight.token,

@@ -19,7 +19,18 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.rows import StoredDecision, StoredRecording
 from gainstage.engine.store.vectors import Role, VectorTable, ensure_table, tables
 from gainstage.engine.store.writing import Fence, Label, Stored, begin, committed, prepared, replace
-from gainstage.engine.terms import Audio, Balance, Decision, ModelId, Provenance, Recording, Segment, Status, Vector
+from gainstage.engine.terms import (
+    Audio,
+    Balance,
+    Decision,
+    ModelId,
+    Provenance,
+    Recording,
+    RecordingWarning,
+    Segment,
+    Status,
+    Vector,
+)
 from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, Span
 
@@ -190,6 +201,7 @@ class RecordingStore:
         spans: Sequence[StageSpan | Span],
         fingerprint: str,
         balance: Balance,
+        warnings: Sequence[RecordingWarning] = (),
         fence: Fence | None = None,
     ) -> Stored:
         """Replace everything stored of a recording by this, in one transaction.
@@ -208,6 +220,7 @@ class RecordingStore:
             facts=facts,
             fingerprint=fingerprint,
             balance=balance,
+            warnings=warnings,
         )
         used = [role for role in ROLES if any(vector is not None for vector in result.vectors[role])]
         into = {role: self._table(role, models[role]) for role in used}
@@ -255,7 +268,7 @@ class RecordingStore:
                 cursor.execute(SQL("delete from {} where recording = %s").format(Identifier(table)), [id])
             cursor.execute(
                 "update recording set status = %s, cause = %s, error = %s, hint = '', duplicate_of = %s, fingerprint = %s, duration = %s,"
-                " segments = null, speakers = null, speech_s = null, labelled_s = null, unknown_s = null, stored = null,"
+                " segments = null, speakers = null, speech_s = null, labelled_s = null, unknown_s = null, stored = null, warnings = '[]',"
                 " stage = null, traceback = null, retryable = false, next_try = null, changed = now() where id = %s",
                 [str(Status.SKIPPED), DUPLICATE, f"same audio as {twin}", twin, audio.fingerprint, audio.seconds, id],
             )

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Composable, Identifier
 
 from gainstage.engine.store.codec import decision_of, plain, span_of
 from gainstage.engine.store.database import Database
-from gainstage.engine.terms import Balance, Decision, Recording, Status
+from gainstage.engine.terms import Balance, Decision, Recording, RecordingWarning, Status
 from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, RecordingRow, Span
 from gainstage.engine.views.snapshot import DecisionRow
 
@@ -35,7 +35,8 @@ ALL = SQL("true")
 _ROW = """id, title, source, status, duration as duration_s, stage, attempt, %(attempts)s::int as attempts, priority,
     extract(epoch from added)::float8 as added_wall, extract(epoch from changed)::float8 as changed_wall, segments, speakers,
     cause, error, hint, engine, extract(epoch from next_try)::float8 as next_try_wall,
-    case when source ~ '^https?://' then source end as url"""
+    case when source ~ '^https?://' then source end as url,
+    case when status = 'stored' then warnings -> 0 ->> 'cause' end as warning"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class StoredRecording:
     retryable: bool | None
     traceback: str | None
     stored_wall: float | None
+    warnings: tuple[RecordingWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:
 def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
     """One recording, or None."""
     query = SQL(
-        "select {}, key, published, channel, extra, facts, spans, revision, fingerprint, duplicate_of, retryable, traceback,"
+        "select {}, key, published, channel, extra, facts, spans, revision, fingerprint, duplicate_of, retryable, traceback, warnings,"
         " stored, speech_s, labelled_s, unknown_s from recording where id = %(id)s"
     ).format(SQL(_ROW))
     with db.connection() as connection, connection.cursor() as cursor:
@@ -187,6 +189,7 @@ def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
         retryable=values["retryable"],
         traceback=values["traceback"],
         stored_wall=stored.timestamp() if stored else None,
+        warnings=tuple(RecordingWarning(**warning) for warning in values["warnings"]),
     )
 
 

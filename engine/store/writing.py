@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.codec import checked_vector, document, plain, words_document
 from gainstage.engine.store.vectors import Role, VectorTable
-from gainstage.engine.terms import Balance, Decision, ModelId, Provenance, Recording, Segment, Status
+from gainstage.engine.terms import Balance, Decision, ModelId, Provenance, Recording, RecordingWarning, Segment, Status
 
 Fence = Callable[[Cursor[TupleRow]], object]
 """Called in the transaction before anything is written; raises :class:`gainstage.engine.errors.LostClaim` when the claim is gone."""
@@ -65,6 +65,7 @@ def prepared(
     facts: Mapping[str, Any],
     fingerprint: str,
     balance: Balance,
+    warnings: Sequence[RecordingWarning] = (),
 ) -> Result:
     """Check and convert. Raises :class:`Permanent` for what must never be stored: NaN, zero vectors, times that run backwards."""
     language = str(facts.get("language") or "")[:8]
@@ -92,6 +93,7 @@ def prepared(
             "status": str(Status.STORED),
             "revision": revision,
             "facts": document(facts),
+            "warnings": document(list(warnings)),
             "fingerprint": fingerprint,
             "segments": len(segments),
             "speakers": len({segment.speaker for segment in segments}),

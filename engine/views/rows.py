@@ -10,6 +10,7 @@ from gainstage.engine.views.snapshot import DecisionRow, Forecast
 
 if TYPE_CHECKING:
     from gainstage.config.settings import Spec
+    from gainstage.engine.terms import RecordingWarning
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class RecordingRow:
     engine: str | None = None
     next_try_wall: float | None = None
     url: str | None = None
+    warning: str | None = None  # the cause of the first warning of a stored recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class RecordingDetail:
     speakers: tuple[tuple[str, float], ...]  # (name, seconds)
     facts: tuple[tuple[str, str], ...]  # models, language, settings revision ...
     traceback: str | None = None
+    warnings: tuple[RecordingWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

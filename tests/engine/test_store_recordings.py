@@ -15,7 +15,7 @@ from gainstage.engine.errors import LostClaim, Permanent, Transient
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.store.writing import Label
-from gainstage.engine.terms import Audio, Balance, ModelId, Provenance, Status
+from gainstage.engine.terms import Audio, Balance, ModelId, Provenance, RecordingWarning, Status
 from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import Query
 from tests.engine.store_kit import MODELS, SPANS, TEXT, VOICE, decision, recording, segment, segments, store, vector
@@ -465,3 +465,19 @@ def test_models_are_written_once_by_many(recordings: RecordingStore) -> None:
         thread.join()
     assert len(recordings.stored_ids()) == 4
     assert scalar(recordings.db, "select count(*) from model") == len(MODELS) - 1
+
+
+def test_a_warning_stays_with_what_is_stored_until_it_is_stored_again(recordings: RecordingStore) -> None:
+    header = RecordingWarning("header", "the header promises 5 s, 12 s are there")
+    quiet = RecordingWarning("no speech", "nobody speaks in it", "Listen to it.")
+    store(recordings, recording(1), segments(1), warnings=[header, quiet])
+    found = recordings.get("rec00001")
+    assert found is not None
+    assert found.warnings == (header, quiet)
+    assert found.row.warning == "header"
+    assert found.row.status == "stored"
+    store(recordings, recording(1), segments(1))
+    again = recordings.get("rec00001")
+    assert again is not None
+    assert again.warnings == ()
+    assert again.row.warning is None

@@ -89,7 +89,8 @@ def recordings(args: argparse.Namespace) -> int:
 
 
 def _row(r: RecordingRow) -> list[str]:
-    status = r.status if not r.cause else f"{r.status}: {plain(r.cause, 40)}"
+    reason = r.cause or r.warning
+    status = f"{'▲ ' if r.warning else ''}{r.status}" + (f": {plain(reason, 40)}" if reason else "")
     ago = clock(max(0.0, time.time() - r.changed_wall))
     return [
         r.id,
@@ -121,6 +122,10 @@ def show(args: argparse.Namespace) -> int:
     print(f"source  {plain(r.source, 500)}")
     for label, value in detail.facts:
         print(f"{label}  {plain(value)}")
+    for warning in detail.warnings:
+        print(f"▲ {plain(warning.cause, 60)}: {plain(warning.message, 500)}")
+        if warning.hint:
+            print(f"  what to do: {plain(warning.hint, 500)}")
     if r.error:
         print(f"\n{r.status} at {r.stage or '·'} (attempt {r.attempt}): {plain(r.error, 1000)}")
         if r.hint:

@@ -264,5 +264,6 @@ COLUMNS = (
     "cause",
     "error",
     "hint",
+    "warning",
     "url",
 )

@@ -88,7 +88,7 @@ class DetailPanel(Panel):
         assert self.detail is not None
         row = self.detail.row
         text, token = STATES.get(row.status, (row.status, "text"))
-        line = Line().add(text, p[token])
+        line = Line().add(text, p[token]) if row.warning is None else Line().add(f"▲ {row.status}", p["warn"])
         if row.status == "running" and row.stage:
             line.add(f" {row.stage}", p["text"])
         line.add(f"  attempt {row.attempt}/{row.attempts}", p["warn" if row.attempt > 1 else "muted"])
@@ -114,6 +114,17 @@ class DetailPanel(Panel):
             ]
         return lines
 
+    def _warnings(self, width: int, p: Palette, most: int = 3) -> list[Line]:
+        assert self.detail is not None
+        lines = []
+        for warning in self.detail.warnings:
+            text = f"{warning.message}. {warning.hint}" if warning.hint else warning.message
+            lines += [
+                Line().add("▲ " if i == 0 else "  ", p["warn"]).add(t, p["warn"])
+                for i, t in enumerate(safe.wrapped(text, width - 2, most))
+            ]
+        return lines
+
     def _short(self, width: int, p: Palette) -> list[Line]:
         """For the few lines of a narrow screen: the stages in one line, those that took longest first."""
         assert self.detail is not None
@@ -132,7 +143,15 @@ class DetailPanel(Panel):
             width,
             p["ground"],
         )
-        return [head, self._state(p), chain, *self._fault(width, p, 2), facts, *self._log(width, p, 3)]
+        return [
+            head,
+            self._state(p),
+            chain,
+            *self._fault(width, p, 2),
+            *self._warnings(width, p, 1),
+            facts,
+            *self._log(width, p, 3),
+        ]
 
     def _long(self, width: int, p: Palette) -> list[Line]:
         assert self.detail is not None
@@ -141,7 +160,7 @@ class DetailPanel(Panel):
         lines.append(self._state(p))
         added = f"added {fmt.clock(d.row.added_wall)} · changed {fmt.roughly(self.now - d.row.changed_wall)} ago · {fmt.runtime(d.row.duration_s)}"
         lines += [Line().clip(added, width, p["muted"]), Line()]
-        fault = self._fault(width, p)
+        fault = [*self._fault(width, p), *self._warnings(width, p)]
         lines += [*fault, Line()] if fault else []
         lines += self._timeline(width, p)
         if d.speakers:

@@ -157,10 +157,12 @@ class RecordingsTable(Table[RecordingRow]):
     @staticmethod
     def _state(item: RecordingRow, width: int, p: Palette) -> Line:
         text, token = STATES.get(item.status, (f"· {item.status}", "text"))
+        if item.warning is not None:
+            text, token = f"▲ {item.warning}", "warn"
         sign, _, word = text.partition(" ")
         if item.status in ("running", "failed") and item.stage:
             word = item.stage
-        loud = item.status in ("failed", "retrying")
+        loud = item.status in ("failed", "retrying") or item.warning is not None
         return (
             Line()
             .add(sign, p[token])
