@@ -4,49 +4,48 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.runtime.completion import note_decisions
+from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.terms import Audio, Cast, DiarizationResult, RecordingWarning, Segment, Transcript
 
-if TYPE_CHECKING:
-    from gainstage.engine.runtime.engine import Engine
-    from gainstage.engine.runtime.flight import Flight
 
-
-def ingest(flight: Flight, engine: Engine) -> None:
+def ingest(flight: Flight, context: EngineContext) -> None:
     """Take a recording apart and store it. Raises :class:`gainstage.engine.errors.EngineError`; leaves nothing half-done behind."""
-    with engine.work.open(flight.recording.id) as folder:
-        media = fetch(flight, engine, folder)
-        audio = decode(flight, engine, media, folder)
-        if link_twin(flight, engine, audio):
+    with context.work.open(flight.recording.id) as folder:
+        media = fetch(flight, context, folder)
+        audio = decode(flight, context, media, folder)
+        if link_twin(flight, context, audio):
             return
         transcript, heard = run_parallel(
             flight.token,
-            lambda token: transcribe(flight, engine, audio, token),
-            lambda token: monologue(flight, engine, audio, token) or diarize(flight, engine, audio, token),
+            lambda token: transcribe(flight, context, audio, token),
+            lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, token),
         )
-        cast = identify(flight, engine, audio, transcript, heard)
+        cast = identify(flight, context, audio, transcript, heard)
         segments = segment(flight, transcript, cast)
-        segments = embed(flight, engine, segments)
-        store(flight, engine, audio, transcript, heard, cast, segments)
+        segments = embed(flight, context, segments)
+        store(flight, context, audio, transcript, heard, cast, segments)
 
 
-def fetch(flight: Flight, engine: Engine, folder: Path) -> Path:
+def fetch(flight: Flight, context: EngineContext, folder: Path) -> Path:
     """The media file of the recording, complete, in ``folder`` (or where it already lies for a local file)."""
     with flight.stage("fetch") as slot:
 
         def progress(share: float | None) -> None:
             slot.progress = share
 
-        return engine.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress)
+        return context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress)
 
 
-def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
+def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
     from gainstage.engine.speech.decode import decode as decode_media
 
     with flight.stage("decode", after="fetch", audio_s=flight.duration_s) as slot:
@@ -54,13 +53,13 @@ def decode(flight: Flight, engine: Engine, media: Path, folder: Path) -> Audio:
         def progress(share: float) -> None:
             slot.progress = share
 
-        limit = engine.settings.fetch.max_duration
+        limit = context.settings.fetch.max_duration
         audio = decode_media(media, folder, token=flight.token, progress=progress, max_seconds=limit)
     flight.duration_s = audio.seconds
     return audio
 
 
-def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
+def link_twin(flight: Flight, context: EngineContext, audio: Audio) -> bool:
     """Whether the same audio is stored already under another address; then this recording becomes a link to it. One that is
     in flight at this moment is waited for: raises :class:`gainstage.engine.errors.Postponed`.
     """
@@ -69,35 +68,35 @@ def link_twin(flight: Flight, engine: Engine, audio: Audio) -> bool:
     if flight.settings.fetch.duplicates != "link":
         return False
     id = flight.recording.id
-    engine.through_outage(lambda: yield_to_twin(engine.database, audio.fingerprint, id), flight.token)
-    twin = engine.through_outage(lambda: engine.store.twin(audio.fingerprint, id), flight.token)
+    context.through_outage(lambda: yield_to_twin(context.database, audio.fingerprint, id), flight.token)
+    twin = context.through_outage(lambda: context.store.twin(audio.fingerprint, id), flight.token)
     if twin is None:
         return False
-    engine.through_outage(
-        lambda: engine.store.link(flight.recording.id, twin, audio, lambda cursor: engine.queue.finish_in(cursor, flight.claim)),
+    context.through_outage(
+        lambda: context.store.link(flight.recording.id, twin, audio, lambda cursor: context.queue.finish_in(cursor, flight.claim)),
         flight.token,
     )
     flight.linked = twin
-    engine.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage="decode", twin=twin)
+    context.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage="decode", twin=twin)
     return True
 
 
-def transcribe(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Transcript:
+def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
     with flight.stage("transcribe", token=token, after="decode", audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
 
-        return engine.models.transcriber().transcribe(audio, flight.settings.asr, token=token, progress=progress)
+        return context.models.transcriber().transcribe(audio, flight.settings.asr, token=token, progress=progress)
 
 
-def monologue(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> Cast | None:
+def monologue(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Cast | None:
     """The fast path: the whole cast when every place of the recording is the primary speaker, else None."""
     from gainstage.engine.voices.fast_path import monologue as sole_speaker
 
     if not flight.settings.identify.fast_path:
         return None
-    profiles = engine.through_outage(engine.profiles, token)
+    profiles = context.through_outage(context.profiles, token)
     if not any(p.primary for p in profiles):
         return None
     with flight.stage("identify", token=token, after="decode", audio_s=audio.seconds):
@@ -106,24 +105,24 @@ def monologue(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) 
             profiles,
             flight.settings.identify,
             revision=flight.revision,
-            extractor=engine.voices,
+            extractor=context.voices,
             token=token,
-            journal=engine.journal,
+            journal=context.journal,
             recording=flight.recording.id,
         )
 
 
-def diarize(flight: Flight, engine: Engine, audio: Audio, token: CancelToken) -> DiarizationResult:
+def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> DiarizationResult:
     with flight.stage("diarize", token=token, after="decode", audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
 
-        diarizer = engine.models.diarizer(slot.state)
+        diarizer = context.models.diarizer(slot.state)
         return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
 
 
-def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcript, heard: Cast | DiarizationResult) -> Cast:
+def identify(flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, heard: Cast | DiarizationResult) -> Cast:
     """Names for the turns. The limits are those in force now, not those of entry: they are *now* settings."""
     from gainstage.engine.voices.identify import identify as name_turns
     from gainstage.engine.voices.spoken import spoken
@@ -131,18 +130,18 @@ def identify(flight: Flight, engine: Engine, audio: Audio, transcript: Transcrip
     if isinstance(heard, Cast):
         cast = spoken(heard, transcript.words)
     else:
-        profiles = engine.through_outage(engine.profiles, flight.token)
+        profiles = context.through_outage(context.profiles, flight.token)
         with flight.stage("identify", after="diarize", audio_s=audio.seconds):
-            live = engine.live.current_with_revision()
+            live = context.live.current_with_revision()
             cast = name_turns(
                 audio,
                 heard,
                 profiles,
                 live.settings.identify,
                 revision=live.revision,
-                extractor=engine.voices,
+                extractor=context.voices,
                 token=flight.token,
-                journal=engine.journal,
+                journal=context.journal,
                 recording=flight.recording.id,
             )
     flight.speakers = len({t.speaker for t in cast.turns})
@@ -160,10 +159,10 @@ def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment
     return segments
 
 
-def embed(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def embed(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments with their text vectors, batched with those of every other recording in flight."""
     with flight.stage("embed", after="segment"):
-        vectors = engine.texts.submit([s.text for s in segments], token=flight.token)
+        vectors = context.texts.submit([s.text for s in segments], token=flight.token)
     failed = next((v for v in vectors if isinstance(v, Exception)), None)
     if failed is not None:
         raise (
@@ -178,7 +177,7 @@ def embed(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> tupl
 
 def store(
     flight: Flight,
-    engine: Engine,
+    context: EngineContext,
     audio: Audio,
     transcript: Transcript,
     heard: Cast | DiarizationResult,
@@ -194,31 +193,31 @@ def store(
             facts_of(transcript, heard, cast),
             balance(cast),
         )
-        stored = engine.through_outage(
-            lambda: engine.store.store(
+        stored = context.through_outage(
+            lambda: context.store.store(
                 recording,
                 segments,
                 cast.decisions,
-                models=engine.models.ids(),
+                models=context.models.ids(),
                 revision=flight.revision,
                 facts=facts,
                 spans=flight.spans,
                 fingerprint=audio.fingerprint,
                 balance=shares,
                 warnings=flight.warnings,
-                fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
+                fence=lambda cursor: context.queue.finish_in(cursor, flight.claim),
             ),
             flight.token,
         )
-    engine.note_decisions(flight, cast, stored.decisions)
+    note_decisions(context, flight, cast, stored.decisions)
 
 
-def warn(flight: Flight, engine: Engine, stage: str, *warnings: RecordingWarning) -> None:
+def warn(flight: Flight, context: EngineContext, stage: str, *warnings: RecordingWarning) -> None:
     """Put something an operator should know on a recording: in the journal now, with the results when it is stored."""
     for warning in warnings:
         if warning not in flight.warnings:
             flight.warnings.append(warning)
-            engine.journal.log(
+            context.journal.log(
                 "warning",
                 warning.message,
                 kind="warning",

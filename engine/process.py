@@ -22,15 +22,11 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.locks import FileLock
-from gainstage.engine.store.outage import retry_until
+from gainstage.engine.store.outage import STARTUP_PATIENCE_S, retry_until
 from gainstage.engine.views.events import Event
 
 STARTUP_S = 90.0
 """Longest wait for a detached engine to register itself."""
-
-
-STARTUP_PATIENCE_S = 60.0
-"""Longest wait of a starting engine for a server that is there but takes no connection yet."""
 
 LONGEST_LOG = 16 * 1024**2
 
@@ -121,13 +117,15 @@ def serve(
 
     engine = None
     try:
-        database = retry_until(lambda: Database.open(database_url, paths.database), CancelToken(), STARTUP_PATIENCE_S, _waiting)
+        database = retry_until(
+            lambda: Database.open(database_url, paths.database), CancelToken(), patience_s=STARTUP_PATIENCE_S, report=_waiting
+        )
         try:
             engine = Engine(
                 loaded, paths, database, until_empty=until_empty, flow=flow or ingest, prepare=prepare, models=models, title=title
             )
-            engine.journal.echo(_json_line if log_json else _plain_line)
-            engine.control.listen_to_signals()
+            engine.context.journal.echo(_json_line if log_json else _plain_line)
+            engine.threads.listen_to_signals()
             with contextlib.suppress(Cancelled):  # stopped before it had begun
                 engine.run()
         finally:

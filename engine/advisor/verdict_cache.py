@@ -18,7 +18,7 @@ from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot
 
 
 class VerdictCache:
-    """Puts a verdict on each frame. Not thread-safe: it belongs to the sampler.
+    """Puts a verdict on each frame. Not thread-safe: it belongs to the publisher's thread.
 
     ``forecast_s`` and ``expect_s`` are how old a forecast and an expectation may be, in seconds of wall time; both are made
     anew at once when the capacities, the state or the advice change.

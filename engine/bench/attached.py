@@ -13,18 +13,16 @@ import os
 import struct
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gainstage.config.origins import load
 from gainstage.config.paths import Paths
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated_recordings, simulated_segments, store
 from gainstage.engine.store.database import Database
-
-if TYPE_CHECKING:
-    from gainstage.engine.runtime.flight import Flight
 
 UNITS_EACH = 60
 SIDE = 384
@@ -43,14 +41,14 @@ def main() -> int:
     with options.counter.open("r+b") as file, tempfile.TemporaryDirectory(prefix="gainstage-bench-") as home:
         done = mmap.mmap(file.fileno(), 8)
 
-        def busy(flight: Flight, engine: Engine) -> None:
-            with engine.work.open(flight.recording.id), flight.stage("transcribe", token=flight.token) as slot:
+        def busy(flight: Flight, context: EngineContext) -> None:
+            with context.work.open(flight.recording.id), flight.stage("transcribe", token=flight.token) as slot:
                 for unit in range(UNITS_EACH):
                     flight.token.check()
                     matrix @ matrix
                     done[:] = struct.pack("<q", next(numbers))
                     slot.progress = (unit + 1) / UNITS_EACH
-            store(flight, engine, simulated_segments(flight.recording))
+            store(flight, context, simulated_segments(flight.recording))
 
         with Database.open(options.url, Path(home)) as database:
             settings = load(

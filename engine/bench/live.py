@@ -48,7 +48,7 @@ def run(recordings: int = 100_000, *, frames: int = 100, commands: int = 40, dat
             status_s = _median(lambda: (desk.engines(), desk.snapshot()), 40)
             publish_s, build_s = _publishing(engine, frames)
             effect_s = _effects(desk, engine, commands)
-            engine.control.pause("bench")
+            engine.run_state.pause("bench")
             claims = sorted(_claims(engine, 60))
     return {
         "recordings": recordings,
@@ -96,19 +96,19 @@ def _running(engine: Engine) -> Iterator[None]:
     thread = threading.Thread(target=engine.run, name="engine")
     thread.start()
     try:
-        while not engine.flights() and thread.is_alive():
+        while not len(engine.in_flight) and thread.is_alive():
             time.sleep(0.05)
         yield
     finally:
-        engine.control.stop("bench")
+        engine.run_state.stop("bench")
         thread.join()
         engine.close()
 
 
 def _publishing(engine: Engine, frames: int) -> tuple[float, float]:
     """Processor seconds of a frame, built and published, and built alone: medians, with one slow frame of five as in real life."""
-    sampler = engine.control.sampler
-    return _cost(sampler.publish, frames), _cost(sampler.build, frames)
+    publisher = engine.threads.publisher
+    return _cost(publisher.publish, frames), _cost(publisher.build, frames)
 
 
 def _cost(call: Callable[[bool], object], frames: int) -> float:
@@ -126,11 +126,11 @@ def _effects(desk: PostgresDesk, engine: Engine, commands: int) -> list[float]:
     took = []
     for n in range(commands):
         wanted = 4 + n % 5
-        if engine.stages["embed"].capacity == wanted:
+        if engine.context.stages["embed"].capacity == wanted:
             continue
         began = time.perf_counter()
         desk.send(Command("set", {"key": "workers.embed", "value": wanted}, by="bench"))
-        while engine.stages["embed"].capacity != wanted:
+        while engine.context.stages["embed"].capacity != wanted:
             time.sleep(0.0005)
         took.append(time.perf_counter() - began)
     return took
@@ -140,11 +140,11 @@ def _claims(engine: Engine, count: int) -> list[float]:
     took = []
     for _ in range(count):
         began = time.perf_counter()
-        claim = engine.queue.take()
+        claim = engine.context.queue.take()
         took.append(time.perf_counter() - began)
         if claim is None:
             break
-        engine.queue.release(claim)
+        engine.context.queue.release(claim)
     return took
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gainstage.engine.evaluation.quality import Quality, Result, Spoken, load_truth, score
 from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.sources.local import MEDIA, file_recording
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import Recording
-
-if TYPE_CHECKING:
-    from gainstage.engine.runtime.engine import Engine
 
 
 def demo_recordings() -> list[Recording]:
@@ -25,19 +22,19 @@ def demo_recordings() -> list[Recording]:
     return found
 
 
-def enrol_demo_voices(engine: Engine) -> None:
+def enrol_demo_voices(context: EngineContext) -> None:
     """Enrol everybody of the demo who is not enrolled yet; the host becomes the primary profile."""
     from gainstage.engine.speech.decode import decode
     from gainstage.engine.voices.profiles import enrol
 
-    known = {p.name for p in engine.profiles()}
+    known = {p.name for p in context.profiles()}
     for path in sorted(p for p in (DEMO / "voices").iterdir() if p.suffix in MEDIA):
         if path.stem in known:
             continue
-        with engine.work.open(f"enrol-{path.stem}") as folder:
-            audio = decode(path, folder, token=engine.token)
-            report = enrol(engine.profile_store, path.stem, [audio], engine.voices, token=engine.token, provenance=path.name)
-        engine.journal.log("info", f"enrolled {path.stem}: {report.seconds:.0f} s, {report.windows} windows", kind="voices")
+        with context.work.open(f"enrol-{path.stem}") as folder:
+            audio = decode(path, folder, token=context.token)
+            report = enrol(context.profile_store, path.stem, [audio], context.voices, token=context.token, provenance=path.name)
+        context.journal.log("info", f"enrolled {path.stem}: {report.seconds:.0f} s, {report.windows} windows", kind="voices")
 
 
 def score_demo(database: Database, ids: list[str]) -> dict[str, float | None]:

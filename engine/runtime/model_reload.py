@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from gainstage.engine.errors import Cancelled, EngineError
+from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.run_state import RunStateMachine
 from gainstage.engine.stages import STAGES_OF_ROLE
-
-if TYPE_CHECKING:
-    from gainstage.engine.runtime.engine import Engine
-    from gainstage.engine.runtime.run_state import RunControl
 
 
 class ModelReload:
     """One swap of a role at a time, each on a thread of its own, in the order asked."""
 
-    def __init__(self, engine: Engine, control: RunControl) -> None:
-        self.engine = engine
-        self.control = control
+    def __init__(self, context: EngineContext, run_state: RunStateMachine) -> None:
+        self.context = context
+        self.run_state = run_state
         self._last: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
@@ -38,24 +35,24 @@ class ModelReload:
         except Cancelled:
             return
         except EngineError as error:
-            self.control.hold("setup", str(error))
-        except Exception as error:  # a fault of a library: nobody waits for this thread, so it is told here
-            self.control.fault(f"reload of {role}", error)
-            self.control.hold("setup", f"the {role} model did not load: {type(error).__name__}")
+            self.run_state.hold("setup", str(error))
+        except Exception as error:  # a fault of a library: nobody waits for this thread, so it is reported here
+            self.context.faults.report(f"reload of {role}", error)
+            self.run_state.hold("setup", f"the {role} model did not load: {type(error).__name__}")
         else:
-            self.control.lift("setup")
+            self.run_state.lift("setup")
 
     def _swap(self, role: str) -> None:
-        stages = [self.engine.stages[name] for name in STAGES_OF_ROLE[role]]
+        stages = [self.context.stages[name] for name in STAGES_OF_ROLE[role]]
         by = f"reload of {role}"  # two roles may hold one stage, and each only lets go of its own hold
         for stage in stages:
             stage.pause(by=by)
         try:
             for stage in stages:
-                stage.wait_idle(self.engine.token)
+                stage.wait_idle(self.context.token)
                 stage.renew()
-            self.engine.models.reload(role)
-            self.engine.journal.log("info", f"{role} model reloaded", kind="model")
+            self.context.models.reload(role)
+            self.context.journal.log("info", f"{role} model reloaded", kind="model")
         finally:
             for stage in stages:
                 stage.resume(by=by)

@@ -34,20 +34,20 @@ class RunTotals:
         self.started = time.monotonic()
         self.last_commit_wall: float | None = None
         self.audio_s = 0.0
-        self._landed: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
+        self._stored: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
         self._troubles: deque[tuple[float, bool]] = deque()  # (monotonic, throttled) of the last 10 minutes
         self._counts: Counter[str] = Counter()
         self._histogram = [0] * HISTOGRAM_BUCKETS
         self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
 
-    def landed(self, audio_s: float) -> None:
+    def stored(self, audio_s: float) -> None:
         now = time.monotonic()
         with self._lock:
             self.last_commit_wall = time.time()
             self.audio_s += audio_s
-            self._landed.append((now, audio_s))
-            while self._landed and self._landed[0][0] < now - 3600:
-                self._landed.popleft()
+            self._stored.append((now, audio_s))
+            while self._stored and self._stored[0][0] < now - 3600:
+                self._stored.popleft()
 
     def failed(self, error: EngineError) -> None:
         if isinstance(error, Cancelled):
@@ -62,7 +62,7 @@ class RunTotals:
         """(finished, failed, throttled) of the last 10 minutes."""
         edge = time.monotonic() - WINDOW_S
         with self._lock:
-            finished = sum(t >= edge for t, _ in self._landed)
+            finished = sum(t >= edge for t, _ in self._stored)
             troubles = [throttled for t, throttled in self._troubles if t >= edge]
         return finished + len(troubles), len(troubles), sum(troubles)
 
@@ -71,7 +71,7 @@ class RunTotals:
         now = time.monotonic()
         window = min(WINDOW_S, now - self.started)
         with self._lock:
-            done = [audio for t, audio in self._landed if t >= now - window]
+            done = [audio for t, audio in self._stored if t >= now - window]
         return sum(done) / window if done and window > 0 else None
 
     def rtfx_history(self) -> tuple[float | None, ...]:
@@ -80,7 +80,7 @@ class RunTotals:
         minutes = min(60, int((now - self.started) // 60))
         sums = [0.0] * minutes
         with self._lock:
-            for t, audio in self._landed:
+            for t, audio in self._stored:
                 age = int((now - t) // 60)
                 if age < minutes:
                     sums[minutes - 1 - age] += audio

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gainstage.engine.errors import Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.terms import Balance, ModelId, Provenance, Recording, Segment, Vector, Word
-
-if TYPE_CHECKING:
-    from gainstage.engine.runtime.engine import Engine
-    from gainstage.engine.runtime.flight import Flight
 
 TIMES = {"fetch": 0.02, "decode": 0.01, "transcribe": 0.08, "diarize": 0.05, "identify": 0.02, "embed": 0.01, "store": 0.0}
 """Default seconds per stage."""
@@ -50,7 +47,7 @@ def simulated_recordings(
     return made
 
 
-def simulated(flight: Flight, engine: Engine) -> None:
+def simulated(flight: Flight, context: EngineContext) -> None:
     """The flow of :func:`gainstage.engine.pipeline.ingest` with waits in the place of work. ``extra["fail"]`` names a fault to show."""
     recording = flight.recording
     times = {**TIMES, **recording.extra.get("simulate", {})}
@@ -67,7 +64,7 @@ def simulated(flight: Flight, engine: Engine) -> None:
             if recording.extra.get("flaky") == stage and flight.claim.attempt == 1:
                 raise Transient("simulated passing fault", cause="simulated passing fault")
 
-    with engine.work.open(recording.id) as folder:
+    with context.work.open(recording.id) as folder:
         work("fetch", flight.token, None)
         (folder / "media").write_bytes(recording.id.encode())
         work("decode", flight.token, "fetch")
@@ -79,16 +76,16 @@ def simulated(flight: Flight, engine: Engine) -> None:
         work("identify", flight.token, "diarize")
         segments = simulated_segments(recording)
         work("embed", flight.token, "identify")
-        store(flight, engine, segments)
+        store(flight, context, segments)
 
 
-def store(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> None:
+def store(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> None:
     """The store stage of :func:`simulated`: a real commit under the real fence."""
     recording = flight.recording
     with flight.stage("store", after="embed"):
         seconds = sum(s.end - s.start for s in segments)
-        engine.through_outage(
-            lambda: engine.store.store(
+        context.through_outage(
+            lambda: context.store.store(
                 recording,
                 segments,
                 (),
@@ -99,7 +96,7 @@ def store(flight: Flight, engine: Engine, segments: tuple[Segment, ...]) -> None
                 fingerprint=hashlib.sha256(recording.id.encode()).hexdigest(),
                 balance=Balance(seconds, seconds, 0.0),
                 warnings=flight.warnings,
-                fence=lambda cursor: engine.queue.finish_in(cursor, flight.claim),
+                fence=lambda cursor: context.queue.finish_in(cursor, flight.claim),
             ),
             flight.token,
         )

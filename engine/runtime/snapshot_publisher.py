@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.counts import Counts
 from gainstage.engine.queue.setting_rows import setting_rows
+from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.in_flight import InFlight
+from gainstage.engine.runtime.run_state import RunStateMachine
 from gainstage.engine.stages import STAGES
 from gainstage.engine.telemetry.devices import Devices
 from gainstage.engine.telemetry.host import Host
@@ -24,8 +28,6 @@ from gainstage.engine.views.rows import ChangeRow
 from gainstage.engine.views.snapshot import SCHEMA, Bottleneck, Forecast, HostView, Run, Snapshot, Verdict
 
 if TYPE_CHECKING:
-    from gainstage.engine.runtime.engine import Engine
-    from gainstage.engine.runtime.run_state import RunControl
     from gainstage.engine.telemetry.prometheus import Exporter
 
 WATCHED_S = 0.2
@@ -40,19 +42,31 @@ UNDECIDED = Verdict("starting", "", None, Bottleneck(None, "unknown", ""), None,
 
 
 class SnapshotPublisher:
-    """Owns the sampling thread, the device readers and the recording of the run."""
+    """Owns the sampling thread, the device readers and the recording of the run.
 
-    def __init__(self, engine: Engine, control: RunControl) -> None:
-        self.engine = engine
-        self.control = control
+    The newest frame of each second goes into ``history``; ``each_second`` is called after it has been published.
+    """
+
+    def __init__(
+        self,
+        context: EngineContext,
+        in_flight: InFlight,
+        run_state: RunStateMachine,
+        history: deque[Snapshot],
+        each_second: Callable[[], object],
+    ) -> None:
+        self.context = context
+        self.in_flight = in_flight
+        self.run_state = run_state
+        self.history = history
+        self.each_second = each_second
         self.version = version("gainstage")
         self.devices = Devices()
-        self.host = Host(engine.paths.work, work_bytes=lambda: self._work_bytes)
+        self.host = Host(context.paths.work, work_bytes=lambda: self._work_bytes)
         self._work_bytes: int | None = None
-        self.history: deque[Snapshot] = deque(maxlen=1500)  # one a second: enough for the windows on both sides of a change
         self.frames = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._counts = Counts()
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
@@ -67,20 +81,20 @@ class SnapshotPublisher:
 
     def start(self) -> None:
         self.devices.start()
-        self.control.steadily("recording the run", self._start_recording)
-        self.control.steadily("prometheus endpoint", self._start_exporter)
+        self.context.faults.guarded_step("recording the run", self._start_recording)
+        self.context.faults.guarded_step("prometheus endpoint", self._start_exporter)
         self._thread.start()
 
     def _start_recording(self) -> None:
-        if not self.engine.settings.watch.record:
+        if not self.context.settings.watch.record:
             return
-        with self.engine.database.connection() as connection:
-            rows = setting_rows(told(self.engine.loaded), changes.live_values(connection))
-        name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.engine.id}.gsr"
-        self._recorder = Recorder(self.engine.paths.runs / name, label=self.engine.title, settings=rows)
+        with self.context.database.connection() as connection:
+            rows = setting_rows(told(self.context.loaded), changes.live_values(connection))
+        name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.context.id}.gsr"
+        self._recorder = Recorder(self.context.paths.runs / name, label=self.context.title, settings=rows)
 
     def _start_exporter(self) -> None:
-        if port := self.engine.settings.watch.prometheus_port:
+        if port := self.context.settings.watch.prometheus_port:
             from gainstage.engine.telemetry.prometheus import Exporter
 
             self._exporter = Exporter(lambda: self.history[-1] if self.history else None, port)
@@ -89,7 +103,7 @@ class SnapshotPublisher:
         """Publish the last frame and end."""
         self._stop.set()
         self._thread.join(10)
-        self.control.steadily("last figures", lambda: self.publish(slow=True))
+        self.context.faults.guarded_step("last figures", lambda: self.publish(slow=True))
         self.devices.stop()
         if self._recorder:
             self._recorder.close()
@@ -98,36 +112,36 @@ class SnapshotPublisher:
 
     def _run(self) -> None:
         slow_at = 0.0
-        while not self._stop.wait(WATCHED_S if self.engine.registry.watched else ALONE_S):
+        while not self._stop.wait(WATCHED_S if self.context.registry.watched else ALONE_S):
             now = time.monotonic()
             slow = now - slow_at >= SLOW_S * 0.9
             if slow:
                 slow_at = now
-            self.control.steadily("figures", partial(self.publish, slow))
+            self.context.faults.guarded_step("figures", partial(self.publish, slow))
             if slow:
-                self.control.steadily("predicted effects", self.control.keeper.predict)
+                self.context.faults.guarded_step("predicted effects", self.each_second)
 
     def publish(self, slow: bool) -> None:
         """Build a frame and show it; raises :class:`gainstage.engine.errors.Transient` in an outage."""
         if slow:
-            self._counts = self.engine.queue.counts()
-            self.engine.database.ping()
+            self._counts = self.context.queue.counts()
+            self.context.database.ping()
         frame = self.build(slow)
-        self.engine.registry.publish(frame)
+        self.context.registry.publish(frame)
         if slow:
             self._record(frame)
-        self.control.database_back()
+        self.context.faults.database_back()
 
     def _record(self, frame: Snapshot) -> None:
-        events = self.engine.journal.after(self._recorded, 1000)
+        events = self.context.journal.after(self._recorded, 1000)
         fresh = tuple(e for e in events.items if e.level != "debug")  # spans and batches are in the figures already
-        self.engine.registry.add_events(fresh)
+        self.context.registry.add_events(fresh)
         self._recorded = events.cursor  # only now: what could not be written in an outage is written after it
         if self._recorder:
             try:
                 self._recorder.append(frame, fresh, self._news_of_changes(frame))
             except OSError as error:  # a full disk must not end the figures
-                self.engine.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
+                self.context.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
                 self._recorder.close()
                 self._recorder = None
 
@@ -136,40 +150,40 @@ class SnapshotPublisher:
         if frame.revision == self._changes_revision and frame.monotonic - self._changes_at < CHANGES_EVERY_S:
             return ()
         self._changes_revision, self._changes_at = frame.revision, frame.monotonic
-        rows = changes.history(self.engine.database, 50) if frame.revision else ()
-        rows = tuple(row for row in reversed(rows) if row.wall >= self.engine.started_wall)
+        rows = changes.history(self.context.database, 50) if frame.revision else ()
+        rows = tuple(row for row in reversed(rows) if row.wall >= self.context.started_wall)
         fresh = tuple(row for row in rows if self._changes_told.get(row.revision) != row)
         self._changes_told = {row.revision: row for row in rows}
         return fresh
 
     def build(self, slow: bool = True) -> Snapshot:
         """One frame. ``slow`` also takes the verdict anew and appends to the history."""
-        engine = self.engine
+        context = self.context
         self.frames += 1
-        settings = engine.settings
-        stages = tuple(engine.stages[name].view() for name in STAGES)
+        settings = context.settings
+        stages = tuple(context.stages[name].view() for name in STAGES)
         p95 = {s.name: s.service_p95_s for s in stages}
         devices, note = self.devices.read()
         frame = Snapshot(
             schema=SCHEMA,
             seq=self.frames,
-            engine=engine.id,
+            engine=context.id,
             version=self.version,
             pid=os.getpid(),
             wall=time.time(),
             monotonic=time.monotonic(),
-            revision=engine.live.revision,
+            revision=context.live.revision,
             run=self._run_view(),
             verdict=self._verdict,
             stages=stages,
-            batchers=(engine.voices.view(), engine.texts.view()),
-            flights=tuple(f.view(p95) for f in sorted(engine.flights(), key=lambda f: f.entered)),
-            decisions=engine.tally.decisions_view(settings.identify),
+            batchers=(context.voices.view(), context.texts.view()),
+            flights=tuple(f.view(p95) for f in sorted(self.in_flight.flights(), key=lambda f: f.entered)),
+            decisions=context.totals.decisions_view(settings.identify),
             devices=devices,
             host=self._host_view(note, slow),
-            database=engine.database.view(),
-            models=engine.models.views(),
-            budgets=engine.fetcher.budgets(),
+            database=context.database.view(),
+            models=context.models.views(),
+            budgets=context.fetcher.budgets(),
             counters=(("frames", self.frames),),
         )
         if slow:
@@ -184,43 +198,43 @@ class SnapshotPublisher:
         """A stall begins and ends once in the journal."""
         was, is_now = self._verdict.health == "stalled", now.health == "stalled"
         if is_now and not was:
-            self.engine.journal.log("warning", f"stalled: {now.reason}", kind="state")
+            self.context.journal.log("warning", f"stalled: {now.reason}", kind="state")
         elif was and not is_now:
-            self.engine.journal.log("info", "no longer stalled", kind="state")
+            self.context.journal.log("info", "no longer stalled", kind="state")
 
     def _tell_journal(self) -> None:
         """That the journal's file cannot be written, and that it can again; both are kept in memory and in the database."""
-        was, self._journal_trouble = self._journal_trouble, self.engine.journal.trouble
+        was, self._journal_trouble = self._journal_trouble, self.context.journal.trouble
         if self._journal_trouble and not was:
-            text = f"the journal's file cannot be written: {self._journal_trouble}; see to the disk of {self.engine.paths.logs}"
-            self.engine.journal.log("warning", text, kind="state")
+            text = f"the journal's file cannot be written: {self._journal_trouble}; see to the disk of {self.context.paths.logs}"
+            self.context.journal.log("warning", text, kind="state")
         elif was and not self._journal_trouble:
-            self.engine.journal.log("info", "the journal's file is written again", kind="state")
+            self.context.journal.log("info", "the journal's file is written again", kind="state")
 
     def _reason(self) -> str | None:
         """Why the engine does not do its work at present: its own pause, an outage, a stall."""
-        if self.control.reason is None and self.control.away_since is not None:
+        if self.run_state.reason is None and self.context.faults.away_since is not None:
             return "the database is away: finished recordings wait"
-        if self.control.reason is None and self._verdict.health == "stalled":
+        if self.run_state.reason is None and self._verdict.health == "stalled":
             return f"stalled: {self._verdict.reason}"
-        return self.control.reason
+        return self.run_state.reason
 
     def _host_view(self, gpu_note: str | None, slow: bool) -> HostView:
         """Rates need a second to mean something, so the host is read with the slow look only."""
         if slow or self._host is None:
-            self._work_bytes = self.engine.work.bytes_used()
+            self._work_bytes = self.context.work.bytes_used()
             self._host = self.host.read(gpu_note)
         return self._host
 
     def _run_view(self) -> Run:
-        control, tally, counts = self.control, self.engine.tally, self._counts
-        finished, errors, throttled = tally.recent()
+        run_state, totals, counts = self.run_state, self.context.totals, self._counts
+        finished, errors, throttled = totals.recent()
         return Run(
-            state=control.run_state,
-            source=self.engine.title,
-            started_wall=self.engine.started_wall,
-            state_since_wall=control.since_wall,
-            by=control.by,
+            state=run_state.current,
+            source=self.context.title,
+            started_wall=self.context.started_wall,
+            state_since_wall=run_state.since_wall,
+            by=run_state.by,
             reason=self._reason(),
             queued=counts.queued,
             running=counts.running,
@@ -229,18 +243,18 @@ class SnapshotPublisher:
             skipped=counts.skipped,
             cancelled=counts.cancelled,
             retrying=counts.retrying,
-            audio_done_s=tally.audio_s,
+            audio_done_s=totals.audio_s,
             audio_stored_s=counts.audio_done_s,
             audio_left_s=self._audio_left(),
-            rtfx=tally.rtfx(),
-            rtfx_history=tally.rtfx_history(),
-            last_commit_wall=tally.last_commit_wall,
+            rtfx=totals.rtfx(),
+            rtfx_history=totals.rtfx_history(),
+            last_commit_wall=totals.last_commit_wall,
             errors_10m=errors,
             finished_10m=finished,
             throttled_10m=throttled,
             loading=tuple(
                 f"{v.role} {v.name}" + (f" {v.load_s:.1f} s" if v.load_s is not None else "")
-                for v in self.engine.models.views()
+                for v in self.context.models.views()
                 if v.state == "loading"
             ),
         )

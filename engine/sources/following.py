@@ -27,7 +27,7 @@ LOOK_S = 5.0
 class Following:
     """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing.
 
-    ``steadily`` does one step and tells of its fault, so that none ends the thread: see :meth:`gainstage.engine.runtime.run_state.RunControl.steadily`.
+    ``guarded_step`` does one named step and reports its fault, so that none ends the thread; it says whether the step succeeded.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Following:
         database: Database,
         settings: Callable[[], Settings],
         journal: Journal,
-        steadily: Callable[[str, Callable[[], object]], bool],
+        guarded_step: Callable[[str, Callable[[], object]], bool],
     ) -> None:
         self._engine = engine
-        self._steadily = steadily
+        self._guarded_step = guarded_step
         self._settings = settings
         self._journal = journal
         self._backlog = Backlog(database)
@@ -61,7 +61,7 @@ class Following:
     def _run(self) -> None:
         try:
             while not self._token.cancelled:
-                self._steadily("subscriptions", self._look)
+                self._guarded_step("subscriptions", self._look)
                 self._bell.wait(LOOK_S)
                 self._bell.clear()
         finally:

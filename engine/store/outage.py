@@ -15,48 +15,47 @@ T = TypeVar("T")
 BUSY_S = 120.0
 """Patience with a database that answers but is busy or out of room: finished work is not thrown away at once."""
 
-ENDING_S = 5.0
-"""Patience of an engine that ends with a database that is away; its claims are found by the next engine."""
+STARTUP_PATIENCE_S = 60.0
+"""Patience of a starting engine with a database that is there but takes no connection yet, or is away."""
 
+FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 2.0
 
-Tell = Callable[[Transient], object]
+Report = Callable[[Transient], object]
 
 
-def retry_until(call: Callable[[], T], token: CancelToken, patience_s: float = float("inf"), tell: Tell = lambda _: None) -> T:
-    """Call until it goes through; ``tell`` hears of every failure.
+def retry_until(
+    call: Callable[[], T],
+    token: CancelToken,
+    *,
+    patience_s: float = float("inf"),
+    busy_s: float = BUSY_S,
+    ending_s: float = 0.0,
+    report: Report = lambda _: None,
+) -> T:
+    """Call until it goes through; ``report`` gets every failure.
 
-    Raises the last :class:`Transient` when patience is over (a database that answers gets :data:`BUSY_S` at most), and
-    :class:`Cancelled` with the token.
+    Raises the last :class:`Transient` when patience is over: ``patience_s`` seconds with a database that is away, ``busy_s`` at
+    most with one that answers. A cancelled token ends the wait with :class:`Cancelled`; with ``ending_s`` the call is tried for
+    that long after the cancel, and then its last error is raised.
     """
-    wait_s, began = 0.25, time.monotonic()
+    wait_s, began, cancelled_at = FIRST_WAIT_S, time.monotonic(), None
     while True:
         try:
             return call()
         except Throttled:  # says nothing of the database: a host, or a twin that goes first
             raise
         except Transient as error:
-            patience = patience_s if error.cause == AWAY else min(BUSY_S, patience_s)
-            if time.monotonic() - began > patience:
+            now = time.monotonic()
+            if now - began > (patience_s if error.cause == AWAY else min(busy_s, patience_s)):
                 raise
-            tell(error)
-            token.wait(wait_s)
-            token.check()
-            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
-
-
-def insist(call: Callable[[], T], token: CancelToken, tell: Tell) -> T:
-    """Call until it goes through, however long that takes; once the token is cancelled, for :data:`ENDING_S` more."""
-    wait_s, ending = 0.25, None
-    while True:
-        try:
-            return call()
-        except Transient as error:
-            tell(error)
+            report(error)
             if not token.wait(wait_s):
                 wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
                 continue
-            ending = ending or time.monotonic() + ENDING_S
-            if time.monotonic() > ending:
+            if not ending_s:
+                token.check()
+            cancelled_at = now if cancelled_at is None else cancelled_at
+            if now - cancelled_at > ending_s:
                 raise
-            time.sleep(0.25)
+            time.sleep(FIRST_WAIT_S)

@@ -45,7 +45,7 @@ def full_in_s(samples: Sequence[tuple[float, int]]) -> float | None:
 
 
 class Host:
-    """Samples the machine; rates are since the call before. Belongs to one thread (the sampler's).
+    """Samples the machine; rates are since the call before. Belongs to one thread (the publisher's).
 
     ``folder`` is where work files lie: its disk is the one that counts. ``work_bytes`` tells their size, if somebody keeps it.
     """

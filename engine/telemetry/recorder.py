@@ -95,7 +95,7 @@ def payload(file: BinaryIO, record: Record) -> bytes | None:
 
 
 class Recorder:
-    """Writes one run to a new file. Belongs to one thread (the sampler's). Raises ``OSError`` as files do."""
+    """Writes one run to a new file. Belongs to one thread (the publisher's). Raises ``OSError`` as files do."""
 
     def __init__(self, path: Path, *, label: str = "", settings: Sequence[SettingRow] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The whole visible state of one engine as one frozen tree: what every screen, `status` and `watch` show.
 
 Unknown is ``None``, never 0. Durations are seconds, sizes bytes, shares 0..1, temperatures degrees Celsius. ``wall`` times
-are seconds since the epoch. Built by the engine's sampler, carried as JSON (see :func:`dumps`), read by the console.
+are seconds since the epoch. Built by the engine's publisher, carried as JSON (see :func:`dumps`), read by the console.
 """
 
 from __future__ import annotations

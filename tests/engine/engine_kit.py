@@ -12,6 +12,7 @@ from typing import Any
 from gainstage.config.origins import load
 from gainstage.config.paths import Paths
 from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.engine import Engine
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated, simulated_recordings
@@ -28,7 +29,7 @@ SETTINGS = {
     "in_flight": 8,
 }
 
-Flow = Callable[[Flight, Engine], None]
+Flow = Callable[[Flight, EngineContext], None]
 
 
 def make_engine(database: Database, home: Path, *, flow: Flow = simulated, until_empty: bool = False, **settings: Any) -> Engine:
@@ -52,10 +53,10 @@ def running(engine: Engine) -> Iterator[Engine]:
     thread = threading.Thread(target=run, name="engine-under-test")
     thread.start()
     try:
-        until(lambda: broken or engine.control.run_state != "starting")
+        until(lambda: broken or engine.run_state.current != "starting")
         yield engine
     finally:
-        engine.control.stop("test")
+        engine.run_state.stop("test")
         thread.join(60)
         engine.close()
     assert not thread.is_alive()
@@ -82,4 +83,4 @@ def ended(database: Database, count: int) -> bool:
 
 def told(engine: Engine, text: str) -> bool:
     """Whether the journal has a line with this text."""
-    return any(text in event.text for event in engine.journal.after(0, 20_000).items)
+    return any(text in event.text for event in engine.context.journal.after(0, 20_000).items)

@@ -15,7 +15,7 @@ from typing import Any
 from engine_kit import make_engine
 
 from gainstage.engine.pipeline import fetch
-from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated_segments, store
 from gainstage.engine.store.database import Database
@@ -24,12 +24,12 @@ from gainstage.engine.terms import Recording
 LOCAL: dict[str, Any] = {"fetch__allow_private": True, "fetch__sleep": 0, "fetch__timeout": 30, "queue__stalled": 5}
 
 
-def fetched(flight: Flight, engine: Engine) -> None:
+def fetched(flight: Flight, context: EngineContext) -> None:
     """A flow: the real fetch stage, and a note of what it brought."""
-    with engine.work.open(flight.recording.id) as folder:
-        media = fetch(flight, engine, folder)
-        digest_at(engine.paths.data, flight.recording.id).write_text(hashlib.sha256(media.read_bytes()).hexdigest())
-        store(flight, engine, simulated_segments(flight.recording))
+    with context.work.open(flight.recording.id) as folder:
+        media = fetch(flight, context, folder)
+        digest_at(context.paths.data, flight.recording.id).write_text(hashlib.sha256(media.read_bytes()).hexdigest())
+        store(flight, context, simulated_segments(flight.recording))
 
 
 def digest_at(home: Path, id: str) -> Path:

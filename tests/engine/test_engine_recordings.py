@@ -17,7 +17,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.pipeline import link_twin
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated, simulated_recordings, simulated_segments, store
 from gainstage.engine.store.database import Database
@@ -28,15 +28,15 @@ from tests.engine.engine_kit import ended, make_engine, queue, running, statuses
 from tests.queue_kit import column, job_queue, until
 
 
-def held_by(event: threading.Event, stage: str = "transcribe") -> Callable[[Flight, Engine], None]:
+def held_by(event: threading.Event, stage: str = "transcribe") -> Callable[[Flight, EngineContext], None]:
     """A flow that stays in a stage until ``event`` is set (or it is cancelled), then does the rest."""
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         with flight.stage(stage):
             while not event.is_set():
                 flight.token.wait(0.02)
                 flight.token.check()
-        simulated(flight, engine)
+        simulated(flight, context)
 
     return flow
 
@@ -46,21 +46,21 @@ def test_bad_recordings_never_stop_the_others(database: Database, tmp_path: Path
     broken = queue(database, 3, fail="decode")
     flaky = queue(database, 2, flaky="embed", second=True)
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         if flight.recording.id == good[3].id and flight.claim.attempt == 1:
             raise ZeroDivisionError("a library's fault")
-        simulated(flight, engine)
+        simulated(flight, context)
 
     with running(make_engine(database, tmp_path, flow=flow, until_empty=True)) as engine:
         until(lambda: ended(database, 17))
-        until(lambda: engine.control.run_state == "done")
+        until(lambda: engine.run_state.current == "done")
     found = statuses(database)
     assert Counter(found.values()) == {"stored": 14, "failed": 3}
     assert {found[r.id] for r in broken} == {"failed"}
     assert column(database, broken[0].id, "cause") == "simulated fault"
     assert column(database, broken[0].id, "stage") == "decode"
     assert column(database, flaky[0].id, "attempt") == column(database, good[3].id, "attempt") == 2
-    assert engine.tally.recent()[1] == 6
+    assert engine.context.totals.recent()[1] == 6
 
 
 def test_an_id_that_leads_out_of_our_folders_touches_nothing(database: Database, tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ def test_a_setup_that_is_wrong_holds_the_engine_until_it_is_mended(database: Dat
     recordings = queue(database, 6)
     mended = threading.Event()
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         if not mended.is_set():
             raise Misconfigured("no such model", cause="no model", hint="name another one")
-        simulated(flight, engine)
+        simulated(flight, context)
 
     desk = PostgresDesk(database)
     with running(make_engine(database, tmp_path, flow=flow)) as engine:
-        until(lambda: engine.control.run_state == "paused")
+        until(lambda: engine.run_state.current == "paused")
         until(lambda: set(statuses(database).values()) == {"queued"})
         frame = until(lambda: (f := desk.snapshot()) and f.run.state == "paused" and f)
         assert frame.run.by == "engine"
@@ -98,7 +98,7 @@ def test_a_setup_that_is_wrong_holds_the_engine_until_it_is_mended(database: Dat
         mended.set()
         changes.set_value(database, "identify.range_limit", 0.4, "test")
         until(lambda: ended(database, len(recordings)))
-        assert engine.control.run_state == "running"
+        assert engine.run_state.current == "running"
     assert set(statuses(database).values()) == {"stored"}
     assert {column(database, r.id, "attempt") for r in recordings} == {1}
 
@@ -108,13 +108,13 @@ def test_an_outage_in_the_store_step_repeats_no_work(own_postgres: Callable[...,
     started, go_on = threading.Event(), threading.Event()
     worked: Counter[str] = Counter()
 
-    def flow(flight: Flight, engine: Engine) -> None:
-        with engine.work.open(flight.recording.id), flight.stage("transcribe"):
+    def flow(flight: Flight, context: EngineContext) -> None:
+        with context.work.open(flight.recording.id), flight.stage("transcribe"):
             worked[flight.recording.id] += 1
             if len(worked) == 4:
                 started.set()
             go_on.wait(60)
-        store(flight, engine, simulated_segments(flight.recording))
+        store(flight, context, simulated_segments(flight.recording))
 
     with Database.open(server.url, tmp_path / "unused") as database:
         recordings = queue(database, 4)
@@ -124,7 +124,7 @@ def test_an_outage_in_the_store_step_repeats_no_work(own_postgres: Callable[...,
                 os.kill(pid, signal.SIGQUIT)
             until(lambda: not server_pids(server))
             go_on.set()
-            until(lambda: engine.control.away_since is not None)
+            until(lambda: engine.context.faults.away_since is not None)
             server.revive()
             until(lambda: ended(database, 4), 120)
             until(lambda: told(engine, "database back"))
@@ -183,29 +183,29 @@ def test_a_taker_that_breaks_leaves_nothing_cancelled(database: Database, tmp_pa
     def broken() -> None:
         with running(engine):
             until(lambda: list(statuses(database).values()).count("running") == 3)
-            monkeypatch.setattr(engine.control, "may_take", lambda flying: 1 // 0)
-            until(lambda: engine.control.run_state == "stopped")
+            monkeypatch.setattr(engine.run_state, "may_take", lambda: 1 // 0)
+            until(lambda: engine.run_state.current == "stopped")
 
     with pytest.raises(ZeroDivisionError):
         broken()
     assert set(statuses(database).values()) == {"queued"}
-    assert "ZeroDivisionError" in (engine.control.reason or "")
+    assert "ZeroDivisionError" in (engine.run_state.reason or "")
 
 
 def test_the_same_audio_under_two_addresses_is_stored_once_and_linked(database: Database, tmp_path: Path) -> None:
     recordings = queue(database, 2)
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         import hashlib
 
         fingerprint = hashlib.sha256(recordings[0].id.encode()).hexdigest()  # as the simulated store keeps it
-        if not link_twin(flight, engine, Audio(tmp_path / "none", 16_000, fingerprint)):
-            simulated(flight, engine)
+        if not link_twin(flight, context, Audio(tmp_path / "none", 16_000, fingerprint)):
+            simulated(flight, context)
 
     with running(make_engine(database, tmp_path, flow=flow, in_flight=1)) as engine:
         until(lambda: ended(database, 2))
         until(lambda: told(engine, "same audio as"))
-        assert engine.tally.recent()[0] == 1
+        assert engine.context.totals.recent()[0] == 1
     assert statuses(database) == {recordings[0].id: "stored", recordings[1].id: "skipped"}
     assert column(database, recordings[1].id, "duplicate_of") == recordings[0].id
 
@@ -213,12 +213,12 @@ def test_the_same_audio_under_two_addresses_is_stored_once_and_linked(database: 
 def test_a_claim_whose_answer_was_lost_is_given_back(database: Database, tmp_path: Path) -> None:
     engine = make_engine(database, tmp_path)
     with running(engine):
-        until(lambda: "empty" in (engine.control.reason or ""))
-        engine.control.pause("test")
+        until(lambda: "empty" in (engine.run_state.reason or ""))
+        engine.run_state.pause("test")
         recordings = queue(database, 1)
-        assert engine.queue.take() is not None  # claimed in the database; the engine has heard nothing of it
+        assert engine.context.queue.take() is not None  # claimed in the database; the engine has heard nothing of it
         until(lambda: statuses(database)[recordings[0].id] == "queued")
-        engine.control.resume("test")
+        engine.run_state.resume("test")
         until(lambda: ended(database, 1))
     assert column(database, recordings[0].id, "attempt") == 1
 
@@ -227,12 +227,12 @@ def test_a_recording_taken_over_by_another_engine_is_let_go(database: Database, 
     recordings = queue(database, 1)
     engine = make_engine(database, tmp_path, flow=held_by(threading.Event()), in_flight=1)
     with running(engine):
-        until(lambda: engine.flights())
+        until(lambda: len(engine.in_flight))
         other = job_queue(database, "another")
         with database.transaction() as connection:  # what a recovery and a new claim by others leave behind
             connection.execute("update procrastinate_jobs set worker_id = %s, attempts = attempts + 1", [other.worker])
             connection.execute("update recording set engine = 'another'")
-        until(lambda: not engine.flights())
+        until(lambda: not len(engine.in_flight))
         assert told(engine, "result dropped")
     assert statuses(database)[recordings[0].id] == "running"
 
@@ -240,7 +240,7 @@ def test_a_recording_taken_over_by_another_engine_is_let_go(database: Database, 
 def test_a_changed_priority_counts_at_the_gates(database: Database, tmp_path: Path) -> None:
     order: list[str] = []
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         with flight.stage("decode"):
             order.append(flight.recording.id)
         with flight.stage("embed"):
@@ -249,18 +249,18 @@ def test_a_changed_priority_counts_at_the_gates(database: Database, tmp_path: Pa
     recordings = queue(database, 4)
     desk = PostgresDesk(database)
     engine = make_engine(database, tmp_path, flow=flow, workers__decode=1, workers__embed=1)
-    engine.stages["decode"].pause()
-    engine.stages["embed"].pause()
+    engine.context.stages["decode"].pause()
+    engine.context.stages["embed"].pause()
     with running(engine):
-        until(lambda: engine.stages["decode"].depth == 4)
+        until(lambda: engine.context.stages["decode"].depth == 4)
         last = recordings[-1].id
         ack = desk.send(Command("priority", {"ids": [last], "to_front": True}, by="test"))
         until(lambda: desk.ack(ack.id).state == "done")
-        engine.stages["decode"].resume()
-        until(lambda: engine.stages["embed"].depth == 4)
-        engine.stages["embed"].resume()
+        engine.context.stages["decode"].resume()
+        until(lambda: engine.context.stages["embed"].depth == 4)
+        engine.context.stages["embed"].resume()
         until(lambda: len(order) >= 8)
-        engine.control.pause("test")
+        engine.run_state.pause("test")
     assert order[0] == order[4] == last
 
 
@@ -274,12 +274,12 @@ def test_an_engine_that_stays_says_that_it_is_done_and_goes_on_when_more_comes(d
         assert desk.engines()[0].alive
         Backlog(database).add(simulated_recordings(2, seed=9))
         until(lambda: ended(database, 5))
-        assert engine.control.run_state == "running"
+        assert engine.run_state.current == "running"
 
 
 def test_an_engine_until_empty_waits_for_retries(database: Database, tmp_path: Path) -> None:
     queue(database, 1, flaky="decode")
     with running(make_engine(database, tmp_path, until_empty=True, retry__backoff=1.5)) as engine:
-        until(lambda: "wait for their next try" in (engine.control.reason or ""))
-        until(lambda: engine.control.run_state == "done")
+        until(lambda: "wait for their next try" in (engine.run_state.reason or ""))
+        until(lambda: engine.run_state.current == "done")
     assert set(statuses(database).values()) == {"stored"}

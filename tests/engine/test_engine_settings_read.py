@@ -136,7 +136,7 @@ def test_every_setting_is_read(database: Database, tmp_path: Path, reads: Reads)
     queue(database, 6)
     with running(make_engine(database, tmp_path, watch__record=True)) as engine:
         until(lambda: ended(database, 6))
-        until(lambda: engine.control.sampler.history)
+        until(lambda: engine.threads.publisher.history)
     in_source: set[str] = set()
     for path in sources():
         in_source |= read_in(ast.parse(path.read_text("utf-8")))

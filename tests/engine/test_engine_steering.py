@@ -15,13 +15,14 @@ from gainstage.config.origins import load
 from gainstage.config.paths import Paths
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.desk.replay import ReplayDesk
-from gainstage.engine.errors import Misconfigured, Postponed, Transient
+from gainstage.engine.errors import Cancelled, Misconfigured, Postponed, Transient
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.pipeline import ingest
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.rows import Link
 from gainstage.engine.runtime.engine import Engine
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.outage import insist, retry_until
+from gainstage.engine.store.outage import retry_until
 from gainstage.engine.store.trouble import AWAY
 from gainstage.engine.views.commands import Command
 from tests.engine.engine_kit import SETTINGS, ended, make_engine, queue, running, statuses, told
@@ -32,48 +33,48 @@ def test_a_full_disk_holds_the_intake_and_room_lets_it_go_on(database: Database,
     queue(database, 3)
     desk = PostgresDesk(database)
     with running(make_engine(database, tmp_path, fetch__disk_floor=2**50)) as engine:
-        until(lambda: engine.control.run_state == "paused")
+        until(lambda: engine.run_state.current == "paused")
         frame = until(lambda: (f := desk.snapshot()) and f.run.state == "paused" and f)
         assert frame.run.by == "engine"
         assert "the floor is" in (frame.run.reason or "")
         assert set(statuses(database).values()) == {"queued"}
         changes.set_value(database, "fetch.disk_floor", 0, "test")  # as good as a disk that was emptied
         until(lambda: ended(database, 3))
-        assert engine.control.run_state == "running"
+        assert engine.run_state.current == "running"
 
 
 def test_a_pause_of_an_operator_outlasts_what_held_the_engine(database: Database, tmp_path: Path) -> None:
     with running(make_engine(database, tmp_path, fetch__disk_floor=2**50)) as engine:
-        until(lambda: engine.control.run_state == "paused")
-        engine.control.pause("Ada")
+        until(lambda: engine.run_state.current == "paused")
+        engine.run_state.pause("Ada")
         changes.set_value(database, "fetch.disk_floor", 0, "test")
-        until(lambda: engine.settings.fetch.disk_floor == 0)
+        until(lambda: engine.context.settings.fetch.disk_floor == 0)
         queue(database, 1)
-        assert engine.control.by == "Ada"
-        assert not engine.control.may_take(0)
-        assert engine.control.resume("Ada")
+        assert engine.run_state.by == "Ada"
+        assert not engine.run_state.may_take()
+        assert engine.run_state.resume("Ada")
         until(lambda: ended(database, 1))
 
 
 def test_an_engine_on_its_way_out_never_turns_back(database: Database, tmp_path: Path) -> None:
     engine = make_engine(database, tmp_path)
     with running(engine):
-        engine.control.drain("test")
-        assert engine.control.pause("late") is False
-        assert engine.control.resume("late") is False
-        engine.control.hold("disk", "late")
-        until(lambda: engine.control.run_state == "stopped")
-    assert engine.control.by == "test"
+        engine.run_state.drain("test")
+        assert engine.run_state.pause("late") is False
+        assert engine.run_state.resume("late") is False
+        engine.run_state.hold("disk", "late")
+        until(lambda: engine.run_state.current == "stopped")
+    assert engine.run_state.by == "test"
 
 
 def test_draining_lets_paused_stages_finish(database: Database, tmp_path: Path) -> None:
     queue(database, 2)
     engine = make_engine(database, tmp_path)
-    engine.stages["transcribe"].pause()
+    engine.context.stages["transcribe"].pause()
     with running(engine):
-        until(lambda: engine.stages["transcribe"].depth == 2)
-        engine.control.drain("test")
-        until(lambda: engine.control.run_state == "stopped")
+        until(lambda: engine.context.stages["transcribe"].depth == 2)
+        engine.run_state.drain("test")
+        until(lambda: engine.run_state.current == "stopped")
     assert set(statuses(database).values()) == {"stored"}
 
 
@@ -81,8 +82,8 @@ def test_settings_changed_before_the_start_hold_from_the_start(database: Databas
     for key, value in {"workers.transcribe": 7, "queue.heartbeat": 1.5, "queue.stalled": 44}.items():
         changes.set_value(database, key, value, "test")
     engine = make_engine(database, tmp_path)
-    assert engine.stages["transcribe"].capacity == 7
-    assert (engine.queue.heartbeat_s, engine.queue.stalled_s) == (1.5, 44)
+    assert engine.context.stages["transcribe"].capacity == 7
+    assert (engine.context.queue.heartbeat_s, engine.context.queue.stalled_s) == (1.5, 44)
     with running(engine), database.connection() as connection:
         assert connection.execute("select lease_s from engine").fetchall() == [(44,)]
 
@@ -90,10 +91,14 @@ def test_settings_changed_before_the_start_hold_from_the_start(database: Databas
 def test_a_change_is_predicted_at_once_and_measured_later(database: Database, tmp_path: Path) -> None:
     queue(database, 400, scale=1.0)
     engine = make_engine(database, tmp_path, workers__transcribe=1, in_flight=6)
-    engine.control.keeper.window_s, engine.control.keeper.settle_s, engine.control.keeper.least_s = 5.0, 0.5, 2.0
+    engine.threads.change_effects.window_s, engine.threads.change_effects.settle_s, engine.threads.change_effects.least_s = (
+        5.0,
+        0.5,
+        2.0,
+    )
     desk = PostgresDesk(database)
     with running(engine):
-        until(lambda: len(engine.control.sampler.history) > 3 and engine.control.sampler.history[-1].run.stored >= 8)
+        until(lambda: len(engine.threads.publisher.history) > 3 and engine.threads.publisher.history[-1].run.stored >= 8)
         changes.set_value(database, "workers.transcribe", 4, "test")
         row = until(lambda: (c := desk.changes()[0]).predicted and c)
         assert "audio/h" in (row.predicted or "")
@@ -108,7 +113,7 @@ def test_a_change_is_predicted_at_once_and_measured_later(database: Database, tm
 
 def test_a_change_with_nothing_to_measure_says_so(database: Database, tmp_path: Path) -> None:
     engine = make_engine(database, tmp_path)
-    engine.control.keeper.window_s, engine.control.keeper.settle_s = 0.2, 0.1
+    engine.threads.change_effects.window_s, engine.threads.change_effects.settle_s = 0.2, 0.1
     with running(engine):
         changes.set_value(database, "workers.store", 4, "test")
         row = until(lambda: (c := changes.history(database)[0]).effect_text and c)
@@ -120,7 +125,7 @@ def test_a_fault_in_an_owned_thread_is_told_and_survived(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(database, tmp_path)
-    published, beaten = engine.registry.publish, engine.queue.beat
+    published, beaten = engine.context.registry.publish, engine.context.queue.beat
     broken = threading.Event()
     broken.set()
 
@@ -134,8 +139,8 @@ def test_a_fault_in_an_owned_thread_is_told_and_survived(
             raise KeyError("heartbeat")
         return beaten(connection)
 
-    monkeypatch.setattr(engine.registry, "publish", publish)
-    monkeypatch.setattr(engine.queue, "beat", beat)
+    monkeypatch.setattr(engine.context.registry, "publish", publish)
+    monkeypatch.setattr(engine.context.queue, "beat", beat)
     with running(engine):
         until(lambda: told(engine, "figures: ZeroDivisionError") and told(engine, "heartbeat: KeyError"))
         broken.clear()
@@ -184,14 +189,14 @@ def test_a_stage_that_waits_for_two_models_waits_for_both(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, loaded = make_engine(database, tmp_path), threading.Event()
-    monkeypatch.setattr(engine.models, "reload", lambda role: loaded.wait(60) if role == "diarization" else None)
-    diarize = engine.stages["diarize"]
+    monkeypatch.setattr(engine.context.models, "reload", lambda role: loaded.wait(60) if role == "diarization" else None)
+    diarize = engine.context.stages["diarize"]
     with running(engine):
-        engine.control.reloads.start("diarization")
-        engine.control.reloads.start("voice")
+        engine.threads.reloads.start("diarization")
+        engine.threads.reloads.start("voice")
         until(lambda: told(engine, "voice model reloaded"))
         assert diarize.paused
-        assert not engine.stages["identify"].paused
+        assert not engine.context.stages["identify"].paused
         loaded.set()
         until(lambda: not diarize.paused)
 
@@ -199,11 +204,11 @@ def test_a_stage_that_waits_for_two_models_waits_for_both(
 def test_a_recorded_run_holds_frames_settings_changes_and_events(database: Database, tmp_path: Path) -> None:
     queue(database, 4)
     with running(make_engine(database, tmp_path, watch__record=True, in_flight=5)) as engine:
-        until(lambda: engine.control.sampler.frames > 1)
+        until(lambda: engine.threads.publisher.frames > 1)
         changes.set_value(database, "workers.embed", 6, "Ada")
-        until(lambda: ended(database, 4) and engine.live.revision == 1)
-        seen = engine.control.sampler.frames
-        until(lambda: engine.control.sampler.frames > seen + 1)
+        until(lambda: ended(database, 4) and engine.context.live.revision == 1)
+        seen = engine.threads.publisher.frames
+        until(lambda: engine.threads.publisher.frames > seen + 1)
     (path,) = Paths.of(tmp_path).runs.glob("*.gsr")
     desk = ReplayDesk(path)
     desk.seek(desk.end_wall)
@@ -221,12 +226,12 @@ def test_a_recorded_run_holds_frames_settings_changes_and_events(database: Datab
 def test_prometheus_serves_the_engine_and_a_taken_port_does_not_stop_it(database: Database, tmp_path: Path) -> None:
     port = _free_port()
     with running(make_engine(database, tmp_path / "one", watch__prometheus_port=port)) as one:
-        until(lambda: one.control.sampler.history)
+        until(lambda: one.threads.publisher.history)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             assert b'gainstage_state{state="running"} 1.0' in answer.read()
         with running(make_engine(database, tmp_path / "two", watch__prometheus_port=port)) as two:
             until(lambda: told(two, "prometheus endpoint"))
-            until(lambda: two.control.sampler.frames > 0)
+            until(lambda: two.threads.publisher.frames > 0)
 
 
 def _free_port() -> int:
@@ -240,7 +245,7 @@ def _free_port() -> int:
 def test_a_model_that_cannot_be_used_ends_the_start_with_the_reason_and_takes_nothing(database: Database, tmp_path: Path) -> None:
     queue(database, 2)
     loaded = load(environ={}, overrides=SETTINGS | {"asr.model": str(tmp_path / "nothing-here"), "watch.record": False})
-    engine = Engine(loaded, Paths.of(tmp_path / "home"), database)
+    engine = Engine(loaded, Paths.of(tmp_path / "home"), database, flow=ingest)
     try:
         with pytest.raises(Misconfigured, match="nothing-here"):
             engine.run()
@@ -249,7 +254,7 @@ def test_a_model_that_cannot_be_used_ends_the_start_with_the_reason_and_takes_no
     assert set(statuses(database).values()) == {"queued"}
     (row,) = PostgresDesk(database).engines()
     assert row.state == "stopped"
-    assert "nothing-here" in (engine.control.reason or "")
+    assert "nothing-here" in (engine.run_state.reason or "")
 
 
 def test_an_unknown_command_and_a_bad_one_are_refused_with_words(database: Database, tmp_path: Path) -> None:
@@ -271,8 +276,8 @@ class TestOutage:
                 raise Transient("gone", cause=AWAY)
             return "there"
 
-        assert retry_until(call, CancelToken(), 60.0, tries.append) == "there"
-        assert insist(call, CancelToken(), tries.append) == "there"
+        assert retry_until(call, CancelToken(), patience_s=60.0, report=tries.append) == "there"
+        assert retry_until(call, CancelToken(), ending_s=5.0, report=tries.append) == "there"
         assert len(tries) == 2
 
     def test_a_recording_that_is_to_wait_its_turn_is_no_outage(self) -> None:
@@ -282,7 +287,7 @@ class TestOutage:
             raise Postponed("same audio as another in flight", cause="same audio in flight", after_s=30.0)
 
         with pytest.raises(Postponed):
-            retry_until(call, CancelToken(), 60.0, told.append)
+            retry_until(call, CancelToken(), patience_s=60.0, report=told.append)
         assert told == []
 
     def test_impatience_and_the_end_of_the_engine_end_the_waiting(self) -> None:
@@ -290,8 +295,12 @@ class TestOutage:
             raise Transient("gone", cause=AWAY)
 
         with pytest.raises(Transient):
-            retry_until(call, CancelToken(), 0.0, lambda error: None)
+            retry_until(call, CancelToken(), patience_s=0.0)
         ended = CancelToken()
         ended.cancel("engine ends")
+        with pytest.raises(Cancelled):
+            retry_until(call, ended)
+        tries: list[Transient] = []
         with pytest.raises(Transient):
-            insist(call, ended, lambda error: None)
+            retry_until(call, ended, busy_s=float("inf"), ending_s=0.4, report=tries.append)
+        assert len(tries) > 1  # what is to be written down is tried for a while after the end

@@ -11,7 +11,7 @@ from engine_kit import ended, make_engine, running, statuses
 
 from gainstage.engine.pipeline import decode, fetch
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated_segments, store
 from gainstage.engine.store.database import Database
@@ -23,14 +23,14 @@ WHOLE = 4 * 16_000 * SECONDS
 """Bytes of one recording as the models take it: float32."""
 
 
-def heard_whole(flight: Flight, engine: Engine) -> None:
+def heard_whole(flight: Flight, context: EngineContext) -> None:
     """The real fetch and decode, then the whole recording in memory, as a diarizer has it."""
-    with engine.work.open(flight.recording.id) as folder:
-        audio = decode(flight, engine, fetch(flight, engine, folder), folder)
+    with context.work.open(flight.recording.id) as folder:
+        audio = decode(flight, context, fetch(flight, context, folder), folder)
         with flight.stage("diarize", after="decode"):
             samples = audio.read()
             assert samples.nbytes == WHOLE
-            store(flight, engine, simulated_segments(flight.recording))
+            store(flight, context, simulated_segments(flight.recording))
 
 
 def peak_of(database: Database, home: Path, talk: Path, count: int) -> int:

@@ -18,7 +18,7 @@ from gainstage.config.settings import Settings
 from gainstage.engine.pipeline import link_twin
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.runtime.simulated import simulated
 from gainstage.engine.sources.hosts import POSTPONED, Hosts
@@ -105,12 +105,12 @@ def test_more_workers_fetch_at_once_and_fewer_after_those_under_way(database: Da
     Backlog(database).add([remote(server.serve(f"/{n}.mp3", slow), f"r{n}") for n in range(12)])
     with running(make_engine(database, tmp_path, flow=fetched, workers__fetch=1, **LOCAL)) as engine:
         until(lambda: busy == 1)
-        until(lambda: len(engine.flights()) == 8)
+        until(lambda: len(engine.in_flight) == 8)
         assert busy == 1
         changes.set_value(database, "workers.fetch", 4, "test")
         until(lambda: busy == 4)
         changes.set_value(database, "workers.fetch", 2, "test")
-        until(lambda: engine.settings.workers.fetch == 2)
+        until(lambda: engine.context.settings.workers.fetch == 2)
         gate.release(4)
         until(lambda: busy == 2)
         gate.release(100)
@@ -123,7 +123,7 @@ def test_a_raised_rate_acts_at_once_on_what_waits_for_it(database: Database, ser
     with running(make_engine(database, tmp_path, flow=fetched, fetch__rate=1, **LOCAL)) as engine:
         until(lambda: sum(column(database, f"r{n}", "cause") == POSTPONED for n in range(4)) == 3)
         assert sum(server.hits.values()) == 1
-        until(lambda: [(b.host, b.used, b.rate) for b in engine.fetcher.budgets()] == [("127.0.0.1", 1, 1)])
+        until(lambda: [(b.host, b.used, b.rate) for b in engine.context.fetcher.budgets()] == [("127.0.0.1", 1, 1)])
         changes.set_value(database, "fetch.rate", 3, "test")
         until(lambda: sum(status == "stored" for status in statuses(database).values()) == 3)
         until(lambda: sum(column(database, f"r{n}", "cause") == POSTPONED for n in range(4)) == 1)
@@ -168,7 +168,7 @@ def test_cookies_are_sent_and_told_nowhere(
     given = LOCAL | {"fetch__cookies": str(jar), "retry__attempts": 2}
     with running(make_engine(database, home, flow=fetched, **given)) as engine:
         until(lambda: ended(database, 7))
-        told = [str(event) for event in engine.journal.after(0, 20_000).items]
+        told = [str(event) for event in engine.context.journal.after(0, 20_000).items]
     assert {cookie for _, cookie in sent} == {f"sid={secret}"}
     assert statuses(database)["good"] == "stored"
     assert sum(status == "failed" for status in statuses(database).values()) == 6
@@ -183,10 +183,10 @@ def test_cookies_are_sent_and_told_nowhere(
 def test_the_same_audio_is_processed_again_where_the_operator_says_so(database: Database, tmp_path: Path) -> None:
     recordings = queue(database, 2)
 
-    def flow(flight: Flight, engine: Engine) -> None:
+    def flow(flight: Flight, context: EngineContext) -> None:
         fingerprint = hashlib.sha256(recordings[0].id.encode()).hexdigest()  # as the simulated store keeps it
-        if not link_twin(flight, engine, Audio(tmp_path / "none", 16_000, fingerprint)):
-            simulated(flight, engine)
+        if not link_twin(flight, context, Audio(tmp_path / "none", 16_000, fingerprint)):
+            simulated(flight, context)
 
     with running(make_engine(database, tmp_path, flow=flow, in_flight=1, fetch__duplicates="process")):
         until(lambda: ended(database, 2))

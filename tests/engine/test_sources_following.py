@@ -168,11 +168,11 @@ def test_intervals(text: str, seconds: float) -> None:
 
 @contextmanager
 def following(database: Database) -> Iterator[Following]:
-    def steadily(name: str, step: Callable[[], object]) -> bool:
+    def guarded_step(name: str, step: Callable[[], object]) -> bool:
         step()
         return True
 
-    loop = Following("one", database, lambda: LOCAL, Journal(), steadily)
+    loop = Following("one", database, lambda: LOCAL, Journal(), guarded_step)
     loop.start()
     try:
         yield loop

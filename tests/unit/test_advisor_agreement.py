@@ -52,7 +52,7 @@ def random_case(random: Random) -> Case:
 
 
 def frame_of(template: Snapshot, case: Case, seed: int) -> Snapshot:
-    """What the sampler would have shown after a while of that pipeline, with a queue that does not run dry."""
+    """What the engine would have published after a while of that pipeline, with a queue that does not run dry."""
     jobs = backlog(6 * case.pipeline.in_flight, MEAN_S, seed)
     whole = simulate(case.pipeline, jobs, seed)
     end = whole.ends[int(len(whole.ends) * 0.7)][0]

@@ -1,0 +1,145 @@
+"""What all parts of one engine share and none of them owns: settings, stages, batchers, store, queue, journal, models.
+
+No thread and no reference back: the context knows none of the parts that use it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gainstage.config.origins import Loaded
+from gainstage.config.paths import Paths
+from gainstage.config.settings import Settings
+from gainstage.engine.flow.batcher import Batcher
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.stage import Slot, Stage, StageSpan
+from gainstage.engine.flow.work_folder import WorkFolders
+from gainstage.engine.models.oom import is_out_of_memory
+from gainstage.engine.queue.engines import EngineRegistry
+from gainstage.engine.queue.jobs import JobQueue
+from gainstage.engine.queue.live import LiveSettings, read_live
+from gainstage.engine.runtime.faults import Faults
+from gainstage.engine.runtime.models import Models
+from gainstage.engine.runtime.run_totals import RunTotals
+from gainstage.engine.sources.fetch import Fetcher
+from gainstage.engine.stages import STAGES
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.outage import retry_until
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.views.events import Level
+from gainstage.engine.voices.cache import VoiceCache
+from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
+from gainstage.engine.voices.profiles import Profile, ProfileStore
+
+T = TypeVar("T")
+
+
+class EngineContext:
+    """The passive parts of one engine, built once. Every member may be used from any thread.
+
+    ``on_span`` gets every pass of a recording through a stage. Raises :class:`gainstage.engine.errors.EngineError` when the
+    live settings cannot be read.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        paths: Paths,
+        database: Database,
+        *,
+        until_empty: bool = False,
+        with_models: bool = True,
+        title: str = "",
+        on_span: Callable[[StageSpan], None] = lambda _: None,
+    ) -> None:
+        self.loaded = loaded
+        self.paths = paths.ensure()
+        self.database = database
+        self.until_empty = until_empty
+        self.with_models = with_models
+        self.title = title
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
+        self.started_wall = time.time()
+        self.token = CancelToken()
+        self.journal = Journal(paths.logs, engine=self.id)
+        self.faults = Faults(self.journal)
+        self.live = LiveSettings(loaded.settings)
+        with database.connection() as connection:
+            for why in self.live.load(*read_live(connection)):
+                self.journal.log("warning", f"live setting {why}", kind="change")
+        self.totals = RunTotals()
+        self.store = RecordingStore(database)
+        self.queue = JobQueue(database, self.id, heartbeat_s=self.settings.queue.heartbeat, stalled_s=self.settings.queue.stalled)
+        self.registry = EngineRegistry(database, self.id)
+        self.profile_store = ProfileStore(database)
+        self.models = Models(lambda: self.settings, paths.models, on_event=self._model_event)
+        self.work = WorkFolders(paths.work)
+        self.fetcher = Fetcher(lambda: self.settings, database, self.journal, paths.data / "partial")
+        self._on_span = on_span
+        self.stages = {name: self._stage(name) for name in STAGES}
+        self.voices = VoiceExtractor(
+            self.models.voice_encoder,
+            voice_batcher(self.models.voice_encoder, lambda: self.settings.voice.batch_seconds, on_batch=self.journal.batch),
+            VoiceCache(database, lambda: self.settings.voice.cache),
+            self.journal,
+        )
+        self.texts = self._text_batcher()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force now."""
+        return self.live.current
+
+    def profiles(self) -> Sequence[Profile]:
+        """Everybody enrolled, made by the voice model in use, primary first."""
+        return self.profile_store.load(self.models.voice_encoder().id, primary=self.settings.identify.primary)
+
+    def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
+        """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""
+        return retry_until(call, token, patience_s=patience_s, report=self.faults.database_away)
+
+    def close(self) -> None:
+        """Give everything back; safe to call twice."""
+        self.token.cancel("engine closed")
+        self.texts.close()
+        self.voices.close()
+        self.fetcher.close()
+        self.journal.log("info", f"engine {self.id} ends", kind="state")
+        self.journal.close()
+
+    def _stage(self, name: str) -> Stage:
+        # "segment" is pure CPU of milliseconds: its gate only keeps the figures, and is as wide as the engine
+        capacity = getattr(self.settings.workers, name, None) or self.settings.in_flight
+        return Stage(name, capacity, on_span=self._keep_span, on_retire=_free_slot)
+
+    def _text_batcher(self) -> Batcher[str, np.ndarray]:
+        return Batcher(
+            "texts",
+            lambda texts: list(self.models.text_encoder().encode(texts)),
+            cost=lambda _: 1.0,
+            budget=self.settings.embed.batch,
+            linger_s=self.settings.embed.linger,
+            sort=len,
+            padded=len,
+            unit="texts",
+            is_oom=is_out_of_memory,
+            on_batch=self.journal.batch,
+        )
+
+    def _keep_span(self, span: StageSpan) -> None:
+        self._on_span(span)
+        self.journal.span(span)
+
+    def _model_event(self, level: Level, text: str, **data: Any) -> None:
+        self.journal.log(level, text, kind="model", **data)
+
+
+def _free_slot(slot: Slot) -> None:
+    slot.state.clear()
