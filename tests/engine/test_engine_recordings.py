@@ -126,8 +126,8 @@ def test_an_outage_in_the_store_step_repeats_no_work(own_postgres: Callable[...,
             go_on.set()
             until(lambda: engine.context.faults.away_since is not None)
             server.revive()
+            until(lambda: told(engine, "database back"), 120)
             until(lambda: ended(database, 4), 120)
-            until(lambda: told(engine, "database back"))
         assert set(statuses(database).values()) == {"stored"}
     assert worked == dict.fromkeys((r.id for r in recordings), 1)
     server.stop()
