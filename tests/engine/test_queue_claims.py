@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
 import pytest
 
 from gainstage.config.settings import Retry
@@ -15,6 +19,7 @@ from gainstage.engine.errors import (
     Transient,
 )
 from gainstage.engine.queue import commands
+from gainstage.engine.queue.jobs import JobQueue
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Status
 from gainstage.engine.views.passes import StageSpan
@@ -211,3 +216,55 @@ def test_a_cancelled_recording_that_was_stored_first_stays_stored(database: Data
     queue.cancel(["r0000"])
     store(database, queue, claim)
     assert (column(database, "r0000", "status"), column(database, "r0000", "wish")) == ("stored", None)
+
+
+# -- waking whoever waits for work --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(url: str) -> Iterator[Callable[[], list[str]]]:
+    """What was announced to the engines since the last look."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("listen gainstage")
+
+        def heard() -> list[str]:
+            connection.execute("select 1")  # whatever was committed before this is delivered with its answer
+            return [note.payload for note in connection.notifies(timeout=0)]
+
+        yield heard
+
+
+def test_every_recording_that_comes_back_wakes_the_engines(database: Database, database_url: str) -> None:
+    queue = job_queue(database, stalled_s=30.0)
+    with listening(database_url) as heard:
+        queue.add(recordings(4))
+        assert heard() == ["queue"]
+        for error in (Transient("timeout"), Misconfigured("no licence")):
+            claim = queue.take()
+            assert claim
+            heard()
+            queue.fail(claim, error, "", RETRY)
+            assert heard() == ["queue"], error
+        claim = queue.take()
+        assert claim
+        heard()
+        queue.release(claim)
+        assert heard() == ["queue"]
+        claim = queue.take()
+        assert claim
+        queue.unregister()
+        heard()
+        other = JobQueue(database, "other", heartbeat_s=10, stalled_s=30)
+        other.register()
+        assert heard() == ["queue"], "what a dead engine held"
+
+
+def test_what_ends_or_was_nothing_wakes_nobody(database: Database, database_url: str) -> None:
+    queue = job_queue(database)
+    queue.add(recordings(2))
+    with listening(database_url) as heard:
+        claim = queue.take()
+        assert claim
+        queue.fail(claim, Permanent("no audio"), "", RETRY)
+        queue.recover()
+        assert heard() == []

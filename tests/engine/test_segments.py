@@ -188,3 +188,54 @@ def test_words_and_turns_together_never_mix_two_people_in_a_passage() -> None:
     turns = [turn(0, 1.4, "A"), turn(1.4, 3.0, "B")]
     found = cut(assign(words, turns), turns, transcript(), Segmentation())
     assert [(s.speaker, s.text) for s in found] == [("A", "One two three."), ("B", "Four five six.")]
+
+
+# -- at the edges -------------------------------------------------------------------------------------------------------
+
+
+def test_without_loops_nothing_is_looped() -> None:
+    assert [s.looped for s in cut(said("One two.") + said("Three.", "B", start=3), (), transcript(), Segmentation())] == [
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(("loop", "flagged"), [((0.0, 1.0), False), ((1.0, 1.5), True), ((4.0, 9.0), True), ((5.0, 9.0), False)])
+def test_a_loop_that_only_touches_a_passage_is_not_in_it(loop: tuple[float, float], flagged: bool) -> None:
+    words = (Word("One", 1.0, 2.0, 1, "A"), Word("two.", 2.0, 5.0, 1, "A"))
+    (only,) = cut(words, (), transcript(looped=(loop,)), Segmentation())
+    assert only.looped is flagged
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "。", "天気", "が", "いい。", "、"]), st.integers(0, 20), st.integers(1, 40)), max_size=40
+    ),
+    st.integers(50, 60),
+    st.integers(0, 60),
+    st.integers(5, 12),
+)
+def test_no_passage_is_empty_in_a_language_without_spaces(
+    drawn: list[tuple[str, int, int]], most: int, least: int, seconds: int
+) -> None:
+    """Words without a text take no room there: every passage still holds at least one word, and none is lost."""
+    clock, words = 0.0, []
+    for text, pause, length in drawn:
+        clock += pause / 10
+        words.append(Word(text, clock, clock + length / 10, 0.9, "A"))
+        clock += length / 10
+    settings = Segmentation(max_chars=most, min_chars=least, max_seconds=seconds)
+    found = cut(tuple(words), (), transcript(language="ja"), settings)
+    assert all(s.words for s in found)
+    assert [w for s in found for w in s.words] == words
+    assert all(len(s.words) == 1 or s.end - s.start <= seconds + 1e-9 for s in found)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_sentence_end_before_a_passage_does_not_end_it(language: str) -> None:
+    """The word before the passage ends a sentence; where any length is enough it must not be taken for an end of this one."""
+    words = said("短い。 " + "天気が " * 40)
+    found = cut(words, (), transcript(language=language), Segmentation(max_chars=50, min_chars=0, max_seconds=300))
+    assert [w for s in found for w in s.words] == list(words)
+    assert all(s.words for s in found)
+    assert found[0].text == "短い。"

@@ -450,6 +450,19 @@ def test_labels_are_rewritten_in_words_too_and_taken_back(recordings: RecordingS
     assert not recordings.undo_relabel("rec00001")
 
 
+def test_names_given_before_a_re_ingest_cannot_be_taken_back_into_it(recordings: RecordingStore) -> None:
+    """The segments a relabelling was of are gone: an undo must not write their old names over the new ones."""
+    store(recordings, recording(1), segments(4), [decision()])
+    recordings.relabel("rec00001", [Label(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
+    store(recordings, recording(2), segments(4), [decision()])
+    recordings.relabel("rec00002", [Label(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
+    again = [replace(s, speaker="Clara") for s in segments(4)]
+    store(recordings, recording(1), again, [decision()])
+    assert not recordings.undo_relabel("rec00001")
+    assert [s.speaker for s in recordings.segments("rec00001")] == ["Clara"] * 4
+    assert recordings.undo_relabel("rec00002"), "that of another recording stays"
+
+
 def test_labels_of_nothing_are_refused(recordings: RecordingStore) -> None:
     recordings.add([recording(1)])
     for id in ("rec00001", "none"):

@@ -133,3 +133,26 @@ def test_it_is_what_a_look_at_every_turn_says(
             assert min(max(t.start - w.end, w.start - t.end) for t in cast if t.speaker == w.speaker) <= NEAR_S
             assert gaps
         assert w.overlap == (len(shares) > 1 or (w.speaker is not None and any(a < w.end and b > w.start for a, b in overlaps)))
+
+
+# -- at the edges -------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_turns_within_reach_the_nearer_one_counts() -> None:
+    assert placed(10, 10.4, turn(0, 9, "A"), turn(10.6, 20, "B")) == ("B", False)
+    assert placed(10, 10.4, turn(0, 9.9, "A"), turn(10.6, 20, "B")) == ("A", False)
+
+
+def test_a_word_out_of_reach_of_every_turn_does_not_join_the_sentence_it_ends() -> None:
+    """Words 8 and 9 begin more than 2 s after the only turn: nobody was found speaking there, whoever said the rest."""
+    assert speakers("a b c d e f g h i j", turn(0, 0.85, "A")) == "AAAAAAAA--"
+
+
+def test_a_word_in_a_splinter_and_a_real_turn_of_its_speaker_is_sure() -> None:
+    """ "ropes" lies in two turns of B, of which one is a splinter: it is B's, though the rest of the sentence is A's."""
+    assert speakers("with two white ropes. Far?", turn(0, 1.19, "A"), turn(1.2, 1.3, "B"), turn(1.32, 5, "B")) == "AAABB"
+
+
+def test_a_single_sure_word_moves_nobody() -> None:
+    assert speakers("yes ropes.", turn(0, 0.38, "A"), turn(0.4, 0.6, "B")) == "AB"
+    assert speakers("yes two ropes.", turn(0, 0.78, "A"), turn(0.8, 1.0, "B")) == "AAA"

@@ -165,7 +165,8 @@ def test_values_are_read_and_bounded() -> None:
     assert read_value(setting(value=0.5, default=0.5, low=0, high=2, step=0.01), "0.25") == 0.25
     assert read_value(setting(default=True, value=True, low=None, high=None), "off") is False
     assert read_value(setting(default="auto", value="auto", low=None, high=None, choices=("auto", "cpu")), "cpu") == "cpu"
-    assert read_value(setting(optional=True, default=None, value=None), "none") is None
+    for text in ("none", "None", "-", "", "  "):
+        assert read_value(setting(optional=True, default=None, value=None), text) is None
     assert read_value(setting(default=1024, value=1024, low=0, high=1024**4, unit="bytes"), "4G") == 4 * 1024**3
     assert read_value(setting(default="x", value="x", low=None, high=None), "any text") == "any text"
     for row, text in (

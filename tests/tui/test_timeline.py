@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from gainstage.engine.stages import STAGES
 from gainstage.engine.views.rows import ENDED
 from tests.tui.conftest import SIZES, Bent
 
@@ -232,6 +234,33 @@ async def test_the_mouse_works_and_is_never_needed(driven: Run, desk_at: Run) ->
         await d.pilot.click("#footer", offset=(3, 0))
         await d.settle()
         assert d.app.desk_screen.prompt.open_now
+
+
+async def test_a_click_on_the_stage_table_chooses_the_stage_it_hits(driven: Run, desk_at: Run) -> None:
+    """Every row in turn, the heading none: on a narrow terminal the stages are a table."""
+    async with driven(desk_at("bottleneck"), size=SIZES["narrow"]) as d:
+        panel = d.app.desk_screen.stages
+        assert not panel.strips
+        rows = [line[panel.region.x :] for line in d.text.splitlines()[: panel.region.bottom]]
+        for name in STAGES:
+            (row,) = [y for y, line in enumerate(rows) if y > panel.region.y + 1 and re.match(rf"\W*{name}\b", line)]
+            await d.pilot.click(offset=(panel.region.x + 5, row))
+            await d.settle()
+            assert panel.current == name
+        await d.pilot.click(offset=(panel.region.x + 5, panel.region.y + 1))
+        await d.settle()
+        assert panel.current == STAGES[-1]
+
+
+async def test_a_click_on_a_channel_strip_chooses_the_stage_it_hits(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck"), size=SIZES["wide"]) as d:
+        panel = d.app.desk_screen.stages
+        assert panel.strips
+        title = d.text.splitlines()[panel.region.y + 1]
+        for name in STAGES:
+            await d.pilot.click(offset=(title.index(name), panel.region.y + 1))
+            await d.settle()
+            assert panel.current == name
 
 
 async def test_voices_what_if_and_evidence(driven: Run, desk_at: Run) -> None:

@@ -386,3 +386,44 @@ def test_a_batcher_that_breaks_tells_everybody_and_is_no_cancellation(monkeypatc
         assert "listener fault" in caught.value.message
     batcher.close()
     assert [str(error) for error in raised] == ["listener fault"]
+
+
+# -- waits and wakes ----------------------------------------------------------------------------------------------------
+
+
+def test_the_wait_of_a_batch_is_that_of_its_oldest_item_until_its_call_begins() -> None:
+    clock = [100.0]
+    records: list[BatchRecord] = []
+    with Batcher(
+        "b",
+        double,
+        cost=lambda _: 1.0,
+        budget=4.0,
+        linger_s=FOREVER_S,
+        clock=lambda: clock[0],
+        on_batch=records.append,
+    ) as batcher:
+        first = Submitter(batcher, [1, 2])
+        waits_for(batcher, 2)
+        clock[0] = 104.0
+        second = Submitter(batcher, [3])
+        waits_for(batcher, 3)
+        clock[0] = 107.0
+        third = Submitter(batcher, [4])
+        assert [s.done().results for s in (first, second, third)] == [[2, 4], [6], [8]]
+        view = batcher.view()
+    assert [(r.waited_s, r.items, r.why) for r in records] == [(7.0, 4, "full")]
+    assert view.wait_p50_s == pytest.approx(3.0, rel=0.03)
+    assert view.wait_p95_s == pytest.approx(7.0, rel=0.03)
+
+
+def test_what_is_left_in_line_wakes_the_next_runner() -> None:
+    """Two items of one submission are two batches: the second runner takes its one while the first is still in its call."""
+    worker = Worker()
+    with Batcher("b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, runners=2) as batcher:
+        submitter = Submitter(batcher, [1, 2])
+        assert worker.begun.acquire(timeout=PATIENCE_S)
+        assert worker.begun.acquire(timeout=PATIENCE_S), "the second runner sleeps beside waiting work"
+        worker.go.set()
+        assert submitter.done().results == [2, 4]
+    assert sorted(worker.calls) == [[1], [2]]

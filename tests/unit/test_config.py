@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainstage.config.origins import SettingError, effective, from_environment, load, markdown_table, parse, profile_names, schema
+from gainstage.config.origins import (
+    SettingError,
+    effective,
+    from_environment,
+    load,
+    markdown_table,
+    parse,
+    profile_names,
+    read_profile,
+    schema,
+)
 from gainstage.config.paths import Paths
 from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
 
@@ -147,3 +157,35 @@ def test_config_imports_nothing_heavy() -> None:
 def test_profiles_are_plain_toml() -> None:
     for file in (Path(__file__).parents[2] / "config" / "profiles").glob("*.toml"):
         tomllib.loads(file.read_text())
+
+
+@pytest.mark.parametrize("name", ["studio.toml", "studio", "studio.conf"])
+def test_a_profile_given_by_its_path_needs_no_ending(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("in_flight = 7\n")
+    assert read_profile(str(tmp_path / name)) == (f"profile {tmp_path / name}", {"in_flight": 7})
+
+
+def test_a_bare_name_that_is_no_bundled_profile_is_only_a_file_with_its_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("studio", "studio.toml", "cpu"):
+        Path(name).write_text("in_flight = 7\n")
+    assert read_profile("studio.toml")[1] == {"in_flight": 7}
+    assert read_profile("cpu")[1] != {"in_flight": 7}, "a bundled name stays the bundled profile"
+    with pytest.raises(SettingError, match="unknown profile 'studio'"):
+        read_profile("studio")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "none", "None", "NULL"])
+def test_no_text_is_no_value_where_a_setting_may_have_none(text: str) -> None:
+    optional = [key for key, spec in SPECS.items() if spec.optional]
+    assert optional
+    assert {parse(key, text) for key in optional} == {None}
+
+
+def test_no_text_stays_text_where_a_setting_must_have_a_value() -> None:
+    for key, spec in SPECS.items():
+        if not spec.optional:
+            assert parse(key, "") == "", key
+            assert parse(key, "none") == "none", key

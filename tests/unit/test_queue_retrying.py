@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gainstage.config.settings import Retry
-from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.errors import (
+    Cancelled,
+    EngineError,
+    Misconfigured,
+    OutOfMemory,
+    Permanent,
+    Postponed,
+    Rejected,
+    Throttled,
+    Transient,
+)
 from gainstage.engine.queue.retrying import LONGEST_WAIT_S, backoff, decide
 from gainstage.engine.terms import Status
 
@@ -62,3 +72,43 @@ def test_a_hosts_own_delay_is_never_undercut(after_s: float, draw: float) -> Non
     outcome = decide(Throttled("429", after_s=after_s), 1, RETRY, draw=draw)
     assert outcome.wait_s is not None
     assert outcome.wait_s >= after_s
+
+
+@given(st.floats(1, 3600), st.integers(1, 50))
+def test_a_recording_that_had_to_wait_for_its_host_keeps_its_attempts(after_s: float, attempt: int) -> None:
+    """It was never tried: however often, it comes back after exactly that wait and nothing is counted."""
+    outcome = decide(Postponed("its hour is full", after_s=after_s), attempt, RETRY, draw=0.9)
+    assert (outcome.status, outcome.wait_s, outcome.counted, outcome.pause) == (Status.QUEUED, after_s, False, False)
+
+
+@pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 100.0), (0.4, 110.0), (0.8, 120.0)])
+def test_recordings_that_were_throttled_together_do_not_come_back_together(draw: float, wait_s: float) -> None:
+    """A host's own delay is spread too, but never below what it asked for."""
+    outcome = decide(Throttled("429", after_s=100.0), 1, RETRY, draw=draw)
+    assert outcome.wait_s == pytest.approx(wait_s)
+    assert outcome.counted
+
+
+@pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 15.0), (0.5, 20.0), (0.8, 23.0)])
+def test_a_throttle_without_a_delay_waits_like_any_other_failure(draw: float, wait_s: float) -> None:
+    assert decide(Throttled("429"), 2, RETRY, draw=draw).wait_s == pytest.approx(wait_s)
+    assert decide(Transient("timeout"), 2, RETRY, draw=draw).wait_s == pytest.approx(wait_s)
+
+
+def test_the_doubling_ends_at_an_hour_or_at_a_longer_first_wait() -> None:
+    assert backoff(10, 10, 0.5) == 3600
+    assert backoff(40, 7200, 0.5) == 7200
+    assert backoff(10_000, 0, 0.5) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Transient("timeout"), "tried again in 10 s"),
+        (Misconfigured("no licence"), "queued again"),
+        (Permanent("no audio"), "failed"),
+        (Rejected("members only"), "skipped"),
+    ],
+)
+def test_an_outcome_in_words(error: EngineError, words: str) -> None:
+    assert decide(error, 1, RETRY, draw=0.5).text == words

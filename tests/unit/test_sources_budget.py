@@ -145,3 +145,18 @@ def test_a_trial_that_died_or_said_nothing_is_followed_by_another() -> None:
     state = unclear(state, 20.0)
     assert ask(state, 20.0, 300)[1].wait_s == UNCLEAR_S
     assert ask(state, 20.0 + UNCLEAR_S, 300)[1].trial
+
+
+def test_a_host_that_names_ten_days_is_asked_again_after_one() -> None:
+    """The longest delay is a day, whatever the host names and however often."""
+    state = throttled(HostState(), 1000.0, 999.0, after_s=10 * 86_400.0)
+    assert state.until == 1000.0 + 86_400.0
+    again = throttled(state, 1001.0, 998.0, after_s=10 * 86_400.0)  # one more that was under way
+    assert again.until == 1001.0 + 86_400.0
+    assert ask(state, 1000.0 + 86_400.0, 300)[1].trial
+
+
+def test_the_waits_of_a_breaker_are_the_numbers_they_are() -> None:
+    assert (COOL_S, MOST_COOL_S, MOST_NAMED_S, TRIAL_S, UNCLEAR_S, WINDOW_S) == (60, 3600, 86_400, 600, 30, 3600)
+    state = throttled(HostState(), 100.0, 99.0, after_s=5.0)
+    assert state.until == 105.0, "a short delay of the host's own is kept, not the cool-down"

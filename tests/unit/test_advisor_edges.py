@@ -1,0 +1,240 @@
+"""Forecast, bottleneck and advice where one figure decides: intervals, several GPUs, the fast path, a source that limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+from typing import Any
+
+import pytest
+
+from gainstage.config.settings import SPECS
+from gainstage.engine.advisor import forecast
+from gainstage.engine.advisor.advice import Case, more_fetch_slots
+from gainstage.engine.advisor.bottleneck import bottleneck
+from gainstage.engine.advisor.verdict import verdict
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
+from gainstage.engine.views.snapshot import Bottleneck, HostBudget, Snapshot, StageView
+
+SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
+GIB = 1024**3
+
+
+@pytest.fixture(scope="module")
+def busy() -> Snapshot:
+    """The story while transcribe is the bottleneck."""
+    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
+    assert frame is not None
+    return frame
+
+
+def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
+    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
+
+
+def view(frame: Snapshot, name: str) -> StageView:
+    return next(s for s in frame.stages if s.name == name)
+
+
+def quiet(frame: Snapshot) -> Snapshot:
+    """No stage is busy, nobody waits."""
+    return replace(frame, stages=tuple(replace(s, busy_share=0.3, blocked_share=0.0, depth=0) for s in frame.stages))
+
+
+def steady(frame: Snapshot, rtfx: float = 155.0, queued: int = 100) -> Snapshot:
+    """The same rate in every minute of the last hour, and nothing in flight."""
+    run = replace(frame.run, rtfx_history=(rtfx,) * 60, queued=queued, running=0, audio_left_s=queued * 600.0)
+    return replace(frame, run=run, flights=())
+
+
+# -- the time left ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("queued", [1, 9, 100])
+def test_four_times_in_five_the_finish_lies_within_1_28_deviations(busy: Snapshot, queued: int) -> None:
+    """With a steady rate what is left is who comes last (0.3 of one recording) and three per cent of anything."""
+    told = forecast.eta(steady(busy, queued=queued), 24)
+    assert told.left_s is not None
+    relative = 1.28 * sqrt(0.3**2 / queued + 0.03**2)
+    assert told.low_s == pytest.approx(told.left_s * (1 - relative), abs=1)
+    assert told.high_s == pytest.approx(told.left_s * (1 + relative), abs=1)
+    assert told.low_s is not None
+    assert told.low_s > 0.5 * told.left_s
+
+
+def test_a_rate_that_moves_makes_the_interval_wider_and_a_long_rest_narrower(busy: Snapshot) -> None:
+    """Tens of minutes at 100 and at 200 deviate by a third; over n tens still to come by a third of one over the root of n."""
+    minutes = tuple(100.0 if (n // 10) % 2 else 200.0 for n in range(60))
+
+    def relative(frame: Snapshot) -> float:
+        told = forecast.eta(frame, 24)
+        assert told.left_s is not None
+        assert told.high_s is not None
+        return told.high_s / told.left_s - 1
+
+    for queued in (100, 5000):
+        still = steady(busy, queued=queued)
+        left = forecast.eta(still, 24).left_s
+        assert left is not None
+        moving = replace(still, run=replace(still.run, rtfx_history=minutes))
+        jobs = min(queued, forecast.MOST_SIMULATED)
+        expected = 1.28 * sqrt((1 / 3) ** 2 / max(1.0, left / 600) + 0.3**2 / jobs + 0.03**2)
+        assert relative(moving) == pytest.approx(expected, abs=0.002)
+
+
+def test_a_few_minutes_of_rates_are_taken_one_by_one(busy: Snapshot) -> None:
+    still = steady(busy)
+    left = forecast.eta(still, 24).left_s
+    assert left is not None
+    moving = replace(still, run=replace(still.run, rtfx_history=(None, 100.0, 200.0, None, 100.0, 200.0)))
+    told = forecast.eta(moving, 24)
+    assert told.high_s == pytest.approx(left * (1 + 1.28 * sqrt((1 / 3) ** 2 / (left / 60) + 0.3**2 / 100 + 0.03**2)), rel=0.002)
+    unknown = forecast.eta(replace(still, run=replace(still.run, rtfx_history=(100.0,))), 24)
+    assert unknown.high_s == pytest.approx(left * (1 + 1.28 * sqrt(0.2**2 + 0.3**2 / 100 + 0.03**2)), rel=0.002)
+
+
+def test_the_fast_path_spares_diarize_its_share_in_the_forecast(busy: Snapshot) -> None:
+    """Diarize is the slowest stage; where a fifth of the recordings pass it, it is asked for a fifth of the work."""
+    slow = stage(steady(busy), "diarize", capacity=1, rtfx=20.0, done=100)
+    every = stage(stage(slow, "transcribe", done=100, rtfx=100.0), "diarize", done=100)
+    few = stage(every, "diarize", done=20)
+    assert forecast.pipeline_of(every, 24).stages["diarize"].share == 1.0
+    assert forecast.pipeline_of(few, 24).stages["diarize"].share == pytest.approx(0.2)
+    assert forecast.pipeline_of(stage(few, "transcribe", done=4), 24).stages["diarize"].share == 1.0, "too few say nothing"
+    whole, spared = forecast.eta(every, 24).left_s, forecast.eta(few, 24).left_s
+    assert whole is not None
+    assert spared is not None
+    assert whole == pytest.approx(100 * 600 / 20, rel=0.1)
+    assert spared < 0.45 * whole
+
+
+# -- the GPU ------------------------------------------------------------------------------------------------------------
+
+
+def at(frame: Snapshot, sm: float) -> Snapshot:
+    return replace(frame, devices=tuple(replace(d, sm=sm, sm_history=(sm,) * 12) for d in frame.devices))
+
+
+def test_more_slots_give_only_what_is_left_of_the_gpu(busy: Snapshot) -> None:
+    """At SM 50 % four times the slots cannot bring four times the audio: 95 over 50 is the most."""
+    narrow = stage(steady(busy, queued=400), "transcribe", capacity=1, rtfx=20.0)
+    then = forecast.expect(at(narrow, 0.5), 200, {"workers.transcribe": 4})
+    free = forecast.expect(at(narrow, 0.1), 200, {"workers.transcribe": 4})
+    assert then is not None
+    assert free is not None
+    assert then.gpu_bound
+    assert not free.gpu_bound
+    assert then.gain == pytest.approx(0.95 / 0.5 - 1, abs=0.12)
+    assert free.gain > 2.0
+
+
+def test_a_full_gpu_does_not_slow_a_stage_that_runs_on_the_cpu(busy: Snapshot) -> None:
+    """Decode is the bottleneck and runs on the CPU: what the GPU is asked for grows with it, its own speed does not."""
+    narrow = stage(steady(busy, queued=400), "decode", capacity=1, rtfx=20.0)
+    wide = replace(narrow, stages=tuple(replace(s, capacity=8, rtfx=400.0) if s.name != "decode" else s for s in narrow.stages))
+    then = forecast.expect(at(wide, 0.6), 200, {"workers.decode": 2})
+    assert then is not None
+    assert then.gpu_bound  # 0.6 for one slot, 1.2 for two
+    assert then.gain == pytest.approx(1.0, abs=0.1), "the GPU stages are wide enough even when slowed"
+
+
+def test_work_on_the_cpu_asks_nothing_of_the_gpu(busy: Snapshot) -> None:
+    """Nothing is known of the speed of any GPU stage: more decoding says nothing about the GPU, however full it is."""
+    bare = steady(busy, queued=400)
+    bare = replace(bare, stages=tuple(replace(s, capacity=1, rtfx=20.0 if s.name == "decode" else None) for s in bare.stages))
+    then = forecast.expect(at(bare, 0.9), 200, {"workers.decode": 2})
+    assert then is not None
+    assert not then.gpu_bound
+    assert then.gain == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_ceiling_of_the_gpu_is_only_told_where_a_gpu_stage_is_the_bottleneck(busy: Snapshot) -> None:
+    held = stage(stage(at(busy, 0.97), "transcribe", busy_share=0.4, depth=0), "decode", busy_share=0.97, depth=5)
+    told = verdict([held], SETTINGS).advice
+    assert told is None or told.id != "gpu-bound"
+    full = stage(at(busy, 0.97), "diarize", busy_share=0.99, depth=50)
+    told = verdict([full], SETTINGS).advice
+    assert told is not None
+    assert told.id == "gpu-bound"
+
+
+def two_gpus(frame: Snapshot, first: int, second: int) -> Snapshot:
+    """Two cards of 80 GiB with so many GiB used."""
+    card = frame.devices[0]
+    return replace(
+        frame,
+        devices=(
+            replace(card, index=0, memory_used=first * GIB, memory_total=80 * GIB, temperature=50.0, sm_history=(), sm=0.4),
+            replace(card, index=1, memory_used=second * GIB, memory_total=80 * GIB, temperature=70.0, sm_history=(), sm=0.4),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("first", "second", "share", "heat"), [(20, 60, "75%", "70°C"), (60, 20, "75%", "50°C")])
+def test_of_several_gpus_the_evidence_is_that_of_the_fullest(
+    busy: Snapshot, first: int, second: int, share: str, heat: str
+) -> None:
+    told = bottleneck([two_gpus(busy, first, second)])
+    assert told.stage == "transcribe"
+    assert f"memory {share}" in told.evidence
+    assert heat in told.evidence
+
+
+def test_of_several_gpus_advice_looks_at_the_one_with_the_least_room() -> None:
+    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
+    assert frame is not None
+    small = replace(frame.devices[0], index=0, memory_used=20 * GIB, memory_total=24 * GIB)
+    large = replace(frame.devices[0], index=1, memory_used=30 * GIB, memory_total=80 * GIB)
+    case = Case([replace(frame, devices=(small, large))], bottleneck([frame]), SETTINGS)
+    assert case.fullest == small
+    assert case.sm == pytest.approx(forecast.gpu_share(frame))
+    unread = replace(large, index=2, memory_used=None)
+    assert Case([replace(frame, devices=(unread, large))], bottleneck([frame]), SETTINGS).fullest == large
+    assert Case([replace(frame, devices=(unread,))], bottleneck([frame]), SETTINGS).fullest is None
+
+
+def test_the_share_of_several_gpus_is_the_mean_of_their_last_minute(busy: Snapshot) -> None:
+    card = busy.devices[0]
+    old = replace(card, sm=0.1, sm_history=(*(0.9,) * 30, *(0.2,) * 6, *(0.4,) * 6))
+    new = replace(card, sm=0.6, sm_history=())
+    assert forecast.gpu_share(replace(busy, devices=(old,))) == pytest.approx(0.3)
+    assert forecast.gpu_share(replace(busy, devices=(new,))) == pytest.approx(0.6)
+    assert forecast.gpu_share(replace(busy, devices=(replace(card, sm=None, sm_history=(None,) * 20),))) is None
+
+
+# -- who holds whom up --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["transcribe", "diarize"])
+def test_identify_holds_up_both_that_feed_it(busy: Snapshot, before: str) -> None:
+    """Nobody waits at its gate at this moment, but slots before it were free because their work waited there."""
+    full = stage(quiet(busy), "identify", busy_share=0.95)
+    assert bottleneck([full]).kind != "stage"
+    assert bottleneck([stage(full, before, blocked_share=0.06)]).stage == "identify"
+    assert bottleneck([stage(full, before, blocked_share=0.05)]).kind != "stage"
+    assert bottleneck([stage(full, "decode", blocked_share=0.5)]).kind != "stage", "decode does not feed it"
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.9, "stage"), (0.89, "none")])
+def test_a_stage_is_a_bottleneck_from_nine_tenths_on(busy: Snapshot, share: float, kind: str) -> None:
+    assert bottleneck([stage(quiet(busy), "decode", busy_share=share, depth=1)]).kind == kind
+
+
+def test_fetch_slots_are_only_advised_where_fetch_is_the_bottleneck(busy: Snapshot) -> None:
+    """A source that limits, or no bottleneck at all, is no reason to ask hosts more often."""
+    calm = quiet(busy)
+    limited = replace(calm, budgets=(HostBudget("tube", 300, 300, "closed"),))
+    for frame in (calm, limited):
+        told = verdict([frame], SETTINGS).advice
+        assert told is None or told.key != "workers.fetch"
+    held = stage(calm, "fetch", busy_share=0.97, depth=5)
+    for found, expected in (
+        (Bottleneck("fetch", "stage", ""), 14),
+        (Bottleneck("fetch", "source", ""), None),
+        (Bottleneck("decode", "stage", ""), None),
+        (Bottleneck(None, "none", ""), None),
+    ):
+        advised = more_fetch_slots(Case([held], found, SETTINGS))
+        assert (None if advised is None else advised.new) == expected
+    throttled = replace(held, run=replace(held.run, throttled_10m=1))
+    assert more_fetch_slots(Case([throttled], Bottleneck("fetch", "stage", ""), SETTINGS)) is None
