@@ -21,7 +21,9 @@ from gainstage.engine.telemetry.cores import cores
 
 State = Literal["ok", "warn", "fail", "unknown"]
 
-PYTHONS = ((3, 11), (3, 12))
+PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""The versions that the tests have run on; ``requires-python`` and ``make pythons`` name the same."""
+
 LEAST_DISK = 1024**3
 CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
 
@@ -76,7 +78,8 @@ def _python() -> Check:
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores()} cores"
     if sys.version_info[:2] in PYTHONS:
         return Check("Python", "ok", text)
-    return Check("Python", "fail", text, "Use Python 3.11 or 3.12: uv python install 3.12")
+    oldest, newest = (".".join(map(str, version)) for version in (PYTHONS[0], PYTHONS[-1]))
+    return Check("Python", "fail", text, f"Use Python {oldest} to {newest}: uv sync --python {newest}")
 
 
 def _torch(settings: Settings) -> Check:
@@ -108,7 +111,7 @@ def _recogniser_gpu(settings: Settings) -> Check:
             "recogniser GPU",
             "warn" if settings.asr.device == "auto" else "fail",
             f"{text} sees {gpus} GPU and lacks {CUBLAS}: the recogniser would run on the CPU",
-            "pip install nvidia-cublas-cu12, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
+            "uv sync --extra gpu, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
         )
     if gpus:
         return Check("recogniser GPU", "ok", f"{text}, {gpus} GPU")

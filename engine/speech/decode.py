@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -34,6 +34,9 @@ _FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,
 
 _EXACT = ("matroska", "mov", "wav", "w64", "flac", "aiff", "caf", "ogg")
 """Formats whose header states the true duration; the others estimate it from the bit rate."""
+
+_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Tags that are not UTF-8 refuse no file: PyAV 19 reads them always, an older one is asked to."""
 
 _SIGNATURES = (b"RIFF", b"ID3", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"caff", b"\xff\xfb", b"\xff\xf1", b"0&\xb2u")
 
@@ -216,7 +219,7 @@ def _opened(source: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _container(source: Path, file: BinaryIO, head: bytes) -> Iterator[InputContainer]:
     try:
-        container = av.open(file, mode="r", metadata_errors="replace", options={"format_whitelist": _FORMATS})
+        container = av.open(file, mode="r", options={"format_whitelist": _FORMATS}, **_TAGS)
     except av.error.FFmpegError as error:
         if head.startswith(_SIGNATURES) or head[4:8] == b"ftyp":
             raise _corrupt(f"{source.name} cannot be opened: {error.strerror}") from error

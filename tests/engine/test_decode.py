@@ -57,6 +57,15 @@ def test_every_usual_format_keeps_its_length_and_pitch(tmp_path: Path, work: Pat
     assert audio.path.stat().st_size == 2 * audio.samples
 
 
+def test_tags_that_are_not_utf8_refuse_no_file(tmp_path: Path, work: Path) -> None:
+    source = write_media(tmp_path / "a.wav", tone(3))
+    tags = b"INFOINAM" + struct.pack("<I", 4) + b"\xff\xfe\xfd\0"
+    file = source.read_bytes()
+    at = file.index(b"data")
+    source.write_bytes(file[:at] + b"LIST" + struct.pack("<I", len(tags)) + tags + file[at:])
+    assert decoded(source, work).seconds == pytest.approx(3, abs=0.07)
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (96000, 2), (44100, 1)])
 def test_any_rate_and_channel_count_comes_out_the_same(tmp_path: Path, work: Path, rate: int, channels: int) -> None:
     audio = decoded(write_media(tmp_path / "a.wav", tone(2, rate), rate=rate, channels=channels), work)
