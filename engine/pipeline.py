@@ -48,7 +48,7 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> Path:
 def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
     from gainstage.engine.speech.decode import decode as decode_media
 
-    with flight.stage("decode", after="fetch", audio_s=flight.duration_s) as slot:
+    with flight.stage("decode", audio_s=flight.duration_s) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
@@ -82,7 +82,7 @@ def link_twin(flight: Flight, context: EngineContext, audio: Audio) -> bool:
 
 
 def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
-    with flight.stage("transcribe", token=token, after="decode", audio_s=audio.seconds) as slot:
+    with flight.stage("transcribe", token=token, audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
@@ -113,7 +113,7 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
 
 
 def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> DiarizationResult:
-    with flight.stage("diarize", token=token, after="decode", audio_s=audio.seconds) as slot:
+    with flight.stage("diarize", token=token, audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
@@ -131,7 +131,7 @@ def identify(flight: Flight, context: EngineContext, audio: Audio, transcript: T
         cast = spoken(heard, transcript.words)
     else:
         profiles = context.through_outage(context.profiles, flight.token)
-        with flight.stage("identify", after="diarize", audio_s=audio.seconds):
+        with flight.stage("identify", audio_s=audio.seconds):
             live = context.live.current_with_revision()
             cast = name_turns(
                 audio,
@@ -152,7 +152,7 @@ def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment
     from gainstage.engine.speech.words import assign
     from gainstage.engine.text.segments import cut
 
-    with flight.stage("segment", after="identify"):
+    with flight.stage("segment"):
         words = assign(transcript.words, cast.turns, cast.overlaps)
         segments = cut(words, cast.turns, transcript, flight.settings.segment)
     flight.segments = len(segments)
@@ -161,7 +161,7 @@ def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment
 
 def embed(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments with their text vectors, batched with those of every other recording in flight."""
-    with flight.stage("embed", after="segment"):
+    with flight.stage("embed"):
         vectors = context.texts.submit([s.text for s in segments], token=flight.token)
     failed = next((v for v in vectors if isinstance(v, Exception)), None)
     if failed is not None:
@@ -187,7 +187,7 @@ def store(
     """One transaction. A database that is away is waited for here, so that finished work is not done again."""
     from gainstage.engine.text.segments import balance
 
-    with flight.stage("store", after="embed"):
+    with flight.stage("store"):
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
             facts_of(transcript, heard, cast),

@@ -98,11 +98,12 @@ def following(
     live: LiveSettings | None = None,
     on_command: Callable[[Command], Any] | None = None,
     on_settings: Any = None,
+    report: Callable[[str, Exception], object] = lambda name, error: None,
     **rest: Any,
 ) -> Iterator[Follower]:
     """A connected follower for the block."""
     live = live or LiveSettings(Settings())
-    follower = Follower(db, engine, live=live, on_command=on_command, on_settings=on_settings, **rest)
+    follower = Follower(db, engine, live=live, on_command=on_command, on_settings=on_settings, report=report, **rest)
     follower.start()
     try:
         assert follower.connected.wait(60)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import forecast
-from gainstage.engine.advisor.bands import HARMLESS_THROTTLE
+from gainstage.engine.advisor.bands import HARMLESS_THROTTLE, THROTTLED_WARN
+from gainstage.engine.stages import GPU_SLOT_STAGES, OUTSIDE_STAGES
 from gainstage.engine.views.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Snapshot
 
 Confidence = Literal["low", "medium", "high"]
@@ -37,7 +38,7 @@ class Case:
     @property
     def memory_limit(self) -> float:
         """Share of GPU memory that advice stays below."""
-        return float(self.settings.get("watch.memory_limit", 92)) / 100
+        return float(self.value("watch.memory_limit")) / 100
 
     @property
     def fullest(self) -> DeviceView | None:
@@ -66,7 +67,7 @@ def slot_memory(snapshot: Snapshot) -> float | None:
 
     Models are shared, so this is more than a slot needs: a careful guess.
     """
-    slots = sum(s.capacity for s in snapshot.stages if s.name in ("transcribe", "diarize"))
+    slots = sum(s.capacity for s in snapshot.stages if s.name in GPU_SLOT_STAGES)
     ours = [d.memory_ours for d in snapshot.devices if d.memory_ours is not None]
     return max(ours) / slots if ours and slots else None
 
@@ -91,7 +92,7 @@ def slowed(snapshot: Snapshot) -> tuple[str, ...]:
 def more_gpu_slots(case: Case) -> Advice | None:
     """A GPU stage is the bottleneck while the GPU, its memory and the CPU have room: one slot more, two below 60 % SM."""
     stage = case.bottleneck.stage
-    if case.bottleneck.kind != "stage" or stage not in ("transcribe", "diarize"):
+    if case.bottleneck.kind != "stage" or stage not in GPU_SLOT_STAGES:
         return None
     sm, cpu = case.sm, case.now.host.cpu
     if (sm is not None and sm >= 0.85) or (cpu is not None and cpu >= 0.8) or _throttled_hardware(case):
@@ -117,7 +118,7 @@ def more_gpu_slots(case: Case) -> Advice | None:
 def smaller_asr_batch(case: Case) -> Advice | None:
     """GPU and its memory are both full: a smaller recogniser batch before out of memory makes one."""
     after = _memory_after(case, 1)
-    if case.sm is None or case.sm < 0.95 or after is None or after <= case.memory_limit:
+    if case.sm is None or case.sm < forecast.GPU_CEILING or after is None or after <= case.memory_limit:
         return None
     new = _moved(case, "asr.batch", floor(case.value("asr.batch") * 0.75))
     return None if new is None else _setting(case, "smaller-asr-batch", "asr.batch", new, f"SM {case.sm:.0%}, memory nearly full")
@@ -125,7 +126,7 @@ def smaller_asr_batch(case: Case) -> Advice | None:
 
 def gpu_ceiling(case: Case) -> Advice | None:
     """The GPU is full: no setting helps, which ends the search."""
-    if case.bottleneck.stage not in ("transcribe", "diarize") or case.sm is None or case.sm < 0.95:
+    if case.bottleneck.stage not in GPU_SLOT_STAGES or case.sm is None or case.sm < forecast.GPU_CEILING:
         return None
     return Advice("gpu-bound", "GPU-bound: this is the ceiling of this machine", evidence=f"SM {case.sm:.0%}", confidence="high")
 
@@ -134,7 +135,7 @@ def more_cpu_slots(case: Case) -> Advice | None:
     """A CPU stage is the bottleneck while the CPU has room."""
     stage = case.bottleneck.stage
     key = f"workers.{stage}"
-    if case.bottleneck.kind != "stage" or key not in SPECS or stage in ("fetch", "transcribe", "diarize", "store"):
+    if case.bottleneck.kind != "stage" or key not in SPECS or stage in GPU_SLOT_STAGES | OUTSIDE_STAGES:
         return None
     cpu = case.now.host.cpu
     if cpu is not None and cpu >= 0.8:
@@ -146,13 +147,7 @@ def more_cpu_slots(case: Case) -> Advice | None:
 def cpu_ceiling(case: Case) -> Advice | None:
     """The CPU is full and there is no GPU to move the work to."""
     cpu = case.now.host.cpu
-    if (
-        case.bottleneck.kind != "stage"
-        or case.bottleneck.stage in ("fetch", "store")
-        or cpu is None
-        or cpu < 0.9
-        or case.now.devices
-    ):
+    if case.bottleneck.kind != "stage" or case.bottleneck.stage in OUTSIDE_STAGES or cpu is None or cpu < 0.9 or case.now.devices:
         return None
     return Advice("cpu-bound", "CPU-bound: this is the ceiling of this machine", evidence=f"CPU {cpu:.0%}", confidence="high")
 
@@ -168,7 +163,7 @@ def more_fetch_slots(case: Case) -> Advice | None:
 def fewer_fetch_slots(case: Case) -> Advice | None:
     """Hosts throttle: ask them less."""
     times = case.now.run.throttled_10m
-    if times < 3:
+    if times < THROTTLED_WARN:
         return None
     new = _moved(case, "workers.fetch", floor(case.value("workers.fetch") * 0.75))
     if new is None:

@@ -100,7 +100,13 @@ POWER_CAP = "power cap"
 HARMLESS_THROTTLE = frozenset({POWER_CAP, "sync boost"})
 """Reasons for lower GPU clocks that are part of a fully used card's day: shown, but no trouble."""
 
-ERROR_RATE = Band(0.02, 0.10, hysteresis=0.5, dwell_s=60, relative=True)
-THROTTLED = Band(3, 10)
+ERROR_RATE_WARN = 0.02
+"""Share of recordings that failed in ten minutes from which the run is degraded."""
+
+THROTTLED_WARN = 3
+"""Throttled requests in ten minutes from which the run is degraded."""
+
+ERROR_RATE = Band(ERROR_RATE_WARN, 0.10, hysteresis=0.5, dwell_s=60, relative=True)
+THROTTLED = Band(THROTTLED_WARN, 10)
 DISK_FULL_S = Band(48 * 3600, 6 * 3600, dwell_s=600, high_is_bad=False)
 DATABASE_P95_S = Band(0.1, 1.0, hysteresis=0.2, dwell_s=30, relative=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from gainstage.engine.advisor.forecast import gpu_share, span
+from gainstage.engine.advisor.forecast import GPU_CEILING, gpu_share, span
 from gainstage.engine.stages import FEEDERS, GPU_STAGES
 from gainstage.engine.views.snapshot import Bottleneck, Snapshot, StageView
 
@@ -84,7 +84,7 @@ def _evidence(now: Snapshot, stage: StageView) -> str:
             None if device.temperature is None else f"{device.temperature:.0f}°C",
             None if device.throttle is None else ", ".join(device.throttle) or "no throttle",
         ]
-        limit = "the GPU is the limit" if share is not None and share >= 0.95 else "GPU is not the limit"
+        limit = "the GPU is the limit" if share is not None and share >= GPU_CEILING else "GPU is not the limit"
         known = ", ".join(p for p in parts if p)
         return f"{limit if share is not None else 'GPU'}: {known}" if known else ""
     if stage.name == "store":

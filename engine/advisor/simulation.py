@@ -13,14 +13,15 @@ from heapq import heappop, heappush
 from math import exp, inf
 from random import Random
 
-from gainstage.engine.stages import STAGES
+from gainstage.engine.stages import FEEDERS, STAGES, feeds
 
 _DRAWS = 4093  # a prime, so that neighbouring jobs and stages land far apart
 _CHANCE = Random(20)
 _NORMAL = tuple(_CHANCE.gauss(0, 1) for _ in range(_DRAWS))
 _UNIFORM = tuple(_CHANCE.random() for _ in range(_DRAWS))
-_FETCH, _DECODE, _TRANSCRIBE, _DIARIZE, _IDENTIFY = range(5)
-_LAST = len(STAGES) - 1
+_FEEDERS = tuple(tuple(STAGES.index(name) for name in FEEDERS[stage]) for stage in STAGES)
+_FEEDS = tuple(tuple(STAGES.index(name) for name in feeds(stage)) for stage in STAGES)
+_FIRST = _FEEDERS.index(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Job:
     duration_s: float
     stage: str | None = None
     progress: float = 0.0
-    beside: bool = False  # diarize still runs beside the transcribe it stands at
+    beside: bool = False  # the stages that run beside this one are not through either
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class _Run:
         self.free = [m.capacity if m else 0 for m in self.models]
         self.lines: list[list[int]] = [[] for _ in STAGES]  # by age: jobs are numbered in the order they were taken
         self.places = pipeline.in_flight
-        self.joins = [0] * len(jobs)
+        self.arrived: dict[tuple[int, int], int] = {}  # by job and stage: how many of its feeders are through
         self.heap: list[tuple[float, int, int, int]] = []  # (when, tie, job, stage); a negative stage passes without a slot
         self.n = 0
         self.ends: list[tuple[float, float]] = []
@@ -154,7 +155,7 @@ class _Run:
         while True:
             while queued and self.places > 0:
                 self.places -= 1
-                self.enter(now, queued.pop(), _FETCH)
+                self.enter(now, queued.pop(), _FIRST)
             if not self.heap:
                 break
             now, _, job, stage = heappop(self.heap)
@@ -182,11 +183,13 @@ class _Run:
                 continue
             self.places -= 1
             stage = STAGES.index(held.stage)
-            if stage in (_TRANSCRIBE, _DIARIZE):
-                self.joins[i] = 1
-                if stage == _TRANSCRIBE and held.beside:
-                    self.joins[i] = 0
-                    self.enter(0.0, i, _DIARIZE, 1 - held.progress)
+            for following in _FEEDS[stage]:
+                others = [feeder for feeder in _FEEDERS[following] if feeder != stage]
+                if held.beside:
+                    for other in others:
+                        self.enter(0.0, i, other, 1 - held.progress)
+                else:
+                    self.arrived[i, following] = len(others)
             self.enter(0.0, i, stage, 1 - held.progress)
         queued.reverse()
         return queued
@@ -204,18 +207,16 @@ class _Run:
         self.serve(now, job, stage, self.needs.pop((job, stage)))
 
     def onward(self, now: float, job: int, stage: int) -> None:
-        if stage == _LAST:
+        if not _FEEDS[stage]:
             self.places += 1
             self.ends.append((now, self.jobs[job].duration_s))
-        elif stage == _DECODE:
-            self.enter(now, job, _TRANSCRIBE)
-            self.enter(now, job, _DIARIZE)
-        elif stage in (_TRANSCRIBE, _DIARIZE):
-            self.joins[job] += 1
-            if self.joins[job] == 2:
-                self.enter(now, job, _IDENTIFY)
-        else:
-            self.enter(now, job, stage + 1)
+        for following in _FEEDS[stage]:
+            feeders = len(_FEEDERS[following])
+            if feeders > 1:
+                arrived = self.arrived[job, following] = self.arrived.get((job, following), 0) + 1
+                if arrived < feeders:
+                    continue
+            self.enter(now, job, following)
 
 
 def simulate(

@@ -12,6 +12,7 @@ from typing import Any
 
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, advice, expected, slowed
+from gainstage.engine.advisor.bands import ERROR_RATE_WARN, THROTTLED_WARN
 from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.views.snapshot import Advice, Forecast, Health, Snapshot, StageView, Verdict
 
@@ -23,8 +24,6 @@ STALLED_AT_LEAST_S = 60.0
 STALLED_UNKNOWN_S = 900.0
 """Patience with a stage of which no service time is known."""
 
-ERROR_RATE = 0.02
-THROTTLED = 3
 DISK_S = 24 * 3600.0
 DATABASE_SLOW_S = 1.0
 
@@ -191,9 +190,9 @@ def _degraded(history: Sequence[Snapshot]) -> Finding:
     if not database.up:
         wrong.append("database down: connection refused")
     rate = run.errors_10m / run.finished_10m if run.finished_10m else 0.0
-    if run.errors_10m >= 2 and rate > ERROR_RATE:
+    if run.errors_10m >= 2 and rate > ERROR_RATE_WARN:
         wrong.append(f"{run.errors_10m} of {run.finished_10m} failed in 10 m")
-    if run.throttled_10m >= THROTTLED:
+    if run.throttled_10m >= THROTTLED_WARN:
         wrong.append(f"throttled ×{run.throttled_10m}")
     elif any(b.state == "open" for b in now.budgets):
         wrong.append("a host throttles")

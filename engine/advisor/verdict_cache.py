@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, expected
 from gainstage.engine.advisor.verdict import verdict
@@ -39,7 +40,7 @@ class VerdictCache:
             history.popleft()
         history.append(frame)
         held = self._left, self._expected
-        left = self._forecast(frame, int(settings.get("in_flight", 24)))
+        left = self._forecast(frame, int(settings.get("in_flight", SPECS["in_flight"].default)))
         told = verdict(history, settings, left=left, advise=self._advise)
         judged = replace(frame, verdict=told)
         if not keep:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import EngineError, Transient
 from gainstage.engine.queue import commands
 from gainstage.engine.queue.commands import Received, Reply
@@ -18,20 +18,26 @@ from gainstage.engine.views.commands import Command
 T = TypeVar("T")
 Later = Callable[[], "str | Reply"]
 """Work that takes its time: done on a thread of its own, so that the commands behind it need not wait."""
-Obey = Callable[[Command], "str | Reply | Later"]
-log = logging.getLogger(__name__)
+Handle = Callable[[Command], "str | Reply | Later"]
+Report = Callable[[str, Exception], object]
+"""Called with the name of what failed and its error, for the journal."""
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+"""Between two tries to reach a database that is away."""
 
 
 class Inbox(threading.Thread):
-    """``obey`` acts on a command and returns the answer (in words, or with data), or work to be done beside (:data:`Later`); it
+    """``handle`` acts on a command and returns the answer (in words, or with data), or work to be done beside (:data:`Later`); it
     raises :class:`gainstage.engine.errors.EngineError` to refuse. A command is given to it once, whatever was announced or lost.
+    ``report`` gets what must not get lost although nobody waits for it.
     """
 
-    def __init__(self, db: Database, engine_id: str, obey: Obey) -> None:
+    def __init__(self, db: Database, engine_id: str, handle: Handle, report: Report) -> None:
         super().__init__(name="inbox", daemon=True)
         self.db = db
         self.engine_id = engine_id
-        self._obey = obey
+        self._handle = handle
+        self._report = report
         self._waiting: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._known: set[int] = set()
         self._ending = threading.Event()
@@ -53,9 +59,9 @@ class Inbox(threading.Thread):
         while (received := self._waiting.get()) is not None:
             try:
                 if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
-                    self._answered(received, partial(self._obey, received.command))
-            except Exception:  # a command that cannot even be answered expires; an engine deaf to all others helps nobody
-                log.exception("command %s could not be answered", received.command.name)
+                    self._answered(received, partial(self._handle, received.command))
+            except Exception as error:  # a command that cannot even be answered expires; the others are still served
+                self._report(f"answering the command {received.command.name}", error)
             self._known.discard(received.id)  # announced again, it is not taken a second time
 
     def answer(self, id: int, text: str, *, refused: bool = False, data: Any = None) -> None:
@@ -67,8 +73,8 @@ class Inbox(threading.Thread):
             reply = act()
         except EngineError as error:
             self.answer(received.id, error.message, refused=True)
-        except Exception as error:  # a fault in a handler is told to the operator; the engine must stay reachable
-            log.exception("command %s failed", received.command.name)
+        except Exception as error:  # a fault in a handler is the operator's to know; the engine must stay reachable
+            self._report(f"command {received.command.name}", error)
             self.answer(received.id, f"a fault of the engine: {type(error).__name__}: {error}", refused=True)
         else:
             if callable(reply):
@@ -81,13 +87,12 @@ class Inbox(threading.Thread):
                 self.answer(received.id, reply)
 
     def _through_outage(self, call: Callable[[], T]) -> T | None:
-        wait_s = 0.1
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         while True:
             try:
                 return call()
             except EngineError as error:  # an outage, or rights that were taken away: either may pass
                 if not isinstance(error, Transient):
-                    log.warning("commands wait: %s", error)
-                if self._ending.wait(wait_s):
+                    self._report("commands wait", error)
+                if self._ending.wait(backoff.next()):
                     return None
-                wait_s = min(2 * wait_s, 2.0)

@@ -5,7 +5,6 @@ Effective settings are the engine's own layers (see :mod:`gainstage.config.origi
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,20 +15,19 @@ from pydantic import ValidationError
 
 from gainstage.config.origins import explain
 from gainstage.config.settings import SPECS, Settings, changed, value_of
+from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import EngineError
 from gainstage.engine.queue import commands
-from gainstage.engine.queue.inbox import Inbox, Obey
+from gainstage.engine.queue.inbox import Handle, Inbox, Report
 from gainstage.engine.queue.rows import Link
 from gainstage.engine.store.database import Database
-
-log = logging.getLogger(__name__)
 
 PROBE_S = 3.0
 """A silent connection is asked this often whether it lives; the tables are read again then too, so a lost note costs this long."""
 SLICE_S = 0.25
 """Longest wait for a note at a stretch, so that the thread ends promptly when told to."""
-LONGEST_WAIT_S = 2.0
-"""Cap of the wait between two tries to reconnect."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+"""Between two tries to reconnect."""
 
 OnSettings = Callable[[set[str], Settings, Settings, int], None]
 """Called with the changed keys, the settings before and after, and the revision. Raises EngineError where it cannot act."""
@@ -92,9 +90,9 @@ class LiveSettings:
             self._ignored = ignored
             self._state = Current(new, revision)
             keys = {key for key in SPECS if value_of(old.settings, key) != value_of(new, key)}
-            return (*news, *self._tell(keys, old.settings, new, revision)) if keys else news
+            return (*news, *self._notify(keys, old.settings, new, revision)) if keys else news
 
-    def _tell(self, keys: set[str], old: Settings, new: Settings, revision: int) -> tuple[str, ...]:
+    def _notify(self, keys: set[str], old: Settings, new: Settings, revision: int) -> tuple[str, ...]:
         refused = []
         for callback in tuple(self._subscribers):
             try:
@@ -120,7 +118,7 @@ class Follower(threading.Thread):
 
     It listens first and then reads, so that nothing falls in between; drains a burst of notes into one reading; probes a
     silent connection; and reconnects for ever. ``on_command`` runs on a thread of its own (see :class:`gainstage.engine.queue.inbox.Inbox`),
-    ``on_settings`` and ``on_jobs`` on this one.
+    ``on_settings`` and ``on_jobs`` on this one. ``report`` gets the faults of both threads.
     """
 
     def __init__(
@@ -129,8 +127,9 @@ class Follower(threading.Thread):
         engine_id: str,
         *,
         live: LiveSettings,
+        report: Report,
         on_settings: OnSettings | None = None,
-        on_command: Obey | None = None,
+        on_command: Handle | None = None,
         on_jobs: Callable[[], None] | None = None,
         probe_s: float = PROBE_S,
     ) -> None:
@@ -140,7 +139,8 @@ class Follower(threading.Thread):
         self.live = live
         self.reconnects = 0
         self.connected = threading.Event()
-        self.inbox = Inbox(db, engine_id, on_command) if on_command else None
+        self.inbox = Inbox(db, engine_id, on_command, report) if on_command else None
+        self._report = report
         self._on_jobs = on_jobs
         self._probe_s = probe_s
         self._ending = threading.Event()
@@ -161,20 +161,19 @@ class Follower(threading.Thread):
             self.inbox.stop(timeout_s)
 
     def run(self) -> None:
-        wait_s = 0.1
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         while not self._ending.is_set():
             began = time.monotonic()
             try:
                 self._follow()
             except Exception as error:  # away, or the login was changed: either may pass; a deaf engine helps nobody
                 if not isinstance(error, EngineError):
-                    log.exception("following the database failed")
+                    self._report("following the database", error)
                 self.connected.clear()
                 self.reconnects += 1
                 if time.monotonic() - began > LONGEST_WAIT_S:
-                    wait_s = 0.1
-                self._ending.wait(wait_s)
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                    backoff.reset()
+                self._ending.wait(backoff.next())
 
     def _follow(self) -> None:
         """Listen until the connection is lost or the thread is to end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gainstage.config.settings import Retry
+from gainstage.engine.backoff import doubled
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Postponed, Rejected, Throttled
 from gainstage.engine.terms import Status
 
@@ -62,5 +63,4 @@ def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish:
 
 def backoff(attempt: int, first_s: float, draw: float) -> float:
     """Seconds before the next try after attempt number ``attempt``: doubling from ``first_s``, capped, spread by the jitter."""
-    doubled = min(first_s * 2.0 ** min(attempt - 1, 30), max(LONGEST_WAIT_S, first_s))
-    return doubled * (1 - JITTER + 2 * JITTER * draw)
+    return doubled(first_s, attempt - 1, max(LONGEST_WAIT_S, first_s)) * (1 - JITTER + 2 * JITTER * draw)

@@ -13,6 +13,7 @@ from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.stage import Slot, Stage, StageSpan
 from gainstage.engine.queue.jobs import Claim
+from gainstage.engine.stages import FEEDERS
 from gainstage.engine.terms import Recording, RecordingWarning
 from gainstage.engine.views.snapshot import FlightView
 
@@ -73,7 +74,12 @@ class Flight:
     def stage(
         self, name: str, *, token: CancelToken | None = None, after: str | None = None, audio_s: float | None = None
     ) -> Iterator[Slot]:
-        """Wait for a slot of a stage, hold it for the block, leave a span."""
+        """Wait for a slot of a stage, hold it for the block, leave a span.
+
+        ``after`` is the stage the recording comes from, the last of those that feed this one where it is not given.
+        """
+        feeders = FEEDERS[name]
+        before = after or (feeders[-1] if feeders else None)
         here = FlightPass(name, time.monotonic(), None, audio_s)
         with self._lock:
             self._passes.append(here)
@@ -84,7 +90,7 @@ class Flight:
                 priority=self.priority,
                 age=self.entered,
                 audio_s=audio_s,
-                after=self.stages[after] if after else None,
+                after=self.stages[before] if before else None,
             ) as slot:
                 here.slot, here.since = slot, time.monotonic()
                 yield slot

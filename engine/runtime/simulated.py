@@ -52,7 +52,7 @@ def simulated(flight: Flight, context: EngineContext) -> None:
     recording = flight.recording
     times = {**TIMES, **recording.extra.get("simulate", {})}
 
-    def work(stage: str, token: CancelToken, after: str | None) -> None:
+    def work(stage: str, token: CancelToken, after: str | None = None) -> None:
         with flight.stage(stage, token=token, after=after, audio_s=recording.duration) as slot:
             steps = 4
             for step in range(steps):
@@ -65,15 +65,15 @@ def simulated(flight: Flight, context: EngineContext) -> None:
                 raise Transient("simulated passing fault", cause="simulated passing fault")
 
     with context.work.open(recording.id) as folder:
-        work("fetch", flight.token, None)
+        work("fetch", flight.token)
         (folder / "media").write_bytes(recording.id.encode())
-        work("decode", flight.token, "fetch")
+        work("decode", flight.token)
         run_parallel(
             flight.token,
-            lambda token: work("transcribe", token, "decode"),
-            lambda token: work("diarize", token, "decode"),
+            lambda token: work("transcribe", token),
+            lambda token: work("diarize", token),
         )
-        work("identify", flight.token, "diarize")
+        work("identify", flight.token)
         segments = simulated_segments(recording)
         work("embed", flight.token, "identify")
         store(flight, context, segments)
@@ -82,7 +82,7 @@ def simulated(flight: Flight, context: EngineContext) -> None:
 def store(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> None:
     """The store stage of :func:`simulated`: a real commit under the real fence."""
     recording = flight.recording
-    with flight.stage("store", after="embed"):
+    with flight.stage("store"):
         seconds = sum(s.end - s.start for s in segments)
         context.through_outage(
             lambda: context.store.store(

@@ -46,6 +46,7 @@ class EngineThreads:
             context.database,
             context.id,
             live=context.live,
+            report=context.faults.report,
             on_settings=ApplySettings(context, in_flight, run_state, self.reloads).apply,
             on_command=CommandHandlers(context, in_flight, run_state, self.reloads).handle,
             on_jobs=in_flight.wake,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import Any, Literal
 
+from gainstage.engine.backoff import doubled
+
 WINDOW_S = 3600.0
 BUCKET_S = 60.0
 BUCKETS = round(WINDOW_S / BUCKET_S) + 1
@@ -102,7 +104,7 @@ def throttled(state: HostState, now: float, asked: float, after_s: float | None)
         return replace(
             state, until=max(state.until, named) if state.breaker == "open" else state.until, throttled=state.throttled + 1
         )
-    cool_s = min(MOST_COOL_S, COOL_S * 2.0 ** min(state.failures, 16)) if after_s is None else 0.0
+    cool_s = doubled(COOL_S, state.failures, MOST_COOL_S) if after_s is None else 0.0
     return replace(
         state,
         breaker="open",

@@ -10,6 +10,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from gainstage.engine.backoff import doubled
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent
 from gainstage.engine.sources.local import place_of
@@ -132,7 +133,7 @@ class Subscriptions:
     def failed(self, claim: Subscription, error: str, *, retry: bool, engine: str, now: float | None = None) -> None:
         """A run has failed: tried again soon where that can help, else in its rhythm."""
         at = _now(now)
-        soon = min(claim.every_s, FIRST_RETRY_S * 2.0 ** min(claim.failures, 10))
+        soon = doubled(FIRST_RETRY_S, claim.failures, claim.every_s)
         self._end(
             claim, engine, at, at + (soon if retry else claim.every_s), "last_error = %s, failures = failures + 1", [plain(error)]
         )

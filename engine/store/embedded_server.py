@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 from psycopg.pq import PGconn, Ping
 
+from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store.embedded_place import MAJOR, Place
 
@@ -120,14 +121,13 @@ class Server:
 
     def _comes_up(self, server: psutil.Process | None) -> bool:
         """Wait until the server takes connections; False when it ended before."""
-        end, wait_s = time.monotonic() + START_S, POLL_S
+        end, backoff = time.monotonic() + START_S, Backoff(POLL_S, 0.2, factor=1.2)  # a server that recovers logs each refusal
         while server is not None and time.monotonic() < end:
             if self.answers():
                 return True
             if _ended(server):
                 return False
-            time.sleep(wait_s)
-            wait_s = min(0.2, 1.2 * wait_s)  # a server that recovers logs each refusal
+            time.sleep(backoff.next())
         return False
 
     def _initialise(self) -> None:

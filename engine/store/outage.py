@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.store.trouble import AWAY
@@ -39,7 +40,7 @@ def retry_until(
     most with one that answers. A cancelled token ends the wait with :class:`Cancelled`; with ``ending_s`` the call is tried for
     that long after the cancel, and then its last error is raised.
     """
-    wait_s, began, cancelled_at = FIRST_WAIT_S, time.monotonic(), None
+    backoff, began, cancelled_at = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S), time.monotonic(), None
     while True:
         try:
             return call()
@@ -50,8 +51,7 @@ def retry_until(
             if now - began > (patience_s if error.cause == AWAY else min(busy_s, patience_s)):
                 raise
             report(error)
-            if not token.wait(wait_s):
-                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+            if not token.wait(backoff.next()):
                 continue
             if not ending_s:
                 token.check()

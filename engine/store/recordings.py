@@ -35,7 +35,7 @@ from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, Span
 
 BATCH = 5_000
-ROLES: tuple[Role, ...] = ("embed", "voice")
+VECTOR_ROLES: tuple[Role, ...] = ("embed", "voice")
 DUPLICATE = "same audio as another recording"
 
 
@@ -160,7 +160,7 @@ class RecordingStore:
                 " where recording = %s order by ordinal",
                 [plain(id)],
             ).fetchall()
-            of = {role: _vectors_of(connection, role, plain(id)) if vectors else {} for role in ROLES}
+            of = {role: _vectors_of(connection, role, plain(id)) if vectors else {} for role in VECTOR_ROLES}
         return tuple(
             Segment(
                 start=start,
@@ -222,7 +222,7 @@ class RecordingStore:
             balance=balance,
             warnings=warnings,
         )
-        used = [role for role in ROLES if any(vector is not None for vector in result.vectors[role])]
+        used = [role for role in VECTOR_ROLES if any(vector is not None for vector in result.vectors[role])]
         into = {role: self._table(role, models[role]) for role in used}
         given, id = (segments, decisions, spans), recording.id
         before = self._unheard.get(id)

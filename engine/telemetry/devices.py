@@ -18,6 +18,7 @@ import psutil
 import pynvml
 
 from gainstage.engine.advisor.bands import POWER_CAP
+from gainstage.engine.backoff import Backoff
 from gainstage.engine.views.snapshot import DeviceView, GpuProcess
 
 Reading = TypeVar("Reading")
@@ -108,16 +109,16 @@ class Devices:
         return self._latest
 
     def _run(self) -> None:
-        retry_s = self.first_retry_s
+        backoff = Backoff(self.first_retry_s, self.last_retry_s)
         while not self._stop.is_set():
             try:
                 self._latest = self.take()
-                retry_s = self.first_retry_s
+                backoff.reset()
                 wait_s = self.interval_s
             except Lost as lost:
                 gone = tuple(_unknown(view) for view in self._latest[0])
-                self._latest = (gone, f"{lost}; next try in {retry_s:.0f} s")
-                wait_s, retry_s = retry_s, min(self.last_retry_s, retry_s * 2)
+                self._latest = (gone, f"{lost}; next try in {backoff.wait_s:.0f} s")
+                wait_s = backoff.next()
             self._stop.wait(wait_s)
         self._close()
 

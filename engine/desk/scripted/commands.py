@@ -15,7 +15,7 @@ from gainstage.engine.desk.scripted.cast import FAILURES, Part, duration, title,
 from gainstage.engine.desk.scripted.items import Item
 from gainstage.engine.desk.scripted.story import FILE
 from gainstage.engine.desk.scripted.world import World
-from gainstage.engine.stages import STAGES
+from gainstage.engine.stages import ROLES, STAGES
 from gainstage.engine.views.commands import Ack, Command
 from gainstage.engine.views.rows import ChangeRow, SettingRow
 
@@ -183,7 +183,7 @@ class Hand:
 
     def _reload(self, command: Command) -> str:
         role = str(command.args.get("role", "asr"))
-        if role not in ("asr", "diarization", "voice", "embed"):
+        if role not in ROLES:
             raise ScriptedRefusal(f"no model role {role!r}")
         self.world.load(role)
         return f"reloading {role}"

@@ -26,7 +26,7 @@ class Item:
     changed: float = 0.0
     admitted: float | None = None
     passes: dict[str, ScriptedPass] = field(default_factory=dict)
-    after: set[str] = field(default_factory=set)  # of transcribe and diarize: which are done
+    through: set[str] = field(default_factory=set)  # stages of this attempt that are done, or that it skips
     spans: list[Span] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)  # decision ids
     speakers: dict[str, float] = field(default_factory=dict)

@@ -164,7 +164,7 @@ class Machine:
         w = self.world
         rows = []
         for role, name, revision, _, memory in MODELS:
-            key = {"asr": "asr.model", "diarization": "diarization.model", "voice": "voice.model", "embed": "embed.model"}[role]
+            key = f"{role}.model"
             named = str(w.settings.get(key, name))
             if role in w.loaded:
                 rows.append(ModelView(role, named, revision, "cuda:0", "ready", w.loaded[role], int(memory)))

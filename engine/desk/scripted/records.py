@@ -199,7 +199,7 @@ class Records(ABC):
         gate.retries += 1
         item.cause = cause
         item.next_try = self.now + wait_s
-        item.after.clear()
+        item.through.clear()
         self.active.pop(item.id, None)
         self._set(item, "queued")
         self.backing_off.add(item.id)
@@ -236,7 +236,7 @@ class Records(ABC):
         item.speakers.clear()
         item.segments = 0
         item.note = None
-        item.after.clear()
+        item.through.clear()
         self._set(item, "running")
         self.enter(item, "fetch")
 

@@ -12,7 +12,7 @@ from gainstage.engine.desk.scripted.cast import FAILURES, HOST, SKIPS
 from gainstage.engine.desk.scripted.items import Decided, Item, ScriptedPass
 from gainstage.engine.desk.scripted.records import Records
 from gainstage.engine.desk.scripted.voices import clusters, conclude, statistics
-from gainstage.engine.stages import STAGES
+from gainstage.engine.stages import FEEDERS, MODEL_OF_STAGE, feeds
 from gainstage.engine.views.rows import Span
 
 MODELS = (
@@ -35,7 +35,7 @@ class World(Records):
             return
         if name == "fetch" and (self.breaker[0] == "open" or (self.breaker[0] == "trial" and gate.slots)):
             return
-        if self.state == "starting" or (self.loading is not None and self.loading[0] == _role(name)):
+        if self.state == "starting" or (self.loading is not None and self.loading[0] == MODEL_OF_STAGE.get(name)):
             return
         while gate.ready():
             one = gate.take(self.now)
@@ -78,18 +78,15 @@ class World(Records):
 
     def _onward(self, item: Item, one: ScriptedPass) -> None:
         stage = one.stage
-        if stage == "decode":
-            fast = item.part.monologue and self.profiles and self.settings["identify.fast_path"]
-            follow = ["transcribe"] if fast else ["transcribe", "diarize"]
-            item.after = {"transcribe", "diarize"} - set(follow)
-        elif stage in ("transcribe", "diarize"):
-            item.after.add(stage)
-            follow = ["identify"] if item.after >= {"transcribe", "diarize"} else []
-        elif stage == "store":
+        if not feeds(stage):
             self._stored(item, one)
             return
-        else:
-            follow = [STAGES[STAGES.index(stage) + 1]]
+        if stage == "decode":
+            fast = item.part.monologue and self.profiles and self.settings["identify.fast_path"]
+            if fast:
+                item.through.add("diarize")
+        item.through.add(stage)
+        follow = [name for name in feeds(stage) if name not in item.through and item.through.issuperset(FEEDERS[name])]
         if stage == "identify":
             self._decide(item)
         elif stage == "segment":
@@ -265,7 +262,7 @@ class World(Records):
         elif key == "retry.attempts":
             for item in self.items.values():
                 item.attempts = int(self.settings[key])
-        role = {"asr.model": "asr", "diarization.model": "diarization", "voice.model": "voice", "embed.model": "embed"}.get(key)
+        role = key.removesuffix(".model") if key.endswith(".model") else None
         if role and self.state != "starting":
             self.load(role)
         self.fill()
@@ -283,7 +280,3 @@ class World(Records):
         self.loading = None
         self.tell("info", "model", f"{role} ready in {takes:.1f} s on cuda:0, known-pair self-test passed", stage=None)
         self.fill()
-
-
-def _role(stage: str) -> str | None:
-    return {"transcribe": "asr", "diarize": "diarization", "identify": "voice", "embed": "embed"}.get(stage)
