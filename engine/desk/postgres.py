@@ -26,6 +26,7 @@ from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.events import Events
+from gainstage.engine.views.frame_json import BadFrame
 from gainstage.engine.views.rows import (
     ChangeRow,
     ContextLine,
@@ -41,7 +42,7 @@ from gainstage.engine.views.rows import (
     SettingRow,
     WhatIf,
 )
-from gainstage.engine.views.snapshot import BadFrame, DecisionRow, Snapshot
+from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 WATCH_EVERY_S = 3.0
 """A desk whose frames are asked for tells the engine this often that somebody watches."""

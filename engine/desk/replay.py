@@ -15,6 +15,7 @@ from gainstage.engine.telemetry import delta
 from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, records, unpack
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.events import Event, Events
+from gainstage.engine.views.frame_json import MALFORMED, build, loads
 from gainstage.engine.views.rows import (
     ChangeRow,
     ContextLine,
@@ -32,7 +33,7 @@ from gainstage.engine.views.rows import (
     WhatIf,
     WhatIfDiff,
 )
-from gainstage.engine.views.snapshot import MALFORMED, DecisionRow, FlightView, Snapshot, build, loads
+from gainstage.engine.views.snapshot import DecisionRow, FlightView, Snapshot
 
 HELD = 128
 """Decoded frames kept."""

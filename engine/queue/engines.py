@@ -18,8 +18,9 @@ from gainstage.engine.queue.events import write_events
 from gainstage.engine.queue.rows import document, plain
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.events import Event
+from gainstage.engine.views.frame_json import dumps, loads
 from gainstage.engine.views.rows import EngineRow
-from gainstage.engine.views.snapshot import Snapshot, dumps, loads
+from gainstage.engine.views.snapshot import Snapshot
 
 HISTORY_EVERY_S = 10.0
 HISTORY_S = 7200.0

@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 
 from gainstage.engine.telemetry import delta
 from gainstage.engine.views.events import Event
+from gainstage.engine.views.frame_json import tree
 from gainstage.engine.views.rows import ChangeRow, SettingRow
-from gainstage.engine.views.snapshot import SCHEMA, Snapshot, tree
+from gainstage.engine.views.snapshot import SCHEMA, Snapshot
 
 MAGIC = b"GSR1"
 RECORD = struct.Struct("<cIId")

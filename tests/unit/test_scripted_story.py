@@ -15,7 +15,8 @@ from gainstage.engine.desk.scripted.story import LENGTH_S
 from gainstage.engine.stages import STAGES
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.events import Event
-from gainstage.engine.views.snapshot import SCHEMA, Snapshot, dumps, loads
+from gainstage.engine.views.frame_json import dumps, loads
+from gainstage.engine.views.snapshot import SCHEMA, Snapshot
 
 
 class Played:

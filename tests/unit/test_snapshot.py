@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.events import Event
-from gainstage.engine.views.snapshot import Advice, BadFrame, Snapshot, StageView, build, dumps, loads, tree
+from gainstage.engine.views.frame_json import BadFrame, build, dumps, loads, tree
+from gainstage.engine.views.snapshot import Advice, Snapshot, StageView
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gainstage.engine.views.snapshot import dumps
+from gainstage.engine.views.frame_json import dumps
 from gainstage.tui.bench.attached import engine_ratio
 from gainstage.tui.bench.terminal import Child, on_terminal
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.events import Event, Events
+from gainstage.engine.views.frame_json import loads
 from gainstage.engine.views.rows import EngineRow, Query, RecordingPage, RecordingRow, SettingRow
-from gainstage.engine.views.snapshot import Snapshot, loads
+from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.bench.terminal import SIZE
 
 ROWS = 100_000

@@ -8,7 +8,8 @@ import time
 
 from gainstage.engine.views.commands import Ack, Command, CommandName, DeskError
 from gainstage.engine.views.desk import Desk
-from gainstage.engine.views.snapshot import Snapshot, dumps
+from gainstage.engine.views.frame_json import dumps
+from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
 
 EXAMPLES = {

@@ -12,7 +12,8 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import dataclass
 
-from gainstage.engine.views.snapshot import Snapshot, dumps, loads
+from gainstage.engine.views.frame_json import dumps, loads
+from gainstage.engine.views.snapshot import Snapshot
 
 BLOCK = 30
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 1 << 22}]
