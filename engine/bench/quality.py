@@ -18,7 +18,7 @@ import numpy as np
 
 from gainstage.config import origins
 from gainstage.config.settings import Settings, changed
-from gainstage.engine.evaluation.quality import Quality, Result, load_truth, score, spoken
+from gainstage.engine.evaluation.quality import Hypothesis, Quality, load_truth, score, spoken
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.terms import Audio, Cast, DiarizationResult, Turn
@@ -82,18 +82,18 @@ class Chain:
 
         return decode(path, Path(self._folder.name), token=self._token)
 
-    def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Result, Cast]:
+    def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
         """What the engine would store; with ``given``, as if the diarizer had said that."""
         from gainstage.engine.voices.identify import identify
 
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
         if not given and (cast := self.fast_path(audio)):
-            return Result(transcript.words, spoken(cast.turns), None), cast
+            return Hypothesis(transcript.words, spoken(cast.turns), None), cast
         heard = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
         cast = identify(
             audio, heard, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
         )
-        return Result(transcript.words, spoken(cast.turns), spoken(heard.turns)), cast
+        return Hypothesis(transcript.words, spoken(cast.turns), spoken(heard.turns)), cast
 
     def fast_path(self, audio: Audio) -> Cast | None:
         """The cast of a monologue by the host, if it is one and the settings allow the short way."""

@@ -21,7 +21,7 @@ SECONDS = (1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PairRow:
     """All pairs of spans of one length within a group of people; cosines as (5th, 50th, 95th) percentile."""
 
     group: str
@@ -33,7 +33,7 @@ class Row:
     different: tuple[float, float, float]
 
 
-def run(panel: Path, encoder: Any = None) -> list[Row]:
+def run(panel: Path, encoder: Any = None) -> list[PairRow]:
     """Measure a panel with ``encoder`` (the demo's when None) through the engine's own extraction of spans."""
     from gainstage.engine.models.resolve import find
     from gainstage.engine.models.voice import load_voice_encoder
@@ -64,7 +64,7 @@ def _cut(person: dict[str, Any], seconds: float) -> list[tuple[float, float]]:
     return [(person["start"] + k * seconds, person["start"] + (k + 1) * seconds) for k in range(count)]
 
 
-def _row(group: str, seconds: float, people: list[str], voices: np.ndarray[Any, np.dtype[np.float32]]) -> Row:
+def _row(group: str, seconds: float, people: list[str], voices: np.ndarray[Any, np.dtype[np.float32]]) -> PairRow:
     from gainstage.engine.voices.openset import equal_error
 
     names = np.array(people)
@@ -72,7 +72,7 @@ def _row(group: str, seconds: float, people: list[str], voices: np.ndarray[Any, 
     cosines = (voices @ voices.T)[first, second]
     alike = names[first] == names[second]
     point = equal_error(cosines[alike], cosines[~alike])
-    return Row(group, seconds, len(names), point.rate, point.threshold, _spread(cosines[alike]), _spread(cosines[~alike]))
+    return PairRow(group, seconds, len(names), point.rate, point.threshold, _spread(cosines[alike]), _spread(cosines[~alike]))
 
 
 def _spread(cosines: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float, float]:
@@ -80,7 +80,7 @@ def _spread(cosines: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, floa
     return float(low), float(middle), float(high)
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[PairRow]) -> str:
     """The result as plain text."""
     lines = [f"{'people':<12}{'span':>6}{'spans':>7}{'EER':>8}{'at':>7}   same 5/50/95 %        different 5/50/95 %"]
     for row in rows:

@@ -138,7 +138,7 @@ def _device() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class VoiceFigures:
     """What one way took: for every slice the answers of its process, one per repeat."""
 
     slices: tuple[tuple[Mapping[str, float], ...], ...]
@@ -166,7 +166,7 @@ def turns(ways: Sequence[str], slices: int, repeats: int) -> Iterator[tuple[int,
 
 def _in_turn(
     ways: Sequence[str], slices: Sequence[Slice], repeats: int, given: Mapping[str, Any]
-) -> tuple[dict[str, Figures], str]:
+) -> tuple[dict[str, VoiceFigures], str]:
     """Every way over every slice ``repeats`` times, and the name of the device."""
     with ExitStack() as stack:
         children = {way: stack.enter_context(_process(way, given)) for way in ways}
@@ -179,7 +179,7 @@ def _in_turn(
                 _progress(f"slice {number} of {len(slices) * repeats}: {WORDS[way]}")
                 found[way][which].append(children[way].ask(slices[which]))
         _progress("")
-    return {way: Figures(tuple(tuple(answers) for answers in by_slice)) for way, by_slice in found.items()}, name
+    return {way: VoiceFigures(tuple(tuple(answers) for answers in by_slice)) for way, by_slice in found.items()}, name
 
 
 def _progress(text: str) -> None:

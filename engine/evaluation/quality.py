@@ -58,7 +58,7 @@ class Truth:
         return tuple(dict.fromkeys(turn.speaker for turn in sorted(self.turns, key=lambda turn: turn.start)))
 
 
-class Heard(Protocol):
+class RecognisedWord(Protocol):
     """A recognised word; :class:`gainstage.engine.terms.Word` is one."""
 
     @property
@@ -68,13 +68,13 @@ class Heard(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Hypothesis:
     """What an engine made of a recording: words, turns with names, and the diarizer's anonymous turns.
 
     ``diarized`` empty takes the named turns for them; None says nobody diarized (the fast path), so there is no such error.
     """
 
-    words: Sequence[Heard]
+    words: Sequence[RecognisedWord]
     turns: Sequence[Spoken]
     diarized: Sequence[Spoken] | None = ()
 
@@ -180,7 +180,7 @@ def word_error_rate(truth_words: Iterable[str], words: Iterable[str]) -> float:
     return _share(int(edit_distances(truth, heard)[-1, -1]), len(truth))
 
 
-def word_start_errors(truth: Iterable[TrueWord], words: Iterable[Heard]) -> WordStarts:
+def word_start_errors(truth: Iterable[TrueWord], words: Iterable[RecognisedWord]) -> WordStarts:
     """Distance of the starts of the words that match the truth in order."""
     true, heard = _timed(truth), _timed(words)
     return _starts(_start_errors(true, heard), len(true))
@@ -228,7 +228,7 @@ def speaker_accuracy(truth_turns: Iterable[Spoken], named_turns: Iterable[Spoken
     return named / speech if speech else 1.0
 
 
-def score(truth: Truth, result: Result) -> Quality:
+def score(truth: Truth, result: Hypothesis) -> Quality:
     """Every measure of one recording."""
     true, heard = _timed(truth.words), _timed(result.words)
     named, speech = _named_seconds(list(truth.turns), list(result.turns), truth.strangers)
@@ -246,7 +246,7 @@ def _share(errors: int, of: int) -> float:
     return errors / max(1, of)
 
 
-def _timed(words: Iterable[TrueWord | Heard]) -> list[tuple[str, float]]:
+def _timed(words: Iterable[TrueWord | RecognisedWord]) -> list[tuple[str, float]]:
     """(normalised word, start) in time order."""
     return [(text, word.start) for word in sorted(words, key=lambda word: word.start) for text in normalised(word.text)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gainstage.engine.telemetry.meters import Recent, Window, ranked
+from gainstage.engine.telemetry.meters import Recent, RecentWindow, ranked
 from gainstage.engine.views.passes import BatchRecord
 from gainstage.engine.views.snapshot import BatcherView
 
@@ -39,8 +39,8 @@ class BatchTally:
         self.out_of_memory = 0
         self.refused = 0
         self._sums = _Sums()
-        self._recent = Window(_Sums(), now)
-        self._minute = Window(_Sums(), now, 60.0, 5.0)
+        self._recent = RecentWindow(_Sums(), now)
+        self._minute = RecentWindow(_Sums(), now, 60.0, 5.0)
         self._sizes: dict[int, int] = {}
         self._waits = Recent(now)
         self._services = Recent(now)

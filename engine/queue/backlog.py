@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.sql import SQL
 
 from gainstage.engine.queue import commands
-from gainstage.engine.queue.counts import Counts, read_counts
+from gainstage.engine.queue.counts import QueueCounts, read_counts
 from gainstage.engine.queue.rows import Link, document, plain
 from gainstage.engine.queue.schema import ensure
 from gainstage.engine.store.database import Database
@@ -35,15 +35,15 @@ at 100,000 recordings, 1 ms with them) until autovacuum comes by.
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class Enqueued:
     """What became of the recordings given: new ones, those known already (left alone), terminal ones queued again by force."""
 
     added: int = 0
     known: int = 0
     requeued: int = 0
 
-    def __add__(self, other: Added) -> Added:
-        return Added(self.added + other.added, self.known + other.known, self.requeued + other.requeued)
+    def __add__(self, other: Enqueued) -> Enqueued:
+        return Enqueued(self.added + other.added, self.known + other.known, self.requeued + other.requeued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Reprioritised:
     """Recordings given another place in the queue, and running ones whose engines were told."""
 
     queued: int
@@ -128,20 +128,20 @@ class Backlog:
         self.db = db
         self._stands = False
 
-    def add(self, recordings: Iterable[Recording], *, force: bool = False, priority: int = 0) -> Added:
+    def add(self, recordings: Iterable[Recording], *, force: bool = False, priority: int = 0) -> Enqueued:
         """Queue recordings, in the order given; ``priority`` is added to their own.
 
         What is known by its id or key (queued, running, stored, or ended otherwise) is left alone; ``force`` queues again
         what has ended. The recordings' own keys decide, in the statement that defers the jobs. Batches commit one by one.
         """
-        total = Added()
+        total = Enqueued()
         rest = iter(recordings)
         while batch := list(islice(rest, BATCH)):
             with self._transaction() as connection:
                 row = connection.execute(_ADD, _columns(batch, priority) | {"force": force, "queue": QUEUE}).fetchone()
                 fresh, again = row if row else (0, 0)
                 first = total.added < MANY <= total.added + fresh
-                total += Added(fresh, len(batch) - fresh - again, again)
+                total += Enqueued(fresh, len(batch) - fresh - again, again)
                 if first:
                     connection.execute(_REFRESH)
                 announce(connection)
@@ -186,7 +186,7 @@ class Backlog:
             )
             return Ended(ended.done + late.rowcount, ended.asked, ended.command)
 
-    def prioritise(self, ids: Sequence[str], *, delta: int = 0, to_front: bool = False, by: str = "operator") -> Moved:
+    def prioritise(self, ids: Sequence[str], *, delta: int = 0, to_front: bool = False, by: str = "operator") -> Reprioritised:
         """Raise or lower by ``delta``, or put before everything queued; the engines of running ones are told for their gates."""
         with self._transaction() as connection:
             ((front,),) = connection.execute(
@@ -214,7 +214,7 @@ class Backlog:
             if running:
                 told = sorted({engine for _, status, engine, _ in moved if status == "running" and engine})
                 command = commands.ask(connection, Command("priority", {"priorities": running}, by=by), told)
-            return Moved(len(moved) - len(running), len(running), command)
+            return Reprioritised(len(moved) - len(running), len(running), command)
 
     def unknown(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Those of the ids that no recording has."""
@@ -223,7 +223,7 @@ class Backlog:
             known = {id for (id,) in rows}
         return tuple(id for id in ids if id not in known)
 
-    def counts(self) -> Counts:
+    def counts(self) -> QueueCounts:
         with self.db.connection() as connection:
             return read_counts(connection)
 

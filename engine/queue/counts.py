@@ -13,7 +13,7 @@ FOLD_ABOVE = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class QueueCounts:
     """Recordings per status; ``retrying`` are those of ``queued`` that wait for their next try. Seconds are of audio;
     ``audio_left_s`` covers queued and running, of which ``unknown`` have no known duration yet.
     """
@@ -34,7 +34,7 @@ class Counts:
         return self.queued + self.running + self.stored + self.failed + self.skipped + self.cancelled
 
 
-def read_counts(connection: Link) -> Counts:
+def read_counts(connection: Link) -> QueueCounts:
     """The counts of this moment (one statement, so they belong together)."""
     rows = connection.execute(
         """
@@ -46,7 +46,7 @@ def read_counts(connection: Link) -> Counts:
     number = {status: int(n) for status, n, _, _ in rows}
     seconds = {status: max(0.0, float(s)) for status, _, s, _ in rows}
     unknown = {status: int(u) for status, _, _, u in rows}
-    return Counts(
+    return QueueCounts(
         **{s.value: number.get(s, 0) for s in Status},
         retrying=number.get("retrying", 0),
         audio_done_s=seconds.get(Status.STORED, 0.0),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gainstage.engine.queue import changes, commands
-from gainstage.engine.queue.backlog import Backlog, Ended, Moved
+from gainstage.engine.queue.backlog import Backlog, Ended, Reprioritised
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Ack, Command
 
@@ -109,7 +109,7 @@ class Dispatcher:
     def _priority(self, command: Command) -> tuple[str, int | None]:
         to_front = bool(command.args.get("to_front"))
         delta = int(command.args.get("delta", 0))
-        moved: Moved = self.backlog.prioritise(self._ids(command), delta=delta, to_front=to_front, by=command.by)
+        moved: Reprioritised = self.backlog.prioritise(self._ids(command), delta=delta, to_front=to_front, by=command.by)
         n = moved.queued + moved.running
         if not n:
             raise CommandRefused("only queued and running recordings have a priority")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gainstage.engine.evaluation.quality import Quality, Result, Spoken, load_truth, score
+from gainstage.engine.evaluation.quality import Hypothesis, Quality, Spoken, load_truth, score
 from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.sources.local import MEDIA, file_recording
@@ -50,7 +50,7 @@ def score_demo(database: Database, ids: list[str]) -> dict[str, float | None]:
         facts = stored.facts
         named = [Spoken(start, end, speaker) for start, end, _, speaker, *_ in facts["turns"]]
         heard = [Spoken(start, end, cluster) for start, end, cluster in facts["diarized"]]
-        quality = score(truth, Result(words, named, heard))
+        quality = score(truth, Hypothesis(words, named, heard))
         total = quality if total is None else total + quality
     if total is None:
         return {"wer": None, "der": None, "speaker_accuracy": None}

@@ -15,7 +15,7 @@ from gainstage.config.origins import told
 from gainstage.config.settings import SPECS, value_of
 from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.queue import changes
-from gainstage.engine.queue.counts import Counts
+from gainstage.engine.queue.counts import QueueCounts
 from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.in_flight import InFlight
@@ -67,7 +67,7 @@ class SnapshotPublisher:
         self.frames = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._counts = Counts()
+        self._counts = QueueCounts()
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
         self._recorder: Recorder | None = None

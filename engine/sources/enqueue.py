@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gainstage.engine.queue.backlog import Added, Backlog
+from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import RECHECKED, Choice
 from gainstage.engine.sources.choose import CHUNK
 from gainstage.engine.store.codec import document, plain
@@ -12,13 +12,13 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
 
 
-def take(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Added:
+def take(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
     """Queue what was taken; keep what was refused, so that it is seen, counted, and can be retried."""
     hold(backlog.db, choice)
     added = backlog.add(choice.taken, force=force, priority=priority)
     if choice.recheck and not force:
         again = backlog.retry(choice.recheck)
-        added = Added(added.added, added.known - again, added.requeued + again)
+        added = Enqueued(added.added, added.known - again, added.requeued + again)
     return added
 
 

@@ -17,7 +17,7 @@ from gainstage.engine.sources.feeds import ACCEPT, Asking, is_feed, list_feed
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.http import refuse
 from gainstage.engine.sources.ids import digest_of, own_id
-from gainstage.engine.sources.lists import LISTS, Line, read_list
+from gainstage.engine.sources.lists import LISTS, ListLine, read_list
 from gainstage.engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.web import Web
@@ -90,7 +90,7 @@ def found_in(
         yield file_recording(file, token) if is_settled(file) else Faulty(clean_text(file.name, 300), WRITING)
 
 
-def _of_line(line: Line, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
     """What a line names. A line that is wrong is told and does not stop the others; the host's throttle does."""
     if line.wrong:
         yield Faulty(line.wrong, "malformed line")
@@ -104,7 +104,7 @@ def _of_line(line: Line, settings: Settings, token: CancelToken, hosts: Hosts | 
         yield Faulty(f"line {line.number}: {clean_text(line.source, 200)}", error.message)
 
 
-def _told(found: Recording, line: Line) -> Recording:
+def _told(found: Recording, line: ListLine) -> Recording:
     """The list's own words count more than what a file name says."""
     told = line.told
     return replace(

@@ -17,7 +17,7 @@ MOST_LINE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ListLine:
     """A source named by a list, with what the list says of it; or what is wrong with the line."""
 
     number: int
@@ -26,7 +26,7 @@ class Line:
     wrong: str | None = None
 
 
-def read_list(path: Path) -> Iterator[Line]:
+def read_list(path: Path) -> Iterator[ListLine]:
     """Lines of a list that name something. Blank lines and comments (``#``) are passed over; relative paths start at the list.
 
     An object of JSON Lines has ``url`` (or ``source`` or ``path``) and may have ``title``, ``duration`` (seconds),
@@ -40,23 +40,23 @@ def read_list(path: Path) -> Iterator[Line]:
                 number += 1
                 text = text.strip()
                 if text and not text.startswith("#"):
-                    yield _json_line(number, text, path) if json_lines else Line(number, _place(text, path))
+                    yield _json_line(number, text, path) if json_lines else ListLine(number, _place(text, path))
     except OSError as error:
         raise Permanent(
             f"cannot read {clean_text(str(path), 300)}: {error.strerror}", cause="unreadable file", hint="check its permissions"
         ) from error
 
 
-def _json_line(number: int, text: str, path: Path) -> Line:
+def _json_line(number: int, text: str, path: Path) -> ListLine:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return Line(number, "", wrong=f"line {number}: not JSON")
+        return ListLine(number, "", wrong=f"line {number}: not JSON")
     if isinstance(data, str):
         data = {"url": data}
     source = next((data[k] for k in ("url", "source", "path") if data.get(k)), None) if isinstance(data, dict) else None
     if not isinstance(source, str) or not source.strip():
-        return Line(number, "", wrong=f"line {number}: no url")
+        return ListLine(number, "", wrong=f"line {number}: no url")
     told: dict[str, Any] = {k: clean_text(data[k], 300) for k in ("title", "channel") if isinstance(data.get(k), str)}
     if isinstance(data.get("duration"), int | float) and 0 < data["duration"] < 1e9:
         told["duration"] = float(data["duration"])
@@ -64,7 +64,7 @@ def _json_line(number: int, text: str, path: Path) -> Line:
         told["published"] = clean_text(data["published"], 10)
     if isinstance(data.get("priority"), int) and abs(data["priority"]) < 10**6:
         told["priority"] = int(data["priority"])
-    return Line(number, _place(source.strip(), path), told)
+    return ListLine(number, _place(source.strip(), path), told)
 
 
 def _place(text: str, path: Path) -> str:

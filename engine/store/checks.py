@@ -16,7 +16,7 @@ OLDEST_VECTOR = (0, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ServerCheck:
     """What a database is, and what is wrong with it in words for an operator."""
 
     server: str
@@ -24,7 +24,7 @@ class Check:
     problems: tuple[str, ...]
 
 
-def examine(connection: Connection[TupleRow], migrations: Sequence[Migration]) -> Check:
+def examine(connection: Connection[TupleRow], migrations: Sequence[Migration]) -> ServerCheck:
     """Versions, and what is wrong."""
     row = connection.execute(
         "select current_setting('server_version'), current_setting('server_version_num')::int,"
@@ -48,7 +48,7 @@ def examine(connection: Connection[TupleRow], migrations: Sequence[Migration]) -
         [SCHEMA],
     ).fetchall()
     problems += [f"index {name} is half built; it is built again by itself" for (name,) in broken]
-    return Check(server, vector or "missing", tuple(problems))
+    return ServerCheck(server, vector or "missing", tuple(problems))
 
 
 def vector_schema(connection: Connection[TupleRow], where: str) -> str:

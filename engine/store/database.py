@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from gainstage.engine.errors import EngineError, Transient
 from gainstage.engine.store import trouble
-from gainstage.engine.store.checks import Check, examine, vector_schema
+from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
 from gainstage.engine.views.snapshot import DatabaseView
 
@@ -274,7 +274,7 @@ class Database:
             reconnects=self._reconnects,
         )
 
-    def check(self) -> Check:
+    def check(self) -> ServerCheck:
         """Versions, and what is wrong in words."""
         with self.connection() as connection:
             return examine(connection, self._migrations)

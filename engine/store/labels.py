@@ -11,14 +11,14 @@ from psycopg.rows import TupleRow
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.codec import decision_of, document, plain
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.writing import Label, balance_columns, begin, decision_row, insert_decisions
+from gainstage.engine.store.writing import SegmentLabel, balance_columns, begin, decision_row, insert_decisions
 from gainstage.engine.terms import Balance, Decision, Provenance
 
 
 def relabel(
     db: Database,
     id: str,
-    labels: Sequence[Label],
+    labels: Sequence[SegmentLabel],
     revision: int,
     decisions: Sequence[Decision] | None,
     balance: Balance | None,
@@ -52,7 +52,7 @@ def undo(db: Database, id: str) -> bool:
         if found is None:
             return False
         labels, balance, decisions = found
-        restored = [Label(ordinal, who, profile, sure, Provenance(how)) for ordinal, who, profile, sure, how in labels]
+        restored = [SegmentLabel(ordinal, who, profile, sure, Provenance(how)) for ordinal, who, profile, sure, how in labels]
         _write(cursor, id, restored, [decision_of(record) for record in decisions], balance)
         cursor.execute("update recording set revision = %s, changed = now() where id = %s", [balance["revision"], id])
     return True
@@ -77,7 +77,7 @@ def _snapshot(cursor: Cursor[TupleRow], id: str) -> tuple[list[Any], dict[str, A
 def _write(
     cursor: Cursor[TupleRow],
     id: str,
-    labels: Sequence[Label],
+    labels: Sequence[SegmentLabel],
     decisions: Sequence[Decision] | None,
     balance: dict[str, Any] | None,
 ) -> int:

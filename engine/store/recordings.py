@@ -18,7 +18,7 @@ from gainstage.engine.store.codec import document, plain, span_record, words_of
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.rows import StoredDecision, StoredRecording
 from gainstage.engine.store.vectors import Role, VectorTable, ensure_table, tables
-from gainstage.engine.store.writing import Fence, Label, Stored, begin, committed, prepared, replace
+from gainstage.engine.store.writing import Fence, SegmentLabel, Stored, begin, committed, prepared, replace
 from gainstage.engine.terms import (
     Audio,
     Balance,
@@ -39,7 +39,7 @@ VECTOR_ROLES: tuple[Role, ...] = ("embed", "voice")
 DUPLICATE = "same audio as another recording"
 
 
-class Added(NamedTuple):
+class AddedRecordings(NamedTuple):
     """Ids of the recordings that were new, and of those known already, which are left as they are."""
 
     added: tuple[str, ...]
@@ -70,7 +70,7 @@ class RecordingStore:
 
     # -- taking in --------------------------------------------------------------------------------------------------
 
-    def add(self, recordings: Iterable[Recording]) -> Added:
+    def add(self, recordings: Iterable[Recording]) -> AddedRecordings:
         """Take recordings in as queued, without a job: see :class:`gainstage.engine.queue.backlog.Backlog` for work to be done.
 
         Raises :class:`Permanent` when an id is taken by a recording of another key.
@@ -85,7 +85,7 @@ class RecordingStore:
             ids = dict(connection.execute("select key, id from recording where key = any(%s)", [[plain(r.key) for r in known]]))
         if taken := next((r for r in known if plain(r.key) not in ids), None):
             raise Permanent(f"the id {taken.id} belongs to another recording than {plain(taken.key)}", cause="id taken")
-        return Added(tuple(r.id for r in wanted if r.id in added), tuple(ids[plain(r.key)] for r in known))
+        return AddedRecordings(tuple(r.id for r in wanted if r.id in added), tuple(ids[plain(r.key)] for r in known))
 
     def set_status(
         self,
@@ -276,7 +276,7 @@ class RecordingStore:
     def relabel(
         self,
         id: str,
-        labels: Sequence[Label],
+        labels: Sequence[SegmentLabel],
         revision: int,
         *,
         decisions: Sequence[Decision] | None = None,

@@ -33,7 +33,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class SegmentLabel:
     """Who a stored segment is said to be."""
 
     ordinal: int
@@ -44,7 +44,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PreparedRecording:
     """Everything to be stored of one recording, checked and in the database's form before a transaction begins."""
 
     recording: Recording
@@ -66,13 +66,13 @@ def prepared(
     fingerprint: str,
     balance: Balance,
     warnings: Sequence[RecordingWarning] = (),
-) -> Result:
+) -> PreparedRecording:
     """Check and convert. Raises :class:`Permanent` for what must never be stored: NaN, zero vectors, times that run backwards."""
     language = str(facts.get("language") or "")[:8]
     for segment in segments:
         if not (math.isfinite(segment.start) and math.isfinite(segment.end) and 0 <= segment.start <= segment.end):
             raise Permanent(f"a segment from {segment.start} to {segment.end} s", cause="segment times")
-    return Result(
+    return PreparedRecording(
         recording=recording,
         segments=tuple(_segment_row(recording.id, n, segment, language) for n, segment in enumerate(segments)),
         vectors={
@@ -167,7 +167,9 @@ def committed(connection: Connection[TupleRow], transaction: int) -> bool:
     return row == ("committed",)
 
 
-def replace(cursor: Cursor[TupleRow], result: Result, spans: Callable[[int], Jsonb], tables: Mapping[Role, VectorTable]) -> Stored:
+def replace(
+    cursor: Cursor[TupleRow], result: PreparedRecording, spans: Callable[[int], Jsonb], tables: Mapping[Role, VectorTable]
+) -> Stored:
     """Old rows of the recording out, new rows in. ``spans`` makes the spans' document from the attempt."""
     id = result.recording.id
     for old in ("segment", "decision", "label_history"):

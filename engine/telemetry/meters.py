@@ -90,7 +90,7 @@ class _Differs(Protocol):
 D = TypeVar("D", bound=_Differs)
 
 
-class Window(Generic[D]):
+class RecentWindow(Generic[D]):
     """The last ``span_s`` seconds of a sum that only grows, from copies of it taken ``step_s`` apart.
 
     It covers at least ``span_s`` (or its whole life) and at most one step more, as long as it is read once a step.
@@ -119,7 +119,7 @@ class Recent:
 
     def __init__(self, now: float) -> None:
         self.life = Buckets()
-        self._window = Window(Buckets(), now)
+        self._window = RecentWindow(Buckets(), now)
         self._fresh = True
         self._held: tuple[float | None, ...] = ()
         self._held_at = now

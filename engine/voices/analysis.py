@@ -32,7 +32,7 @@ class Stats(NamedTuple):
     spread: float
 
 
-class Label(NamedTuple):
+class TurnLabel(NamedTuple):
     """What one turn is called: ``who`` indexes the cluster's candidates, None is unknown."""
 
     who: int | None
@@ -41,7 +41,7 @@ class Label(NamedTuple):
     smoothed: bool = False
 
 
-NOBODY = Label(None, None, Provenance.CLUSTER)
+NOBODY = TurnLabel(None, None, Provenance.CLUSTER)
 
 
 class Ruling(NamedTuple):
@@ -54,12 +54,12 @@ class Ruling(NamedTuple):
     verdict: ClusterResult
     who: int | None
     margin: float | None
-    label: Label | None  # of the whole cluster; None when split
-    labels: tuple[Label, ...] = ()  # one per turn when split
+    label: TurnLabel | None  # of the whole cluster; None when split
+    labels: tuple[TurnLabel, ...] = ()  # one per turn when split
     unknown: str | None = None  # what its unknown turns are called
     holder: str | None = None  # the cluster that has the person already
 
-    def label_of(self, turn: int) -> Label:
+    def label_of(self, turn: int) -> TurnLabel:
         """What a turn is called, by its number in the evidence."""
         return self.labels[turn] if self.label is None else self.label
 
@@ -68,7 +68,7 @@ class Ruling(NamedTuple):
         """Whom the whole cluster was given to."""
         return self.evidence.candidates[self.who] if self.verdict == "accepted" and self.who is not None else None
 
-    def name(self, label: Label) -> str:
+    def name(self, label: TurnLabel) -> str:
         """The speaker's name of one of the cluster's turns."""
         return (self.unknown or UNKNOWN_PREFIX) if label.who is None else self.evidence.candidates[label.who].name
 
@@ -135,7 +135,7 @@ def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
     if split:
         labels = smoothed(evidence, _per_segment(evidence, limits), limits.smooth_below)
         return Ruling(evidence, stats, True, rule, "split", who, margin, None, labels)
-    label = Label(who, evidence.scores[who], Provenance.CLUSTER) if verdict == "accepted" and who is not None else NOBODY
+    label = TurnLabel(who, evidence.scores[who], Provenance.CLUSTER) if verdict == "accepted" and who is not None else NOBODY
     return Ruling(evidence, stats, False, rule, verdict, who, margin, label)
 
 
@@ -191,7 +191,7 @@ def _claim(ruling: Ruling) -> tuple[float, float]:
     return max(ruling.evidence.scores) * bonus(ruling.evidence.seconds), ruling.evidence.seconds
 
 
-def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[Label, ...]:
+def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, ...]:
     """Each turn of a split cluster by its own voice: the primary at ``split_threshold``, else the best other that passes."""
     primary = next((i for i, c in enumerate(evidence.candidates) if c.primary), None)
     labels = []
@@ -202,7 +202,7 @@ def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[Label, ...]
         elif turn.scores:
             who = _best_other(evidence, turn.scores, primary, limits)
             confidence = None if who is None else turn.scores[who]
-        labels.append(Label(who, confidence, Provenance.PER_SEGMENT))
+        labels.append(TurnLabel(who, confidence, Provenance.PER_SEGMENT))
     return tuple(labels)
 
 
@@ -217,7 +217,7 @@ def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int
     return who
 
 
-def smoothed(evidence: ClusterEvidence, labels: tuple[Label, ...], below_s: float) -> tuple[Label, ...]:
+def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], below_s: float) -> tuple[TurnLabel, ...]:
     """One pass in time order over a split cluster: a turn shorter than ``below_s`` joins its neighbours.
 
     It does when the cluster's turns right before and after it, with nobody else in between, agree with each other and differ
@@ -230,7 +230,7 @@ def smoothed(evidence: ClusterEvidence, labels: tuple[Label, ...], below_s: floa
             continue
         left, right = found[i - 1], found[i + 1]
         if not left.smoothed and left.who == right.who != found[i].who:
-            found[i] = Label(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
+            found[i] = TurnLabel(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
     return tuple(found)
 
 

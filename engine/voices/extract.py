@@ -56,14 +56,14 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WindowVoice:
     """The voice of one window and the number of the call it was made in."""
 
     voice: NDArray[np.float32]  # (d,), NaN when the model found none
     call: int
 
 
-VoiceBatcher = Batcher[Window, Heard]
+VoiceBatcher = Batcher[Window, WindowVoice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def voice_batcher(
     """
     calls, turn = itertools.count(1), threading.Lock()
 
-    def run(batch: list[Window]) -> list[Heard | Exception]:
+    def run(batch: list[Window]) -> list[WindowVoice | Exception]:
         model, call = encoder(), next(calls)
         most = len(batch)
         if model.device.startswith("cpu"):
@@ -101,7 +101,7 @@ def voice_batcher(
             rows = batch_of(batch[i : i + most])
             with turn:
                 voices.append(model.embed(rows))
-        return [Heard(voice, call) for part in voices for voice in part]
+        return [WindowVoice(voice, call) for part in voices for voice in part]
 
     return Batcher(
         "voices",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gainstage.engine.terms import Cast, Decision, Provenance, SpeakerTurn, Vector
-from gainstage.engine.voices.analysis import Label, Ruling, judge, two_mode_gap
+from gainstage.engine.voices.analysis import Ruling, TurnLabel, judge, two_mode_gap
 from gainstage.engine.voices.evidence import ClusterEvidence, profile_scores, turn_evidence
 from gainstage.engine.voices.explain import why
 from gainstage.engine.voices.limits import Limits
@@ -92,7 +92,7 @@ def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -
     return found
 
 
-def _turn(ruling: Ruling, label: Label, first: int, end: int, voices: Sequence[Vector | None] | None) -> SpeakerTurn:
+def _turn(ruling: Ruling, label: TurnLabel, first: int, end: int, voices: Sequence[Vector | None] | None) -> SpeakerTurn:
     rows = ruling.evidence.turns[first:end]
     heard = [t.similarity for t in rows if t.similarity is not None]
     primary = ruling.evidence.reference == "primary"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.store.writing import Label
+from gainstage.engine.store.writing import SegmentLabel
 from gainstage.engine.terms import Cast, Decision, Provenance, Segment, SpeakerTurn
 from gainstage.engine.text.segments import balance
 from gainstage.engine.views.rows import WhatIf
@@ -76,7 +76,7 @@ def _in_order(stored: Sequence[Decision], after: Cast) -> list[Decision]:
     return [by_cluster[d.cluster] for d in stored]
 
 
-def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[list[Label], int]:
+def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[list[SegmentLabel], int]:
     """New labels for the segments whose people change between two casts, and how many of them now hold two people. Pure.
 
     A segment is whom its turns are given to for longest; one that is called the same in both casts is left alone, as is one that was labelled by hand.
@@ -87,7 +87,9 @@ def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[
         mixed += new.heard > max(1, old.heard)
         if new.turns and new.speaker != old.speaker and segment.provenance != Provenance.MANUAL:
             longest = max(new.turns, key=lambda t: _overlap(segment, t))
-            labels.append(Label(ordinal, longest.speaker, longest.profile, _confidence(segment, new.turns), longest.provenance))
+            labels.append(
+                SegmentLabel(ordinal, longest.speaker, longest.profile, _confidence(segment, new.turns), longest.provenance)
+            )
     return labels, mixed
 
 

@@ -17,7 +17,7 @@ from gainstage.config.settings import SPECS
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.rows import WhatIf, WhatIfDiff
-from gainstage.engine.voices.analysis import Label, Ruling, judge
+from gainstage.engine.voices.analysis import Ruling, TurnLabel, judge
 from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
 from gainstage.engine.voices.labelling import seconds_by_speaker
 from gainstage.engine.voices.limits import PREFIX, Limits
@@ -146,7 +146,7 @@ def seconds_moved(before: Ruling, after: Ruling) -> float:
     )
 
 
-def _person(ruling: Ruling, label: Label) -> int | None:
+def _person(ruling: Ruling, label: TurnLabel) -> int | None:
     return None if label.who is None else ruling.evidence.candidates[label.who].id
 
 

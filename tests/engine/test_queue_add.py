@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gainstage.engine.queue.backlog import BATCH, Added, Backlog, Ended
+from gainstage.engine.queue.backlog import BATCH, Backlog, Ended, Enqueued
 from gainstage.engine.queue.counts import fold_tally
 from gainstage.engine.store.database import Database
 from tests.queue_kit import column, job_queue, jobs, recording, recordings, store
@@ -13,7 +13,7 @@ from tests.queue_kit import column, job_queue, jobs, recording, recordings, stor
 def test_new_recordings_are_queued_in_the_order_given(database: Database) -> None:
     queue = job_queue(database)
     given = [recording(n) for n in (3, 1, 2)]
-    assert queue.add(given) == Added(added=3)
+    assert queue.add(given) == Enqueued(added=3)
     claims = [queue.take() for _ in given]
     assert [c.recording for c in claims if c] == given
 
@@ -37,14 +37,14 @@ def test_known_recordings_are_left_alone_whatever_became_of_them(database: Datab
     assert second
     store(database, queue, first)
     queue.cancel(["r0003"])
-    assert queue.add(recordings(6)) == Added(added=2, known=4)
+    assert queue.add(recordings(6)) == Enqueued(added=2, known=4)
     assert [column(database, f"r{n:04d}", "status") for n in range(4)] == ["stored", "running", "queued", "cancelled"]
     assert jobs(database) == 4
 
 
 def test_the_same_key_under_another_id_is_known(database: Database) -> None:
     backlog = Backlog(database)
-    assert backlog.add([recording(1), recording(1, id="other"), recording(1)]) == Added(added=1, known=2)
+    assert backlog.add([recording(1), recording(1, id="other"), recording(1)]) == Enqueued(added=1, known=2)
     assert jobs(database) == 1
 
 
@@ -55,7 +55,7 @@ def test_force_queues_again_what_has_ended_and_nothing_else(database: Database) 
     assert stored
     assert running
     store(database, queue, stored)
-    assert queue.add(recordings(3), force=True) == Added(known=2, requeued=1)
+    assert queue.add(recordings(3), force=True) == Enqueued(known=2, requeued=1)
     assert column(database, stored.recording.id, "status") == "queued"
     assert queue.counts().queued == 2
     taken = [queue.take(), queue.take()]
@@ -65,7 +65,7 @@ def test_force_queues_again_what_has_ended_and_nothing_else(database: Database) 
 
 def test_concurrent_imports_of_the_same_recordings_add_each_once(database: Database) -> None:
     backlog = Backlog(database)
-    sums: list[Added] = []
+    sums: list[Enqueued] = []
 
     def add(order: int) -> None:
         sums.append(backlog.add(recordings(300)[::order]))
@@ -83,7 +83,7 @@ def test_concurrent_imports_of_the_same_recordings_add_each_once(database: Datab
 def test_an_import_larger_than_a_batch_is_complete(database: Database) -> None:
     backlog = Backlog(database)
     total = BATCH + 1200
-    assert backlog.add(recordings(total)) == Added(added=total)
+    assert backlog.add(recordings(total)) == Enqueued(added=total)
     assert backlog.counts().queued == total == jobs(database)
 
 

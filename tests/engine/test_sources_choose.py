@@ -15,7 +15,7 @@ from gainstage.config.settings import Settings, changed
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.errors import Cancelled, Postponed, Throttled
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.queue.backlog import Added, Backlog
+from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import Choice, Left
 from gainstage.engine.sources.choose import choose
 from gainstage.engine.sources.enqueue import hold, take
@@ -67,7 +67,7 @@ def test_the_limit_counts_what_is_not_stored_yet(database: Database, source: Pat
     choice = chosen(database, source, limit=3)
     assert titles(choice) == [2, 3, 4]
     assert choice.reasons == (("stored already", 1),)
-    assert take(queue, choice) == Added(added=1, known=2)
+    assert take(queue, choice) == Enqueued(added=1, known=2)
     assert titles(chosen(database, source, limit=1, force=True)) == [1]
 
 
@@ -119,8 +119,8 @@ def test_the_same_recording_from_two_sources_is_taken_once(database: Database, s
 
 def test_a_feed_is_taken_once_and_then_only_what_is_new(database: Database, server: Server) -> None:
     backlog = Backlog(database)
-    assert take(backlog, chosen(database, serve_feed(server, pages=2))) == Added(added=40)
-    assert take(backlog, chosen(database, serve_feed(server, pages=3))) == Added(added=20, known=40)
+    assert take(backlog, chosen(database, serve_feed(server, pages=2))) == Enqueued(added=40)
+    assert take(backlog, chosen(database, serve_feed(server, pages=3))) == Enqueued(added=20, known=40)
 
 
 def test_listing_a_feed_is_counted_and_its_throttle_opens_the_breaker(database: Database, server: Server) -> None:
@@ -173,7 +173,7 @@ def test_what_was_refused_is_taken_when_it_can_be_had(database: Database, tmp_pa
     (tmp_path / "l.txt").write_text("https://www.youtube.com/watch?v=dQw4w9WgXcQ\n")
     choice = chosen(database, tmp_path / "l.txt", check="none")
     assert choice.recheck == ("yt-dQw4w9WgXcQ",)
-    assert take(backlog, choice) == Added(requeued=1)
+    assert take(backlog, choice) == Enqueued(requeued=1)
     assert column(database, "yt-dQw4w9WgXcQ", "status") == "queued"
 
 
@@ -186,10 +186,10 @@ def test_many_of_one_name_are_all_taken_whatever_their_digits(
         (tmp_path / str(n)).mkdir()
         (tmp_path / str(n) / "audio.mp3").write_bytes(b"%d" % n)
     backlog = Backlog(database)
-    assert take(backlog, chosen(database, tmp_path, limit=15)) == Added(added=15)
+    assert take(backlog, chosen(database, tmp_path, limit=15)) == Enqueued(added=15)
     choice = chosen(database, tmp_path)
     assert len({r.id for r in choice.taken}) == 40
-    assert take(backlog, choice) == Added(added=25, known=15)
+    assert take(backlog, choice) == Enqueued(added=25, known=15)
     assert [r.id for r in chosen(database, tmp_path).taken] == [r.id for r in choice.taken]
 
 
@@ -204,7 +204,7 @@ def test_a_renamed_file_keeps_the_id_it_was_taken_under(database: Database, tmp_
     RecordingStore(database).set_status(id, Status.FAILED, cause="no audio stream")
     choice = chosen(database, tmp_path, force=True)
     assert [r.id for r in choice.taken] == [id]
-    assert take(backlog, choice, force=True) == Added(requeued=1)
+    assert take(backlog, choice, force=True) == Enqueued(requeued=1)
 
 
 # -- the plan ---------------------------------------------------------------------------------------------------------------

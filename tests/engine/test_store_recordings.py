@@ -14,7 +14,7 @@ from psycopg import Connection
 from gainstage.engine.errors import LostClaim, Permanent, Transient
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.store.writing import Label
+from gainstage.engine.store.writing import SegmentLabel
 from gainstage.engine.terms import Audio, Balance, ModelId, Provenance, RecordingWarning, Status
 from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import Query
@@ -428,7 +428,7 @@ def test_the_same_audio_is_found_and_linked(recordings: RecordingStore, tmp_path
 def test_labels_are_rewritten_in_words_too_and_taken_back(recordings: RecordingStore) -> None:
     before = segments(4)
     store(recordings, recording(1), before, [decision()], balance=Balance(37.0, 0.0, 37.0))
-    labels = [Label(n, "Helen", None, 0.75, Provenance.MANUAL) for n in (0, 2)]
+    labels = [SegmentLabel(n, "Helen", None, 0.75, Provenance.MANUAL) for n in (0, 2)]
     changed = recordings.relabel(
         "rec00001", labels, 9, decisions=[decision(speaker="Helen", revision=9)], balance=Balance(37.0, 18.5, 18.5)
     )
@@ -453,9 +453,9 @@ def test_labels_are_rewritten_in_words_too_and_taken_back(recordings: RecordingS
 def test_names_given_before_a_re_ingest_cannot_be_taken_back_into_it(recordings: RecordingStore) -> None:
     """The segments a relabelling was of are gone: an undo must not write their old names over the new ones."""
     store(recordings, recording(1), segments(4), [decision()])
-    recordings.relabel("rec00001", [Label(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
+    recordings.relabel("rec00001", [SegmentLabel(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
     store(recordings, recording(2), segments(4), [decision()])
-    recordings.relabel("rec00002", [Label(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
+    recordings.relabel("rec00002", [SegmentLabel(0, "Helen", None, 0.75, Provenance.MANUAL)], 9, decisions=None, balance=None)
     again = [replace(s, speaker="Clara") for s in segments(4)]
     store(recordings, recording(1), again, [decision()])
     assert not recordings.undo_relabel("rec00001")

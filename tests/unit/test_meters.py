@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gainstage.engine.telemetry.meters import RELATIVE_ERROR, Buckets, Recent, Window, ranked
+from gainstage.engine.telemetry.meters import RELATIVE_ERROR, Buckets, Recent, RecentWindow, ranked
 
 values = st.one_of(st.just(0.0), st.floats(1e-9, 1e9, exclude_min=True))
 
@@ -53,7 +53,7 @@ def test_ranks_follow_the_counts() -> None:
 
 
 def test_a_window_forgets_what_is_older() -> None:
-    window = Window(0.0, 0.0, span_s=60.0, step_s=10.0)
+    window = RecentWindow(0.0, 0.0, span_s=60.0, step_s=10.0)
     total = 0.0
     for second in range(300):
         total += 1.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gainstage.engine.evaluation.matching import best_pairs, edit_distances
 from gainstage.engine.evaluation.quality import (
-    Result,
+    Hypothesis,
     Spoken,
     TrueWord,
     Truth,
@@ -197,11 +197,11 @@ def test_two_strangers_under_one_unknown_label_are_not_both_right() -> None:
     assert speaker_accuracy(truth, [Spoken(0, 10, "Speaker 1")], {"Robin", "Kim"}) == pytest.approx(0.6)
 
 
-def example() -> tuple[Truth, Result]:
+def example() -> tuple[Truth, Hypothesis]:
     truth = Truth(
         "An example", 4.0, (Spoken(0, 2, "Helen"), Spoken(2, 4, "Robin")), tuple(true(("Yes,", 0.0), ("never.", 2.0))), ("Robin",)
     )
-    return truth, Result(heard(("yes", 0.1), ("ever", 2.0)), (Spoken(0, 2, "Helen"), Spoken(2, 4, "Speaker 1")))
+    return truth, Hypothesis(heard(("yes", 0.1), ("ever", 2.0)), (Spoken(0, 2, "Helen"), Spoken(2, 4, "Speaker 1")))
 
 
 def test_score_holds_every_measure() -> None:
@@ -212,19 +212,19 @@ def test_score_holds_every_measure() -> None:
 
 def test_score_takes_the_error_of_the_anonymous_turns_where_there_are_some() -> None:
     truth, result = example()
-    assert score(truth, Result(result.words, result.turns, (Spoken(0, 4, "A"),))).der == 0.5
+    assert score(truth, Hypothesis(result.words, result.turns, (Spoken(0, 4, "A"),))).der == 0.5
 
 
 def test_what_nobody_diarized_adds_nothing_to_the_error() -> None:
     truth, result = example()
-    fast = score(truth, Result(result.words, (Spoken(0, 9, "Helen"),), None))
+    fast = score(truth, Hypothesis(result.words, (Spoken(0, 9, "Helen"),), None))
     assert fast.der == 0
-    assert (fast + score(truth, Result(result.words, result.turns, (Spoken(0, 4, "A"),)))).der == 0.5
+    assert (fast + score(truth, Hypothesis(result.words, result.turns, (Spoken(0, 4, "A"),)))).der == 0.5
 
 
 def test_figures_of_several_recordings_add_up_by_their_weight() -> None:
     truth, result = example()
-    perfect = score(truth, Result(truth.words, truth.turns))
+    perfect = score(truth, Hypothesis(truth.words, truth.turns))
     both = score(truth, result) + perfect
     assert (both.wer, both.der, both.words, both.within_250ms) == (0.25, 0, 4, 0.75)
     assert both.speaker_accuracy == pytest.approx(0.75)  # a stranger under his own name is not unknown
