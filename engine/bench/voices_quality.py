@@ -54,9 +54,9 @@ def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
     settings = demo_settings()
     limits = Limits.from_settings(settings.identify)
     with Chain(settings) as chain:
-        gallery = ProfileIndex(as_primary(chain.profiles, settings.identify.primary), chain.extractor.model)
+        index = ProfileIndex(as_primary(chain.profiles, settings.identify.primary), chain.extractor.model)
         paths = [p for folder in (DEMO / "recordings", data, *folders) if folder.is_dir() for p in media_with_truth(folder)]
-        talks = [_talk(chain, gallery, path) for path in paths]
+        talks = [_talk(chain, index, path) for path in paths]
         fast = [_fast_path(chain, path) for path in paths]
         people = _people(chain, data)  # last: the chain keeps one decoded audio at a time
         verified = _verification(chain, people) if people else []
@@ -112,21 +112,21 @@ def _yes(value: bool) -> str:
 # -- rules ----------------------------------------------------------------------------------------------------------
 
 
-def _talk(chain: Chain, gallery: ProfileIndex, path: Path) -> Talk:
+def _talk(chain: Chain, index: ProfileIndex, path: Path) -> Talk:
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
     mixed = None
     if path.with_suffix(".turns.json").exists():
         mixed = hand_written(path)
     elif len(truth.speakers) > 1:
-        mixed = two_in_one(truth, gallery.candidates[0].name)
+        mixed = two_in_one(truth, index.candidates[0].name)
     return Talk(
         path.name,
         truth,
-        _evidence(chain, gallery, audio, heard.exclusive),
-        _evidence(chain, gallery, audio, in_pieces(heard.exclusive)),
-        None if mixed is None else _evidence(chain, gallery, audio, mixed.exclusive),
-        None if mixed is None else _evidence(chain, gallery, audio, in_pieces(mixed.exclusive)),
+        _evidence(chain, index, audio, heard.exclusive),
+        _evidence(chain, index, audio, in_pieces(heard.exclusive)),
+        None if mixed is None else _evidence(chain, index, audio, mixed.exclusive),
+        None if mixed is None else _evidence(chain, index, audio, in_pieces(mixed.exclusive)),
     )
 
 
@@ -149,9 +149,9 @@ def two_in_one(truth: Truth, host: str) -> DiarizationResult:
     return DiarizationResult(tuple(turns), tuple(turns), "two in one")
 
 
-def _evidence(chain: Chain, gallery: ProfileIndex, audio: Audio, turns: Iterable[Turn]) -> tuple[ClusterEvidence, ...]:
+def _evidence(chain: Chain, index: ProfileIndex, audio: Audio, turns: Iterable[Turn]) -> tuple[ClusterEvidence, ...]:
     spans = clusters(turns)
-    return build_evidence(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, gallery)[0]
+    return build_evidence(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, index)[0]
 
 
 def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequence[Talk]) -> dict[str, Any]:
@@ -237,12 +237,12 @@ def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[s
     enrolled = [
         profile(k, name, model, _voices(chain, people.audio, by_name[name][: half[name]])[0]) for k, name in enumerate(by_name)
     ]
-    gallery = ProfileIndex(enrolled, model)
+    index = ProfileIndex(enrolled, model)
     plain: tuple[list[float], list[float]] = ([], [])
     shifted: tuple[list[float], list[float]] = ([], [])
-    for column, p in enumerate(gallery.profiles):
-        alike = gallery.similarities(_voices(chain, people.audio, by_name[p.name][half[p.name] :])[0])
-        for (same, different), table in ((plain, alike), (shifted, gallery.scores(alike))):
+    for column, p in enumerate(index.profiles):
+        alike = index.similarities(_voices(chain, people.audio, by_name[p.name][half[p.name] :])[0])
+        for (same, different), table in ((plain, alike), (shifted, index.scores(alike))):
             same += table[:, column].tolist()
             different += np.delete(table, column, axis=1).ravel().tolist()
     return {

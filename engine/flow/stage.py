@@ -48,7 +48,7 @@ class Stage:
         self._idle = threading.Condition(self._lock)
         now = clock()
         self._gate = Gate(capacity, now)
-        self._ledger = StageStats(self._gate, now)
+        self._stats = StageStats(self._gate, now)
 
     def enter(
         self,
@@ -93,26 +93,26 @@ class Stage:
         with self._lock:
             now = self._advance()
             retired = self._gate.resize(capacity, now)
-            self._ledger.settle()
+            self._stats.settle()
         self._retire(retired)
 
     def pause(self, by: str = "operator") -> None:
         """Let nobody in until everyone who paused has resumed; passes under way go on."""
         with self._lock:
             self._gate.pause(by, self._advance())
-            self._ledger.settle()
+            self._stats.settle()
 
     def resume(self, by: str = "operator") -> None:
         """Take back the pause of ``by``; nothing happens when there is none."""
         with self._lock:
             self._gate.resume(by, self._advance())
-            self._ledger.settle()
+            self._stats.settle()
 
     def renew(self) -> None:
         """Retire every slot's state: idle slots now, slots in use when they come free. For a changed model."""
         with self._lock:
             retired = self._gate.renew(self._advance())
-            self._ledger.settle()
+            self._stats.settle()
         self._retire(retired)
 
     def set_priority(self, recording_id: str, priority: int) -> bool:
@@ -144,12 +144,12 @@ class Stage:
         The window begins at a whole second of the stage's own clock, so it is up to a second shorter than asked.
         """
         with self._lock:
-            return self._ledger.figures(self._advance(), window_s)
+            return self._stats.figures(self._advance(), window_s)
 
     def totals(self) -> StageTotals:
         """Counts, sums and quantiles since the stage was made."""
         with self._lock:
-            return self._ledger.totals()
+            return self._stats.totals()
 
     def view(self) -> StageView:
         """The stage as the snapshot shows it.
@@ -159,31 +159,31 @@ class Stage:
         failed in a way that may be tried again.
         """
         with self._lock:
-            return self._ledger.view(self.name, self.note, self._advance())
+            return self._stats.view(self.name, self.note, self._advance())
 
     # -- the steps of a pass ----------------------------------------------------------------------------------------
 
     def _advance(self) -> float:
         now = self._clock()
-        self._ledger.advance(now)
+        self._stats.advance(now)
         return now
 
     def _arrive(self, visitor: Visitor) -> bool:
         with self._lock:
             served = self._gate.arrive(visitor, self._advance())
-            self._ledger.settle()
+            self._stats.settle()
         return served
 
     def _withdraw(self, visitor: Visitor) -> None:
         with self._lock:
             self._gate.withdraw(visitor, self._advance())
-            self._ledger.settle()
+            self._stats.settle()
 
     def _count_blocked(self, change: int) -> None:
         with self._lock:
             self._advance()
             self._gate.blocked += change
-            self._ledger.settle()
+            self._stats.settle()
 
     def _leave(self, visitor: Visitor, start_wall: float, error: BaseException | None) -> None:
         outcome, cause = _outcome(error)
@@ -204,8 +204,8 @@ class Stage:
                 visitor.audio_s,
             )
             retired = self._gate.leave(visitor, now)
-            self._ledger.count(span, retry=isinstance(error, EngineError) and error.retry)
-            self._ledger.settle()
+            self._stats.count(span, retry=isinstance(error, EngineError) and error.retry)
+            self._stats.settle()
             if not self._gate.busy:
                 self._idle.notify_all()
         if isinstance(error, EngineError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gainstage.engine.flow.gate import Gate
 from gainstage.engine.flow.slot import Slot
-from gainstage.engine.flow.utilisation import AUDIO, BLOCKED, BUSY, FINISHED, LIVE, PAUSED, SERVED, SPAN_S, STARVED, Occupancy
+from gainstage.engine.flow.utilisation import AUDIO, BLOCKED, BUSY, FINISHED, LIVE, PAUSED, SERVED, SPAN_S, STARVED, Utilisation
 from gainstage.engine.telemetry.meters import Recent
 from gainstage.engine.views.passes import StageFigures, StageSpan, StageTotals
 from gainstage.engine.views.snapshot import SlotView, StageView
@@ -15,8 +15,8 @@ class StageStats:
 
     def __init__(self, gate: Gate, now: float) -> None:
         self._gate = gate
-        self._occupancy = Occupancy(now)
-        self._occupancy.set_rates(gate.rates())
+        self._utilisation = Utilisation(now)
+        self._utilisation.set_rates(gate.rates())
         self._waits = Recent(now)  # of passes that were served
         self._services = Recent(now)  # of passes that ended well
         self._counts = {"ok": 0, "failed": 0, "cancelled": 0}
@@ -26,11 +26,11 @@ class StageStats:
 
     def advance(self, now: float) -> None:
         """Before the gate changes: account for the time up to now."""
-        self._occupancy.advance(now)
+        self._utilisation.advance(now)
 
     def settle(self) -> None:
         """After the gate changed: what its slots do from now on."""
-        self._occupancy.set_rates(self._gate.rates())
+        self._utilisation.set_rates(self._gate.rates())
 
     def count(self, span: StageSpan, *, retry: bool) -> None:
         """A pass has ended now; ``retry``: by an error that may be tried again."""
@@ -42,13 +42,13 @@ class StageStats:
         if span.outcome == "ok" and span.service_s is not None:
             self._services.record(span.service_s)
             self._audio_s += span.audio_s or 0.0
-            self._occupancy.finished(span.audio_s, span.service_s)
+            self._utilisation.finished(span.audio_s, span.service_s)
         elif span.outcome == "failed":
             self._last_error = span.cause
             self._retries += retry
 
     def figures(self, now: float, window_s: float) -> StageFigures:
-        length, sums = self._occupancy.window(window_s)
+        length, sums = self._utilisation.window(window_s)
         return StageFigures(
             window_s=length,
             capacity_s=sums[LIVE],
@@ -79,7 +79,7 @@ class StageStats:
     def view(self, name: str, note: str | None, now: float) -> StageView:
         gate = self._gate
         figures = self.figures(now, 60.0)
-        _, sums = self._occupancy.window(SPAN_S)
+        _, sums = self._utilisation.window(SPAN_S)
         wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
         service_p50_s, service_p95_s = self._services.median_and_p95(now)
         return StageView(
@@ -101,7 +101,7 @@ class StageStats:
             starved_share=figures.starved_share,
             blocked_share=figures.blocked_share,
             slots=tuple(_slot_view(slot, gate.capacity, now) for _, slot in sorted(gate.slots.items())),
-            trend=self._occupancy.trend(),
+            trend=self._utilisation.trend(),
             last_error=self._last_error,
             retries=self._retries,
             note=note,

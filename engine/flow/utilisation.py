@@ -14,7 +14,7 @@ LIVE, BUSY, STARVED, BLOCKED, PAUSED, FINISHED, AUDIO, SERVED = range(8)
 """Columns of the sums: slot-seconds, then passes that ended well, their audio seconds and their service seconds."""
 
 
-class Occupancy:
+class Utilisation:
     """Integrals of a step function, noted at every whole second, so that any window beginning at one is exact.
 
     Not locked: its stage calls it under its own lock, with times that never go back.

@@ -106,14 +106,14 @@ class CommandHandlers:
     def _do_add(self, command: Command) -> Later:
         def work() -> str:
             from gainstage.engine.sources.choose import choose
-            from gainstage.engine.sources.enqueue import take
+            from gainstage.engine.sources.enqueue import enqueue
             from gainstage.engine.sources.selection import Selection
 
             context, options = self.context, dict(command.args.get("options") or {})
             priority, force = int(options.pop("priority", 0) or 0), bool(options.get("force"))
             sources = [str(s) for s in command.args.get("sources", ())]
             choice = choose(sources, context.settings, context.database, Selection.of(options), token=context.token)
-            added = take(context.queue, choice, force=force, priority=priority)
+            added = enqueue(context.queue, choice, force=force, priority=priority)
             return f"{added.added} added, {added.requeued} queued again, {added.known} known already"
 
         return work

@@ -12,7 +12,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
 
 
-def take(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
+def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
     """Queue what was taken; keep what was refused, so that it is seen, counted, and can be retried."""
     hold(backlog.db, choice)
     added = backlog.add(choice.taken, force=force, priority=priority)

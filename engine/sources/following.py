@@ -12,7 +12,7 @@ from gainstage.engine.errors import Cancelled, EngineError, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.sources.choose import choose
-from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.enqueue import enqueue
 from gainstage.engine.sources.folder_watch import FolderWatch
 from gainstage.engine.sources.listing import WRITING
 from gainstage.engine.sources.local import SETTLED_S
@@ -93,7 +93,7 @@ class Following:
                 token=self._token,
                 settled=claim.folder is not None,
             )
-            added = take(self._backlog, choice, priority=claim.priority)
+            added = enqueue(self._backlog, choice, priority=claim.priority)
         except Cancelled:
             raise
         except EngineError as error:

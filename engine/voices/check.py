@@ -65,14 +65,14 @@ def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | No
 
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
     """See :func:`check`. Pure."""
-    gallery = ProfileIndex(profiles, model)
-    tables = [gallery.similarities(p.voices) for p in gallery.profiles]
+    index = ProfileIndex(profiles, model)
+    tables = [index.similarities(p.voices) for p in index.profiles]
     checks, pairs = [], []
-    for a, p in enumerate(gallery.profiles):
+    for a, p in enumerate(index.profiles):
         threshold = limits.threshold(p.primary, p.threshold)
         own = own_scores(p.exemplars)
         strange = [float(s) for b, table in enumerate(tables) if b != a for s in table[:, a]]
-        for b, o in enumerate(gallery.profiles):
+        for b, o in enumerate(index.profiles):
             if a != b:
                 scores = tables[b][:, a]
                 accepted = int((scores >= threshold).sum())
@@ -94,7 +94,7 @@ def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out
             )
         )
     ranked = tuple(sorted(pairs, key=lambda x: (-x.highest, x.name, x.other)))
-    return LibraryCheck(model, tuple(checks), ranked, calibrate(gallery.profiles), gallery.normalised)
+    return LibraryCheck(model, tuple(checks), ranked, calibrate(index.profiles), index.normalised)
 
 
 def _warnings(p: Profile, alike: float | None, own: Sequence[float], strange: Sequence[float], threshold: float) -> list[str]:

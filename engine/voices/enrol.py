@@ -199,9 +199,9 @@ def _judged(
     outliers: int,
     seconds: float,
 ) -> EnrolmentReport:
-    gallery = ProfileIndex([made], made.model)
-    fresh: list[float] = gallery.similarities(held)[:, 0].tolist() if len(held) else []
-    strange: list[float] = [s for p in others for s in gallery.similarities(p.voices)[:, 0].tolist()]
+    index = ProfileIndex([made], made.model)
+    fresh: list[float] = index.similarities(held)[:, 0].tolist() if len(held) else []
+    strange: list[float] = [s for p in others for s in index.similarities(p.voices)[:, 0].tolist()]
     alike = max(((float(p.centroid @ made.centroid), p.name) for p in others), default=None)
     suggestion = suggest(fresh + own_scores(made.exemplars), strange)
     together = cohesion(voices)

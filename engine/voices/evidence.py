@@ -68,12 +68,12 @@ TOO_SHORT = Refusal("too short")
 
 
 def wanted(spans: Sequence[ClusterSpans]) -> list[tuple[float, float]]:
-    """The spans whose voices are needed, in the order :func:`weigh` takes them back."""
+    """The spans whose voices are needed, in the order :func:`build_evidence` takes them back."""
     return [p for c in spans for p in c.pieces if p[1] - p[0] >= SHORTEST_VOICE_S]
 
 
 def build_evidence(
-    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], gallery: ProfileIndex
+    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], index: ProfileIndex
 ) -> tuple[tuple[ClusterEvidence, ...], tuple[tuple[Vector | None, ...], ...]]:
     """Evidence of each cluster, and beside it the voice of each of its turns.
 
@@ -86,7 +86,7 @@ def build_evidence(
         found = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
         places = [order[piece, c.cluster] for piece in c.pieces]
         follows = [False, *(b == a + 1 for a, b in itertools.pairwise(places))]
-        evidence.append(_weigh_cluster(c, found, follows, gallery))
+        evidence.append(_cluster_evidence(c, found, follows, index))
         kept.append(tuple(None if isinstance(v, Refusal) else v for v in found))
     return tuple(evidence), tuple(kept)
 
@@ -96,29 +96,29 @@ def _in_time(entry: tuple[tuple[float, float], ClusterSpans]) -> tuple[float, fl
     return start, end, spans.cluster
 
 
-def _weigh_cluster(
-    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], gallery: ProfileIndex
+def _cluster_evidence(
+    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], index: ProfileIndex
 ) -> ClusterEvidence:
     heard = [i for i, v in enumerate(found) if not isinstance(v, Refusal)]
-    reference: Reference = "self" if gallery.primary is None else "primary"
+    reference: Reference = "self" if index.primary is None else "primary"
     similarities: dict[int, float] = {}
     scores: dict[int, tuple[float, ...]] = {}
     samples: list[int] = []
     cluster_scores: tuple[float, ...] = ()
-    candidates = gallery.candidates
+    candidates = index.candidates
     if heard:
         matrix = np.stack([v for v in found if not isinstance(v, Refusal)])
-        alike = gallery.similarities(matrix)
+        alike = index.similarities(matrix)
         picked = spread([spans.pieces[i] for i in heard])
         samples = [heard[k] for k in picked]
-        middle = gallery.scores(gallery.similarities(mean_voice(matrix[picked])[None]))
-        ranked = gallery.scores(alike)
-        columns = _telling(np.concatenate([ranked, middle]), gallery.primary)
-        candidates = tuple(gallery.candidates[c] for c in columns)
+        middle = index.scores(index.similarities(mean_voice(matrix[picked])[None]))
+        ranked = index.scores(alike)
+        columns = _telling(np.concatenate([ranked, middle]), index.primary)
+        candidates = tuple(index.candidates[c] for c in columns)
         scores = {i: tuple(row) for i, row in zip(heard, ranked[:, columns].tolist(), strict=True)}
         cluster_scores = tuple(middle[0, columns].tolist())
-        if gallery.primary is not None:
-            similarities = dict(zip(heard, alike[:, gallery.primary].tolist(), strict=True))
+        if index.primary is not None:
+            similarities = dict(zip(heard, alike[:, index.primary].tolist(), strict=True))
         else:
             similarities = dict(zip(heard, _to_self(matrix, picked).tolist(), strict=True))
     turns = tuple(

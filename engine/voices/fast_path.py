@@ -84,8 +84,8 @@ def monologue(
 
     Raises :class:`Cancelled`, and :class:`Misconfigured` for profiles that cannot be used.
     """
-    gallery = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
-    if not settings.fast_path or gallery.primary is None or audio.seconds < SHORTEST_S:
+    index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
+    if not settings.fast_path or index.primary is None or audio.seconds < SHORTEST_S:
         return None
     limits = Limits.from_settings(settings)
     try:
@@ -101,29 +101,29 @@ def monologue(
     if sound is None:
         _say(journal, recording, "info", f"fast path not taken: {silent} of {PLACES} places give no voice", {})
         return None
-    alike = gallery.similarities(sound)
-    heard = Places(spans, tuple(alike[:, gallery.primary].tolist()), gallery.scores(alike))
-    why = doubt(heard, limits, gallery.primary)
+    alike = index.similarities(sound)
+    heard = Places(spans, tuple(alike[:, index.primary].tolist()), index.scores(alike))
+    why = doubt(heard, limits, index.primary)
     figures = {"similarities": list(heard.similarities), "mean": heard.mean, "low": heard.low, "taken": why is None}
     if why is not None:
         _say(journal, recording, "info", f"fast path not taken: {why}", figures)
         return None
     _say(journal, recording, "info", f"fast path: mean {heard.mean:.3f}, 10th percentile {heard.low:.3f}", figures)
-    return _cast(audio, heard, sound, gallery, gallery.primary, limits, revision)
+    return _cast(audio, heard, sound, index, index.primary, limits, revision)
 
 
 def _cast(
     audio: Audio,
     heard: Places,
     voices: NDArray[np.float32],
-    gallery: ProfileIndex,
+    index: ProfileIndex,
     primary: int,
     limits: Limits,
     revision: int,
 ) -> Cast:
     """One turn from start to end, and the one decision behind it."""
-    person, middle = gallery.profiles[primary], mean_voice(voices)
-    ranked = profile_scores(gallery.candidates, gallery.scores(gallery.similarities(middle[None]))[0].tolist(), limits)
+    person, middle = index.profiles[primary], mean_voice(voices)
+    ranked = profile_scores(index.candidates, index.scores(index.similarities(middle[None]))[0].tolist(), limits)
     stats = statistics(heard.similarities)
     turn = SpeakerTurn(
         0.0, audio.seconds, CLUSTER, person.name, person.id, heard.mean, Provenance.FAST_PATH, heard.mean, voice=middle
@@ -151,7 +151,7 @@ def _cast(
         seconds_by_speaker={person.name: audio.seconds},
         provenance=Provenance.FAST_PATH,
         evidence=tuple(
-            TurnEvidence(start, end, profile_scores(gallery.candidates, row, limits), similarity)
+            TurnEvidence(start, end, profile_scores(index.candidates, row, limits), similarity)
             for (start, end), row, similarity in zip(heard.spans, heard.scores.tolist(), heard.similarities, strict=True)
         ),
         why=(

@@ -39,11 +39,11 @@ def identify(
     tried later without audio or model. ``together`` names clusters that are one person on purpose. Raises ``ForeignVoice`` for
     a profile of another model, and what extraction raises.
     """
-    gallery = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
+    index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     heard = merged(diarization, together)
     spans = clusters(heard.exclusive)
     found = extractor.extract(audio, wanted(spans), token=token, recording=recording)
-    evidence, voices = build_evidence(spans, found.voices, gallery)
+    evidence, voices = build_evidence(spans, found.voices, index)
     cast = decide(evidence, Limits.from_settings(settings), revision, voices=voices, overlaps=overlaps(heard.turns))
     if journal is not None:
         unknown = sum(t.seconds for t in cast.turns if t.profile is None)

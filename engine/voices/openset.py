@@ -78,11 +78,11 @@ def library_scores(profiles: Sequence[Profile]) -> tuple[list[float], list[float
     different: list[float] = []
     if not profiles:
         return same, different
-    gallery = ProfileIndex(profiles, profiles[0].model)
-    for column, p in enumerate(gallery.profiles):
+    index = ProfileIndex(profiles, profiles[0].model)
+    for column, p in enumerate(index.profiles):
         if len(p.exemplars):
             same += own_scores(p.exemplars)
-            table = gallery.similarities(p.exemplars)
+            table = index.similarities(p.exemplars)
             different += [float(s) for s in np.delete(table, column, axis=1).ravel()]
     return same, different
 

@@ -102,10 +102,10 @@ def test_a_fault_in_a_handler_is_answered_and_the_next_command_is_heard(two: Dat
 
 
 def test_an_answer_that_cannot_be_written_leaves_the_inbox_open(two: Database) -> None:
-    def obey(command: Command) -> Reply:
+    def handle(command: Command) -> Reply:
         return Reply(text=7 if command.name == "pause" else "draining")  # type: ignore[arg-type]
 
-    with following(two, "a", on_command=obey):
+    with following(two, "a", on_command=handle):
         commands.send(two, Command("pause", engine="a"))
         drain = commands.send(two, Command("drain", engine="a"))
         until(lambda: commands.ack(two, drain.id).text == "draining")

@@ -18,7 +18,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import Choice, Left
 from gainstage.engine.sources.choose import choose
-from gainstage.engine.sources.enqueue import hold, take
+from gainstage.engine.sources.enqueue import enqueue, hold
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.plan import plan_run, polite_time
 from gainstage.engine.sources.selection import Selection
@@ -60,20 +60,20 @@ def titles(choice: Choice) -> list[int]:
 
 def test_the_limit_counts_what_is_not_stored_yet(database: Database, source: Path) -> None:
     queue = job_queue(database)
-    take(queue, chosen(database, source, limit=3))
+    enqueue(queue, chosen(database, source, limit=3))
     claim = queue.take()
     assert claim
     store(database, queue, claim)
     choice = chosen(database, source, limit=3)
     assert titles(choice) == [2, 3, 4]
     assert choice.reasons == (("stored already", 1),)
-    assert take(queue, choice) == Enqueued(added=1, known=2)
+    assert enqueue(queue, choice) == Enqueued(added=1, known=2)
     assert titles(chosen(database, source, limit=1, force=True)) == [1]
 
 
 def test_what_failed_is_not_taken_again_unasked(database: Database, source: Path) -> None:
     backlog = Backlog(database)
-    take(backlog, chosen(database, source, limit=2))
+    enqueue(backlog, chosen(database, source, limit=2))
     first, second = (r.id for r in chosen(database, source, limit=2).taken)
     RecordingStore(database).set_status(first, Status.FAILED, cause="no audio stream")
     backlog.skip([second])
@@ -119,8 +119,8 @@ def test_the_same_recording_from_two_sources_is_taken_once(database: Database, s
 
 def test_a_feed_is_taken_once_and_then_only_what_is_new(database: Database, server: Server) -> None:
     backlog = Backlog(database)
-    assert take(backlog, chosen(database, serve_feed(server, pages=2))) == Enqueued(added=40)
-    assert take(backlog, chosen(database, serve_feed(server, pages=3))) == Enqueued(added=20, known=40)
+    assert enqueue(backlog, chosen(database, serve_feed(server, pages=2))) == Enqueued(added=40)
+    assert enqueue(backlog, chosen(database, serve_feed(server, pages=3))) == Enqueued(added=20, known=40)
 
 
 def test_listing_a_feed_is_counted_and_its_throttle_opens_the_breaker(database: Database, server: Server) -> None:
@@ -156,11 +156,11 @@ def members_only(id: str = "a", reason: str = "members-only") -> Choice:
 
 def test_refused_ones_are_kept_with_their_reason_counted_and_retryable(database: Database) -> None:
     backlog = Backlog(database)
-    take(backlog, members_only())
-    take(backlog, members_only("b", "private"))
+    enqueue(backlog, members_only())
+    enqueue(backlog, members_only("b", "private"))
     assert (column(database, "yt-a", "status"), column(database, "yt-a", "cause")) == ("skipped", "members-only")
     assert backlog.counts().skipped == 2
-    take(backlog, members_only(reason="upcoming"))
+    enqueue(backlog, members_only(reason="upcoming"))
     assert column(database, "yt-a", "cause") == "upcoming", "the newest reason is shown"
     assert backlog.retry(["yt-a"]) == 1
     assert hold(database, members_only()) == 1
@@ -169,11 +169,11 @@ def test_refused_ones_are_kept_with_their_reason_counted_and_retryable(database:
 
 def test_what_was_refused_is_taken_when_it_can_be_had(database: Database, tmp_path: Path) -> None:
     backlog = Backlog(database)
-    take(backlog, members_only("dQw4w9WgXcQ"))
+    enqueue(backlog, members_only("dQw4w9WgXcQ"))
     (tmp_path / "l.txt").write_text("https://www.youtube.com/watch?v=dQw4w9WgXcQ\n")
     choice = chosen(database, tmp_path / "l.txt", check="none")
     assert choice.recheck == ("yt-dQw4w9WgXcQ",)
-    assert take(backlog, choice) == Enqueued(requeued=1)
+    assert enqueue(backlog, choice) == Enqueued(requeued=1)
     assert column(database, "yt-dQw4w9WgXcQ", "status") == "queued"
 
 
@@ -186,10 +186,10 @@ def test_many_of_one_name_are_all_taken_whatever_their_digits(
         (tmp_path / str(n)).mkdir()
         (tmp_path / str(n) / "audio.mp3").write_bytes(b"%d" % n)
     backlog = Backlog(database)
-    assert take(backlog, chosen(database, tmp_path, limit=15)) == Enqueued(added=15)
+    assert enqueue(backlog, chosen(database, tmp_path, limit=15)) == Enqueued(added=15)
     choice = chosen(database, tmp_path)
     assert len({r.id for r in choice.taken}) == 40
-    assert take(backlog, choice) == Enqueued(added=25, known=15)
+    assert enqueue(backlog, choice) == Enqueued(added=25, known=15)
     assert [r.id for r in chosen(database, tmp_path).taken] == [r.id for r in choice.taken]
 
 
@@ -197,14 +197,14 @@ def test_a_renamed_file_keeps_the_id_it_was_taken_under(database: Database, tmp_
     file = tmp_path / "Morning talk.mp3"
     file.write_bytes(b"x")
     backlog = Backlog(database)
-    take(backlog, chosen(database, tmp_path))
+    enqueue(backlog, chosen(database, tmp_path))
     (id,) = (r.id for r in chosen(database, tmp_path).taken)
     assert id.startswith("morning-talk-")
     file.rename(tmp_path / "evening.mp3")
     RecordingStore(database).set_status(id, Status.FAILED, cause="no audio stream")
     choice = chosen(database, tmp_path, force=True)
     assert [r.id for r in choice.taken] == [id]
-    assert take(backlog, choice, force=True) == Enqueued(requeued=1)
+    assert enqueue(backlog, choice, force=True) == Enqueued(requeued=1)
 
 
 # -- the plan ---------------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_a_plan_of_files_probes_their_length_and_needs_no_download(database: Dat
 
 def test_a_plan_takes_measured_service_times(database: Database, source: Path) -> None:
     queue = job_queue(database)
-    take(queue, chosen(database, source, limit=4))
+    enqueue(queue, chosen(database, source, limit=4))
     before = plan_run(chosen(database, source).taken, LOCAL, database)
     while claim := queue.take():
         store(database, queue, claim)

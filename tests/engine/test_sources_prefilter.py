@@ -14,7 +14,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.sources.choice import Choice
 from gainstage.engine.sources.choose import choose
-from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.enqueue import enqueue
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.prefilter import AT_ONCE, look_up_all
 from gainstage.engine.sources.selection import Selection
@@ -64,12 +64,12 @@ def test_what_its_own_page_refuses_is_kept_with_its_reason_and_the_limit_is_fill
     assert [r.title for r in choice.taken] == ["Talk 1", "Talk 3", "Talk 4"]
     assert sorted(left.reason for left in choice.refused) == ["members-only", "removed"]
     assert {r.published for r in choice.taken} == {"2026-05-04"}
-    take(Backlog(database), choice)
+    enqueue(Backlog(database), choice)
     assert column(database, f"yt-{video_id(0)}", "cause") == "members-only"
     youtube.players[video_id(0)] = player(0)
     again = chosen(database, limit=1)
     assert again.recheck == (f"yt-{video_id(0)}",)
-    take(Backlog(database), again)
+    enqueue(Backlog(database), again)
     assert column(database, f"yt-{video_id(0)}", "status") == "queued"
 
 

@@ -16,7 +16,7 @@ from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue import changes
 from gainstage.engine.sources.choose import choose
-from gainstage.engine.sources.enqueue import take
+from gainstage.engine.sources.enqueue import enqueue
 from gainstage.engine.sources.plan import plan_run
 from gainstage.engine.sources.selection import Selection
 from gainstage.engine.store.database import Database
@@ -41,7 +41,7 @@ def feed(desk: PostgresDesk) -> Iterator[str]:
     with running() as server:
         url = serve_feed(server, pages=3)
         queue = job_queue(desk.database)
-        take(queue, choose([url], LOCAL, desk.database, Selection(limit=3), token=CancelToken()))
+        enqueue(queue, choose([url], LOCAL, desk.database, Selection(limit=3), token=CancelToken()))
         claim = queue.take()
         assert claim
         store(desk.database, queue, claim)
@@ -62,7 +62,7 @@ def test_what_is_previewed_is_what_a_run_takes_and_costs(desk: PostgresDesk, fee
     assert seen.plan == plan_run(choice.new, LOCAL, desk.database)
     assert seen.plan.downloads == len(choice.new) == 11
     assert (seen.audio_s, seen.expected_s) == (seen.plan.audio_s, seen.plan.left.left_s)
-    added = take(desk.queue, choice)
+    added = enqueue(desk.queue, choice)
     assert (added.added, added.known) == (11, 1)
     again = desk.preview((feed,), options)
     assert (taken(again), again.audio_s) == ([], 0.0)
@@ -73,7 +73,7 @@ def test_with_force_what_is_stored_is_taken_and_what_is_queued_is_not(desk: Post
     seen = desk.preview((feed,), {"limit": 4, "force": "yes"})
     assert [row.reason for row in seen.rows] == ["new", "new", "queued already", "queued already"]
     choice = choose([feed], LOCAL, desk.database, Selection(limit=4, force=True), token=CancelToken())
-    added = take(desk.queue, choice, force=True)
+    added = enqueue(desk.queue, choice, force=True)
     assert (added.added + added.requeued, added.known) == (2, 2)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.stage import Stage
-from gainstage.engine.flow.utilisation import BUSY, LIVE, SPAN_S, Occupancy
+from gainstage.engine.flow.utilisation import BUSY, LIVE, SPAN_S, Utilisation
 
 PATIENCE_S = 60.0
 
@@ -37,17 +37,17 @@ def passed(stage: Stage, clock: Clock, service_s: float, audio_s: float | None =
     window=st.integers(1, SPAN_S),
 )
 def test_a_window_holds_exactly_what_happened_in_it(steps: list[tuple[float, int]], tail: float, window: int) -> None:
-    occupancy = Occupancy(0.0)
+    utilisation = Utilisation(0.0)
     now, history = 0.0, [(0.0, 0)]
     for dt, busy in steps:
         now += dt
-        occupancy.advance(now)
-        occupancy.set_rates((4, busy, 4 - busy, 0, 0))
+        utilisation.advance(now)
+        utilisation.set_rates((4, busy, 4 - busy, 0, 0))
         history.append((now, busy))
     now += tail
-    occupancy.advance(now)
+    utilisation.advance(now)
     history.append((now, 0))
-    length, sums = occupancy.window(window)
+    length, sums = utilisation.window(window)
     begin = now - length
     exact = sum(busy * max(0.0, end - max(start, begin)) for (start, busy), (end, _) in pairwise(history))
     assert sums[BUSY] == pytest.approx(exact, abs=1e-6)
@@ -57,12 +57,12 @@ def test_a_window_holds_exactly_what_happened_in_it(steps: list[tuple[float, int
 
 
 def test_a_long_quiet_time_is_accounted_for() -> None:
-    occupancy = Occupancy(0.0)
-    occupancy.set_rates((2, 1, 1, 0, 0))
-    occupancy.advance(5000.25)
-    assert occupancy.window(60)[0] == pytest.approx(59.25)
-    assert occupancy.window(60)[1][BUSY] == pytest.approx(59.25)
-    assert occupancy.trend() == (0.5,) * 60
+    utilisation = Utilisation(0.0)
+    utilisation.set_rates((2, 1, 1, 0, 0))
+    utilisation.advance(5000.25)
+    assert utilisation.window(60)[0] == pytest.approx(59.25)
+    assert utilisation.window(60)[1][BUSY] == pytest.approx(59.25)
+    assert utilisation.trend() == (0.5,) * 60
 
 
 def test_busy_and_starved_shares_split_the_capacity() -> None:

@@ -120,15 +120,15 @@ def test_clusters_merged_on_purpose_are_one() -> None:
 
 def test_similarity_is_the_mean_of_the_three_best_exemplars() -> None:
     exemplars, voice = random_voices(6), random_voices(1, 9)
-    gallery = ProfileIndex([profile(1, "Ann", MODEL, exemplars)], MODEL)
+    index = ProfileIndex([profile(1, "Ann", MODEL, exemplars)], MODEL)
     expected = np.sort(exemplars @ voice[0])[-3:].mean()
-    assert gallery.similarities(voice)[0, 0] == pytest.approx(expected, abs=1e-4)
+    assert index.similarities(voice)[0, 0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_similarity_falls_back_to_the_centroid_without_exemplars() -> None:
     centroid, voice = random_voices(1)[0], random_voices(1, 9)
-    gallery = ProfileIndex([profile(1, "Ann", MODEL, centroid=centroid * 7)], MODEL)
-    assert gallery.similarities(voice)[0, 0] == pytest.approx(float(centroid @ voice[0]), abs=1e-4)
+    index = ProfileIndex([profile(1, "Ann", MODEL, centroid=centroid * 7)], MODEL)
+    assert index.similarities(voice)[0, 0] == pytest.approx(float(centroid @ voice[0]), abs=1e-4)
 
 
 def test_a_profile_of_another_dimension_is_a_typed_error() -> None:
@@ -176,9 +176,9 @@ def test_voices_that_cancel_out_have_no_mean() -> None:
 def test_without_a_primary_a_cluster_is_measured_against_itself() -> None:
     spans = clusters([Turn(i * 5.0, i * 5.0 + 4, "A") for i in range(6)])
     one, two = random_voices(2)
-    gallery = ProfileIndex([], MODEL)
-    pure, _ = build_evidence(spans, list(near(one, 6, 0.2)), gallery)
-    mixed, _ = build_evidence(spans, [*near(one, 3, 0.2), *near(two, 3, 0.2)], gallery)
+    index = ProfileIndex([], MODEL)
+    pure, _ = build_evidence(spans, list(near(one, 6, 0.2)), index)
+    mixed, _ = build_evidence(spans, [*near(one, 3, 0.2), *near(two, 3, 0.2)], index)
     assert pure[0].reference == mixed[0].reference == "self"
     assert min(pure[0].similarities) > max(mixed[0].similarities)
 
@@ -205,24 +205,24 @@ def test_scores_are_normalised_only_against_a_large_enough_cohort() -> None:
 
 
 def test_normalisation_takes_from_a_voice_that_is_alike_to_everybody() -> None:
-    gallery = crowd(40)
+    index = crowd(40)
     voices = random_voices(1, 8)
-    plain = gallery.similarities(voices)
+    plain = index.similarities(voices)
     hub = np.clip(plain + 0.3, -1, 1)
-    moved = gallery.scores(hub) - gallery.scores(plain)
+    moved = index.scores(hub) - index.scores(plain)
     assert np.all(moved < 0.3)
     assert moved.mean() == pytest.approx(0.15, abs=0.02)
 
 
 @pytest.mark.parametrize("make", [lambda: crowd(ALL_KEPT), lambda: crowd(40)], ids=["few", "many"])
 def test_profiles_left_out_of_the_evidence_decide_nothing(make: Callable[[], ProfileIndex]) -> None:
-    gallery = make()
+    index = make()
     spans = clusters([Turn(i * 5.0, i * 5.0 + 4, "A") for i in range(12)])
-    voices = near(gallery.profiles[3].centroid, 12, 0.8, 3)
-    (evidence,), _ = build_evidence(spans, list(voices), gallery)
-    scores = gallery.scores(gallery.similarities(voices))
+    voices = near(index.profiles[3].centroid, 12, 0.8, 3)
+    (evidence,), _ = build_evidence(spans, list(voices), index)
+    scores = index.scores(index.similarities(voices))
     assert evidence.candidates[0].primary
     for row, turn in zip(scores, evidence.turns, strict=True):
         best = np.argsort(row)[-2:]
         kept = {c.id: s for c, s in zip(evidence.candidates, turn.scores, strict=True)}
-        assert all(kept[gallery.candidates[i].id] == row[i] for i in best)
+        assert all(kept[index.candidates[i].id] == row[i] for i in best)

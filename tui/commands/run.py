@@ -141,14 +141,14 @@ def tell_left(choice: Choice, passed: bool = False) -> None:
 
 
 def add(args: argparse.Namespace) -> int:
-    from gainstage.engine.sources.enqueue import take
+    from gainstage.engine.sources.enqueue import enqueue
 
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = take(desk.queue, choice, force=args.force, priority=args.priority)
+        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority)
     if speaking(args):
         print(f"added {added.added}, queued again {added.requeued}, known already {added.known}")
         tell_left(choice)
@@ -185,14 +185,14 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
 
 
 def ingest(args: argparse.Namespace) -> int:
-    from gainstage.engine.sources.enqueue import take
+    from gainstage.engine.sources.enqueue import enqueue
 
     loaded = settings_of(args)
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = take(desk.queue, choice, force=args.force, priority=args.priority)
+        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority)
         if speaking(args):
             tell_left(choice)
         recordings = choice.taken
