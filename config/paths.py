@@ -10,6 +10,8 @@ import platformdirs
 
 APP = "gainstage"
 
+ENGINE_LOCK = "engine.lock"
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -49,6 +51,11 @@ class Paths:
     def database(self) -> Path:
         """The embedded Postgres."""
         return self.data / "postgres"
+
+    @property
+    def engine_lock(self) -> Path:
+        """Locked by the engine that serves this home, for as long as it lives."""
+        return self.data / ENGINE_LOCK
 
     @property
     def settings_file(self) -> Path:

@@ -28,21 +28,21 @@ from gainstage.engine.views.events import Event
 STARTUP_S = 90.0
 """Longest wait for a detached engine to register itself."""
 
+LOOK_S = 1.0
+"""How long a starting engine tries to lock its home before it says that another engine serves it."""
+
 LONGEST_LOG = 16 * 1024**2
 
 
 def lock_of(paths: Paths) -> FileLock:
     """The lock an engine holds for its whole life; the kernel drops it with the process."""
-    return FileLock(paths.data / "engine.lock")
+    return FileLock(paths.engine_lock)
 
 
 def engine_pid(paths: Paths) -> int | None:
     """The process id of the engine that serves this home, None when there is none."""
     lock = lock_of(paths)
-    if not lock.path.exists():
-        return None
-    if lock.acquire(blocking=False):
-        lock.release()
+    if not lock.path.exists() or lock.is_free():
         return None
     with contextlib.suppress(OSError, ValueError):
         return int((paths.data / "engine.pid").read_text())
@@ -56,7 +56,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     """
     paths.ensure()
     _turn_over(paths.engine_log)
-    command = [sys.executable, "-m", "gainstage.engine.process", *arguments]
+    command = [sys.executable, "-P", "-m", "gainstage.engine.process", *arguments]
     with paths.engine_log.open("ab") as log:
         return subprocess.Popen(
             command,
@@ -104,7 +104,7 @@ def serve(
     """
     paths.ensure()
     lock = lock_of(paths)
-    if not lock.acquire(blocking=False):
+    if not _acquired(lock):
         print(f"an engine serves {paths.data} already (pid {engine_pid(paths)}); `gainstage status` shows it", file=sys.stderr)
         return 3
     (paths.data / "engine.pid").write_text(str(os.getpid()))
@@ -139,6 +139,16 @@ def serve(
         (paths.data / "engine.pid").unlink(missing_ok=True)
         lock.release()
     return 0
+
+
+def _acquired(lock: FileLock) -> bool:
+    """Take the lock of the home. Whoever only looks whether it is free holds it for a moment: tried for a second."""
+    end = time.monotonic() + LOOK_S
+    while not lock.acquire(blocking=False):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _waiting(error: Transient) -> None:

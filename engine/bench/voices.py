@@ -228,7 +228,7 @@ def _process(way: str, given: Mapping[str, Any]) -> Iterator[_Child]:
         tempfile.TemporaryDirectory() as folder,  # here, so that a process that is killed leaves nothing
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(
-            [sys.executable, "-m", "gainstage.engine.bench.voices_ways", way, *arguments],
+            [sys.executable, "-P", "-m", "gainstage.engine.bench.voices_ways", way, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,

@@ -126,6 +126,8 @@ class PostgresDesk:
             cancelled=counts.cancelled,
             retrying=counts.retrying,
         )
+        if seen.ended in ("done", "stopped"):  # its last frame may have been lost in an outage
+            run = replace(run, state=seen.ended)
         frame = replace(seen.frame, run=run)
         with self._lock:
             self._last, self._lost_wall = frame, None
@@ -154,7 +156,9 @@ class PostgresDesk:
             return engines.frames(self.database, seen.id, seconds) if seen else ()
 
     def engines(self) -> tuple[EngineRow, ...]:
+        """The engines of this database; one of this host that was killed is seen as such at once."""
         with _told():
+            engines.end_dead(self.database)
             return engines.list_engines(self.database)
 
     def events(self, after: int, limit: int = 500) -> Events:

@@ -9,10 +9,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import psutil
+
 from gainstage.config.origins import Loaded, told
-from gainstage.config.paths import Paths
+from gainstage.config.paths import ENGINE_LOCK, Paths
+from gainstage.engine.flow.locks import FileLock
 from gainstage.engine.queue import commands
 from gainstage.engine.queue.events import write_events
 from gainstage.engine.queue.rows import document, plain
@@ -30,6 +34,9 @@ WATCHED_S = 10.0
 
 FORGOTTEN_S = 7 * 86_400.0
 """Engines silent for longer than this are taken off the list when a new one starts."""
+
+ENDED = "ended = now(), doing = '', state = case when state in ('done', 'stopped') then state else 'died' end"
+"""What is written of an engine that is known to be gone and never signed off; one that had finished stays so."""
 
 
 class EngineRegistry:
@@ -58,7 +65,7 @@ class EngineRegistry:
         host, home = socket.gethostname(), str(paths.data)
         with self.db.transaction() as connection:
             connection.execute(
-                "update engine set ended = now(), state = 'died' where host = %s and home = %s and id <> %s and ended is null",
+                f"update engine set {ENDED} where host = %s and home = %s and id <> %s and ended is null",
                 [host, home, self.engine_id],
             )
             connection.execute("delete from engine where heartbeat < now() - make_interval(secs => %s)", [FORGOTTEN_S])
@@ -163,6 +170,30 @@ def doing(snapshot: Snapshot) -> str:
     return f"{len(snapshot.flights)} in flight: " + ", ".join(f"{n} {stage or 'entering'}" for stage, n in stages.items())
 
 
+def end_dead(db: Database) -> tuple[str, ...]:
+    """Mark as ended the engines of this host that are certainly gone, without waiting for their lease; returns their ids.
+
+    Certain is: the lock of the engine's home is free, which it holds for its whole life, and no process has its number.
+    """
+    with db.connection() as connection:
+        rows = connection.execute(
+            "select id, pid, home from engine where host = %s and ended is null", [socket.gethostname()]
+        ).fetchall()
+        gone = [str(id) for id, pid, home in rows if FileLock(Path(home) / ENGINE_LOCK).is_free() and not _runs(pid)]
+        if gone:
+            connection.execute(f"update engine set {ENDED} where id = any(%s) and ended is null", [gone])
+    return tuple(gone)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # it is there, and closed to us
+        return True
+
+
 def list_engines(db: Database) -> tuple[EngineRow, ...]:
     """Engines that live, that were lost (silent beyond their lease without signing off), and that ended within the hour;
     the living first, the newest heartbeat before the older.
@@ -182,12 +213,14 @@ def list_engines(db: Database) -> tuple[EngineRow, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One engine as a console finds it. ``settings`` are its own layers by key: (value, origin)."""
+    """One engine as a console finds it. ``settings`` are its own layers by key: (value, origin). ``ended`` is the state it
+    signed off with, None before."""
 
     id: str
     alive: bool
     frame: Snapshot | None
     settings: dict[str, tuple[Any, str]]
+    ended: str | None = None
 
 
 def look(db: Database, engine: str | None = None, *, watching: bool = False, frame: bool = True) -> Seen | None:
@@ -198,7 +231,8 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
         row = connection.execute(
             """
             select e.id, exists (select 1 from engine_alive a where a.id = e.id), e.settings,
-              case when %(frame)s then (select f.frame from engine_frame f where f.engine = e.id) end
+              case when %(frame)s then (select f.frame from engine_frame f where f.engine = e.id) end,
+              case when e.ended is not null then e.state end
             from engine e where %(engine)s::text is null or e.id = %(engine)s
             order by e.ended is not null, e.heartbeat desc limit 1
             """,
@@ -206,11 +240,12 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
         ).fetchone()
         if row is None:
             return None
-        id, alive, settings, text = row
+        id, alive, settings, text, ended = row
         if watching:
             connection.execute("set local synchronous_commit = off")
             connection.execute("update engine set watched_until = now() + make_interval(secs => %s) where id = %s", [WATCHED_S, id])
-    return Seen(id, alive, loads(text) if text else None, {key: (value, origin) for key, (value, origin) in settings.items()})
+    own = {key: (value, origin) for key, (value, origin) in settings.items()}
+    return Seen(id, alive, loads(text) if text else None, own, ended)
 
 
 def frames(db: Database, engine: str, seconds: float) -> tuple[Snapshot, ...]:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from gainstage.config.settings import Settings
+from gainstage.engine.flow.locks import FileLock
 from gainstage.engine.queue import engines, events
 from gainstage.engine.queue.engines import EngineRegistry
 from gainstage.engine.store.database import Database
@@ -154,3 +158,64 @@ def test_a_reader_misses_nothing_of_many_writers(database: Database) -> None:
     done.set()
     reader.join()
     assert seen == list(range(1, 181))
+
+
+def killed(home: Path) -> subprocess.Popen[bytes]:
+    """A process that locked ``home`` as an engine does and was killed; not collected yet by its parent."""
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(home / "engine.lock")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_a_killed_engine_of_this_host_is_seen_as_dead_at_once_and_only_that(database: Database, tmp_path: Path) -> None:
+    for name in ("killed", "living", "elsewhere"):
+        (tmp_path / name).mkdir()
+    process = killed(tmp_path / "killed")
+    lock = FileLock(tmp_path / "living" / "engine.lock")
+    try:
+        for name in ("killed", "living", "elsewhere"):  # the last home is not to be seen here: its lease decides
+            register(database, name, tmp_path / name)
+        job_queue(database, "killed")
+        with database.connection() as connection:
+            connection.execute("update engine set pid = %s where id <> 'living'", [process.pid])
+        assert lock.acquire(blocking=False)
+        assert engines.end_dead(database) == ()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert engines.end_dead(database) == ("killed",)
+        assert {e.id: (e.state, e.alive) for e in engines.list_engines(database)} == {
+            "killed": ("died", False),
+            "living": ("starting", True),
+            "elsewhere": ("starting", True),
+        }
+    finally:
+        lock.release()
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_killed_engine_held_is_taken_up_without_waiting_for_its_lease(database: Database, tmp_path: Path) -> None:
+    process = killed(tmp_path)
+    try:
+        register(database, "killed", tmp_path)
+        first = job_queue(database, "killed")
+        first.add(recordings(1))
+        assert first.take()
+        with database.connection() as connection:
+            connection.execute("update engine set pid = %s", [process.pid])
+        process.kill()
+        process.wait()
+        assert job_queue(database, "other").recover().requeued == ()
+        engines.end_dead(database)
+        assert job_queue(database, "third").recover().requeued or column(database, "r0000", "status") == "queued"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_engine_that_had_finished_is_never_said_to_have_died(database: Database, tmp_path: Path) -> None:
+    register(database, "done", tmp_path).publish(replace(frame("done"), run=replace(frame().run, state="done")))
+    register(database, "next", tmp_path)  # it could not sign off: its successor does it
+    assert {e.id: e.state for e in engines.list_engines(database)}["done"] == "done"

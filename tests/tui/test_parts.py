@@ -104,7 +104,8 @@ def test_contact_grows_old(story: tuple[Snapshot, ...]) -> None:
     assert seen == [Contact.LIVE, Contact.LIVE, Contact.STALE, Contact.STALE, Contact.OFFLINE]
     assert contact_of(None, None) is Contact.NONE
     assert contact_of(replace(s, schema=SCHEMA + 1), 0.1) is Contact.FOREIGN
-    assert contact_of(replace(s, run=replace(s.run, state="stopped")), 99.0) is Contact.STOPPED
+    for state, age_s in (("stopped", 0.2), ("stopped", 99.0), ("done", 1.6), ("done", 99.0)):
+        assert contact_of(replace(s, run=replace(s.run, state=state)), age_s) is Contact.STOPPED
 
 
 def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None:

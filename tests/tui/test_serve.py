@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import psutil
@@ -122,3 +124,36 @@ def test_a_port_in_use_is_told(served: tuple[subprocess.Popen[str], list[str]], 
     assert main(["serve", "--scripted", "--port", port]) == 1
     assert f"port {port} cannot be used" in capsys.readouterr().err
     assert "0 to 65535" in gainstage("serve", "--port", 99999, status=1).stderr
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A folder in which every name that a process of ours imports by itself is a file that betrays its being run."""
+    code = f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n"
+    for name in ("gainstage", "tui", "engine", "config", "textual", "argparse", "sitecustomize", "usercustomize"):
+        (tmp_path / "trap" / name).mkdir(parents=True)
+        (tmp_path / "trap" / name / "__init__.py").write_text(code)
+    return tmp_path / "trap"
+
+
+async def test_nothing_that_lies_where_it_is_started_is_imported(trap: Path) -> None:
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("gainstage"), "serve", "--scripted", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=trap,
+        env=environment(),
+    )
+    assert server.stdout is not None
+    try:
+        address = server.stdout.readline()
+        async with aiohttp.ClientSession() as browser, browser.ws_connect(address.split()[-1] + "ws?width=80&height=24") as tab:
+            await screen_until(tab, "gainstage")
+            (console,) = [p for p in consoles(server) if p.name() != "sh"]
+            assert console.cwd() == "/"
+            arguments = console.cmdline()
+            assert arguments[arguments.index("--exports") + 1] == str(trap)
+        assert not trap.with_name("sprung").exists()
+    finally:
+        server.kill()
+        server.communicate()

@@ -55,7 +55,7 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
             attached.backlog(database)
         counter = Counter(folder / "counter")
         log = stack.enter_context((folder / "engine.log").open("wb"))
-        command = [sys.executable, "-m", "gainstage.engine.bench.attached", url, str(counter.path)]
+        command = [sys.executable, "-P", "-m", "gainstage.engine.bench.attached", url, str(counter.path)]
         env = {**os.environ, **attached.ENVIRONMENT}
         engine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
         stack.callback(engine.wait)
@@ -68,7 +68,7 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
         alone = [counter.rate(window_s, wait)]
         watched = []
         for _ in range(pairs):
-            with on_terminal([sys.executable, "-m", "gainstage.tui.cli", "attach", url], folder / "out.json") as console:
+            with on_terminal([sys.executable, "-P", "-m", "gainstage.tui.cli", "attach", url], folder / "out.json") as console:
                 console.watch(3.0)
                 watched.append(counter.rate(window_s, partial(console.read, 0.05)))
             time.sleep(0.5)

@@ -31,7 +31,7 @@ _ROW = re.compile(rb"\x1b\[(\d+);\d+H")
 def started(folder: Path, frames: Path, *arguments: str) -> Iterator[Child]:
     """A child on a pseudo terminal."""
     out = folder / f"out-{time.monotonic_ns()}.json"
-    command = [sys.executable, "-m", "gainstage.tui.bench.tape", "--frames", str(frames), "--out", str(out), *arguments]
+    command = [sys.executable, "-P", "-m", "gainstage.tui.bench.tape", "--frames", str(frames), "--out", str(out), *arguments]
     with on_terminal(command, out) as child:
         yield child
 

@@ -47,6 +47,14 @@ def overrides_of(args: argparse.Namespace) -> dict[str, str]:
     return pairs
 
 
+def absolute_setting(pair: str) -> str:
+    """KEY=VALUE for a process that runs in another folder: a path that begins with ``./``, ``../`` or ``~/`` becomes absolute."""
+    key, equals, value = pair.partition("=")
+    if value.startswith(("./", "../", "~/")):
+        return f"{key}{equals}{Path(value).expanduser().absolute()}"
+    return pair
+
+
 def paths_of(args: argparse.Namespace) -> Paths:
     return Paths.of(getattr(args, "home", None))
 

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--readonly", action="store_true", help="look, change nothing")
     parser.add_argument("--ascii", action="store_true", help="only ASCII characters")
     parser.add_argument("--theme", metavar="NAME", help="colour theme")
+    parser.add_argument(
+        "--exports", type=Path, metavar="FOLDER", help="where files it writes go (default: the folder it is started in)"
+    )
     parser.add_argument("--replay", type=Path, metavar="FILE", help="a recorded run (.gsr) instead of a running system")
     parser.add_argument("--scripted", action="store_true", help="the scripted story: look around without any engine")
     parser.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="where the story begins")
@@ -68,7 +71,7 @@ def show(
         theme=getattr(args, "theme", None) or console.theme,
         keymap=console.keys,
         log=paths.ensure().logs / "console.log",
-        exports=Path.cwd(),
+        exports=getattr(args, "exports", None) or Path.cwd(),
         start_engine=start_engine,
         settings_file=paths.settings_file,
     )

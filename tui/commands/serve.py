@@ -10,7 +10,7 @@ import socket
 import sys
 
 from gainstage.engine.views.commands import DeskError
-from gainstage.tui.commands.common import database_url, paths_of, place_arguments, setting_arguments, settings_of
+from gainstage.tui.commands.common import absolute_setting, database_url, paths_of, place_arguments, setting_arguments, settings_of
 
 EXAMPLES = {
     "serve": """examples:
@@ -44,7 +44,9 @@ def run(name: str, args: argparse.Namespace) -> int:
         raise DeskError(f"port {args.port} cannot be used: {error.strerror}; --port names another") from None
     if url := database_url(args, loaded):
         os.environ["GAINSTAGE_STORE__DATABASE"] = url  # not in the command: anybody may read the arguments of a process
-    server = ConsoleServer(shlex.join(console_command(args)))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    # from a folder of nobody's: what lies where the server was started is not to be imported
+    server = ConsoleServer(f"cd / && exec {shlex.join(console_command(args))}")
     port = listening.getsockname()[1]
     print(f"{'console' if args.control else 'read-only console'} at {server.url(port)}")
     print(f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}")
@@ -55,7 +57,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 def console_command(args: argparse.Namespace) -> list[str]:
     """What runs behind each tab."""
-    command = [sys.executable, "-m", "gainstage.tui.cli", "console"]
+    command = [sys.executable, "-P", "-m", "gainstage.tui.cli", "console", "--exports", os.getcwd()]
     if not args.control:
         command.append("--readonly")
     if args.scripted:
@@ -65,5 +67,5 @@ def console_command(args: argparse.Namespace) -> list[str]:
     if args.profile:
         command += ["--profile", os.path.abspath(args.profile) if args.profile.endswith(".toml") else args.profile]
     for pair in args.set:
-        command += ["--set", pair]
+        command += ["--set", absolute_setting(pair)]
     return command

@@ -79,7 +79,8 @@ def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = Tru
         return Contact.NONE if asked else Contact.UNKNOWN
     if snapshot.schema != SCHEMA:
         return Contact.FOREIGN
-    if snapshot.run.state == "stopped":
+    state = snapshot.run.state
+    if state == "stopped" or (state == "done" and age_s > STALE_AFTER_S):  # what ended with everything done is silent, not lost
         return Contact.STOPPED
     if age_s > OFFLINE_AFTER_S:
         return Contact.OFFLINE

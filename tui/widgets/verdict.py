@@ -57,7 +57,7 @@ class VerdictPanel(Panel):
             return [Line().add(f"The engine speaks schema {s.schema}, this console another: read-only.", p["warn"])]
         if f.contact is Contact.STOPPED:
             line = Line().add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"]).extend(self._starter(p))
-            if s.run.reason:  # why it ended matters more than what it had done
+            if s.run.reason and s.run.state != "done":  # why it ended matters more than what it had done
                 return [line, Line().add("■ ", p["crit"]).clip(s.run.reason, width - 2, p["text"])]
             return [line, self._finished(width, p)]
         if f.lost:
