@@ -6,7 +6,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+from engine_kit import statuses
+
+from gainstage.config.paths import Paths
 from gainstage.engine.runtime.demo import demo_recordings
+from gainstage.engine.store.database import Database
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words
 from tests.tui.pty_kit import Terminal
@@ -29,7 +33,8 @@ def test_a_run_right_after_kill_9_starts_an_engine_and_a_finished_one_is_stopped
     )
     with engine_ended(home):
         try:
-            wait_for(lambda: data_of("recordings", *place)["rows"][0]["status"] == "running", "the recording to run", 120)
+            with Database.open(None, Paths.of(home).database) as database:
+                wait_for(lambda: set(statuses(database).values()) == {"running"}, "the recording to run", 120)
         finally:
             engine.send_signal(signal.SIGKILL)
             engine.wait()
