@@ -15,8 +15,28 @@ from gainstage.engine.models import quiet
 from gainstage.engine.models.rate import Rate
 from gainstage.engine.models.resolve import Found
 from gainstage.engine.models.voice import VoiceEncoder
+from gainstage.engine.models.weights import Forbidden, read_weights
 
 _PIPELINE = "pyannote.audio.pipelines.SpeakerDiarization"
+
+ARCHITECTURES = {
+    ("pyannote.audio.models.segmentation.PyanNet", "PyanNet"),
+    ("pyannote.audio.models.segmentation", "PyanNet"),
+    ("pyannote.audio.models.embedding.wespeaker", "WeSpeakerResNet34"),
+    ("pyannote.audio.models.embedding.wespeaker", "WeSpeakerResNet152"),
+    ("pyannote.audio.models.embedding.wespeaker", "WeSpeakerResNet221"),
+    ("pyannote.audio.models.embedding.wespeaker", "WeSpeakerResNet293"),
+    ("pyannote.audio.models.embedding", "WeSpeakerResNet34"),
+    ("pyannote.audio.models.embedding.xvector", "XVectorSincNet"),
+    ("pyannote.audio.models.embedding.xvector", "XVectorMFCC"),
+}
+"""Module and class of the models a diarizer may consist of; others would import what a file names, or fetch weights."""
+
+OPTIONS = {
+    "legacy", "segmentation_step", "embedding_exclude_overlap", "clustering", "embedding_batch_size", "segmentation_batch_size",
+    "der_variant",
+}  # fmt: skip
+"""Options of a pipeline that its config may state."""
 
 VoiceAt = Callable[[str, Path], VoiceEncoder]
 """Gives the encoder for the name a config states and the folder the config lies in."""
@@ -60,17 +80,25 @@ class DiarizerParts:
 
 def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts:
     """Everything in ``found.folder``, as its config.yaml says. Raises :class:`Misconfigured`."""
-    config = yaml.safe_load((found.folder / "config.yaml").read_text("utf-8"))
+    try:
+        config = yaml.safe_load((found.folder / "config.yaml").read_text("utf-8"))
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise _unusable(found, f"config.yaml cannot be parsed: {error}") from error
     try:
         pipeline = dict(config["pipeline"])
         options = dict(pipeline.get("params", {}))
         parts = {name: options.pop(name) for name in ("segmentation", "embedding", "plda")}
     except (KeyError, TypeError) as error:
-        raise _unusable(found, f"config.yaml lacks {error}") from error
+        old = " (a pipeline of version 3 has none; gainstage needs one of version 4)" if error.args == ("plda",) else ""
+        raise _unusable(found, f"config.yaml lacks {error}{old}") from error
     if pipeline.get("name") != _PIPELINE:
         raise _unusable(found, f"its pipeline is {pipeline.get('name')}, not {_PIPELINE}")
     for name in ("token", "cache_dir"):
         options.pop(name, None)
+    if strange := sorted(set(options) - OPTIONS):
+        raise _unusable(found, f"config.yaml has options that such a pipeline does not take: {', '.join(map(str, strange))}")
+    if not _plain(options) or not _plain(config.get("params", {})):
+        raise _unsafe(found, "config.yaml has parameters that are no plain values")
     with quiet.importing():
         from pyannote.audio.core.plda import PLDA
 
@@ -100,30 +128,68 @@ def _embedding(found: Found, name: Any, voice_at: VoiceAt) -> Any:
 def _model(found: Found, name: Any) -> Any:
     """A pyannote model from a folder beside the config.
 
-    pyannote unpickles without limits. So the file is first read by PyTorch's restricted loader, which lets through tensors,
-    plain values and the five classes below, and refuses anything that could run code; then pyannote gets the same bytes.
+    pyannote unpickles without limits, imports the module that the file names, and hands its parameters to a loader that can
+    be asked to call others. So the file is first read by PyTorch's restricted loader, which lets through tensors, plain values
+    and the four classes below; architecture and parameters are checked; and pyannote gets what was checked, written anew.
     """
-    import pickle
-
     import torch
     from pyannote.audio import Model
     from pyannote.audio.core.task import Problem, Resolution, Specifications
 
     path = _beside(found, name) / "pytorch_model.bin"
-    data = path.read_bytes()
-    known = [Problem, Resolution, Specifications, torch.torch_version.TorchVersion]
     try:
-        with torch.serialization.safe_globals(known):
-            torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise Misconfigured(
-            f"diarization model {found.name}: {path.name} holds more than weights: {error}",
-            cause="model not safe to load",
-            hint="Choose another model, or fetch this one again from its own page.",
-        ) from error
-    model = Model.from_pretrained(io.BytesIO(data), strict=False)
+        content = read_weights(path, (Problem, Resolution, Specifications, torch.torch_version.TorchVersion))
+    except Forbidden as error:
+        raise _unsafe(found, str(error)) from error
+    checked = io.BytesIO()
+    torch.save(_checked(found, path.name, content), checked)
+    checked.seek(0)
+    model = Model.from_pretrained(checked, strict=False)
     model.eval()
     return model
+
+
+def _checked(found: Found, file: str, content: Any) -> dict[str, Any]:
+    """What of a checkpoint pyannote needs, once its architecture and parameters have been found harmless."""
+    import torch
+
+    try:
+        description, parameters = dict(content["pyannote.audio"]), dict(content["hyper_parameters"])
+        architecture = (description["architecture"]["module"], description["architecture"]["class"])
+        state = content["state_dict"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no pyannote model: it lacks {error}") from error
+    if architecture not in ARCHITECTURES:
+        raise _unsafe(found, f"{file} asks for {'.'.join(map(str, architecture))}")
+    for key, value in parameters.items():
+        if not isinstance(key, str) or key.startswith("_") or not _plain(value):
+            raise _unsafe(found, f"{file} has a parameter {key!r} that is no plain value")
+    if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise _unsafe(found, f"{file} has weights that are no tensors")
+    return {
+        "pyannote.audio": description,
+        "hyper_parameters": parameters,
+        "state_dict": state,
+        "pytorch-lightning_version": str(content.get("pytorch-lightning_version", "2.0.0")),
+    }
+
+
+def _plain(value: Any, depth: int = 0) -> bool:
+    if depth > 8:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(inner, depth + 1) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_plain(inner, depth + 1) for inner in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _unsafe(found: Found, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"diarization model {found.name} is not safe to load: {why}",
+        cause="model not safe to load",
+        hint="Choose another model, or fetch this one again from its own page.",
+    )
 
 
 def _beside(found: Found, name: Any) -> Path:

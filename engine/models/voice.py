@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +16,6 @@ from gainstage.engine.terms import SAMPLE_RATE, ModelId
 
 if TYPE_CHECKING:
     import torch
-
-_TAG = re.compile(r"!([a-z_]+)(?::([\w.]+))?")
-_COMMENT = re.compile(r"(^|\s)#.*")
-_HARMLESS_TAGS = {"ref", "copy", "tuple"}
 
 
 class VoiceEncoder:
@@ -84,35 +79,25 @@ class VoiceEncoder:
 
 
 def load_classifier(found: Found, device: str) -> torch.nn.Module:
-    """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1") as speechbrain holds them, for any number of
-    :class:`VoiceEncoder`. Raises :class:`Misconfigured`, and what speechbrain raises for
-    broken files."""
-    text = (found.folder / "hyperparams.yaml").read_text("utf-8")
-    _refuse_foreign_code(found, text)
-    with quiet.importing():
-        from speechbrain.inference.classifiers import EncoderClassifier
+    """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"), for any number of :class:`VoiceEncoder`.
 
-        quiet.hush()  # its import sets its loggers, and loading would talk
-        # a hub folder names its own repository as the place of its weights; they are to come from the folder itself
-        overrides = {"pretrained_path": str(found.folder)} if re.search(r"^pretrained_path:", text, re.M) else {}
-        classifier: torch.nn.Module = EncoderClassifier.from_hparams(
-            source=str(found.folder), overrides=overrides, savedir=None, run_opts={"device": device}
-        )
-    return classifier
+    Raises :class:`Misconfigured` for a folder that asks for more than a voice encoder's classes or lacks its weights, and what
+    PyTorch raises for broken files.
+    """
+    with quiet.importing():
+        from gainstage.engine.models.hyperparams import build_encoder
+        from gainstage.engine.models.weights import Forbidden
+
+        try:
+            return build_encoder((found.folder / "hyperparams.yaml").read_text("utf-8"), found.folder, device)
+        except Forbidden as error:
+            raise Misconfigured(
+                f"voice model {found.name} is not safe to load: it asks for {error}",
+                cause="model not safe to load",
+                hint="Only the classes of a voice encoder are built; choose another model.",
+            ) from error
 
 
 def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
     """One encoder with weights of its own; the registry shares weights between encoders instead."""
     return VoiceEncoder(load_classifier(found, device), found, device)
-
-
-def _refuse_foreign_code(found: Found, text: str) -> None:
-    """hyperpyyaml builds whatever a tag names; only speechbrain's own classes are let through."""
-    for tag, target in _TAG.findall(_COMMENT.sub("", text)):
-        if tag in _HARMLESS_TAGS or (tag in ("new", "name") and target.startswith("speechbrain.")):
-            continue
-        raise Misconfigured(
-            f"voice model {found.name}: hyperparams.yaml asks for !{tag}{':' + target if target else ''}",
-            cause="model not safe to load",
-            hint="Only speechbrain's own classes are loaded; choose another model or remove the line.",
-        )

@@ -24,7 +24,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.frame_json import dumps, loads
 from gainstage.engine.views.rows import EngineRow
-from gainstage.engine.views.snapshot import Snapshot
+from gainstage.engine.views.snapshot import RunState, Snapshot
 
 HISTORY_EVERY_S = 10.0
 HISTORY_S = 7200.0
@@ -220,7 +220,7 @@ class Seen:
     alive: bool
     frame: Snapshot | None
     settings: dict[str, tuple[Any, str]]
-    ended: str | None = None
+    ended: RunState | None = None
 
 
 def look(db: Database, engine: str | None = None, *, watching: bool = False, frame: bool = True) -> Seen | None:

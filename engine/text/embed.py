@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
@@ -60,8 +64,62 @@ class TextEncoder:
         return own or next((prefix for family, prefix in _QUERY_PREFIX.items() if self.id.name.startswith(family)), None)
 
 
+MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "StaticEmbedding"}
+"""Modules of sentence_transformers that a text model may consist of."""
+
+ACTIVATIONS = {"Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "Identity", "LeakyReLU"}
+"""What a Dense module may have behind it, of torch.nn."""
+
+
+def check_folder(found: Found) -> None:
+    """Refuse a folder that would have more than text models built. sentence-transformers imports the classes that a folder
+    names, some by paths of any package, and may run modelling code beside the weights. Raises :class:`Misconfigured`."""
+    try:
+        modules = json.loads((found.folder / "modules.json").read_text("utf-8"))
+        types, places = [str(m["type"]) for m in modules], [str(m.get("path", "")) for m in modules]
+        for kind, place in zip(types, places, strict=True):
+            if not kind.startswith("sentence_transformers.") or kind.rpartition(".")[2] not in MODULES:
+                raise _unsafe(found, f"modules.json asks for {kind}")
+            folder = (found.folder / place).absolute()
+            if ".." in Path(place).parts or not folder.is_relative_to(found.folder.absolute()):
+                raise _unsafe(found, f"modules.json points out of the folder, to {place}")
+            config = _json(folder / "config.json")
+            if "auto_map" in config:
+                raise _unsafe(found, "config.json asks for code of its own (auto_map)")
+            activation = str(config.get("activation_function", ""))
+            if kind.endswith(".Dense") and not (
+                activation.startswith("torch.nn.") and activation.rpartition(".")[2] in ACTIVATIONS
+            ):
+                raise _unsafe(found, f"a Dense module asks for {activation}")
+        for file in found.folder.rglob("*.json"):
+            if "attn_implementation" in (text := file.read_text("utf-8", "replace")) and re.search(
+                r'"_?attn_implementation"\s*:\s*"[^"]*[/:]', text
+            ):
+                raise _unsafe(found, f"{file.name} asks for a kernel from elsewhere")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Misconfigured(
+            f"embed model {found.name} cannot be loaded from {found.folder}: {type(error).__name__}: {error}",
+            cause="model cannot be loaded",
+            hint="Choose the folder of a sentence-transformers model, or fetch it again.",
+        ) from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _unsafe(found: Found, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"embed model {found.name} is not safe to load: {why}",
+        cause="model not safe to load",
+        hint="Only the modules of a text model are loaded; choose another model.",
+    )
+
+
 def load_text_encoder(found: Found, device: str, dtype: str) -> TextEncoder:
     """The model in ``found.folder`` on ``device``; ``dtype`` "auto" is float16 on a GPU, else float32."""
+    check_folder(found)
     dtype = dtype if dtype != "auto" else "float16" if device.startswith("cuda") else "float32"
     with quiet.importing():
         import torch

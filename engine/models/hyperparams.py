@@ -1,0 +1,244 @@
+"""A speechbrain model folder read without its own loader: values and an explicit list of classes, and nothing else.
+
+speechbrain reads ``hyperparams.yaml`` by hyperpyyaml, which builds whatever a tag names, follows attributes of what it built,
+parses text in brackets a second time by an unrestricted loader, and lets a pretrainer fetch files from anywhere. Here the
+parsed nodes are checked one by one, only the three parts of a voice encoder are built, and weights are read as tensors.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import operator
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]
+
+from gainstage.engine.models.weights import Forbidden, read_weights
+
+if TYPE_CHECKING:
+    import torch
+
+PARTS = ("compute_features", "mean_var_norm", "embedding_model")
+"""What a voice encoder consists of, by its keys in the file."""
+
+BUILT = {
+    "speechbrain.lobes.features.Fbank",
+    "speechbrain.lobes.features.MFCC",
+    "speechbrain.processing.features.InputNormalization",
+    "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN",
+    "speechbrain.lobes.models.Xvector.Xvector",
+    "speechbrain.lobes.models.ResNet.ResNet",
+}
+"""Classes that are built."""
+
+NAMED = {
+    "torch.nn.ReLU",
+    "torch.nn.LeakyReLU",
+    "torch.nn.GELU",
+    "torch.nn.SiLU",
+    "torch.nn.Tanh",
+    "torch.nn.BatchNorm1d",
+    "torch.nn.BatchNorm2d",
+    "speechbrain.nnet.activations.Swish",
+    "speechbrain.lobes.models.ResNet.BasicBlock",
+    "speechbrain.lobes.models.ResNet.SEBasicBlock",
+}
+"""Classes that are handed over as arguments."""
+
+IGNORED = {
+    "speechbrain.lobes.models.ECAPA_TDNN.Classifier",
+    "speechbrain.lobes.models.Xvector.Classifier",
+    "speechbrain.lobes.models.ResNet.Classifier",
+    "speechbrain.dataio.encoder.CategoricalEncoder",
+    "speechbrain.utils.parameter_transfer.Pretrainer",
+}
+"""Classes that a published folder names beside the encoder's; they are never built."""
+
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
+_REFERENCE = re.compile(r"<([^<>]*)>")
+_PATH = re.compile(r"\w+(?:\[\w+\])*")
+_ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
+
+DEEPEST = 20
+"""References and nested values beyond this depth are refused: a circle, or a file made to exhaust us."""
+
+MOST_NODES = 20_000
+
+
+def read(text: str) -> Hyperparams:
+    """Parse and check a ``hyperparams.yaml``. Raises :class:`Forbidden`, and ``ValueError`` for what is no such file."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"hyperparams.yaml cannot be parsed: {error}") from error
+    if not isinstance(root, yaml.MappingNode) or root.tag not in _PLAIN:
+        raise ValueError("hyperparams.yaml holds no table of names and values")
+    _check(root)
+    return Hyperparams({key.value: value for key, value in root.value})
+
+
+def _check(root: yaml.Node) -> None:
+    """Refuse every tag that is not known, also in parts that are never read: such a file means harm."""
+    seen, waiting = set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if len(seen) > MOST_NODES:
+            raise Forbidden(f"more than {MOST_NODES:,} values")
+        kind, _, target = node.tag.partition(":") if node.tag.startswith("!") else ("", "", "")
+        known = {"!new": BUILT | IGNORED, "!name": NAMED | BUILT | IGNORED}.get(kind, set())
+        if node.tag not in _PLAIN and node.tag not in ("!ref", "!copy", "!tuple") and target not in known:
+            raise Forbidden(node.tag.replace("tag:yaml.org,2002:", "!!"))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag not in _PLAIN:
+                    raise Forbidden(f"{key.tag.replace('tag:yaml.org,2002:', '!!')} as a key")
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+
+
+class Hyperparams:
+    """The checked nodes by name. :meth:`value` computes, and builds what is on the list; one object per node."""
+
+    def __init__(self, nodes: Mapping[str, yaml.Node]) -> None:
+        self.nodes = nodes
+        self._made: dict[int, Any] = {}
+
+    def value(self, key: str) -> Any:
+        """What stands under a key. Raises ``KeyError`` when there is no such key, :class:`Forbidden`, ``ValueError``."""
+        return self._value(self.nodes[key], 0)
+
+    def _value(self, node: yaml.Node, depth: int) -> Any:
+        if depth > DEEPEST:
+            raise Forbidden(f"values nested deeper than {DEEPEST}")
+        if id(node) not in self._made:
+            self._made[id(node)] = self._computed(node, depth + 1)
+        return self._made[id(node)]
+
+    def _computed(self, node: yaml.Node, depth: int) -> Any:
+        kind, _, target = node.tag.partition(":") if node.tag.startswith("!") else ("", "", "")
+        if kind in ("!ref", "!copy"):
+            return self._referred(node, depth)
+        if kind == "!tuple":
+            return tuple(ast.literal_eval(node.value)) if isinstance(node, yaml.ScalarNode) else tuple(self._sequence(node, depth))
+        if kind == "!name":
+            if target not in NAMED:
+                raise Forbidden(f"!name:{target} as a value")
+            if node.value:
+                raise Forbidden(f"arguments of !name:{target}")
+            return _class(target)
+        if kind == "!new":
+            if target not in BUILT:
+                raise Forbidden(f"!new:{target} as a value")
+            arguments = self._sequence(node, depth) if isinstance(node, yaml.SequenceNode) else []
+            options = self._mapping(node, depth) if isinstance(node, yaml.MappingNode) else {}
+            return _class(target)(*arguments, **options)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return self._sequence(node, depth)
+        return yaml.SafeLoader("").construct_object(node)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+        return {key.value: self._value(value, depth) for key, value in node.value}
+
+    def _sequence(self, node: yaml.SequenceNode, depth: int) -> list[Any]:
+        return [self._value(value, depth) for value in node.value]
+
+    def _referred(self, node: yaml.Node, depth: int) -> Any:
+        """``<key>`` or ``<key[part]>`` gives that very value; around it, text or plain arithmetic."""
+        text = str(node.value)
+        if whole := _REFERENCE.fullmatch(text):
+            return self._value(self.node_at(whole[1]), depth)
+        filled = _REFERENCE.sub(lambda match: str(self._value(self.node_at(match[1]), depth)), text)
+        try:
+            return _computed(ast.parse(filled, mode="eval").body)
+        except (SyntaxError, TypeError, ValueError, ZeroDivisionError, RecursionError):
+            return filled
+
+    def node_at(self, path: str) -> yaml.Node:
+        """The node a reference points to."""
+        if not _PATH.fullmatch(path):
+            raise Forbidden(f"the reference <{path}>")
+        first, *parts = path.replace("]", "").split("[")
+        node = self.nodes.get(first)
+        for part in parts:
+            node = next((v for k, v in node.value if k.value == part), None) if isinstance(node, yaml.MappingNode) else None
+        if node is None:
+            raise ValueError(f"the reference <{path}> leads nowhere")
+        return node
+
+    def weights_of(self, part: str, folder: Path) -> Path | None:
+        """The file of a part's weights, in ``folder`` itself whatever place the pretrainer names; None when it has none."""
+        pretrainer = self.nodes.get("pretrainer")
+        entries = {key.value: value for key, value in pretrainer.value} if isinstance(pretrainer, yaml.MappingNode) else {}
+        loadables = entries.get("loadables")
+        for key, value in loadables.value if isinstance(loadables, yaml.MappingNode) else ():
+            if value.tag == "!ref" and value.value == f"<{part}>":
+                paths = entries.get("paths")
+                places = {k.value: v.value for k, v in paths.value} if isinstance(paths, yaml.MappingNode) else {}
+                name = str(places.get(key.value, f"{key.value}.ckpt")).rpartition("/")[2]
+                return folder / name
+        return None
+
+
+def _class(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _computed(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_computed(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+        return _ARITHMETIC[type(node.op)](_computed(node.left), _computed(node.right))
+    raise TypeError("not plain arithmetic")
+
+
+def build_encoder(text: str, folder: Path, device: str) -> torch.nn.Module:
+    """The three parts of a voice encoder as a module with ``mods``, their weights read from ``folder``, on ``device``.
+
+    To be called where imports are quiet. Raises :class:`Forbidden`, ``ValueError`` and what PyTorch raises for broken files.
+    """
+    import torch
+    from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint
+
+    values = read(text)
+    for part in PARTS:
+        if part not in values.nodes:
+            raise ValueError(f"hyperparams.yaml has no {part}")
+    parts = {part: values.value(part) for part in PARTS}
+    for part, module in parts.items():
+        if not isinstance(module, torch.nn.Module):
+            raise ValueError(f"{part} of hyperparams.yaml is no module")
+        file = values.weights_of(part, folder)
+        if part != "embedding_model" and (file is None or not file.exists()):
+            continue
+        if file is None:
+            raise ValueError("hyperparams.yaml does not say which file holds the weights of embedding_model")
+        state = read_weights(file)
+        if part == "mean_var_norm":
+            module._load_statistics_dict(state)  # type: ignore[operator]
+            continue
+        missing, _ = module.load_state_dict(hook_on_loading_state_dict_checkpoint(state), strict=False)
+        if missing:
+            raise ValueError(f"{file.name} lacks {len(missing)} of the weights of {part}, among them {missing[0]}")
+    encoder = torch.nn.Module()
+    encoder.mods = torch.nn.ModuleDict(parts)
+    encoder.requires_grad_(False)
+    return encoder.eval().to(device)
