@@ -165,6 +165,14 @@ class Fetch(Section):
     )
     sleep: float = knob(1, "Least seconds between two requests to one host.", ge=0, le=600, step=0.5, unit="s")
     cookies: SecretStr | None = knob(None, "Netscape cookies file for sites that ask for a login.")
+    cookies_browser: str | None = knob(
+        None, "Browser whose cookies yt-dlp sends, with a profile after a colon: firefox, chrome:Default."
+    )
+    audio_language: str | None = knob(
+        None, "Language of the audio where a video has several, as in de or pt-BR; empty takes the original one."
+    )
+    player_client: str | None = knob(None, "YouTube clients that yt-dlp plays, by comma, when the default ones are refused.")
+    visitor_data: SecretStr | None = knob(None, "YouTube's visitor data of a browser without a login.")
     proxy: SecretStr | None = knob(None, "Proxy for downloads: http://host:port.")
     max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")
     max_bytes: int = knob(4 * 1024**3, "Largest download.", ge=1024, le=1024**4, step=1024**3, unit="bytes")
@@ -172,6 +180,10 @@ class Fetch(Section):
         5 * 1024**3, "Take no new recording below this much free disk.", ge=0, le=1024**5, step=1024**3, unit="bytes"
     )
     timeout: float = knob(30, "A connection silent for this long is given up.", ge=1, le=600, step=5, unit="s")
+    least_speed: float = knob(
+        512, "A download slower than this over a minute is given up and tried again.", ge=0, le=10**9, step=512, unit="B/s"
+    )
+    time_limit: float = knob(12 * 3600, "Longest one download may take.", ge=60, le=7 * 86400, step=3600, unit="s")
     allow_private: bool = knob(
         False, "Allow private, loopback and link-local addresses.", risk="a hostile link can then reach this network"
     )

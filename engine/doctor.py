@@ -59,6 +59,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("database", lambda: _database(paths, database_url))
     yield _guarded("disk", lambda: _disk(settings, paths.data))
     yield _guarded("yt-dlp", _ytdlp)
+    yield _guarded("JavaScript", _javascript)
     yield _guarded("cookies", lambda: _cookies(settings))
     yield _guarded("proxy", lambda: _proxy(settings))
 
@@ -221,6 +222,14 @@ def _ytdlp() -> Check:
 
     age = ytdlp_age()
     return Check("yt-dlp", age.state, age.text, age.mend)
+
+
+def _javascript() -> Check:
+    """YouTube hands out media to those who run its player's script."""
+    from gainstage.engine.sources.ytdlp import challenge_state
+
+    state = challenge_state()
+    return Check("JavaScript", state.state, state.text, state.mend)
 
 
 def _cookies(settings: Settings) -> Check:

@@ -62,6 +62,17 @@ class Postponed(Throttled):
     """Not begun: the host is asked later, as its budget is used up or it cools down. Not an attempt."""
 
 
+class NotYet(Transient):
+    """Not there as yet (a premiere, a stream that has just ended): looked at again after ``after_s``, then twice that, and so on.
+
+    After the last attempt it ends as skipped, and the next listing of its source looks at it again.
+    """
+
+    def __init__(self, message: str, *, after_s: float, **rest: str | None) -> None:
+        super().__init__(message, **rest)  # type: ignore[arg-type]
+        self.after_s = after_s
+
+
 class OutOfMemory(Transient):
     """Too little memory even at the smallest batch."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gainstage.config.settings import Retry
 from gainstage.engine.backoff import doubled
-from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Postponed, Rejected, Throttled
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, NotYet, Postponed, Rejected, Throttled
 from gainstage.engine.terms import Status
 
 LONGEST_WAIT_S = 3600.0
@@ -54,6 +54,10 @@ def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish:
         return RetryDecision(Status.QUEUED, counted=False, pause=True)
     if isinstance(error, Postponed):
         return RetryDecision(Status.QUEUED, wait_s=error.after_s, counted=False)
+    if isinstance(error, NotYet):
+        if attempt >= retry.attempts:
+            return RetryDecision(Status.SKIPPED)
+        return RetryDecision(Status.QUEUED, wait_s=error.after_s * 2.0 ** min(attempt - 1, 30) * (1 + JITTER * draw))
     if not error.retry or attempt >= retry.attempts:
         return RetryDecision(Status.FAILED)
     if isinstance(error, Throttled) and error.after_s is not None:

@@ -43,7 +43,11 @@ class _Stream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with self._ending_with_token():
-            return self._inner.read(max_bytes, timeout)
+            block = self._inner.read(max_bytes, timeout)
+        token: CancelToken | None = getattr(here, "token", None)
+        if token is not None and not block:  # a connection shut by our own cancel reads like the end of what was sent
+            token.check()
+        return block
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with self._ending_with_token():
@@ -63,10 +67,13 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Looks a name up, checks every address of it, and connects to one of those: first request, redirects, changed DNS alike."""
+    """Looks a name up, checks every address of it, and connects to one of those: first request, redirects, changed DNS alike.
 
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
+    ``proxied``: the only address connected to is the operator's proxy, which needs no leave.
+    """
+
+    def __init__(self, allow_private: bool, proxied: bool) -> None:
+        self._allow_private = allow_private or proxied
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -85,16 +92,30 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class Transport(httpx.BaseTransport):
-    """httpx on a pool of such connections."""
+    """httpx on a pool of such connections, or on one of connections through a proxy."""
 
-    def __init__(self, allow_private: bool) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls.context(),
-            max_connections=None,
-            max_keepalive_connections=64,
-            keepalive_expiry=10.0,
-            network_backend=_Backend(allow_private),
-        )
+    def __init__(self, allow_private: bool, proxy: str | None = None) -> None:
+        backend = _Backend(allow_private, proxied=proxy is not None)
+        self._pool: httpcore.ConnectionPool
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(
+                ssl_context=tls.context(),
+                max_connections=None,
+                max_keepalive_connections=64,
+                keepalive_expiry=10.0,
+                network_backend=backend,
+            )
+        else:
+            address = httpx.Proxy(proxy)
+            self._pool = httpcore.HTTPProxy(
+                str(address.url),
+                proxy_auth=address.raw_auth,
+                ssl_context=tls.context(),
+                max_connections=None,
+                max_keepalive_connections=64,
+                keepalive_expiry=10.0,
+                network_backend=backend,
+            )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url

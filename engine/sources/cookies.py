@@ -34,15 +34,17 @@ def read_cookies(path: Path, now: float | None = None) -> Cookies:
     return _read(path, time.time() if now is None else now)[0]
 
 
-def cookie_header(settings: Fetch, url: str) -> dict[str, str]:
-    """The Cookie header for an address; empty without a cookies file, or when no cookie belongs there."""
-    if settings.cookies is None:
-        return {}
-    jar = _jar_of(Path(settings.cookies.get_secret_value()).expanduser())
-    request = urllib.request.Request(url)
-    jar.add_cookie_header(request)
-    value = request.get_header("Cookie")
-    return {"cookie": value} if value else {}
+def cookie_header(settings: Fetch, url: str, given: CookieJar | None = None) -> dict[str, str]:
+    """The Cookie header for an address: of the cookies file, then of ``given``; empty when no cookie belongs there."""
+    own = _jar_of(Path(settings.cookies.get_secret_value()).expanduser()) if settings.cookies is not None else None
+    pairs: dict[str, str] = {}
+    for jar in (own, given):
+        request = urllib.request.Request(url)
+        if jar is not None and len(jar):
+            jar.add_cookie_header(request)
+        for pair in filter(None, (request.get_header("Cookie") or "").split("; ")):
+            pairs[pair.split("=", 1)[0]] = pair
+    return {"cookie": "; ".join(pairs.values())} if pairs else {}
 
 
 def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:

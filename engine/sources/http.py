@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
+import os
 import re
 import time
 from collections.abc import Callable
@@ -16,11 +17,14 @@ from gainstage.config.settings import Fetch
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.pace import Pace
 from gainstage.engine.sources.web import Web
 
 NOT_MEDIA = re.compile(
     r"text/(html|xml|css|csv|javascript)|application/(json|xml|pdf|zip|xhtml\+xml|rss\+xml|atom\+xml)|(image|font)/.*"
 )
+MARK = re.compile(r"[ -~]{1,1000}")
+"""An ETag or a date that can be sent back in a header; RFC 9110 allows more in an ETag, but no client can send that."""
 Progress = Callable[[float | None], None]
 
 
@@ -66,11 +70,12 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     have = partial.stat().st_size if partial.exists() else 0
     mark = partial.with_suffix(".etag")
     headers = {"accept": "audio/*,video/*,*/*;q=0.5", "accept-encoding": "identity"}
-    if have and mark.exists():
-        headers |= {"range": f"bytes={have}-", "if-range": mark.read_text()}
+    if have and (same := _mark_of(mark)):
+        headers |= {"range": f"bytes={have}-", "if-range": same}
     with web.get(url, token, headers) as response:
         if not _is_all(response, have):
             _take(response, partial, mark, have, settings, token, progress)
+    token.check()  # a stop closes the connection, which looks like the end of a file of untold length
     partial.replace(target)
     mark.unlink(missing_ok=True)
     return target
@@ -131,22 +136,33 @@ def _remember(response: httpx.Response, mark: Path) -> None:
     """Keep what lets a later attempt ask whether the file is still the same."""
     tag = response.headers.get("etag") or response.headers.get("last-modified")
     ranged = response.headers.get("accept-ranges", "bytes") != "none" and "content-encoding" not in response.headers
-    if tag and ranged and not tag.startswith("W/"):
-        mark.write_text(tag)
+    if tag and ranged and not tag.startswith("W/") and MARK.fullmatch(tag):
+        mark.write_text(tag, encoding="latin-1")
     else:
         mark.unlink(missing_ok=True)
+
+
+def _mark_of(mark: Path) -> str | None:
+    """What was kept; None when there is nothing, or nothing that can be sent."""
+    with contextlib.suppress(OSError):
+        text = mark.read_text(encoding="latin-1")
+        return text if MARK.fullmatch(text) else None
+    return None
 
 
 def _receive(
     response: httpx.Response, partial: Path, have: int, whole: int | None, settings: Fetch, token: CancelToken, progress: Progress
 ) -> None:
+    pace = Pace(settings.least_speed, settings.time_limit)
     with partial.open("ab" if have else "wb") as file:
-        for block in response.iter_bytes():
+        for block in pace.through(response.iter_bytes()):
             token.check()
             have += len(block)
             if have > settings.max_bytes:
                 raise Rejected("larger than fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
             file.write(block)
             progress(min(1.0, have / whole) if whole else None)
+        token.check()
+        os.fsync(file.fileno())  # a name that says "whole" must not outlive bytes that a power cut takes
     if have == 0:
         raise Permanent("the server sent an empty file", cause="empty file", hint="its owner can mend it; try again later")

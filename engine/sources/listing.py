@@ -20,6 +20,7 @@ from gainstage.engine.sources.ids import digest_of, own_id
 from gainstage.engine.sources.lists import LISTS, ListLine, read_list
 from gainstage.engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
 from gainstage.engine.sources.policy import check_url, split_url
+from gainstage.engine.sources.proxy import proxy_of
 from gainstage.engine.sources.web import Web
 from gainstage.engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
 from gainstage.engine.terms import Recording
@@ -159,7 +160,7 @@ def is_media_url(url: str) -> bool:
 
 def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
     """ "media", "feed" or "page", by how the answer begins."""
-    check_url(url, allow_private=settings.fetch.allow_private)
+    check_url(url, allow_private=settings.fetch.allow_private, proxied=proxy_of(settings.fetch) is not None)
     try:
         with web.get(url, token, {**ACCEPT, "accept-encoding": "identity"}) as response:
             if response.status_code in (403, 405, 406):  # a site that refuses us may know yt-dlp's ways

@@ -15,12 +15,37 @@ MOST_URL = 16_384
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
+INNER_NAMES = re.compile(
+    r"(?:.*\.)?(?:localhost|localdomain|local|internal|intranet|corp|home|lan|private|home\.arpa)", re.IGNORECASE
+)
+"""Names that no public name server answers for (RFC 6761, RFC 6762, RFC 8375, and those that ICANN keeps for inner use)."""
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+_COMPATIBLE = ipaddress.ip_network("::/96")
+_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")  # RFC 2765
+
+
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable by everybody: not private, loopback, link-local, multicast or reserved."""
+    """Whether an IP address is reachable by everybody: not private, loopback, link-local, multicast or reserved.
+
+    An IPv6 address that carries an IPv4 one is public only where both are: it may end at the inner one.
+    """
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
+        if ip in _NAT64[1] or ip in _COMPATIBLE:  # a network's own translation, and a form without any use left
+            return False
+        inner = _carried(ip)
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
     return ip.is_global and not ip.is_multicast
+
+
+def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to."""
+    if ip.teredo is not None:
+        return ip.teredo[1]
+    if ip in _NAT64[0] or ip in _TRANSLATED:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 def resolve(host: str, port: int | None = None) -> list[str]:
@@ -66,18 +91,43 @@ def check_host(host: str, port: int | None, *, allow_private: bool) -> list[str]
     """
     addresses = resolve(host, port)
     if not allow_private and not all(is_public(a) for a in addresses):
-        raise Permanent(
-            f"{clean_text(host, 100)} is an address inside this network",
-            cause="private address refused",
-            hint="fetch.allow_private = true allows it, where the sources are trusted",
-        )
+        raise _refused(host)
     return addresses
 
 
-def check_url(url: str, *, allow_private: bool) -> list[str]:
-    """Addresses the URL may be asked at. Raises :class:`Permanent` for another scheme or an address inside this network."""
+def check_url(url: str, *, allow_private: bool, proxied: bool = False) -> None:
+    """Raises :class:`Permanent` for another scheme or an address inside this network.
+
+    Behind a proxy (``proxied``) no name is looked up, as the proxy does that and this machine may have no name server: only
+    addresses written out and names known to be inner ones are refused.
+    """
     parts = split_url(url)
-    return check_host(parts.hostname or "", parts.port, allow_private=allow_private)
+    host = parts.hostname or ""
+    if not proxied:
+        check_host(host, parts.port, allow_private=allow_private)
+    elif not allow_private and _is_inner(host):
+        raise _refused(host)
+
+
+def _is_inner(host: str) -> bool:
+    """Whether a host is inside a network by its looks alone."""
+    host = host.rstrip(".")
+    try:
+        return not is_public(host)
+    except ValueError:
+        pass
+    try:
+        return not is_public(socket.inet_ntoa(socket.inet_aton(host)))  # 127.1, 0x7f.1 and 2130706433 are addresses as well
+    except (OSError, UnicodeError):
+        return bool(INNER_NAMES.fullmatch(host)) or "." not in host
+
+
+def _refused(host: str) -> Permanent:
+    return Permanent(
+        f"{clean_text(host, 100)} is an address inside this network",
+        cause="private address refused",
+        hint="fetch.allow_private = true allows it, where the sources are trusted",
+    )
 
 
 def host_of(url: str) -> str:

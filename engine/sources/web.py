@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urljoin
 
 import httpcore
@@ -21,7 +22,8 @@ from gainstage.engine.sources.cookies import cookie_header
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 
-REDIRECTS = 8
+REDIRECTS = 30
+"""Chains of counters in front of a podcast are long: browsers and players follow 20 and more."""
 AGENT = "gainstage (+media fetch)"
 NETWORK_ERRORS = (
     httpx.HTTPError,
@@ -31,6 +33,14 @@ NETWORK_ERRORS = (
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
+)
+PROXY_ERRORS = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ProxyError,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.ProxyError,
 )
 
 
@@ -68,19 +78,21 @@ class Web:
         proxy = proxy_of(settings)
         client = self._client(proxy, settings.allow_private)
         timeout = httpx.Timeout(settings.timeout, pool=None)
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
+        given = httpx.Cookies()  # what the hops so far have set
         for _ in range(REDIRECTS + 1):
             token.check()
-            if url in seen:
+            split_url(url)
+            if proxy is not None:
+                check_url(url, allow_private=settings.allow_private, proxied=True)
+            cookies = cookie_header(settings, url, given.jar)
+            if (step := (url, cookies.get("cookie", ""))) in seen:
                 raise Permanent(
                     "the address redirects in a circle", cause="redirect loop", hint="is the address right? open it in a browser"
                 )
-            seen.add(url)
-            split_url(url)
-            if proxy is not None:  # the proxy looks the name up: what can be checked here is checked here
-                check_url(url, allow_private=settings.allow_private)
+            seen.add(step)
             try:
-                request = client.build_request("GET", url, headers={**headers, **cookie_header(settings, url)}, timeout=timeout)
+                request = client.build_request("GET", url, headers={**headers, **cookies}, timeout=timeout)
             except UnicodeError as error:  # a host name that is none, in a way that only its encoder knows
                 raise Permanent(
                     f"malformed address: {clean_text(url, 200)}",
@@ -92,7 +104,7 @@ class Web:
             except NETWORK_ERRORS as error:
                 if (refused := tls.refused_by(error)) is not None:
                     raise tls.untrusted(request.url.host, refused) from error
-                if proxy is not None and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+                if proxy is not None and isinstance(error, PROXY_ERRORS):
                     token.check()
                     why = clean_text(str(error), 200)
                     raise Transient(f"the proxy cannot be used: {why}", cause="proxy", hint="check fetch.proxy") from error
@@ -104,6 +116,7 @@ class Web:
                     response.close()
                 return
             response.close()
+            given.extract_cookies(response)
             try:
                 url = urljoin(url, response.headers["location"])
             except ValueError as error:
@@ -120,10 +133,14 @@ class Web:
         key = (proxy, allow_private)
         with self._lock:
             if key not in self._clients:
-                transport = httpx.HTTPTransport(proxy=proxy, verify=tls.context()) if proxy else Transport(allow_private)
                 self._clients[key] = httpx.Client(
-                    transport=transport, trust_env=False, follow_redirects=False, headers={"user-agent": AGENT}, cookies=None
+                    transport=Transport(allow_private, proxy),
+                    trust_env=False,
+                    follow_redirects=False,
+                    headers={"user-agent": AGENT},
+                    cookies=None,
                 )
+                self._clients[key].cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # one client serves everybody
             return self._clients[key]
 
 

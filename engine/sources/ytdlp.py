@@ -1,4 +1,8 @@
-"""yt-dlp held short: no configuration of the user, no plugins, no subprocess, our own network, its words as typed errors."""
+"""yt-dlp held short: no configuration of the user, no plugins, our own network, its words as typed errors.
+
+It starts one kind of child only: the JavaScript runtime that solves YouTube's challenges, without files, network or
+environment, with a deadline (see :mod:`gainstage.engine.sources.js_runtime`).
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,12 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from gainstage.config.settings import Fetch
-from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Throttled
+from gainstage.engine.errors import EngineError, Misconfigured, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.cookies import cookies_text
+from gainstage.engine.sources.js_runtime import find_runtime, solver_version
 from gainstage.engine.sources.proxy import proxy_of
-from gainstage.engine.sources.ytdlp_errors import classify, translated
+from gainstage.engine.sources.ytdlp_errors import RENEW, meant, translated
 
 MINIMUM = "2026.10.26"
 """The oldest yt-dlp these rooms were tested with."""
@@ -42,6 +47,8 @@ class Told:
 
 def options(settings: Fetch) -> dict[str, Any]:
     """What every call has in common; nothing an operator types reaches yt-dlp as an option."""
+    from gainstage.engine.sources.ytdlp_solver import runtimes
+
     cookies = cookies_text(settings)
     return {
         "quiet": True,
@@ -58,8 +65,34 @@ def options(settings: Fetch) -> dict[str, Any]:
         "ffmpeg_location": os.path.join(os.devnull, "none"),  # it would go to addresses nobody has checked
         "hls_prefer_native": True,
         "cookiefile": io.StringIO(cookies) if cookies is not None else None,  # a copy: yt-dlp writes back to what it is given
+        "cookiesfrombrowser": browser_of(settings),
         "proxy": proxy_of(settings) or "",
+        "js_runtimes": runtimes(),
+        "extractor_args": {"youtube": youtube_args(settings)},
     }
+
+
+def youtube_args(settings: Fetch) -> dict[str, list[str]]:
+    """The operator's ways out on a bad day, in yt-dlp's words."""
+    args: dict[str, list[str]] = {}
+    if settings.player_client:
+        args["player_client"] = [name for part in settings.player_client.split(",") if (name := part.strip())]
+    if settings.visitor_data is not None:
+        args["visitor_data"] = [settings.visitor_data.get_secret_value()]
+    return args
+
+
+def browser_of(settings: Fetch) -> tuple[str, str | None, None, None] | None:
+    """(browser, profile) whose cookies are sent. Raises :class:`Misconfigured` for a browser that yt-dlp cannot read."""
+    if not settings.cookies_browser:
+        return None
+    from yt_dlp.cookies import SUPPORTED_BROWSERS
+
+    name, _, profile = settings.cookies_browser.partition(":")
+    if name not in SUPPORTED_BROWSERS:
+        known = ", ".join(sorted(SUPPORTED_BROWSERS))
+        raise Misconfigured("fetch.cookies_browser names no known browser", cause="cookies", hint=f"one of {known}")
+    return name, profile or None, None, None
 
 
 @contextmanager
@@ -71,6 +104,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     from yt_dlp.version import __version__
 
     from gainstage.engine.sources.ytdlp_guard import Sockets, handler_for
+    from gainstage.engine.sources.ytdlp_solver import equip
 
     plugin_dirs.value = []
     if version_tuple(__version__) < version_tuple(MINIMUM):
@@ -78,26 +112,29 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
             f"yt-dlp {__version__} is older than {MINIMUM}, the oldest that was tested", cause="yt-dlp too old", hint=RENEW
         )
     sockets = Sockets(token)
-    handler = handler_for(settings.allow_private, proxy_of(settings) is not None, sockets)
+    handler = handler_for(settings, proxy_of(settings) is not None, sockets)
 
     class Guarded(YoutubeDL):  # type: ignore[misc]
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
             return super().build_request_director([handler], [])
 
     told = Told()
+    late = False
     try:
         with translated(token), Guarded({**options(settings), **more, "logger": told}) as ytdlp:
-            yield ytdlp
+            equip(ytdlp, token)
+            try:
+                yield ytdlp
+            finally:
+                late = ytdlp.gainstage_late
     except EngineError as error:
-        for words in told.warnings:  # yt-dlp tries other ways after a throttle: the last of them is not the cause
-            if not isinstance(error, Throttled | Cancelled) and isinstance(meant := classify(words), Throttled):
-                raise meant from error
+        if sockets.fault is not None and isinstance(error, Transient) and not isinstance(error, Throttled):
+            raise sockets.fault from error
+        if (better := meant(error, told.warnings, solver=solver_version(), late=late)) is not error:
+            raise better from error
         raise
     finally:
         sockets.close()
-
-
-RENEW = "renew it: uv lock --upgrade-package yt-dlp, or pip install -U yt-dlp"
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -126,3 +163,12 @@ def ytdlp_age(today: date | None = None, version: str | None = None) -> Age:
         if days > AGES_DAYS:
             return Age("warn", f"{version}, {days} days old: sites have changed since", RENEW)
     return Age("ok", version, "")
+
+
+def challenge_state() -> Age:
+    """For ``doctor``: what solves YouTube's challenges, deno and the scripts of yt-dlp-ejs."""
+    found, scripts = find_runtime(), solver_version()
+    text = f"{f'deno {found.version}' if found else 'no deno'}, {f'yt-dlp-ejs {scripts}' if scripts else 'no yt-dlp-ejs'}"
+    if found is not None and scripts is not None and found.supported:
+        return Age("ok", text, "")
+    return Age("fail", f"{text}: YouTube's media cannot be fetched", "Install gainstage again, which brings both: uv sync")

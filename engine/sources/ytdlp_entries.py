@@ -40,7 +40,7 @@ def to_recording(info: dict[str, Any]) -> Recording:
     extra: dict[str, Any] = {"fetch": "ytdlp"}
     if refused := refusal_of(info):
         extra["refused"] = refused
-    if info.get("live_status") in ("is_live", "post_live"):
+    if info.get("live_status") == "is_live":
         extra["live"] = True
     if info.get("media_type") == "short" or "/shorts/" in source:
         extra["short"] = True

@@ -3,75 +3,204 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from gainstage.engine.clean import clean_text
-from gainstage.engine.errors import EngineError, Permanent, Rejected, Throttled, Transient
+from gainstage.engine.errors import EngineError, Misconfigured, NotYet, Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import tls
 
 NEWER = "if it stays, a newer yt-dlp may know the site"
+RENEW = "renew it: uv lock --upgrade-package yt-dlp, or pip install -U 'yt-dlp[default,deno]'"
+COOKIES = "fetch.cookies or fetch.cookies_browser of a signed-in browser may help"
+AGAIN = "it is looked at again later"
+SOON_S, HOUR_S = 900.0, 3600.0
+INCOMPLETE = "extraction incomplete"
+MEDIA_REFUSED = "media refused"
+NO_AUDIO = "no audio stream"
 
-CAUSES: tuple[tuple[str, type[EngineError], str, str], ...] = (
-    (r"No space left|[Qq]uota exceeded", Transient, "disk full", "free disk space or raise fetch.disk_floor"),
-    (r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
-    (
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Words of a site, or of yt-dlp about one, and the error they stand for. ``after_s``: the wait before the next look."""
+
+    words: str
+    kind: type[EngineError]
+    cause: str
+    hint: str
+    after_s: float | None = None
+
+    def error(self, text: str) -> EngineError:
+        if self.kind is NotYet:
+            return NotYet(text, cause=self.cause, hint=self.hint, after_s=self.after_s or HOUR_S)
+        if self.kind is Throttled:
+            return Throttled(text, cause=self.cause, hint=self.hint, after_s=self.after_s)
+        return self.kind(text, cause=self.cause, hint=self.hint)
+
+
+CAUSES: tuple[Reason, ...] = (
+    Reason(r"No space left|[Qq]uota exceeded", Transient, "disk full", "free disk space or raise fetch.disk_floor"),
+    Reason(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
+    Reason(
+        r"rate.?limited by YouTube for up to an hour|isn't available, try again later",
+        Throttled,
+        "HTTP 429",
+        "lower fetch.rate or workers.fetch, or set fetch.cookies",
+        HOUR_S,
+    ),
+    Reason(
         r"HTTP Error 429|Too Many Requests|rate.?limited",
         Throttled,
         "HTTP 429",
         "lower fetch.rate or workers.fetch, or set fetch.cookies",
     ),
-    (r"not a bot|confirm you.?re not", Throttled, "bot check", "set fetch.cookies from a signed-in browser, lower fetch.rate"),
-    (r"members-only|members only|join this channel|channel's members", Rejected, "members-only", "cookies of a member may help"),
-    (r"Premium|requires payment|purchase|rental", Rejected, "paid", "cookies of an account that has it may help"),
-    (r"[Pp]rivate video|video is private", Rejected, "private", "the owner may have shared it with an account: cookies may help"),
-    (
+    Reason(
+        r"not a bot|confirm you.?re not",
+        Throttled,
+        "bot check",
+        f"lower fetch.rate; {COOKIES}, or another fetch.player_client or fetch.po_token_provider",
+    ),
+    Reason(r"[Cc]aptcha", Throttled, "captcha", f"lower fetch.rate; {COOKIES}"),
+    Reason(
+        r"[Cc]loudflare|attempting impersonation|impersonation target",
+        Permanent,
+        "browser check",
+        "set fetch.impersonate to a browser (it needs curl_cffi: uv sync --extra impersonate)",
+    ),
+    Reason(r"DRM", Rejected, "DRM protected", "it cannot be had: its owner has encrypted it"),
+    Reason(
+        r"members.only|join this channel|[Jj]oin this channel|channel's members|members on level",
+        Rejected,
+        "members-only",
+        "cookies of a member may help",
+    ),
+    Reason(
+        r"Premium|requires payment|purchase|rental|paid content",
+        Rejected,
+        "paid",
+        "cookies of an account that has it may help",
+    ),
+    Reason(
+        r"[Pp]rivate video|[Vv]ideo is private",
+        Rejected,
+        "private",
+        "the owner may have shared it with an account: cookies may help",
+    ),
+    Reason(
         r"not available in your country|geo.?restrict|in your country|from your location",
         Rejected,
         "geo-blocked",
         "a proxy elsewhere may help",
     ),
-    (
+    Reason(
         r"confirm your age|age.?restricted|inappropriate for some users",
         Rejected,
         "age-gated",
         "cookies of a grown-up account may help",
     ),
-    (
+    Reason(
+        r"protected by a password|password.protected|[Vv]ideo password|--video-password",
+        Rejected,
+        "password",
+        "it asks for a password of its own: download it by hand and add the file",
+    ),
+    Reason(r"(?:begin|start) (?:shortly|soon|in a few moments)|about to begin", NotYet, "upcoming", AGAIN, SOON_S),
+    Reason(
         r"Premieres in|will begin in|is upcoming|has not started|is offline|not currently live",
         Rejected,
         "upcoming",
         "try again later",
     ),
-    (
+    Reason(
+        r"[Pp]rocessing this video|being processed|still processing|[Cc]heck back later",
+        NotYet,
+        "being processed",
+        AGAIN,
+        SOON_S,
+    ),
+    Reason(r"(?:event|stream) has ended|live event is over|stream recording is not available", NotYet, "just ended", AGAIN, HOUR_S),
+    Reason(r"^(?:\S+ \S+: )?Offline\b", NotYet, "stream offline", AGAIN, HOUR_S),
+    Reason(r"[Ss]ign in|[Ll]og(?:ged)? ?in(?:to)?\b|account credentials|registered users", Rejected, "login needed", COOKIES),
+    Reason(
         r"removed|no longer available|terminated|[Vv]ideo unavailable|does not exist|deleted",
         Permanent,
         "removed",
         "it is gone: only its owner could bring it back",
     ),
-    (r"API page: HTTP Error 40[34]", Transient, "network error", "it is tried again"),
-    (r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "is the address right? cookies may be needed"),
-    (r"does not have an? \w+ tab", Permanent, "no such tab", "the channel has nothing of this kind"),
-    (r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site"),
-    (
-        r"Requested format is not available|no audio|No video formats",
-        Permanent,
-        "no audio stream",
-        "nothing can be done here: it has no sound, or none of a known kind",
+    Reason(r"API page: HTTP Error 40[34]", Transient, "network error", "it is tried again"),
+    Reason(
+        r"(?:download video data|fragment.*): HTTP Error 40[34]",
+        Transient,
+        MEDIA_REFUSED,
+        "its address ran out, or the site throttles: its page is asked for a new one",
     ),
-    (r"timed out|HTTP Error 5\d\d|[Cc]onnection|reset|Temporary failure|resolve", Transient, "network error", "it is tried again"),
+    Reason(r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "is the address right? cookies may be needed"),
+    Reason(r"does not have an? \w+ tab", Permanent, "no such tab", "the channel has nothing of this kind"),
+    Reason(r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site"),
+    Reason(
+        r"Requested format is not available|No video formats|Failed to extract any player response|player responses are invalid",
+        Transient,
+        INCOMPLETE,
+        f"its page is read again; {NEWER}",
+    ),
+    Reason(r"no audio", Permanent, NO_AUDIO, "nothing can be done here: it has no sound, or none of a known kind"),
+    Reason(
+        r"timed out|HTTP Error 5\d\d|[Cc]onnection|reset|Temporary failure|resolve",
+        Transient,
+        "network error",
+        "it is tried again",
+    ),
 )
+"""The first that matches counts. Words with a typographic apostrophe are compared with a plain one."""
+
+_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‑": "-", "\xa0": " "})
+_NO_RUNTIME = re.compile(r"No supported JavaScript runtime")
+_UNSOLVED = re.compile(r"(?:n challenge|Signature) solving failed|solver \w+ script")
 
 
 def classify(text: str) -> EngineError:
     """The typed error behind yt-dlp's words; unknown words are tried again."""
     text = clean_text(text.removeprefix("ERROR: ").split("; please report this issue")[0], 400)
-    for pattern, kind, cause, hint in CAUSES:
-        if re.search(pattern, text):
-            return kind(text, cause=cause, hint=hint)
+    plain = text.translate(_APOSTROPHES)
+    for reason in CAUSES:
+        if re.search(reason.words, plain):
+            return reason.error(text)
     return Transient(text, cause="download failed", hint=NEWER)
+
+
+def meant(error: EngineError, warnings: Iterable[str], *, solver: str | None, late: bool) -> EngineError:
+    """What an error means beside the warnings before it: yt-dlp goes on without what it could not get, and stumbles later.
+
+    ``solver`` is the version of the scripts that solve challenges, None without any; ``late`` whether one did not end.
+    """
+    if isinstance(error, Throttled) or not isinstance(error, Permanent | Transient):
+        return error
+    warnings = list(warnings)
+    for words in warnings:  # it tries other ways after a throttle: the last of them is not the cause
+        if isinstance(throttle := classify(words), Throttled):
+            return throttle
+    if error.cause not in (INCOMPLETE, MEDIA_REFUSED, NO_AUDIO, "nothing downloaded"):
+        return error
+    if any(_NO_RUNTIME.search(words) for words in warnings):
+        return Misconfigured(
+            "YouTube needs a JavaScript runtime, and none was found",
+            cause="no JavaScript runtime",
+            hint="install gainstage again, which brings deno: uv sync; `gainstage doctor` shows it",
+        )
+    if not any(_UNSOLVED.search(words) for words in warnings):
+        return error
+    if solver is None:
+        return Misconfigured(
+            "the scripts that solve YouTube's challenges are missing",
+            cause="challenge failed",
+            hint="install gainstage again, which brings yt-dlp-ejs: uv sync; `gainstage doctor` shows it",
+        )
+    if late:
+        return Transient("the script that solves the site's challenge did not end", cause="challenge timed out", hint=NEWER)
+    return Misconfigured("YouTube's challenge could not be solved", cause="challenge failed", hint=RENEW)
 
 
 @contextmanager

@@ -1,26 +1,35 @@
-"""One item's audio through yt-dlp: only the audio, resumable, capped."""
+"""One item's audio through yt-dlp: only the audio, in its original language, resumable, capped."""
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import Fetch
-from gainstage.engine.errors import Permanent, Rejected
+from gainstage.engine.clean import clean_text
+from gainstage.engine.errors import Misconfigured, NotYet, Permanent, Rejected
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.policy import split_url
 from gainstage.engine.sources.ytdlp import open_ytdlp
+from gainstage.engine.sources.ytdlp_errors import NO_AUDIO
 
 UNFINISHED = (".part", ".ytdl", ".temp")
+SETTLING_S = 6 * 3600.0
+"""A stream that has ended is put together within hours, mostly; some never leave that state, though all of them is there."""
+LONGEST_HOLD_S = 60.0
+"""A site may hold media back for some seconds, as behind an advertisement."""
 
 
 def fetch_with_ytdlp(
     url: str, folder: Path, settings: Fetch, *, token: CancelToken, progress: Callable[[float | None], None]
 ) -> Path:
-    """Into ``folder/media.*``; whatever arrived of an earlier attempt in the same folder is resumed.
+    """Into ``folder/media-*``; whatever arrived of an earlier attempt in the same folder is resumed.
 
-    Raises as :func:`gainstage.engine.sources.http.download` does; :class:`Rejected` also for what is live, upcoming or members-only.
+    Raises as :func:`gainstage.engine.sources.http.download` does; :class:`Rejected` also for what is live or members-only,
+    :class:`NotYet` for what is about to be there.
     """
 
     def hook(status: dict[str, Any]) -> None:
@@ -32,24 +41,18 @@ def fetch_with_ytdlp(
         progress(min(1.0, have / whole) if whole else None)
 
     def wanted(info: dict[str, Any], *, incomplete: bool = False) -> str | None:
-        if (info.get("duration") or 0) > settings.max_duration:
-            raise Rejected(
-                f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="raise fetch.max_duration to take it"
-            )
-        if info.get("is_live") or info.get("live_status") in ("is_live", "post_live"):
-            raise Rejected("it is live now", cause="live", hint="try again when it has ended")
-        if (info.get("filesize") or 0) > settings.max_bytes:
-            raise Rejected(
-                f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it"
-            )
+        _check(info, settings)
+        if not info.get("formats"):  # the format chosen, just before its download
+            _hold(info, token)
         return None
 
     split_url(url)
     with open_ytdlp(
         settings,
         token,
-        format="bestaudio/best",
-        outtmpl=str(folder).replace("%", "%%") + "/media.%(ext)s",
+        format=formats_of(settings),
+        format_sort=["lang"],  # the original before a dub, whatever their bit rates
+        outtmpl=str(folder).replace("%", "%%") + "/media-%(format_id).40s.%(ext)s",  # two formats must not be one file
         noplaylist=True,
         playlist_items="1",
         progress_hooks=[hook],
@@ -61,7 +64,77 @@ def fetch_with_ytdlp(
         postprocessors=[],
     ) as ytdlp:
         ytdlp.extract_info(url, download=True)
-    found = [p for p in sorted(folder.glob("media.*")) if p.suffix not in UNFINISHED and p.stat().st_size]
-    if not found:
-        raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="the item may have no audio")
-    return found[0]
+        token.check()
+        found = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
+        if not found:
+            raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="the item may have no audio")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def formats_of(settings: Fetch) -> str:
+    """yt-dlp's choice of a format: only audio before audio with pictures, the language asked for before any other."""
+    language = settings.audio_language
+    if not language:
+        return "bestaudio/best"
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", language):
+        raise Misconfigured(
+            f"fetch.audio_language is no language: {clean_text(language, 40)}",
+            cause="audio language",
+            hint="write a code, as in de, en-US or pt-BR",
+        )
+    return (
+        "/".join(
+            f"{kind}[language{match}]"
+            for match in (f"={language}", f"^={language}-", f"^={language.split('-')[0]}")
+            for kind in ("bestaudio", "best")
+        )
+        + "/bestaudio/best"
+    )
+
+
+def _check(info: dict[str, Any], settings: Fetch) -> None:
+    """Raises for what is not taken, as far as its page says."""
+    if (info.get("duration") or 0) > settings.max_duration:
+        raise Rejected(
+            f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="raise fetch.max_duration to take it"
+        )
+    if info.get("is_live") or info.get("live_status") == "is_live":
+        raise Rejected("it is live now", cause="live", hint="try again when it has ended")
+    if info.get("live_status") == "is_upcoming":
+        raise NotYet("it has not begun", cause="upcoming", hint="it is looked at again later", after_s=SETTLING_S / 6)
+    if (info.get("filesize") or 0) > settings.max_bytes:
+        raise Rejected(
+            f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it"
+        )
+    formats = [f for f in info.get("formats") or () if not _is_picture(f)]
+    if not formats:
+        return
+    if info.get("live_status") == "post_live" and all(f.get("is_from_start") for f in formats) and not _settled(info):
+        raise NotYet(
+            "its stream has just ended, and is being put together",
+            cause="just ended",
+            hint="it is looked at again later",
+            after_s=SETTLING_S / 6,
+        )
+    if all(f.get("acodec") == "none" for f in formats):
+        raise Permanent("it has pictures and no sound", cause=NO_AUDIO, hint="nothing can be done here: it has no sound")
+
+
+def _is_picture(format: dict[str, Any]) -> bool:
+    """Whether a format is a storyboard, which every video has."""
+    return format.get("ext") == "mhtml" or (format.get("acodec") == "none" and format.get("vcodec") == "none")
+
+
+def _settled(info: dict[str, Any]) -> bool:
+    """Whether a stream ended long ago, or nobody knows when."""
+    begun = info.get("release_timestamp") or info.get("timestamp")
+    return not isinstance(begun, int | float) or time.time() - begun - (info.get("duration") or 0) > SETTLING_S
+
+
+def _hold(info: dict[str, Any], token: CancelToken) -> None:
+    """Wait as long as the site holds the media back: yt-dlp's own sleep would not end with the token."""
+    wait_s = float(info.pop("available_at", None) or 0) - time.time()
+    if wait_s > LONGEST_HOLD_S:
+        raise NotYet("the site holds its media back", cause="held back", hint="it is looked at again later", after_s=wait_s)
+    token.wait(max(0.0, wait_s))
+    token.check()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import io
 import os
 import socket
+import time
 import urllib.request
 import weakref
 from typing import Any
@@ -18,8 +20,10 @@ from yt_dlp.networking._helper import create_connection
 from yt_dlp.networking._urllib import UrllibRH
 from yt_dlp.networking.exceptions import RequestError
 
+from gainstage.config.settings import Fetch
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.pace import Pace
 from gainstage.engine.sources.policy import check_host, check_url
 from gainstage.engine.sources.tls import trusting
 
@@ -36,6 +40,8 @@ class Sockets:
 
     def __init__(self, token: CancelToken) -> None:
         self.token = token
+        self.fault: EngineError | None = None
+        """Our own error that ended a read: yt-dlp tries again and then keeps its words only."""
         self._open: list[weakref.ref[socket.socket]] = []
         self._remove = token.on_cancel(self._shut)
 
@@ -57,15 +63,47 @@ class Sockets:
                 os.close(number)
 
 
+class Cut(OSError):
+    """Our own error on its way through an HTTP client that knows network faults only."""
+
+
+class _Paced(io.RawIOBase):
+    """What a connection brings, counted: a stop and a server that drips end the read, and never look like the end of a file."""
+
+    def __init__(self, inner: io.RawIOBase, sockets: Sockets, pace: Pace) -> None:
+        self._inner = inner
+        self._sockets = sockets
+        self._pace = pace
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        begun = time.monotonic()
+        size = self._inner.readinto(buffer)
+        try:
+            self._sockets.token.check()
+            self._pace.add(size or 0, time.monotonic() - begun)
+        except EngineError as error:
+            self._sockets.fault = error
+            raise Cut(error.message) from error
+        return size
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
 class _Connections(urllib.request.AbstractHTTPHandler):
-    """Opens connections before yt-dlp's own handler would."""
+    """Opens connections before yt-dlp's own handler would. ``proxied``: to the operator's proxy, which needs no leave."""
 
     handler_order = 100
 
-    def __init__(self, context: Any, allow_private: bool, sockets: Sockets) -> None:
+    def __init__(self, context: Any, settings: Fetch, proxied: bool, sockets: Sockets) -> None:
         super().__init__()
         self._context = context
-        self._allow_private = allow_private
+        self._settings = settings
+        self._allow_private = settings.allow_private or proxied
         self._sockets = sockets
 
     def http_open(self, request: urllib.request.Request) -> Any:
@@ -78,6 +116,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
     def _connection(self, kind: type[http.client.HTTPConnection], *args: Any, **rest: Any) -> http.client.HTTPConnection:
         connection = kind(*args, **rest)
         connection._create_connection = self._connect  # type: ignore[attr-defined]
+        connection.response_class = self._response  # type: ignore[assignment]
         plain = connection.connect
 
         def connect() -> None:
@@ -86,6 +125,13 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
         connection.connect = connect  # type: ignore[method-assign]
         return connection
+
+    def _response(self, sock: socket.socket, *args: Any, **rest: Any) -> http.client.HTTPResponse:
+        response = http.client.HTTPResponse(sock, *args, **rest)
+        raw = response.fp.detach()
+        pace = Pace(self._settings.least_speed, self._settings.time_limit)
+        response.fp = io.BufferedReader(_Paced(raw, self._sockets, pace))
+        return response
 
     def _connect(self, address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None) -> Any:
         host, port = address
@@ -110,7 +156,7 @@ class _Asked(urllib.request.BaseHandler):
     def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
         try:
             self._token.check()
-            check_url(request.full_url, allow_private=self._allow_private)
+            check_url(request.full_url, allow_private=self._allow_private, proxied=True)
         except EngineError as error:
             raise AddressRefused(error) from error
         return request
@@ -118,7 +164,7 @@ class _Asked(urllib.request.BaseHandler):
     https_request = http_request
 
 
-def handler_for(allow_private: bool, proxied: bool, sockets: Sockets) -> type[UrllibRH]:
+def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[UrllibRH]:
     """A request handler for one :class:`yt_dlp.YoutubeDL`."""
 
     class GuardedRH(UrllibRH):  # type: ignore[misc]
@@ -134,10 +180,9 @@ def handler_for(allow_private: bool, proxied: bool, sockets: Sockets) -> type[Ur
         def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
             if proxied:
-                opener.add_handler(_Asked(allow_private, sockets.token))
-            else:
-                context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
-                opener.add_handler(_Connections(context, allow_private, sockets))
+                opener.add_handler(_Asked(settings.allow_private, sockets.token))
+            context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
+            opener.add_handler(_Connections(context, settings, proxied, sockets))
             return opener
 
     return GuardedRH

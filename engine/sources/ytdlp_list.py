@@ -12,7 +12,7 @@ from gainstage.config.settings import Fetch, Settings
 from gainstage.engine.errors import EngineError, Permanent, Rejected
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.policy import split_url
-from gainstage.engine.sources.ytdlp import open_ytdlp
+from gainstage.engine.sources.ytdlp import open_ytdlp, youtube_args
 from gainstage.engine.sources.ytdlp_entries import to_recording
 from gainstage.engine.sources.ytdlp_errors import classify
 from gainstage.engine.terms import Recording
@@ -51,7 +51,8 @@ def list_with_ytdlp(url: str, settings: Settings, *, token: CancelToken) -> Iter
     """Every item behind an address or a search, as it comes; no page per item is asked for. Raises our typed errors."""
     if not SEARCH.match(url):
         split_url(url)
-    with open_ytdlp(settings.fetch, token, extractor_args={"youtube": {"raise_incomplete_data": ["true"]}}) as ytdlp:
+    whole = {**youtube_args(settings.fetch), "raise_incomplete_data": ["true"]}
+    with open_ytdlp(settings.fetch, token, extractor_args={"youtube": whole}) as ytdlp:
         if match := CHANNEL.match(url):
             yield from _channel(ytdlp, url, match["id"], token)
         else:

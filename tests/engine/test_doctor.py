@@ -30,6 +30,7 @@ NAMES = (
     "database",
     "disk",
     "yt-dlp",
+    "JavaScript",
     "cookies",
     "proxy",
 )

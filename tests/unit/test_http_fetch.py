@@ -19,7 +19,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import policy
 from gainstage.engine.sources.http import download, retry_after
 from gainstage.engine.sources.policy import check_url, is_public
-from gainstage.engine.sources.web import Web
+from gainstage.engine.sources.web import REDIRECTS, Web
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from tests.http_server import Media, Request, Server, running, wait_until
 
@@ -95,9 +95,9 @@ def test_the_mark_of_a_new_file_never_stands_beside_a_part_of_the_old_one(
     seen: list[bool] = []
     write = Path.write_text
 
-    def watched(path: Path, text: str) -> int:
+    def watched(path: Path, text: str, **how: Any) -> int:
         seen.append((case.folder / "x.part").exists())
-        return write(path, text)
+        return write(path, text, **how)
 
     monkeypatch.setattr(Path, "write_text", watched)
     assert case.get(server.serve("/a.mp3", Media(BODY[::-1], etag='"v2"'))) == BODY[::-1]
@@ -204,7 +204,7 @@ def test_long_ways_round_end_too(server: Server, case: Case) -> None:
     def on(request: Request) -> None:
         request.answer(302, Location=f"/far.mp3?n={request.hit}")
 
-    with pytest.raises(Permanent, match="more than 8 redirects"):
+    with pytest.raises(Permanent, match=f"more than {REDIRECTS} redirects"):
         case.get(server.serve("/far.mp3", on))
 
 
@@ -375,13 +375,16 @@ def test_nobody_at_home_is_transient(case: Case) -> None:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1%eth0", "fc00::1",
-     "::ffff:127.0.0.1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1"],
+     "::ffff:127.0.0.1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b:1::808:808",
+     "::127.0.0.1", "::93.184.215.14", "::ffff:0:10.0.0.1", "2001:0:4136:e378:8000:63bf:f5ff:fffe"],
 )  # fmt: skip
 def test_addresses_inside_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::93.184.215.14", "2002:5db8:d70e::1"]
+)
 def test_addresses_outside_are_public(address: str) -> None:
     assert is_public(address)
 

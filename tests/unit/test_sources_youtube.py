@@ -246,7 +246,7 @@ def test_an_extractor_that_breaks_is_typed(youtube: YouTube, monkeypatch: pytest
 
 
 def test_every_known_trouble_says_what_to_do() -> None:
-    assert all(cause and hint for _, _, cause, hint in CAUSES)
+    assert all(reason.cause and reason.hint for reason in CAUSES)
 
 
 def test_unknown_words_are_tried_again_and_are_harmless() -> None:

@@ -53,7 +53,7 @@ def test_a_page_with_a_video_is_listed_and_fetched(server: Server, tmp_path: Pat
 
 def test_a_broken_download_is_resumed(server: Server, tmp_path: Path) -> None:
     url = page(server, Media(BODY, content_type="video/mp4", close_after=100_000))
-    (tmp_path / "media.mp4.part").write_bytes(BODY[:70_000])
+    (tmp_path / "media-0.mp4.part").write_bytes(BODY[:70_000])
     assert fetch(url, tmp_path) == BODY
     assert any(wanted and wanted.startswith("bytes=") for path, wanted in server.ranges if path == "/v.mp4")
 
@@ -83,7 +83,7 @@ def test_a_folder_with_an_odd_name_is_a_folder(server: Server, tmp_path: Path) -
     odd = tmp_path / "100%(title)s %% {x} $y"
     odd.mkdir()
     assert fetch(page(server, Media(BODY, content_type="video/mp4")), odd) == BODY
-    assert [p.name for p in odd.iterdir()] == ["media.mp4"]
+    assert [p.name for p in odd.iterdir()] == ["media-0.mp4"]
 
 
 def told_of(server: Server, **about: Any) -> str:
@@ -200,7 +200,7 @@ def test_neither_configuration_nor_plugins_of_the_user_are_read(
     (tmp_path / "out").mkdir()
     assert fetch(page(server, Media(BODY, content_type="video/mp4")), tmp_path / "out") == BODY
     assert not (tmp_path / "ran").exists()
-    assert os.listdir(tmp_path / "out") == ["media.mp4"]
+    assert os.listdir(tmp_path / "out") == ["media-0.mp4"]
 
 
 def test_a_yt_dlp_older_than_the_tested_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

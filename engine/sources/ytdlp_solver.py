@@ -1,0 +1,158 @@
+"""YouTube's JavaScript challenges inside yt-dlp: solved in our own limited child, each player taken apart once per process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_script
+
+PLAYERS = 8
+"""Players kept at once. The site serves a few; each is some megabytes of script."""
+SOLUTIONS = 20_000
+LATE_S = 300.0
+"""A player whose script did not end is not run again for this long: every attempt holds a slot until the deadline."""
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(dict[K, V], Generic[K, V]):
+    """A dictionary of the ``most`` entries stored last. Thread-safe for single operations."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self._lock = threading.Lock()
+        self._order: OrderedDict[K, None] = OrderedDict()
+
+    def __setitem__(self, key: K, value: V) -> None:
+        with self._lock:
+            self._order[key] = None
+            self._order.move_to_end(key)
+            super().__setitem__(key, value)
+            while len(self._order) > self._most:
+                old, _ = self._order.popitem(last=False)
+                super().pop(old, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._order.clear()
+            super().clear()
+
+
+class Players:
+    """What this process knows of the site's players: their scripts, what came of taking them apart, and solved challenges.
+
+    It also stands in for yt-dlp's cache, so that nothing is written to the user's folders.
+    """
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.scripts: Recent[str, str] = Recent(PLAYERS)
+        self.solved: Recent[tuple[Any, ...], Any] = Recent(SOLUTIONS)
+        self._prepared: Recent[tuple[Any, ...], Any] = Recent(PLAYERS)
+        self._late: Recent[str, float] = Recent(PLAYERS)
+        self.solving = threading.Lock()
+        """Of many recordings that meet a new player at once, the first takes it apart for all."""
+
+    def load(self, section: str, key: str, dtype: str = "json", default: Any = None, *, min_ver: str | None = None) -> Any:
+        kept = self._prepared if section == "challenge-solver" else self.solved
+        return kept.get((section, key), default)
+
+    def store(self, section: str, key: str, data: Any, dtype: str = "json") -> None:
+        if section == "challenge-solver":
+            self._prepared[section, key] = data
+        elif section.startswith("youtube-"):
+            self.solved[section, key] = data
+
+    def late(self, player: str) -> bool:
+        """Whether the script of this player ran into its deadline a moment ago."""
+        return time.monotonic() - self._late.get(player, float("-inf")) < LATE_S
+
+    def note_late(self, player: str) -> None:
+        self._late[player] = time.monotonic()
+
+    def forget(self) -> None:
+        """What was prepared may be what is wrong: take the player apart anew."""
+        self._prepared.clear()
+
+    def clear(self) -> None:
+        for kept in (self.scripts, self.solved, self._prepared, self._late):
+            kept.clear()
+
+
+PLAYERS_SEEN = Players()
+
+
+def equip(ytdlp: Any, token: CancelToken) -> None:
+    """Let a :class:`yt_dlp.YoutubeDL` solve challenges in our child, with what other recordings have found out already."""
+    from yt_dlp.extractor.youtube.jsc._registry import _jsc_preferences, _jsc_providers
+
+    solver = _solver()
+    _jsc_providers.value = {solver.PROVIDER_KEY: solver}  # yt-dlp's own would run a child without a deadline
+    _jsc_preferences.value = set()
+    ytdlp.gainstage_token = token
+    ytdlp.gainstage_late = False
+    ytdlp.cache = PLAYERS_SEEN
+    youtube = ytdlp.get_info_extractor("Youtube")
+    youtube._code_cache = PLAYERS_SEEN.scripts
+    youtube._player_cache = PLAYERS_SEEN.solved
+
+
+def runtimes() -> dict[str, dict[str, str]]:
+    """yt-dlp's ``js_runtimes``: ours, or none."""
+    found = find_runtime()
+    return {"deno": {"path": str(found.path)}} if found is not None and found.supported else {}
+
+
+@cache
+def _solver() -> Any:
+    from yt_dlp.extractor.youtube.jsc._builtin.deno import DenoJCP
+    from yt_dlp.extractor.youtube.jsc._builtin.ejs import ScriptSource
+    from yt_dlp.extractor.youtube.jsc.provider import JsChallengeProviderError
+
+    class GuardedDenoJCP(DenoJCP):  # type: ignore[misc]
+        """yt-dlp's solver on deno, without its child: that one has no deadline and gets the whole environment."""
+
+        PROVIDER_NAME = "deno"
+        _ENABLE_PREPROCESSED_PLAYER_CACHE = True
+
+        def _iter_script_sources(self) -> Iterator[Any]:
+            yield ScriptSource.PYPACKAGE, self._pypackage_source  # the one whose checksum was locked; none from the network
+
+        def _real_bulk_solve(self, requests: list[Any]) -> Iterator[Any]:
+            token: CancelToken = self.ie._downloader.gainstage_token
+            while not PLAYERS_SEEN.solving.acquire(timeout=0.1):
+                token.check()
+            try:
+                player = requests[0].input.player_url
+                if PLAYERS_SEEN.late(player):
+                    self.ie._downloader.gainstage_late = True
+                    raise JsChallengeProviderError("the script of this player does not end", expected=True)
+                yield from self._solved(requests, player)
+            finally:
+                PLAYERS_SEEN.solving.release()
+
+        def _solved(self, requests: list[Any], player: str) -> Iterator[Any]:
+            try:
+                yield from super()._real_bulk_solve(requests)
+            except ScriptFailed as error:
+                PLAYERS_SEEN.forget()
+                if error.late:
+                    PLAYERS_SEEN.note_late(player)
+                    self.ie._downloader.gainstage_late = True
+                raise JsChallengeProviderError(str(error), expected=True) from error
+            except (JsChallengeProviderError, ValueError, KeyError, TypeError) as error:
+                PLAYERS_SEEN.forget()
+                raise JsChallengeProviderError(str(error), expected=True) from error
+
+        def _run_deno(self, stdin: str, options: list[str]) -> str:
+            return run_script(self.runtime_info.path, options, stdin, self.ie._downloader.gainstage_token)
+
+    return GuardedDenoJCP
