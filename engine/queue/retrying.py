@@ -12,6 +12,9 @@ from gainstage.engine.terms import Status
 LONGEST_WAIT_S = 3600.0
 """Cap of the doubling; a host's own delay may be longer."""
 
+LONGEST_HOLD_S = 86_400.0
+"""Longest wait for what is not there yet."""
+
 JITTER = 0.25
 """Waits are spread by up to this share, so that recordings that failed together do not come back together."""
 
@@ -57,7 +60,7 @@ def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish:
     if isinstance(error, NotYet):
         if attempt >= retry.attempts:
             return RetryDecision(Status.SKIPPED)
-        return RetryDecision(Status.QUEUED, wait_s=error.after_s * 2.0 ** min(attempt - 1, 30) * (1 + JITTER * draw))
+        return RetryDecision(Status.QUEUED, wait_s=doubled(error.after_s, attempt - 1, LONGEST_HOLD_S) * (1 + JITTER * draw))
     if not error.retry or attempt >= retry.attempts:
         return RetryDecision(Status.FAILED)
     if isinstance(error, Throttled) and error.after_s is not None:
