@@ -1,7 +1,7 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: check lint types imports test demo format screenshots
+.PHONY: check lint types imports test pythons release-check demo format screenshots pages
 
-check: lint types imports test
+check: lint types imports test pythons
 
 lint:
 	uv run ruff check .
@@ -15,6 +15,18 @@ imports:
 
 test:
 	uv run pytest
+
+# the wheel, installed on a fresh resolve, runs the demo on every supported Python that this machine has
+pythons:
+	uv run pytest -n 0 -m long tests/engine/test_release.py
+
+# before a release: everything, then the wheel in dist/
+release-check: check
+	uv build
+
+# SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
+pages:
+	uv run python -m gainstage.tui.commands.pages
 
 format:
 	uv run ruff check --fix .

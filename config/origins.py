@@ -236,11 +236,21 @@ def _type_name(spec: Spec) -> str:
     )
 
 
-def markdown_table() -> str:
-    """The settings as a table for the README."""
-    rows = ["| setting | default | range | unit | effect | what it does |", "|---|---|---|---|---|---|"]
+def settings_rows() -> list[tuple[str, ...]]:
+    """(key, default, range, unit, effect, help) of every setting as a person reads them, in the schema's order."""
+    rows: list[tuple[str, ...]] = []
     for s in SPECS.values():
         bounds = f"{s.low:g} to {s.high:g}" if s.low is not None and s.high is not None else ", ".join(s.choices)
         default = "on" if s.default is True else "off" if s.default is False else "none" if s.default is None else s.default
-        rows.append(f"| `{s.key}` | {default} | {bounds} | {s.unit} | {s.effect.value} | {s.help} |")
-    return "\n".join(rows)
+        rows.append((f"`{s.key}`", str(default), bounds, s.unit, s.effect.value, s.help))
+    return rows
+
+
+def markdown_table() -> str:
+    """The settings as a table of Markdown."""
+    rows: list[tuple[str, ...]] = [
+        ("setting", "default", "range", "unit", "effect", "what it does"),
+        ("---",) * 6,
+        *settings_rows(),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "settings": CommandEntry("settings", "every setting with its value, origin and effect"),
         "undo": CommandEntry("settings", "take the last change back"),
         "config": CommandEntry("config", "show, validate or explain the configuration"),
+        "completion": CommandEntry("completion", "print a script that completes commands and options in a shell"),
     },
     "figures": {
         "bench": CommandEntry("bench", "measure this machine, as ratios against a reference of the same run"),
@@ -108,15 +110,23 @@ def main(argv: list[str] | None = None) -> int:
             f"gainstage: no command {name!r}{f'; did you mean {close[0]}?' if close else ''}; see gainstage --help", file=sys.stderr
         )
         return 2
-    module = importlib.import_module(f"gainstage.tui.commands.{COMMANDS[name].module}")
-    parser = argparse.ArgumentParser(
-        prog=f"gainstage {name}",
-        description=COMMANDS[name].summary,
-        epilog=module.EXAMPLES.get(name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    args = parser_of(name).parse_args(rest)
+    return guarded(module_of(name).run, name, args)
+
+
+def module_of(name: str) -> Any:
+    """The module of a command: ``EXAMPLES`` by command, ``add_arguments(parser, name)``, ``run(name, args)``."""
+    return importlib.import_module(f"gainstage.tui.commands.{COMMANDS[name].module}")
+
+
+def parser_of(name: str, parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """The options of a command, with its examples; put into ``parser`` where one is given."""
+    module, parser = module_of(name), parser or argparse.ArgumentParser(prog=f"gainstage {name}")
+    parser.description = COMMANDS[name].summary
+    parser.epilog = module.EXAMPLES.get(name)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.add_arguments(parser, name)
-    return guarded(module.run, name, parser.parse_args(rest))
+    return parser
 
 
 def guarded(run: object, name: str, args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 from gainstage.config import origins
 from gainstage.config.settings import Settings, changed
+from gainstage.engine.errors import Misconfigured
 from gainstage.engine.evaluation.quality import Hypothesis, Quality, load_truth, score, spoken
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.resolve import DEMO
@@ -165,7 +166,14 @@ def hand_written(path: Path) -> DiarizationResult:
 
 
 def _made_fresh(folder: Path, seeds: Iterable[int]) -> Path:
-    from gainstage.engine.models.demo.recipe.recordings import fresh, make
+    try:
+        from gainstage.engine.models.demo.recipe.recordings import fresh, make
+    except ImportError as error:
+        raise Misconfigured(
+            "fresh recordings are made by the demo's recipe, which an installed gainstage does not hold",
+            cause="no recipe",
+            hint="Measure in a clone of the repository.",
+        ) from error
 
     for seed in seeds:
         make(fresh(seed), folder)

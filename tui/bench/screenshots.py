@@ -7,6 +7,7 @@ import asyncio
 import html
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.engine.views.commands import DeskError
 from gainstage.tui.console.app import GainstageApp
 from gainstage.tui.render import safe
 
@@ -132,8 +134,11 @@ def fonts() -> list[str]:
 
 
 def png(svg: str) -> bytes:
-    """The SVG drawn with a font that has every glyph the console uses."""
-    import resvg_py
+    """The SVG drawn with a font that has every glyph the console uses. Raises :class:`DeskError` without resvg-py."""
+    try:
+        import resvg_py
+    except ImportError as error:
+        raise DeskError("pictures are drawn by resvg-py, which only the development tools bring: run uv sync in a clone") from error
 
     font = "DejaVu Sans Mono"
     drawn = resvg_py.svg_to_bytes(
@@ -169,8 +174,12 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["TZ"] = "UTC"
     time.tzset()
-    for path in write_all(options.folder, options.names):
-        print(path)
+    try:
+        for path in write_all(options.folder, options.names):
+            print(path)
+    except DeskError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

@@ -40,12 +40,12 @@ MODULES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("what", choices=sorted(MODULES))
+    parser.add_argument("what", choices=sorted(MODULES), help="what is measured, see below")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--recordings", type=int, help="pipeline, live: how many")
     parser.add_argument("--segments", type=int, help="voices: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
 
 def run(name: str, args: argparse.Namespace) -> int:

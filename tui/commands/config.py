@@ -12,14 +12,16 @@ EXAMPLES = {
     "config": """examples:
   gainstage config show --profile workstation      values with their origin
   gainstage config validate my.toml                says which line is wrong, and what was meant
-  gainstage config schema --markdown               the table of the README""",
+  gainstage config schema --markdown               as a table of Markdown""",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("what", choices=["show", "validate", "schema"])
+    parser.add_argument(
+        "what", choices=["show", "validate", "schema"], help="values with their origin, a check of a file, or what there is"
+    )
     parser.add_argument("file", nargs="?", type=Path, help="validate: the file to check (default: the user's)")
-    parser.add_argument("--home", type=Path)
+    parser.add_argument("--home", type=Path, help="the home whose gainstage.toml is read")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", action="store_true", help="schema: as a Markdown table")
     setting_arguments(parser)

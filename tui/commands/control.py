@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--now", action="store_true", help="do not wait: what is in flight goes back into the queue")
         parser.add_argument("--no-wait", action="store_true", help="return at once")
     if name == "watch":
-        parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
+        parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="seconds between two (default %(default)s)")
         parser.add_argument("--count", type=int, default=0, help="end after this many frames")
     if name != "watch":
         parser.add_argument("--engine", metavar="ID", help="one engine (default: all of this database)")

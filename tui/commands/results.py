@@ -47,22 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--status", action="append", default=[], help="queued, running, stored, failed, skipped, cancelled")
         parser.add_argument("--match", default="", metavar="TEXT", help="part of an id or a title")
         parser.add_argument("--cause", help="only failures of this cause")
-        parser.add_argument("--limit", type=int, default=100)
-        parser.add_argument("--sort", default="changed", choices=["changed", "added", "title", "duration", "status", "priority"])
+        parser.add_argument("--limit", type=int, default=100, metavar="N", help="at most N (default %(default)s)")
+        orders = ["changed", "added", "title", "duration", "status", "priority"]
+        parser.add_argument("--sort", default="changed", choices=orders, help="order of the rows (default %(default)s)")
     elif name == "show":
         parser.add_argument("id", metavar="ID", help="id of a recording, or its start")
         parser.add_argument("--words", action="store_true", help="with the time of every word")
     elif name == "search":
-        parser.add_argument("text", metavar="TEXT")
-        parser.add_argument("--speaker", metavar="NAME")
-        parser.add_argument("--mode", choices=["meaning", "words", "both"], default="both")
-        parser.add_argument("--limit", type=int, default=10)
+        parser.add_argument("text", metavar="TEXT", help="what to look for")
+        parser.add_argument("--speaker", metavar="NAME", help="only what this person says")
+        parser.add_argument(
+            "--mode", choices=["meaning", "words", "both"], default="both", help="how to match (default %(default)s)"
+        )
+        parser.add_argument("--limit", type=int, default=10, metavar="N", help="at most N passages (default %(default)s)")
         parser.add_argument("--profile", help=argparse.SUPPRESS)
     else:
         parser.add_argument("ids", metavar="ID", nargs="*", help="ids of recordings, or their starts")
         parser.add_argument("--all", action="store_true", help="every stored recording")
-        parser.add_argument("--format", required=True, choices=FORMATS)
-        parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR")
+        parser.add_argument("--format", required=True, choices=FORMATS, help="subtitles, plain text, everything, or speaker turns")
+        parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: here)")
 
 
 def run(name: str, args: argparse.Namespace) -> int:

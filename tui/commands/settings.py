@@ -29,8 +29,8 @@ EXAMPLES = {
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
     if name == "set":
-        parser.add_argument("key", metavar="KEY")
-        parser.add_argument("value", metavar="VALUE")
+        parser.add_argument("key", metavar="KEY", help="the setting, as `gainstage settings` lists it")
+        parser.add_argument("value", metavar="VALUE", help="its new value; on or off for a switch, none for no value")
     elif name == "settings":
         setting_arguments(parser)
         parser.add_argument("--changed", action="store_true", help="only what differs from its default")

@@ -44,44 +44,67 @@ EXAMPLES = {
 }
 
 
+VERB_EXAMPLES = {
+    "enrol": """  gainstage voices enrol Helen helen-1.wav helen-2.mp3 --primary
+  gainstage voices enrol Oscar https://example.org/talk.mp3 --range 12:30-14:10
+  gainstage voices enrol Clara --from dQw4:"Speaker 2" --add""",
+    "list": "  gainstage voices list\n  gainstage voices list --json",
+    "show": "  gainstage voices show Helen",
+    "check": "  gainstage voices check",
+    "rename": "  gainstage voices rename Helen 'Helen Keller'",
+    "merge": "  gainstage voices merge Helen Helene      Helene turns out to be Helen",
+    "undo": "  gainstage voices undo Helen",
+    "primary": "  gainstage voices primary Helen\n  gainstage voices primary none",
+    "threshold": "  gainstage voices threshold Oscar 0.7\n  gainstage voices threshold Oscar none",
+    "delete": "  gainstage voices delete Oscar\n  gainstage voices delete Oscar --yes",
+    "import": "  gainstage voices import profiles/*.json --dry-run",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(word: str, help: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(word, help=help, description=help)
+        made = verbs.add_parser(
+            word,
+            help=help,
+            description=help,
+            epilog=f"examples:\n{VERB_EXAMPLES[word]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         place_arguments(made)
         setting_arguments(made)
         return made
 
     enrol = verb("enrol", "make or renew a profile from at least 30 s of one person's speech")
-    enrol.add_argument("name", metavar="NAME")
-    enrol.add_argument("sources", nargs="*", metavar="FILE|URL")
+    enrol.add_argument("name", metavar="NAME", help="who speaks")
+    enrol.add_argument("sources", nargs="*", metavar="FILE|URL", help="recordings in which nobody else speaks")
     enrol.add_argument("--range", action="append", default=[], metavar="START-END", help="only this part (12:30-14:10); repeatable")
     enrol.add_argument("--from", dest="stored", metavar="ID:SPEAKER", help="a speaker of a stored recording")
     enrol.add_argument("--add", action="store_true", help="keep the voices there are and add to them")
     enrol.add_argument("--primary", action="store_true", help="the person most recordings are about")
     verb("list", "everybody enrolled")
     shown = verb("show", "one profile: its versions, what they were made from, how good they are")
-    shown.add_argument("name", metavar="NAME")
+    shown.add_argument("name", metavar="NAME", help="whose profile")
     verb("check", "profiles against each other and against speech kept out of them")
     rename = verb("rename", "give a profile another name, stored labels too")
-    rename.add_argument("name", metavar="NAME")
-    rename.add_argument("new", metavar="NEW")
+    rename.add_argument("name", metavar="NAME", help="the name now")
+    rename.add_argument("new", metavar="NEW", help="the name from now on")
     merge = verb("merge", "the second profile turns out to be the first, stored labels too")
     merge.add_argument("name", metavar="NAME", help="who stays")
     merge.add_argument("other", metavar="OTHER", help="who turns out to be NAME and is gone afterwards")
     undo = verb("undo", "back to the version before the one in use")
-    undo.add_argument("name", metavar="NAME")
+    undo.add_argument("name", metavar="NAME", help="whose profile")
     primary = verb("primary", "mark the primary profile, or `none`")
-    primary.add_argument("name", metavar="NAME|none")
+    primary.add_argument("name", metavar="NAME|none", help="the person most recordings are about")
     threshold = verb("threshold", "a threshold of the profile's own, or `none` for the setting's")
-    threshold.add_argument("name", metavar="NAME")
-    threshold.add_argument("value", metavar="0..1|none")
+    threshold.add_argument("name", metavar="NAME", help="whose profile")
+    threshold.add_argument("value", metavar="0..1|none", help="similarity needed for this name")
     delete = verb("delete", "delete a profile and everything derived from the voice")
-    delete.add_argument("name", metavar="NAME")
+    delete.add_argument("name", metavar="NAME", help="whose profile")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     bring = verb("import", "profiles of older tools as JSON")
-    bring.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    bring.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON files, one person each")
     bring.add_argument("--dry-run", action="store_true", help="check, write nothing")
 
 
