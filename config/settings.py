@@ -187,6 +187,12 @@ class Fetch(Section):
     allow_private: bool = knob(
         False, "Allow private, loopback and link-local addresses.", risk="a hostile link can then reach this network"
     )
+    tracks: Literal["auto", "first", "mix", "separate"] = knob(
+        "auto",
+        "Several audio tracks, or channels of one: auto takes what holds speech and keeps separate people apart; first hears the"
+        " first track only; mix hears all of them together; separate makes each one speaker.",
+        effect=Effect.ITEM,
+    )
     duplicates: Literal["link", "process"] = knob(
         "link", "Same audio under a second address: link it, or process it again.", effect=Effect.ITEM
     )

@@ -30,7 +30,7 @@ def ingest(flight: Flight, context: EngineContext) -> None:
             lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, token),
         )
         cast = identify(flight, context, audio, transcript, heard)
-        segments = segment(flight, transcript, cast)
+        segments = segment(flight, context, audio, transcript, cast)
         segments = embed(flight, context, segments)
         store(flight, context, audio, transcript, heard, cast, segments)
 
@@ -46,17 +46,18 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> Path:
 
 
 def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
-    from gainstage.engine.speech.decode import decode as decode_media
+    from gainstage.engine.speech.decode import decode_recording
 
     with flight.stage("decode", audio_s=flight.duration_s) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
 
-        limit = context.settings.fetch.max_duration
-        audio = decode_media(media, folder, token=flight.token, progress=progress, max_seconds=limit)
-    flight.duration_s = audio.seconds
-    return audio
+        limit, tracks = context.settings.fetch.max_duration, flight.settings.fetch.tracks
+        decoded = decode_recording(media, folder, token=flight.token, progress=progress, max_seconds=limit, tracks=tracks)
+    warn(flight, context, "decode", *decoded.warnings)
+    flight.duration_s = decoded.audio.seconds
+    return decoded.audio
 
 
 def link_twin(flight: Flight, context: EngineContext, audio: Audio) -> bool:
@@ -82,24 +83,29 @@ def link_twin(flight: Flight, context: EngineContext, audio: Audio) -> bool:
 
 
 def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
+    from gainstage.engine.speech.lines import transcribe_lines
+
     with flight.stage("transcribe", token=token, audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
 
-        return context.models.transcriber().transcribe(audio, flight.settings.asr, token=token, progress=progress)
+        recogniser = context.models.transcriber()
+        if audio.lines:
+            return transcribe_lines(recogniser, audio.lines, flight.settings.asr, token=token, progress=progress)
+        return recogniser.transcribe(audio, flight.settings.asr, token=token, progress=progress)
 
 
 def monologue(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Cast | None:
     """The fast path: the whole cast when every place of the recording is the primary speaker, else None."""
     from gainstage.engine.voices.fast_path import monologue as sole_speaker
 
-    if not flight.settings.identify.fast_path:
+    if not flight.settings.identify.fast_path or audio.lines:
         return None
     profiles = context.through_outage(context.profiles, token)
     if not any(p.primary for p in profiles):
         return None
-    with flight.stage("identify", token=token, after="decode", audio_s=audio.seconds):
+    with flight.stage("identify", token=token, audio_s=audio.seconds):
         return sole_speaker(
             audio,
             profiles,
@@ -113,11 +119,15 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
 
 
 def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> DiarizationResult:
+    from gainstage.engine.speech.lines import turns_of
+
     with flight.stage("diarize", token=token, audio_s=audio.seconds) as slot:
 
         def progress(share: float) -> None:
             slot.progress = share
 
+        if audio.lines:
+            return turns_of(audio.lines, token)
         diarizer = context.models.diarizer(slot.state)
         return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
 
@@ -148,12 +158,17 @@ def identify(flight: Flight, context: EngineContext, audio: Audio, transcript: T
     return cast
 
 
-def segment(flight: Flight, transcript: Transcript, cast: Cast) -> tuple[Segment, ...]:
+def segment(flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, cast: Cast) -> tuple[Segment, ...]:
+    from gainstage.engine.speech.emptiness import why_nothing
+    from gainstage.engine.speech.lines import named
     from gainstage.engine.speech.words import assign
     from gainstage.engine.text.segments import cut
 
     with flight.stage("segment"):
-        words = assign(transcript.words, cast.turns, cast.overlaps)
+        if not transcript.words:
+            warn(flight, context, "transcribe", why_nothing(audio, flight.token))
+        give = named if audio.lines else assign
+        words = give(transcript.words, cast.turns, cast.overlaps)
         segments = cut(words, cast.turns, transcript, flight.settings.segment)
     flight.segments = len(segments)
     return segments

@@ -58,11 +58,15 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A recording decoded once: 16 kHz mono int16 PCM, memory-mapped from ``path``."""
+    """A recording decoded once: 16 kHz mono int16 PCM, memory-mapped from ``path``.
+
+    ``lines`` are the people who have a track or channel of their own, in the recording's time; empty where all share one.
+    """
 
     path: Path
     samples: int
     fingerprint: str  # sha256 of the PCM, hex
+    lines: tuple[Line, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -78,6 +82,14 @@ class Audio:
         samples = pcm.astype(np.float32)
         samples /= 32768.0  # in place: hours of audio are read at once for the diarizer
         return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The audio of one person alone, and where it was found ("track 2", "channel 1")."""
+
+    audio: Audio
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

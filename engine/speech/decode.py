@@ -1,44 +1,62 @@
-"""A media file to 16 kHz mono PCM on disk: once per recording, in constant memory, with typed errors for bad input."""
+"""A media file to 16 kHz mono PCM on disk: once per recording, in constant memory, with typed errors for bad input.
+
+The bytes win over the headers: what can be decoded is taken, and what a header promised otherwise is a warning. Refused is only
+what is damaged or cut short by the evidence of its own bytes.
+"""
 
 from __future__ import annotations
 
-import errno
-import hashlib
+import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
-import av
-import av.error
-from av.audio.frame import AudioFrame
+import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from gainstage.engine.errors import EngineError, Permanent, Rejected, Transient
+from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.terms import SAMPLE_RATE, Audio
+from gainstage.engine.speech import containers, media
+from gainstage.engine.speech import tracks as choosing
+from gainstage.engine.speech.activity import seconds_of, speech_spans
+from gainstage.engine.speech.pcm import WINDOW_S, Levels, PcmWriter
+from gainstage.engine.speech.reading import judge, read
+from gainstage.engine.terms import SAMPLE_RATE, Audio, Line, RecordingWarning
 
 SHORTEST_S = 0.5
 """Less audio than this is no recording."""
 
-LOST_S, LOST_SHARE = 2.0, 0.02
-"""A file that yields less than its header promises is corrupt when more than both of these is missing."""
+_QUIET = 0.01
+"""A recording whose loudest sample is below this (-40 dBFS) is amplified before it is rounded to 16 bits."""
 
-_GAP_S, _JUMP_S = 0.1, 600.0
-"""Holes in the timestamps up to ``_JUMP_S`` are filled with silence, so that times keep their meaning; beyond, the clock jumped."""
+_PEAK, _SILENT = 0.5, 1e-5
+"""Where amplified audio peaks; what peaks below -100 dBFS is silence."""
 
-_FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,tta,w64,wav,wv"
-"""Media only: a playlist format (hls, concat, dash) would open whatever its text names."""
+_MOST_GAIN = _PEAK / _SILENT
 
-_EXACT = ("matroska", "mov", "wav", "w64", "flac", "aiff", "caf", "ogg")
-"""Formats whose header states the true duration; the others estimate it from the bit rate."""
+_ONLY = "audio.pcm.part"
 
-_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
-"""Tags that are not UTF-8 refuse no file: PyAV 19 reads them always, an older one is asked to."""
+_MOST_TRACKS = 16
+"""Tracks beyond this are not looked at: each costs a file of PCM."""
 
-_SIGNATURES = (b"RIFF", b"ID3", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"caff", b"\xff\xfb", b"\xff\xf1", b"0&\xb2u")
+_MOST_APART = 8
+"""Channels that may be one person's each; more are a microphone array."""
+
+Tracks = Literal["auto", "first", "mix", "separate"]
+"""The values of ``fetch.tracks``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The audio, and what its file did not keep of its promises."""
+
+    audio: Audio
+    warnings: tuple[RecordingWarning, ...] = ()
 
 
 def decode(
@@ -49,214 +67,241 @@ def decode(
     progress: Callable[[float], None] | None = None,
     max_seconds: float | None = None,
 ) -> Audio:
+    """:func:`decode_recording` for whoever wants the sound alone."""
+    return decode_recording(source, folder, token=token, progress=progress, max_seconds=max_seconds, tracks="first").audio
+
+
+def decode_recording(
+    source: Path,
+    folder: Path,
+    *,
+    token: CancelToken,
+    progress: Callable[[float], None] | None = None,
+    max_seconds: float | None = None,
+    tracks: Tracks = "auto",
+) -> Decoded:
     """Decode the audio of ``source`` to ``folder/audio.pcm`` (int16, 16 kHz, mono) and take its fingerprint.
 
+    ``tracks``: which of several audio tracks, or of the channels of one, are heard; see ``fetch.tracks``.
+
     Raises :class:`Permanent` with the cause "missing file", "unreadable file", "empty file", "not a media file", "no audio
-    stream", "unsupported codec", "corrupt media" or "too short"; :class:`Rejected` "too long" above ``max_seconds``;
-    :class:`Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. Nothing is left in ``folder`` then.
+    stream", "unsupported codec", "corrupt media" or "too short"; :class:`gainstage.engine.errors.Rejected` "too long" above
+    ``max_seconds``; :class:`gainstage.engine.errors.Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. Nothing is
+    left in ``folder`` then.
     """
-    part, target = folder / "audio.pcm.part", folder / "audio.pcm"
-    try:
-        with _opened(source) as file, _disk(folder), part.open("wb", buffering=1 << 20) as out:
-            head = file.read(1 << 16)
-            file.seek(0)
-            sink = _Sink(source, out, max_seconds)
-            with _container(source, file, head) as container:
-                stream = _audio_stream(source, container)
-                _copy(
-                    container, stream, sink, _claimed_s(container, stream, head, os.fstat(file.fileno()).st_size), token, progress
-                )
-        with _disk(folder):
-            part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return Audio(target, sink.samples, sink.digest.hexdigest())
-
-
-class _Sink:
-    """Where PCM goes: the file, the fingerprint, the count."""
-
-    def __init__(self, source: Path, out: BinaryIO, max_seconds: float | None) -> None:
-        self.source = source
-        self.out = out
-        self.samples = 0
-        self.digest = hashlib.sha256()
-        self.most = None if max_seconds is None else round(max_seconds * SAMPLE_RATE)
-        self._resampler: av.AudioResampler | None = None
-        self._kind: tuple[str, str, int] | None = None
-
-    @property
-    def seconds(self) -> float:
-        return self.samples / SAMPLE_RATE
-
-    def frame(self, frame: AudioFrame) -> None:
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # some broadcasts change from stereo to mono and back
-            self.flush()
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            self._kind = kind
-        assert self._resampler is not None
-        frame.pts = None
-        self._write(self._resampler.resample(frame))
-
-    def flush(self) -> None:
-        if self._resampler is not None:
-            self._write(self._resampler.resample(None))
-            self._resampler = None
-
-    def silence(self, seconds: float) -> None:
-        self._put(bytes(2 * round(seconds * SAMPLE_RATE)))
-
-    def _write(self, frames: list[AudioFrame]) -> None:
-        for frame in frames:
-            self._put(memoryview(frame.planes[0])[: 2 * frame.samples])
-
-    def _put(self, pcm: bytes | memoryview) -> None:
-        self.out.write(pcm)
-        self.digest.update(pcm)
-        self.samples += len(pcm) // 2
-        if self.most is not None and self.samples > self.most:
-            raise Rejected(
-                f"{self.source.name} is longer than {self.most / SAMPLE_RATE:.0f} s",
-                cause="too long",
-                hint="Raise fetch.max_duration to take it.",
-            )
-
-
-def _copy(
-    container: InputContainer,
-    stream: AudioStream,
-    sink: _Sink,
-    claimed: float | None,
-    token: CancelToken,
-    progress: Callable[[float], None] | None,
-) -> None:
-    length = claimed or (container.duration or 0) / av.time_base
-    origin = (container.start_time or 0) / av.time_base
-    packets = broken = 0
-    told = 0.0
-    for packet in _packets(container, stream):
-        token.check()
-        packets += 1
+    with media.opened(source) as file, media.writing(folder):
+        decoder = _Decoder(source, file, folder, token, progress, max_seconds, tracks)
         try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            broken += 1
-            continue
-        for frame in frames:
-            assert isinstance(frame, AudioFrame)
-            if frame.time is not None:
-                hole = frame.time - origin - sink.seconds
-                if hole > _JUMP_S or hole < -_JUMP_S:
-                    origin += hole
-                elif hole > _GAP_S:
-                    sink.silence(hole)
-            sink.frame(frame)
-        if progress is not None and length and sink.seconds - told >= 1.0:
-            told = sink.seconds
-            progress(min(1.0, told / length))
-    sink.flush()
-    _judge(sink, claimed, packets, broken)
-    if progress is not None:
-        progress(1.0)
+            return decoder.run()
+        except BaseException:
+            decoder.remove()
+            raise
 
 
-def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet[AudioStream]]:
-    """The packets up to the end of the file, or up to where it can be read no further: what is missing is judged later."""
-    try:
-        yield from container.demux(stream)
-    except av.error.FFmpegError:
-        return
+class _Decoder:
+    """The work of :func:`decode_recording`, which says what the arguments are."""
 
+    def __init__(
+        self,
+        source: Path,
+        file: BinaryIO,
+        folder: Path,
+        token: CancelToken,
+        progress: Callable[[float], None] | None,
+        max_seconds: float | None,
+        choice: Tracks,
+    ) -> None:
+        self.source, self.file, self.folder, self.token, self.progress = source, file, folder, token, progress
+        self.max_seconds, self.choice = max_seconds, choice
+        self.size = os.fstat(file.fileno()).st_size
+        self.structure = containers.structure(file, self.size)
+        self.warnings: list[RecordingWarning] = []
+        self._made: set[Path] = set()
 
-def _judge(sink: _Sink, claimed: float | None, packets: int, broken: int) -> None:
-    name, seconds = sink.source.name, sink.seconds
-    if claimed is not None and claimed - seconds > max(LOST_S, LOST_SHARE * claimed):
-        raise _corrupt(f"{name} holds {seconds:.1f} s of audio, its header promises {claimed:.1f} s")
-    if broken > max(1, LOST_SHARE * packets):
-        raise _corrupt(f"{name}: {broken} of {packets} packets cannot be decoded")
-    if seconds < SHORTEST_S:
-        raise Permanent(f"{name} holds {seconds:.2f} s of audio", cause="too short", hint=f"Nothing under {SHORTEST_S} s is taken.")
+    def remove(self, kept: Collection[Path] = ()) -> None:
+        """Take away every file made here but ``kept``."""
+        for path in self._made - set(kept):
+            path.unlink(missing_ok=True)
 
+    def run(self) -> Decoded:
+        levels = Levels()
+        with self._container() as (container, head), ExitStack() as files:
+            streams = media.audio_streams(self.source, container)
+            taken = streams[:1] if self.choice == "first" else streams[:_MOST_TRACKS]
+            many = len(taken) > 1
+            writers = {
+                stream.index: (stream, self._writer(files, f"track-{n + 1}.pcm" if many else _ONLY, levels, many, number=n))
+                for n, stream in enumerate(taken)
+            }
+            result = read(self.source.name, container, head, writers, self.token, self.progress)
+            names = [_name(n, stream) for n, stream in enumerate(taken)]
+        done = [writer for _, writer in writers.values()]
+        self.warnings += judge(result, max(writer.seconds for writer in done), self.structure, self.size)
+        chosen, lines = self._of_tracks(done, names) if many else self._of_channels(done[0], levels)
+        chosen = self._amplified(chosen)
+        if chosen.seconds < SHORTEST_S:
+            hint = f"Nothing under {SHORTEST_S} s is taken."
+            raise Permanent(f"{self.source.name} holds {chosen.seconds:.2f} s of audio", cause="too short", hint=hint)
+        if self.progress is not None:
+            self.progress(1.0)
+        return self._result(chosen, lines)
 
-def _claimed_s(container: InputContainer, stream: AudioStream, head: bytes, size: int) -> float | None:
-    """How long the audio is by the header; None where the header only guesses, or speaks of the video."""
-    formats = set(container.format.name.split(","))
-    if not formats & set(_EXACT) and not (b"Xing" in head or b"Info" in head):
-        return None
-    if stream.duration and stream.time_base:
-        seconds = float(stream.duration * stream.time_base)
-        if "wav" in formats and head[:4] == b"RIFF":  # there the duration is that of the bytes present
-            promised = int.from_bytes(head[4:8], "little") + 8
-            return seconds * promised / size if size < promised < 0xFFFFFFF0 else seconds
-        return seconds
-    tag = stream.metadata.get("DURATION", "")  # Matroska: per track, "00:01:02.345000000"
-    try:
-        hours, minutes, rest = tag.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(rest)
-    except ValueError:
-        return container.duration / av.time_base if container.duration and not container.streams.video else None
+    def _result(self, chosen: PcmWriter, lines: Sequence[Line]) -> Decoded:
+        audio, target = chosen.audio(), self.folder / "audio.pcm"
+        kept = {line.audio.path for line in lines}
+        if audio.path in kept:  # the only line there is
+            shutil.copyfile(audio.path, target)
+        else:
+            audio.path.replace(target)
+        self.remove(kept)
+        return Decoded(Audio(target, audio.samples, audio.fingerprint, tuple(lines)), tuple(self.warnings))
 
+    # -- reading ----------------------------------------------------------------------------------------------------
 
-@contextmanager
-def _opened(source: Path) -> Iterator[BinaryIO]:
-    try:
-        if source.exists() and not source.is_file():
-            raise Permanent(f"{source} is not a file", cause="not a media file", hint="Name a media file.")
-        file = source.open("rb")
-    except FileNotFoundError as error:
-        raise Permanent(f"there is no file {source}", cause="missing file", hint="It was moved or deleted.") from error
-    except PermissionError as error:
-        raise Permanent(
-            f"{source} cannot be read", cause="unreadable file", hint="Give the user of the engine the right to read it."
-        ) from error
-    with file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise Permanent(f"{source.name} is empty", cause="empty file", hint="Get the file again.")
-        yield file
+    @contextmanager
+    def _container(self) -> Iterator[tuple[InputContainer, bytes]]:
+        self.file.seek(0)
+        head = self.file.read(1 << 16)
+        self.file.seek(0)
+        samples = self.structure.samples
+        file = self.file if samples is None else containers.Spliced(self.file, samples)
+        with media.container(self.source, file, head) as container:
+            yield container, head
 
+    def _writer(
+        self,
+        files: ExitStack,
+        name: str,
+        levels: Levels | None = None,
+        many: bool = False,
+        channel: int | None = None,
+        gain: float = 1.0,
+        number: int = 0,
+    ) -> PcmWriter:
+        path = self.folder / name
+        self._made.add(path)
+        out = files.enter_context(path.open("wb", buffering=1 << 20))
+        levels = None if many or self.choice == "first" else levels
+        made = PcmWriter(self.source, path, out, max_seconds=self.max_seconds, channel=channel, gain=gain, levels=levels)
+        made.number = number
+        return made
 
-@contextmanager
-def _container(source: Path, file: BinaryIO, head: bytes) -> Iterator[InputContainer]:
-    try:
-        container = av.open(file, mode="r", options={"format_whitelist": _FORMATS}, **_TAGS)
-    except av.error.FFmpegError as error:
-        if head.startswith(_SIGNATURES) or head[4:8] == b"ftyp":
-            raise _corrupt(f"{source.name} cannot be opened: {error.strerror}") from error
-        raise Permanent(
-            f"{source.name} is not a media file", cause="not a media file", hint="It holds neither audio nor video."
-        ) from error
-    with container:
-        yield container
+    def _again(self, name: str, *, number: int = 0, channel: int | None = None, gain: float = 1.0) -> PcmWriter:
+        """One track once more, to another file: one channel of it, or louder."""
+        with self._container() as (container, head), ExitStack() as files:
+            stream = media.audio_streams(self.source, container)[number]
+            writer = self._writer(files, name, channel=channel, gain=gain, number=number)
+            read(self.source.name, container, head, {stream.index: (stream, writer)}, self.token)
+        return writer
 
+    # -- what holds speech ------------------------------------------------------------------------------------------
 
-def _audio_stream(source: Path, container: InputContainer) -> AudioStream:
-    stream = container.streams.best("audio")
-    if stream is None:
-        raise Permanent(f"{source.name} has no audio stream", cause="no audio stream", hint="It is a picture or a silent video.")
-    assert isinstance(stream, AudioStream)
-    if stream.codec_context is None:
-        raise Permanent(
-            f"{source.name}: no decoder for its audio", cause="unsupported codec", hint="Convert it to FLAC, Opus or AAC first."
+    def _of_channels(self, whole: PcmWriter, levels: Levels) -> tuple[PcmWriter, list[Line]]:
+        """The down-mix, or what is better where it holds nothing, and the channels that are one person's each."""
+        table = levels.table()
+        if self.choice == "first" or table.shape[1] < 3 or not len(table):
+            return whole, []
+        energies, mean = table[:, :-1], table[:, -1]
+        alive = choosing.alive(energies)
+        wanted = self.choice == "separate" or (
+            self.choice == "auto"
+            and len(alive) <= _MOST_APART
+            and choosing.apart(energies, alive, max(1.0, 0.02 * whole.seconds), WINDOW_S)
         )
-    return stream
+        if wanted and len(alive) > 1:
+            lines = [Line(self._again(f"channel-{k + 1}.pcm", channel=k).audio(), f"channel {k + 1}") for k in alive]
+            speaking = [line for line in lines if seconds_of(speech_spans(line.audio, self.token)) >= choosing.SPEAKS_S]
+            if len(speaking) > 1:
+                return whole, speaking
+        loudest = choosing.cancelled(energies, mean)
+        if loudest is None:
+            return whole, []
+        self._warn(
+            "opposite phase",
+            f"its channels cancel each other in a mix: channel {loudest + 1} alone was taken",
+            "A cable of one microphone is reversed.",
+        )
+        return self._again("loudest.pcm", channel=loudest), []
+
+    def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str]) -> tuple[PcmWriter, list[Line]]:
+        """The track that holds what is said, a mix of several, and the tracks that are one person's each."""
+        audios = [track.audio() for track in tracks]
+        spans = [speech_spans(audio, self.token) if audio.samples else () for audio in audios]
+        speaking = [k for k, found in enumerate(spans) if seconds_of(found) >= choosing.SPEAKS_S]
+        if not speaking:
+            loudest = max(range(len(tracks)), key=lambda k: (tracks[k].peak > 0, -k))
+            return tracks[loudest], []
+        if len(speaking) == 1:
+            only = speaking[0]
+            if only:
+                self._warn("tracks", f"{names[0]} holds no speech: {names[only]} was taken")
+            return tracks[only], [Line(audios[only], names[only])] if self.choice == "separate" else []
+        people = [Line(audios[k], names[k]) for k in speaking]
+        if self.choice == "separate" or (self.choice == "auto" and self._are_people([audios[k] for k in speaking])):
+            return self._mixed([tracks[k] for k in speaking]), people
+        main = max(speaking, key=lambda k: (k == 0, seconds_of(spans[k])))
+        others = [k for k in speaking if k != main]
+        if self.choice == "auto" and choosing.covers(spans[main], [spans[k] for k in others]):
+            left_out = ", ".join(names[k] for k in others)
+            self._warn(
+                "tracks",
+                f"{names[main]} was taken; {left_out} hold speech at the same times",
+                "fetch.tracks chooses: mix hears all of them, separate keeps them apart.",
+            )
+            return tracks[main], []
+        self._warn("tracks", f"{', '.join(names[k] for k in speaking)} were mixed: each holds speech")
+        return self._mixed([tracks[k] for k in speaking]), []
+
+    def _are_people(self, audios: Sequence[Audio]) -> bool:
+        energies = _energies(audios)
+        seconds = len(energies) * WINDOW_S
+        return choosing.apart(energies, range(len(audios)), max(1.0, 0.02 * seconds), WINDOW_S)
+
+    def _mixed(self, tracks: Sequence[PcmWriter]) -> PcmWriter:
+        """The sum of several tracks, cut off where it is too loud."""
+        audios = [track.audio() for track in tracks]
+        with ExitStack() as files:
+            mix = self._writer(files, "mix.pcm")
+            mix.number = None
+            for start in range(0, max(a.samples for a in audios), 60 * SAMPLE_RATE):
+                self.token.check()
+                parts = [a.read(start / SAMPLE_RATE, start / SAMPLE_RATE + 60) for a in audios]
+                total = np.zeros(max(map(len, parts)), np.float32)
+                for part in parts:
+                    total[: len(part)] += part
+                mix.put((np.clip(total, -1, 32767 / 32768) * 32768).astype("<i2").tobytes())
+        return mix
+
+    def _amplified(self, chosen: PcmWriter) -> PcmWriter:
+        """A recording too quiet for 16 bits, once more with its peak where speech belongs."""
+        if chosen.peak >= _QUIET * 32768 or chosen.number is None or self.choice == "first":
+            return chosen
+        peak = self._again("probe.pcm", number=chosen.number, channel=chosen.channel, gain=_MOST_GAIN).loudest
+        if peak < _SILENT:
+            return chosen
+        gain = _PEAK / peak
+        level, raised = 20 * math.log10(peak), 20 * math.log10(gain)
+        self._warn("very quiet", f"its loudest sound is at {level:.0f} dBFS: it was amplified by {raised:.0f} dB")
+        return self._again("amplified.pcm", number=chosen.number, channel=chosen.channel, gain=gain)
+
+    def _warn(self, cause: str, message: str, hint: str = "") -> None:
+        self.warnings.append(RecordingWarning(cause, message, hint))
 
 
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except EngineError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Transient(
-                f"no room left in {folder}", cause="disk full", hint="Free disk space or raise fetch.disk_floor."
-            ) from error
-        raise Transient(
-            f"{folder}: {error.strerror or error}", cause="input or output error", hint="Look at the disk of this folder."
-        ) from error
+def _name(number: int, stream: AudioStream) -> str:
+    """A track as an operator knows it: "track 2 (eng, commentary)"."""
+    said = [stream.metadata.get(key, "") for key in ("language", "title")]
+    said = [text for text in said if text and text != "und"]
+    return f"track {number + 1}" + (f" ({', '.join(said)})" if said else "")
 
 
-def _corrupt(message: str) -> Permanent:
-    return Permanent(message, cause="corrupt media", hint="Get the file again: it is damaged or was cut short.")
+def _energies(audios: Sequence[Audio]) -> choosing.Energies:
+    """``(windows, tracks)`` mean squares in windows of the same time."""
+    width = round(WINDOW_S * SAMPLE_RATE)
+    table = np.zeros((max(a.samples for a in audios) // width, len(audios)), np.float32)
+    for k, audio in enumerate(audios):
+        for start in range(0, audio.samples // width, 1200):
+            samples = audio.read(start * WINDOW_S, (start + 1200) * WINDOW_S)
+            rows = samples[: len(samples) // width * width].reshape(-1, width)
+            table[start : start + len(rows), k] = np.square(rows).mean(axis=1)
+    return table

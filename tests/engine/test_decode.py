@@ -16,7 +16,7 @@ from speech_kit import Told, silence, tone, write_media
 
 from gainstage.engine.errors import Cancelled, EngineError, Permanent, Rejected, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.speech import decode as module
+from gainstage.engine.speech import media
 from gainstage.engine.speech.decode import decode
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
@@ -219,7 +219,7 @@ def test_a_full_disk_is_said_and_may_pass(tmp_path: Path) -> None:
 
 
 def test_another_fault_of_the_disk_may_pass_too(tmp_path: Path, work: Path) -> None:
-    with pytest.raises(Transient) as caught, module._disk(work):
+    with pytest.raises(Transient) as caught, media.writing(work):
         raise OSError(errno.EIO, "Input/output error")
     assert caught.value.cause == "input or output error"
 

@@ -1,0 +1,50 @@
+"""Where somebody speaks in decoded audio, by the voice activity detector that comes with faster-whisper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.terms import SAMPLE_RATE, Audio
+
+Span = tuple[float, float]
+
+_BLOCK_S = 600.0
+_SHORTEST_MS, _PAUSE_MS = 250, 300
+
+
+def speech_spans(audio: Audio, token: CancelToken) -> tuple[Span, ...]:
+    """Spans of speech in seconds, in order, without overlap. Reads the audio in blocks: memory does not grow with it."""
+    found: list[Span] = []
+    start = 0.0
+    while start < audio.seconds:
+        token.check()
+        samples = audio.read(start, start + _BLOCK_S)
+        if samples.any():
+            with quiet.working():
+                from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+                options = VadOptions(min_speech_duration_ms=_SHORTEST_MS, min_silence_duration_ms=_PAUSE_MS, speech_pad_ms=0)
+                pieces = get_speech_timestamps(samples, options)
+            found += [(start + p["start"] / SAMPLE_RATE, start + p["end"] / SAMPLE_RATE) for p in pieces]
+        start += _BLOCK_S
+    return tuple(found)
+
+
+def seconds_of(spans: Sequence[Span]) -> float:
+    return sum(end - start for start, end in spans)
+
+
+def shared(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+    """Where both have speech."""
+    result: list[Span] = []
+    k = 0
+    for start, end in one:
+        while k < len(other) and other[k][1] <= start:
+            k += 1
+        at = k
+        while at < len(other) and other[at][0] < end:
+            result.append((max(start, other[at][0]), min(end, other[at][1])))
+            at += 1
+    return result

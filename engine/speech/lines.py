@@ -1,0 +1,82 @@
+"""People recorded apart: each line is recognised by itself, its speech is one speaker's, and the words meet in time order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gainstage.config.settings import Asr
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.speech.activity import speech_spans
+from gainstage.engine.speech.transcribe import Transcriber
+from gainstage.engine.terms import DiarizationResult, Line, SpeakerTurn, Transcript, Turn, Word
+
+MODEL = "one speaker per track"
+
+
+def cluster_of(number: int) -> str:
+    """The cluster of a line, counted from 0."""
+    return f"TRACK_{number:02d}"
+
+
+def transcribe_lines(
+    recogniser: Transcriber,
+    lines: Sequence[Line],
+    settings: Asr,
+    *,
+    token: CancelToken,
+    progress: Callable[[float], None] | None = None,
+) -> Transcript:
+    """The words of all lines in time order; each word's ``speaker`` is the cluster of its line until people have names."""
+    heard: list[Transcript] = []
+    for k, line in enumerate(lines):
+
+        def share(done: float, k: int = k) -> None:
+            if progress is not None:
+                progress((k + done) / len(lines))
+
+        heard.append(recogniser.transcribe(line.audio, settings, token=token, progress=share))
+    words = [replace(w, speaker=cluster_of(k)) for k, one in enumerate(heard) for w in one.words]
+    words.sort(key=lambda w: (w.start, w.end))
+    main = max(heard, key=lambda one: len(one.words))
+    means = [(one.average_log_probability, len(one.words)) for one in heard if one.average_log_probability is not None]
+    return replace(
+        main,
+        words=tuple(words),
+        utterances=((0, len(words)),) if words else (),
+        average_log_probability=sum(m * n for m, n in means) / sum(n for _, n in means) if means else None,
+        looped=tuple(sorted(span for one in heard for span in one.looped)),
+    )
+
+
+def turns_of(lines: Sequence[Line], token: CancelToken) -> DiarizationResult:
+    """Where each line holds speech. Where two do, the exclusive turns give the time to who began first."""
+    turns = sorted(
+        (Turn(start, end, cluster_of(k)) for k, line in enumerate(lines) for start, end in speech_spans(line.audio, token)),
+        key=lambda t: (t.start, t.end),
+    )
+    exclusive: list[Turn] = []
+    reached = 0.0
+    for turn in turns:
+        start = max(turn.start, reached)
+        if turn.end > start:
+            exclusive.append(replace(turn, start=start))
+            reached = turn.end
+    return DiarizationResult(tuple(turns), tuple(exclusive), MODEL)
+
+
+def named(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]]) -> tuple[Word, ...]:
+    """The words of :func:`transcribe_lines` with the name of their line's speaker; flagged where two people speak at once.
+
+    A line none of whose turns was named keeps its words without a speaker.
+    """
+    seconds: dict[str, dict[str, float]] = {}
+    for turn in turns:
+        names = seconds.setdefault(turn.cluster, {})
+        names[turn.speaker] = names.get(turn.speaker, 0.0) + turn.seconds
+    who = {cluster: max(names, key=lambda name: names[name]) for cluster, names in seconds.items()}
+
+    def at_once(word: Word) -> bool:
+        return any(start < word.end and end > word.start for start, end in overlaps)
+
+    return tuple(replace(w, speaker=who.get(w.speaker or ""), overlap=at_once(w)) for w in words)

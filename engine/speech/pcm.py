@@ -1,0 +1,205 @@
+"""Decoded frames to 16 kHz mono PCM on disk: resampling, the clock of the stream, silence for its holes, levels by channel."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from gainstage.engine.errors import Rejected
+from gainstage.engine.speech.media import reading, writing
+from gainstage.engine.terms import SAMPLE_RATE, Audio
+
+_GAP_S = 0.1
+"""Holes in the timestamps are filled with silence from here on, so that times keep their meaning."""
+
+_STEP_S = 1.0
+"""A clock that steps back by more than this was set anew."""
+
+_UNPROVEN_S, _LONGEST_S = 30.0, 600.0
+"""Longest hole that is filled on the word of the timestamps alone, and where a written duration speaks for it."""
+
+_MOST_CHANNELS = 8
+"""More are averaged here: FFmpeg has no down-mix for every count above."""
+
+WINDOW_S = 0.05
+"""Length of the windows whose energies are compared."""
+
+
+class Clock:
+    """The stream's own time against the audio written so far.
+
+    ``origin`` is the container's first timestamp in seconds; ``promised_s`` the length its header states, None when unknown.
+    """
+
+    def __init__(self, origin: float, promised_s: float | None) -> None:
+        self._origin = origin
+        self._promised = promised_s
+        self._filled = 0.0
+        self.jumps: list[tuple[float, float]] = []  # (where, by how much) of steps that were taken for a fault of the clock
+
+    def hole(self, time: float, seconds: float) -> float:
+        """Seconds of silence missing before a frame that says ``time``, after ``seconds`` of audio."""
+        gap = time - self._origin - seconds
+        if -_STEP_S <= gap <= _GAP_S:
+            return 0.0
+        if gap > _GAP_S and self._is_real(gap, seconds):
+            self._filled += gap
+            return gap
+        self._origin += gap
+        if abs(gap) > _UNPROVEN_S:
+            self.jumps.append((seconds, gap))
+        return 0.0
+
+    def _is_real(self, gap: float, seconds: float) -> bool:
+        if self._promised is not None:
+            return gap <= _STEP_S or (gap <= _LONGEST_S and seconds + gap <= self._promised + 2.0)
+        return gap <= _UNPROVEN_S and self._filled + gap <= 2 * _UNPROVEN_S + seconds
+
+
+class Levels:
+    """Mean squares by channel, and of the channels' mean, in windows of about :data:`WINDOW_S`."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, array[float]] = {}
+        self._sums: NDArray[np.float64] | None = None
+        self._count = 0
+
+    def add(self, samples: NDArray[np.float32], rate: int) -> None:
+        """``(channels, n) float32``."""
+        squares = np.append(np.einsum("cn,cn->c", samples, samples), np.square(samples.mean(axis=0)).sum())
+        if self._sums is None or len(self._sums) != len(squares):
+            self._sums, self._count = np.zeros(len(squares)), 0
+        self._sums += squares
+        self._count += samples.shape[1]
+        if self._count >= WINDOW_S * rate:
+            self._rows.setdefault(len(squares), array("f")).extend(self._sums / self._count)
+            self._sums, self._count = None, 0
+
+    def table(self) -> NDArray[np.float32]:
+        """``(windows, channels + 1)`` of the channel count most windows have; the last column is of the mean."""
+        width = max(self._rows, key=lambda n: len(self._rows[n]), default=1)
+        return np.asarray(self._rows.get(width, array("f")), np.float32).reshape(-1, width)
+
+
+class PcmWriter:
+    """One mono PCM file (int16, 16 kHz) with its fingerprint, length and peak.
+
+    ``channel`` takes that channel of every frame instead of the down-mix; ``gain`` multiplies before rounding. Raises
+    :class:`Rejected` "too long" above ``max_seconds``.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        path: Path,
+        out: BinaryIO,
+        *,
+        max_seconds: float | None = None,
+        channel: int | None = None,
+        gain: float = 1.0,
+        levels: Levels | None = None,
+    ) -> None:
+        self.source, self.path, self.channel = source, path, channel
+        self.number: int | None = 0  # of the track; None of a mix of several
+        self.samples = self.peak = 0
+        self.loudest = 0.0  # before the gain, where there is one
+        self._out = out
+        self._digest = hashlib.sha256()
+        self._most = None if max_seconds is None else round(max_seconds * SAMPLE_RATE)
+        self._gain, self._levels = gain, levels
+        self._resampler: av.AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
+
+    def audio(self) -> Audio:
+        return Audio(self.path, self.samples, self._digest.hexdigest())
+
+    def frame(self, frame: AudioFrame) -> None:
+        with reading(self.source):
+            frame = self._prepared(frame)
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:  # some broadcasts change from stereo to mono and back
+            self.flush()
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._kind = kind
+        frame.pts = None
+        assert self._resampler is not None
+        with reading(self.source):
+            frames = self._resampler.resample(frame)
+        self._write(frames)
+
+    def _prepared(self, frame: AudioFrame) -> AudioFrame:
+        """The frame for the resampler: itself, or one channel made of it here."""
+        channels = frame.layout.nb_channels
+        if self._levels is None and self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS:
+            return frame
+        samples = floats(frame)
+        if self._levels is not None and channels > 1:
+            self._levels.add(samples, frame.sample_rate)
+        if self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS:
+            return frame
+        one = samples.mean(axis=0) if self.channel is None else samples[min(self.channel, channels - 1)]
+        self.loudest = max(self.loudest, float(np.abs(one).max(initial=0.0)))
+        made = AudioFrame.from_ndarray(np.ascontiguousarray(one * np.float32(self._gain))[None], format="fltp", layout="mono")
+        made.sample_rate, made.time_base = frame.sample_rate, Fraction(1, frame.sample_rate)
+        return made
+
+    def flush(self) -> None:
+        if self._resampler is not None:
+            with reading(self.source):
+                frames = self._resampler.resample(None)
+            self._resampler = None
+            self._write(frames)
+
+    def silence(self, seconds: float) -> None:
+        self.flush()  # what the resampler still holds comes before the hole
+        left, block = round(seconds * SAMPLE_RATE), 60 * SAMPLE_RATE
+        while left > 0:
+            self.put(bytes(2 * min(left, block)))
+            left -= block
+        self._kind = None
+
+    def _write(self, frames: list[AudioFrame]) -> None:
+        for frame in frames:
+            self.put(memoryview(frame.planes[0])[: 2 * frame.samples])
+
+    def put(self, pcm: bytes | memoryview) -> None:
+        with writing(self.path.parent):
+            self._out.write(pcm)
+        self._digest.update(pcm)
+        self.samples += len(pcm) // 2
+        if len(pcm):
+            values = np.frombuffer(pcm, np.int16)
+            self.peak = max(self.peak, int(values.max()), -int(values.min()))
+        if self._most is not None and self.samples > self._most:
+            raise Rejected(
+                f"{self.source.name} is longer than {self._most / SAMPLE_RATE:.0f} s",
+                cause="too long",
+                hint="Raise fetch.max_duration to take it.",
+            )
+
+
+def floats(frame: AudioFrame) -> NDArray[np.float32]:
+    """``(channels, n) float32`` in [-1, 1] of a frame in any sample format."""
+    values: NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    result: NDArray[np.float32] = values.astype(np.float32)
+    if values.dtype.kind == "u":
+        result -= 128
+        result /= 128
+    elif values.dtype.kind == "i":
+        result /= np.float32(2.0 ** (8 * values.dtype.itemsize - 1))
+    np.nan_to_num(result, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+    return result
