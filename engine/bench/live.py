@@ -25,8 +25,6 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Command
 
 FRAMES_PER_S = 5
-PUBLISH_GOAL = 0.01
-"""Share of a core that publishing five frames a second may cost."""
 
 SETTINGS = {"fetch.disk_floor": 0, "watch.record": False, "queue.heartbeat": 1, "in_flight": 24, "workers.transcribe": 8}
 

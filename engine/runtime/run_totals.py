@@ -10,7 +10,7 @@ from gainstage.config.settings import Identify
 from gainstage.engine.errors import Cancelled, EngineError, Throttled
 from gainstage.engine.store.rows import StoredDecision
 from gainstage.engine.terms import Cast, Decision
-from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView, near_limit
 
 WINDOW_S = 600.0
 LATEST = 40
@@ -18,12 +18,11 @@ HISTOGRAM_BUCKETS = 16
 
 
 def is_grey(decision: Decision) -> bool:
-    """Within 10 % of a limit: a small change of the setting would have decided otherwise."""
-    pairs = (
-        (decision.variance, decision.limits.get("identify.variance_limit")),
-        (decision.spread, decision.limits.get("identify.range_limit")),
+    """Near one of the limits it was decided by."""
+    limits = decision.limits
+    return near_limit(decision.variance, limits.get("identify.variance_limit")) or near_limit(
+        decision.spread, limits.get("identify.range_limit")
     )
-    return any(value is not None and limit and abs(value - limit) <= 0.1 * limit for value, limit in pairs)
 
 
 class RunTotals:

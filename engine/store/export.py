@@ -15,6 +15,7 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.store.rows import StoredRecording
 from gainstage.engine.terms import Segment
+from gainstage.engine.views.exports import EXPORT_FORMATS
 
 LONGEST_LINE = 20_000
 
@@ -101,13 +102,8 @@ def rttm_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
     )
 
 
-FORMATS: dict[str, Callable[[StoredRecording, Sequence[Segment]], str]] = {
-    "srt": srt_of,
-    "vtt": vtt_of,
-    "txt": txt_of,
-    "json": json_of,
-    "rttm": rttm_of,
-}
+Writer = Callable[[StoredRecording, Sequence[Segment]], str]
+WRITERS: dict[str, Writer] = dict(zip(EXPORT_FORMATS, (srt_of, vtt_of, txt_of, json_of, rttm_of), strict=True))
 
 
 def export_recording(store: RecordingStore, id: str, format: str, folder: Path) -> Path:
@@ -115,12 +111,12 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path) 
 
     Raises :class:`Permanent` when there is no such recording or format, or the folder cannot be written.
     """
-    if format not in FORMATS:
-        raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(FORMATS)}")
+    if format not in WRITERS:
+        raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(WRITERS)}")
     found = store.get(id)
     if found is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
-    text = FORMATS[format](found, store.segments(id))
+    text = WRITERS[format](found, store.segments(id))
     target = folder / f"{file_name(found.recording.id)}.{format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

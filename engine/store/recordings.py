@@ -87,28 +87,6 @@ class RecordingStore:
             raise Permanent(f"the id {taken.id} belongs to another recording than {plain(taken.key)}", cause="id taken")
         return AddedRecordings(tuple(r.id for r in wanted if r.id in added), tuple(ids[plain(r.key)] for r in known))
 
-    def set_status(
-        self,
-        id: str,
-        status: Status,
-        *,
-        stage: str | None = None,
-        cause: str | None = None,
-        error: str | None = None,
-        hint: str | None = None,
-        traceback: str | None = None,
-        retryable: bool | None = None,
-    ) -> bool:
-        """Say where a recording stands; what is not given is cleared. False when there is no such recording."""
-        texts = [None if text is None else plain(text) for text in (stage, cause, error, hint, traceback)]
-        with self.db.connection() as connection:
-            done = connection.execute(
-                "update recording set status = %s, stage = %s, cause = %s, error = %s, hint = %s, traceback = %s, retryable = %s,"
-                " changed = now() where id = %s",
-                [str(status), *texts, retryable, plain(id)],
-            )
-        return done.rowcount == 1
-
     def delete(self, id: str) -> bool:
         """Delete a recording with its segments, vectors and decisions. False when there is none."""
         with self.db.transaction() as connection:

@@ -16,6 +16,15 @@ RunState = Literal["starting", "running", "paused", "draining", "stopping", "sto
 Health = Literal["healthy", "degraded", "stalled", "paused", "draining", "failed", "stale", "offline", "done", "starting"]
 
 
+NEAR_LIMIT = 0.1
+"""A value within this share of its limit is near it: a small change of the setting would have decided otherwise."""
+
+
+def near_limit(value: float | None, limit: float | None) -> bool:
+    """Whether a known value is within :data:`NEAR_LIMIT` of a positive limit, on either side."""
+    return value is not None and limit is not None and limit > 0 and abs(value - limit) <= NEAR_LIMIT * limit
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """The run as a whole. Counts are recordings of this database, as are ``audio_stored_s`` (all that is stored, None in older
@@ -172,7 +181,7 @@ class DecisionsView:
     split: int
     massive: int
     unknown: int
-    grey: int  # within 10 % of a limit
+    grey: int  # near a limit
     fast_path: int
     variance_limit: float
     range_limit: float

@@ -18,6 +18,7 @@ from gainstage.engine.terms import (
     Provenance,
     Recording,
     Segment,
+    Status,
     TurnEvidence,
     Vector,
     Word,
@@ -27,6 +28,16 @@ from gainstage.engine.views.rows import Span
 TEXT = ModelId("tests/text", "0123abcd", 16)
 VOICE = ModelId("tests/voice", "abcd0123", 8)
 MODELS = {"embed": TEXT, "voice": VOICE, "asr": ModelId("tests/asr", "1", 1)}
+
+
+def set_status(store: RecordingStore, id: str, status: Status, **columns: Any) -> None:
+    """Put a recording where a test wants it: its status, and what is given of stage, cause, hint, retryable."""
+    given = {"stage": None, "cause": None, "hint": None, "retryable": None} | columns
+    with store.db.connection() as connection:
+        connection.execute(
+            "update recording set status = %s, stage = %s, cause = %s, hint = %s, retryable = %s, changed = now() where id = %s",
+            [str(status), *given.values(), id],
+        )
 
 
 def vector(seed: int, dimension: int = TEXT.dimension) -> Vector:

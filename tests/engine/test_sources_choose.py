@@ -25,6 +25,7 @@ from gainstage.engine.sources.selection import Selection
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import Recording, Status
+from tests.engine.store_kit import set_status
 from tests.http_server import Server, running
 from tests.queue_kit import column, job_queue, store
 from tests.unit.test_sources_listing import serve_feed
@@ -75,7 +76,7 @@ def test_what_failed_is_not_taken_again_unasked(database: Database, source: Path
     backlog = Backlog(database)
     enqueue(backlog, chosen(database, source, limit=2))
     first, second = (r.id for r in chosen(database, source, limit=2).taken)
-    RecordingStore(database).set_status(first, Status.FAILED, cause="no audio stream")
+    set_status(RecordingStore(database), first, Status.FAILED, cause="no audio stream")
     backlog.skip([second])
     choice = chosen(database, source, limit=2)
     assert titles(choice) == [3, 4]
@@ -201,7 +202,7 @@ def test_a_renamed_file_keeps_the_id_it_was_taken_under(database: Database, tmp_
     (id,) = (r.id for r in chosen(database, tmp_path).taken)
     assert id.startswith("morning-talk-")
     file.rename(tmp_path / "evening.mp3")
-    RecordingStore(database).set_status(id, Status.FAILED, cause="no audio stream")
+    set_status(RecordingStore(database), id, Status.FAILED, cause="no audio stream")
     choice = chosen(database, tmp_path, force=True)
     assert [r.id for r in choice.taken] == [id]
     assert enqueue(backlog, choice, force=True) == Enqueued(requeued=1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.export import FORMATS, document, export_recording, file_name, json_of, rttm_of, srt_of, txt_of, vtt_of
+from gainstage.engine.store.export import WRITERS, document, export_recording, file_name, json_of, rttm_of, srt_of, txt_of, vtt_of
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.store.rows import StoredRecording
 from gainstage.engine.terms import Recording, Segment
@@ -157,7 +157,7 @@ def test_the_json_export_has_the_promised_shape(recordings: RecordingStore) -> N
     }
 
 
-@pytest.mark.parametrize("format", sorted(FORMATS))
+@pytest.mark.parametrize("format", sorted(WRITERS))
 def test_a_file_is_written_whole_under_our_own_name(recordings: RecordingStore, tmp_path: Path, format: str) -> None:
     target = export_recording(recordings, "rec00001", format, tmp_path / "new folder")
     assert target == tmp_path / "new folder" / f"rec00001.{format}"

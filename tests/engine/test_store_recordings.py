@@ -18,7 +18,7 @@ from gainstage.engine.store.writing import SegmentLabel
 from gainstage.engine.terms import Audio, Balance, ModelId, Provenance, RecordingWarning, Status
 from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import Query
-from tests.engine.store_kit import MODELS, SPANS, TEXT, VOICE, decision, recording, segment, segments, store, vector
+from tests.engine.store_kit import MODELS, SPANS, TEXT, VOICE, decision, recording, segment, segments, set_status, store, vector
 
 HOSTILE = [
     "[red]markup[/]",
@@ -49,7 +49,7 @@ def scalar(db: Database, query: str, *values: object) -> object:
 
 def test_new_recordings_are_added_and_known_ones_left_alone(recordings: RecordingStore) -> None:
     assert recordings.add([recording(1), recording(2)]) == (("rec00001", "rec00002"), ())
-    recordings.set_status("rec00001", Status.FAILED, cause="no audio", retryable=False)
+    set_status(recordings, "rec00001", Status.FAILED, cause="no audio", retryable=False)
     again = [recording(1, title="other"), recording(3), recording(3), recording(4, id="new-id", key="youtube:2")]
     assert recordings.add(again) == (("rec00003",), ("rec00001", "rec00002"))
     kept = recordings.get("rec00001")
@@ -103,12 +103,12 @@ def test_find_takes_an_id_its_start_or_a_key(recordings: RecordingStore) -> None
 @pytest.fixture
 def shelf(recordings: RecordingStore) -> RecordingStore:
     recordings.add([recording(n, title=f"Talk {n} 100%_sure\\", duration=None if n == 4 else 60.0 * n) for n in range(6)])
-    recordings.set_status(
-        "rec00001", Status.FAILED, stage="decode", cause="no audio stream", hint="check the file", retryable=False
+    set_status(
+        recordings, "rec00001", Status.FAILED, stage="decode", cause="no audio stream", hint="check the file", retryable=False
     )
-    recordings.set_status("rec00002", Status.FAILED, stage="fetch", cause="throttled", retryable=True)
-    recordings.set_status("rec00003", Status.FAILED, stage="decode", cause="no audio stream", hint="check it", retryable=False)
-    recordings.set_status("rec00005", Status.STORED)
+    set_status(recordings, "rec00002", Status.FAILED, stage="fetch", cause="throttled", retryable=True)
+    set_status(recordings, "rec00003", Status.FAILED, stage="decode", cause="no audio stream", hint="check it", retryable=False)
+    set_status(recordings, "rec00005", Status.STORED)
     return recordings
 
 

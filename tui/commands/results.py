@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.exports import EXPORT_FORMATS
 from gainstage.engine.views.rows import Query, RecordingRow
 from gainstage.tui.commands.common import (
     clock,
@@ -38,8 +39,6 @@ EXAMPLES = {
   gainstage export --all --format json -o out/""",
 }
 
-FORMATS = ("srt", "vtt", "txt", "json", "rttm")
-
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser, json_too=name != "export")
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     else:
         parser.add_argument("ids", metavar="ID", nargs="*", help="ids of recordings, or their starts")
         parser.add_argument("--all", action="store_true", help="every stored recording")
-        parser.add_argument("--format", required=True, choices=FORMATS, help="subtitles, plain text, everything, or speaker turns")
+        parser.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="subtitles, plain text, everything, or speaker turns")
         parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: here)")
 
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from gainstage.engine.desk.scripted.cast import GUESTS, HOST, Part
+from gainstage.engine.views.snapshot import near_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Conclusion:
     rule: str
     why: str
     speakers: tuple[tuple[str, float], ...]
-    grey: bool  # within 10 % of a limit
+    grey: bool  # near a limit
 
 
 def statistics(similarities: Sequence[float]) -> tuple[float, float, float, float]:
@@ -88,7 +89,7 @@ def conclude(cluster: Cluster, limits: Mapping[str, Any], unknown: str) -> Concl
         return Conclusion(False, "too few", "fewer than 3 voices", ((unknown, cluster.seconds),), False)
     mean, variance, low, high = statistics(cluster.similarities)
     spread = high - low
-    grey = _near(variance, variance_limit) or _near(spread, range_limit)
+    grey = near_limit(variance, variance_limit) or near_limit(spread, range_limit)
     other = cluster.guest or unknown
     if variance > variance_limit or spread > range_limit:
         rule = "variance" if variance > variance_limit else "range"
@@ -105,7 +106,3 @@ def conclude(cluster: Cluster, limits: Mapping[str, Any], unknown: str) -> Concl
         return Conclusion(False, "under limits", why, ((HOST, cluster.seconds),), grey)
     why = f"variance {variance:.3f} and range {spread:.2f} under the limits; mean {mean:.2f} < {need:.2f}: {other}"
     return Conclusion(False, "under limits", why, ((other, cluster.seconds),), grey)
-
-
-def _near(value: float, limit: float) -> bool:
-    return abs(value - limit) <= 0.1 * limit
