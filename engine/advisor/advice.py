@@ -249,23 +249,23 @@ def advice(case: Case, advise: Callable[[Advice, Case], Advice | None] | None = 
     if case.now.run.state not in ("running", "paused"):
         return None
     for rule in RULES:
-        found = rule(case)
-        worth = None if found is None else (advise or expected)(found, case)
+        candidate = rule(case)
+        worth = None if candidate is None else (advise or expected)(candidate, case)
         if worth is not None:
             return worth
     return None
 
 
-def expected(found: Advice, case: Case) -> Advice | None:
+def expected(advice: Advice, case: Case) -> Advice | None:
     """The same advice with what the forecast says it will bring; None when more slots would bring next to nothing."""
-    if found.key is None or not isinstance(found.new, int | float):
-        return found
-    then = forecast.expect(case.now, int(case.value("in_flight")), {found.key: found.new})
+    if advice.key is None or not isinstance(advice.new, int | float):
+        return advice
+    then = forecast.expect(case.now, int(case.value("in_flight")), {advice.key: advice.new})
     if then is None:
-        return found
-    if found.id.startswith("more-") and then.gain < WORTH:
+        return advice
+    if advice.id.startswith("more-") and then.gain < WORTH:
         return None
-    return replace(found, expected=then.text)
+    return replace(advice, expected=then.text)
 
 
 def _setting(case: Case, id: str, key: str, new: float, evidence: str) -> Advice:

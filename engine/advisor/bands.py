@@ -55,18 +55,18 @@ class BandState:
     crit_since: float | None = None
 
 
-def _both(held: BandState) -> tuple[tuple[Level, float | None], ...]:
-    return ("warn", held.warn_since), ("crit", held.crit_since)
+def _both(state: BandState) -> tuple[tuple[Level, float | None], ...]:
+    return ("warn", state.warn_since), ("crit", state.crit_since)
 
 
-def step(band: Band, held: BandState, value: float | None, now: float) -> BandState:
+def step(band: Band, state: BandState, value: float | None, now: float) -> BandState:
     """The next state at time ``now`` (seconds on a clock that does not go back). An unknown value keeps the level, ends the dwell."""
     if value is None:
-        return BandState(held.level)
+        return BandState(state.level)
     since: dict[Level, float | None] = {}
-    for level, before in _both(held):
+    for level, before in _both(state):
         since[level] = (now if before is None else before) if band.reached(value, level) else None
-    at = _ORDER.index(held.level)
+    at = _ORDER.index(state.level)
     while at > 0 and not band.holds(value, _ORDER[at]):
         at -= 1
     for level, began in since.items():

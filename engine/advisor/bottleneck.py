@@ -28,9 +28,9 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     stages = {s.name: s for s in now.stages}
     if now.run.state in ("starting", "stopped", "done") or all(s.busy_share is None for s in now.stages):
         return UNKNOWN if now.run.state != "done" else Bottleneck(None, "none", "nothing to do")
-    held = [s for s in now.stages if holds_up(s, stages)]
-    if held:
-        worst = max(held, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
+    limiting = [s for s in now.stages if holds_up(s, stages)]
+    if limiting:
+        worst = max(limiting, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
         return Bottleneck(worst.name, "stage", _text(history, worst), _evidence(now, worst), worst.busy_share)
     return _source(now) or Bottleneck(None, "none", "no bottleneck", _busiest(now))
 

@@ -71,8 +71,8 @@ def jobs_of(snapshot: Snapshot, seed: int = 0) -> tuple[tuple[Job, ...], float]:
     known = [f.duration_s for f in snapshot.flights if f.duration_s]
     typical = mean_s(run) or (fmean(known) if known else UNKNOWN_S)
     flying = tuple(_job(f, typical) for f in snapshot.flights)
-    held = sum(j.duration_s for j in flying)
-    waiting_s = run.queued * typical if run.audio_left_s is None else max(0.0, run.audio_left_s - held)
+    flying_s = sum(j.duration_s for j in flying)
+    waiting_s = run.queued * typical if run.audio_left_s is None else max(0.0, run.audio_left_s - flying_s)
     if run.queued == 0:
         return flying, 0.0
     return flying + backlog(min(run.queued, MOST_SIMULATED), waiting_s / run.queued, seed), (
@@ -185,9 +185,9 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     before, after = simulate(now, full, seed), simulate(then, full, seed)
     slower = 1.0
     if now.sm is not None and (work := _gpu_work(before)) > 0:
-        asked = now.sm * _gpu_work(after) / work
-        if asked > GPU_CEILING and asked > now.sm:
-            slower = asked / max(GPU_CEILING, now.sm)
+        share = now.sm * _gpu_work(after) / work
+        if share > GPU_CEILING and share > now.sm:
+            slower = share / max(GPU_CEILING, now.sm)
             then = replace(then, stages={n: _slowed(m, slower) if n in GPU_STAGES else m for n, m in then.stages.items()})
             after = simulate(then, full, seed)
     jobs, beyond = jobs_of(snapshot, seed)

@@ -177,20 +177,20 @@ class _Run:
     def place_flying(self) -> list[int]:
         """Put those in flight where they stand; answers the queue, the first to go last."""
         queued = []
-        for i, held in enumerate(self.jobs):
-            if held.stage is None:
+        for i, job in enumerate(self.jobs):
+            if job.stage is None:
                 queued.append(i)
                 continue
             self.places -= 1
-            stage = STAGES.index(held.stage)
+            stage = STAGES.index(job.stage)
             for following in _FEEDS[stage]:
                 others = [feeder for feeder in _FEEDERS[following] if feeder != stage]
-                if held.beside:
+                if job.beside:
                     for other in others:
-                        self.enter(0.0, i, other, 1 - held.progress)
+                        self.enter(0.0, i, other, 1 - job.progress)
                 else:
                     self.arrived[i, following] = len(others)
-            self.enter(0.0, i, stage, 1 - held.progress)
+            self.enter(0.0, i, stage, 1 - job.progress)
         queued.reverse()
         return queued
 

@@ -53,13 +53,13 @@ def verdict(
     now = history[-1]
     findings = health_findings(history)
     first = next(f for f in findings if f.holds)
-    found = bottleneck(history)
-    case = Case(history, found, settings)
+    limiting = bottleneck(history)
+    case = Case(history, limiting, settings)
     return Verdict(
         health=first.health,
         reason=first.reason,
         since_wall=_since(history, first.health),
-        bottleneck=found,
+        bottleneck=limiting,
         advice=advice(case, advise),
         forecast=forecast.eta(now, int(case.value("in_flight"))) if left is None else left,
         why=tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings),
@@ -158,9 +158,9 @@ def _held_back(now: Snapshot, stage: StageView) -> bool:
 def _paused(now: Snapshot) -> Finding:
     run = now.run
     if run.state != "paused":
-        held = [s.name for s in now.stages if s.paused]
-        if held and run.state == "running":
-            return Finding("paused", True, f"{', '.join(held)} paused")
+        paused = [s.name for s in now.stages if s.paused]
+        if paused and run.state == "running":
+            return Finding("paused", True, f"{', '.join(paused)} paused")
         return Finding("paused", False, "nobody paused")
     who = f" by {run.by}" if run.by else ""
     return Finding("paused", True, f"intake paused{who}" + (f": {run.reason}" if run.reason else ""))

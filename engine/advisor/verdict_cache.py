@@ -39,13 +39,13 @@ class VerdictCache:
         while history and history[0].wall < frame.wall - self.keep_s:
             history.popleft()
         history.append(frame)
-        held = self._left, self._expected
+        before = self._left, self._expected
         left = self._forecast(frame, int(settings.get("in_flight", SPECS["in_flight"].default)))
-        told = verdict(history, settings, left=left, advise=self._advise)
-        judged = replace(frame, verdict=told)
+        judgement = verdict(history, settings, left=left, advise=self._advise)
+        judged = replace(frame, verdict=judgement)
         if not keep:
             history.pop()
-            self._left, self._expected = held
+            self._left, self._expected = before
             return judged
         history[-1] = judged
         if len(history) > 2 and history[-2].wall - history[-3].wall < 0.95:
@@ -54,27 +54,30 @@ class VerdictCache:
 
     def _forecast(self, frame: Snapshot, in_flight: int) -> Forecast:
         shape = (frame.run.state, in_flight, tuple((s.capacity, s.paused) for s in frame.stages))
-        held = self._left
-        if held is not None and held[1] == shape and frame.wall - held[0] < self.forecast_s:
-            return _aged(held[2], frame.wall - held[0])
+        kept = self._left
+        if kept is not None and kept[1] == shape and frame.wall - kept[0] < self.forecast_s:
+            return _aged(kept[2], frame.wall - kept[0])
         fresh = forecast.eta(frame, in_flight)
         self._left = (frame.wall, shape, fresh)
         return fresh
 
-    def _advise(self, found: Advice, case: Case) -> Advice | None:
-        held = self._expected
-        key = (found.id, found.old, found.new)
-        if held is not None and held[1] == key and case.now.wall - held[0] < self.expect_s:
-            return None if held[2] is None else replace(found, expected=held[2].expected)
-        fresh = expected(found, case)
+    def _advise(self, advice: Advice, case: Case) -> Advice | None:
+        kept = self._expected
+        key = (advice.id, advice.old, advice.new)
+        if kept is not None and kept[1] == key and case.now.wall - kept[0] < self.expect_s:
+            return None if kept[2] is None else replace(advice, expected=kept[2].expected)
+        fresh = expected(advice, case)
         self._expected = (case.now.wall, key, fresh)
         return fresh
 
 
-def _aged(told: Forecast, by_s: float) -> Forecast:
+def _aged(estimate: Forecast, by_s: float) -> Forecast:
     """The same forecast some seconds later."""
-    if told.left_s is None or told.low_s is None or told.high_s is None or told.left_s == 0:
-        return told
+    if estimate.left_s is None or estimate.low_s is None or estimate.high_s is None or estimate.left_s == 0:
+        return estimate
     return replace(
-        told, left_s=max(0.0, told.left_s - by_s), low_s=max(0.0, told.low_s - by_s), high_s=max(0.0, told.high_s - by_s)
+        estimate,
+        left_s=max(0.0, estimate.left_s - by_s),
+        low_s=max(0.0, estimate.low_s - by_s),
+        high_s=max(0.0, estimate.high_s - by_s),
     )

@@ -193,18 +193,18 @@ class PostgresDesk:
 
     def recording(self, id: str) -> RecordingDetail:
         with _told():
-            found = self._store().get(id)
-            if found is None:
+            stored = self._store().get(id)
+            if stored is None:
                 raise DeskError(f"unknown recording {id}")
             return RecordingDetail(
-                row=found.row,
-                spans=found.spans,
+                row=stored.row,
+                spans=stored.spans,
                 decisions=self.decisions(recording=id),
                 events=events.of_recording(self.database, id),
                 speakers=_speakers(self.database, id),
-                facts=_facts(found.facts, found.revision),
-                traceback=found.traceback,
-                warnings=found.warnings,
+                facts=_facts(stored.facts, stored.revision),
+                traceback=stored.traceback,
+                warnings=stored.warnings,
             )
 
     def failures(self) -> tuple[FailureGroup, ...]:
@@ -256,11 +256,11 @@ class PostgresDesk:
         own are not told: they are this process's.
         """
         seen = self._look(frame=False)
-        told = seen.settings if seen is not None and seen.alive else {}
+        settings = seen.settings if seen is not None and seen.alive else {}
         with self.database.connection() as connection:
             values, _ = read_live(connection)
         in_force = LiveSettings(self._loaded.settings)
-        in_force.load({key: value for key, (value, _) in told.items() if key in SPECS and not SPECS[key].secret} | values, 0)
+        in_force.load({key: value for key, (value, _) in settings.items() if key in SPECS and not SPECS[key].secret} | values, 0)
         return in_force.current
 
     def _below(self, seen: Seen | None) -> dict[str, tuple[Any, str]]:
@@ -297,8 +297,8 @@ class PostgresDesk:
         """The query's vector by an engine that lives, else by our own means, else none."""
         seen = self._look(frame=False)
         if seen and seen.alive:
-            asked = commands.send(self.database, Command("embed_query", {"text": text}, seen.id, "desk"), expires_s=EMBED_WAIT_S)
-            answer = commands.wait(self.database, asked.id, seen.id, EMBED_WAIT_S)
+            question = commands.send(self.database, Command("embed_query", {"text": text}, seen.id, "desk"), expires_s=EMBED_WAIT_S)
+            answer = commands.wait(self.database, question.id, seen.id, EMBED_WAIT_S)
             if answer is not None and answer.state == "done" and answer.data:
                 return np.asarray(answer.data["vector"], np.float32), ModelId(**answer.data["model"])
         return self._embed(text) if self._embed else (None, None)

@@ -142,10 +142,10 @@ class ReplayDesk:
 
     def _tree(self, index: int) -> dict[str, Any]:
         """The decoded frame; a broken one is the last good one before it."""
-        held = self._decoded.get(index)
-        if held is not None:
+        decoded = self._decoded.get(index)
+        if decoded is not None:
             self._decoded.move_to_end(index)
-            return held
+            return decoded
         first = index
         while first not in self._decoded and self._frames[first].kind != "K":
             first -= 1
@@ -210,10 +210,10 @@ class ReplayDesk:
         frame = self.snapshot()
         rows = [_row(f, frame) for f in frame.flights] if frame else []
         text = query.text.lower()
-        found = [r for r in rows if _matches(r, query, text) != query.invert]
+        matching = [r for r in rows if _matches(r, query, text) != query.invert]
         name = _SORTS.get(query.sort, "id")
-        found.sort(key=lambda r: ((v := getattr(r, name)) is not None, 0 if v is None else v), reverse=query.descending)
-        return RecordingPage(tuple(found[query.offset : query.offset + query.limit]), len(rows), len(found))
+        matching.sort(key=lambda r: ((v := getattr(r, name)) is not None, 0 if v is None else v), reverse=query.descending)
+        return RecordingPage(tuple(matching[query.offset : query.offset + query.limit]), len(rows), len(matching))
 
     def recording(self, id: str) -> RecordingDetail:
         frame = self.snapshot()

@@ -26,8 +26,8 @@ class Standing:
     def done(self) -> int:
         return len(self.ended)
 
-    def news(self, told: set[str]) -> Iterator[tuple[str, str, str, str]]:
-        return (row for row in self.ended if row[0] not in told)
+    def news(self, known: set[str]) -> Iterator[tuple[str, str, str, str]]:
+        return (row for row in self.ended if row[0] not in known)
 
 
 def standing(database: Database, ids: list[str]) -> Standing:

@@ -175,8 +175,8 @@ class WorkFolders:
 
 def _owner_of(lock: FileLock) -> Owner | None:
     with suppress(ValueError, TypeError, KeyError):
-        told = json.loads(lock.read())
-        return Owner(int(told["pid"]), str(told["host"]))
+        owner = json.loads(lock.read())
+        return Owner(int(owner["pid"]), str(owner["host"]))
     return None
 
 

@@ -212,8 +212,8 @@ class Backlog:
             running = {id: priority for id, status, _, priority in moved if status == "running"}
             command = None
             if running:
-                told = sorted({engine for _, status, engine, _ in moved if status == "running" and engine})
-                command = commands.ask(connection, Command("priority", {"priorities": running}, by=by), told)
+                engines = sorted({engine for _, status, engine, _ in moved if status == "running" and engine})
+                command = commands.ask(connection, Command("priority", {"priorities": running}, by=by), engines)
             return Reprioritised(len(moved) - len(running), len(running), command)
 
     def unknown(self, ids: Sequence[str]) -> tuple[str, ...]:
@@ -254,8 +254,8 @@ class Backlog:
             ).fetchall()
             command = None
             if running:
-                asked = Command("cancel", {"ids": sorted(id for _, id in running)}, by=by)
-                command = commands.ask(connection, asked, sorted({engine for engine, _ in running if engine}))
+                cancel = Command("cancel", {"ids": sorted(id for _, id in running)}, by=by)
+                command = commands.ask(connection, cancel, sorted({engine for engine, _ in running if engine}))
             return Ended(done, len(running), command)
 
 

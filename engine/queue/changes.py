@@ -177,7 +177,7 @@ def _write(
     if not undoes and key in live and old == new:
         revision = connection.execute("select revision from setting where key = %s", [key]).fetchall()[0][0]
         return Ack(0, "done", f"{key} is {_words(_mask(key, new))} already", revision, _mask(key, old), _mask(key, new), effect)
-    id, revision, asked = connection.execute(
+    id, revision, engines = connection.execute(
         """
         insert into change (revision, by, key, old, new, live_before, undoes, asked)
         select coalesce((select max(revision) from change where not refused), 0) + 1, %s, %s, %s, %s, %s, %s::bigint[],
@@ -198,8 +198,8 @@ def _write(
             [key, document(value), revision, plain(by)],
         )
         live[key] = value
-    text = "" if asked else "no engine is running: it holds from the next start"
-    return Ack(id, "pending" if asked else "done", text, revision, _mask(key, old), _mask(key, new), effect)
+    text = "" if engines else "no engine is running: it holds from the next start"
+    return Ack(id, "pending" if engines else "done", text, revision, _mask(key, old), _mask(key, new), effect)
 
 
 def _refuse(
@@ -235,12 +235,12 @@ def _history(connection: Link, where: SQL, values: list[Any], limit: int) -> lis
         ).format(where, Literal(limit)),
         values,
     ).fetchall()
-    found = []
+    history = []
     for _, *columns, before, after, effect_text, undone_by, predicted in rows:
         measured = [Figures(**figures) if figures else None for figures in (before, after)]
         row = ChangeRow(*[*columns, *measured, effect_text, undone_by, predicted])
-        found.append((row, SPECS[row.key].effect.value if row.key in SPECS else ""))
-    return found
+        history.append((row, SPECS[row.key].effect.value if row.key in SPECS else ""))
+    return history
 
 
 def _under(key: str, below: Mapping[str, Any] | None) -> Any:

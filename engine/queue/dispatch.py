@@ -45,10 +45,10 @@ class Dispatcher:
                 command = Command(command.name, command.args, engine, command.by)
             return commands.send(self.db, command)
         try:
-            text, asked = act(command)
+            text, question = act(command)
         except CommandRefused as no:
             return self._told(command, str(no), refused=True)
-        return self._told(command, text) if asked is None else Ack(asked, "pending", text)
+        return self._told(command, text) if question is None else Ack(question, "pending", text)
 
     def ack(self, id: int) -> Ack:
         """What has become of command or change ``id``. Raises KeyError for an unknown number."""
@@ -72,8 +72,8 @@ class Dispatcher:
             ack = changes.undo(self.db, command.by, int(command.args["revision"]), below=below)
         if ack.id:
             return ack
-        told = self._told(command, ack.text, refused=ack.state == "refused")
-        return replace(told, revision=ack.revision, old=ack.old, new=ack.new, effect=ack.effect)
+        reported = self._told(command, ack.text, refused=ack.state == "refused")
+        return replace(reported, revision=ack.revision, old=ack.old, new=ack.new, effect=ack.effect)
 
     def _ids(self, command: Command) -> list[str]:
         ids = [str(id) for id in command.args.get("ids", ())]

@@ -234,11 +234,11 @@ class JobQueue(Backlog):
             )
             return {str(id): HeldClaim(job, worker, turn, wish) for id, job, worker, turn, wish in rows}
 
-    def give_back(self, id: str, held: HeldClaim) -> bool:
+    def give_back(self, id: str, claim: HeldClaim) -> bool:
         """Put back a claim whose answer never arrived (the connection broke after its commit); False when it is another's now."""
         nameless = Recording(id=id, key="", source="", title="")
         try:
-            self.release(Claim(nameless, held.job, 0, held.worker, held.turn))
+            self.release(Claim(nameless, claim.job, 0, claim.worker, claim.turn))
         except LostClaim:
             return False
         return True

@@ -15,11 +15,11 @@ from gainstage.engine.terms import Recording
 
 def demo_recordings() -> list[Recording]:
     """The bundled recordings, in name order, with the titles of their truth."""
-    found = []
+    recordings = []
     for path in sorted(p for p in (DEMO / "recordings").iterdir() if p.suffix in MEDIA):
         listed, truth = file_recording(path), load_truth(path.with_suffix(".json"))
-        found.append(Recording(id=listed.id, key=listed.key, source=listed.source, title=truth.title, duration=truth.duration))
-    return found
+        recordings.append(Recording(id=listed.id, key=listed.key, source=listed.source, title=truth.title, duration=truth.duration))
+    return recordings
 
 
 def enrol_demo_voices(context: EngineContext) -> None:
@@ -49,8 +49,8 @@ def score_demo(database: Database, ids: list[str]) -> dict[str, float | None]:
         words = [word for segment in store.segments(recording.id) for word in segment.words]
         facts = stored.facts
         named = [Spoken(start, end, speaker) for start, end, _, speaker, *_ in facts["turns"]]
-        heard = [Spoken(start, end, cluster) for start, end, cluster in facts["diarized"]]
-        quality = score(truth, Hypothesis(words, named, heard))
+        diarized = [Spoken(start, end, cluster) for start, end, cluster in facts["diarized"]]
+        quality = score(truth, Hypothesis(words, named, diarized))
         total = quality if total is None else total + quality
     if total is None:
         return {"wer": None, "der": None, "speaker_accuracy": None}

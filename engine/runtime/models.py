@@ -79,8 +79,8 @@ class Models:
 
     def transcriber(self) -> Transcriber:
         """The recogniser, shared by all slots. Raises :class:`Misconfigured`."""
-        found: Transcriber = self._get("asr")
-        return found
+        transcriber: Transcriber = self._get("asr")
+        return transcriber
 
     def diarizer(self, slot_state: dict[str, Any]) -> Diarizer:
         """The diarizer of a slot, kept in the slot's own dict: a pipeline of its own over shared weights.
@@ -88,22 +88,22 @@ class Models:
         Built again after a reload. Raises :class:`Misconfigured`.
         """
         parts: DiarizerParts = self._get("diarization")
-        held: Diarizer | None = slot_state.get("diarizer")
-        if held is None or held.parts is not parts:
+        diarizer: Diarizer | None = slot_state.get("diarizer")
+        if diarizer is None or diarizer.parts is not parts:
             from gainstage.engine.speech.diarize import Diarizer
 
-            held = slot_state["diarizer"] = Diarizer(parts)
-        return held
+            diarizer = slot_state["diarizer"] = Diarizer(parts)
+        return diarizer
 
     def voice_encoder(self) -> VoiceEncoder:
         """The voice model, shared. Raises :class:`Misconfigured`."""
-        found: VoiceEncoder = self._get("voice")
-        return found
+        encoder: VoiceEncoder = self._get("voice")
+        return encoder
 
     def text_encoder(self) -> TextEncoder:
         """The text model, shared. Raises :class:`Misconfigured`."""
-        found: TextEncoder = self._get("embed")
-        return found
+        encoder: TextEncoder = self._get("embed")
+        return encoder
 
     def load(self, roles: Iterable[str] = ROLES) -> None:
         """Load what is not loaded yet. Raises :class:`Misconfigured` for the first that cannot be used."""
@@ -156,14 +156,14 @@ class Models:
         state.view = ModelView(role, name, None, None, "loading")
         self._tell("info", f"loading {role} model {name}", role=role)
         try:
-            value, found, state.detail = self._loaders[role](settings)
+            value, files, state.detail = self._loaders[role](settings)
         except Exception as error:  # each library has its own errors for a broken file; all leave here as one of ours
             known = _explained(role, name, error)
             state.view = ModelView(role, name, None, None, "failed", note=known.message)
             self._tell("error", str(known), role=role)
             raise known from error
         took = time.monotonic() - state.since
-        state.view = ModelView(role, name, found.revision, value.device, "ready", load_s=took, memory=_weights_bytes(value))
+        state.view = ModelView(role, name, files.revision, value.device, "ready", load_s=took, memory=_weights_bytes(value))
         detail = f" ({state.detail})" if state.detail else ""
         self._tell("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
         return value
@@ -171,28 +171,28 @@ class Models:
     def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
         from gainstage.engine.speech.recogniser import load_transcriber
 
-        found = find("asr", settings.asr.model, settings.asr.revision, self._cache)
+        files = find("asr", settings.asr.model, settings.asr.revision, self._cache)
         workers = settings.workers.transcribe
         threads = threads_of(workers)
         transcriber = load_transcriber(
-            found,
+            files,
             settings.asr.device,
             settings.asr.compute,
             threads=threads,
             workers=workers,
             warn=lambda text: self._tell("warning", text, role="asr"),
         )
-        return transcriber, found, transcriber.compute
+        return transcriber, files, transcriber.compute
 
     def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, Found, str]:
-        found = find("voice", settings.voice.model, settings.voice.revision, self._cache)
-        encoder, figures = self._encoder(found, self._device(settings.voice.device, "voice"))
-        return encoder, found, figures
+        files = find("voice", settings.voice.model, settings.voice.revision, self._cache)
+        encoder, figures = self._encoder(files, self._device(settings.voice.device, "voice"))
+        return encoder, files, figures
 
     def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, Found, str]:
         from gainstage.engine.models.diarizer import load_diarizer
 
-        found = find("diarization", settings.diarization.model, settings.diarization.revision, self._cache)
+        files = find("diarization", settings.diarization.model, settings.diarization.revision, self._cache)
         device = self._device(settings.diarization.device, "diarization")
 
         def voice_at(name: str, folder: Path) -> VoiceEncoder:
@@ -201,34 +201,34 @@ class Models:
             voice = find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, self._cache)
             return self._encoder(voice, device)[0]
 
-        return load_diarizer(found, device, voice_at), found, ""
+        return load_diarizer(files, device, voice_at), files, ""
 
     def _load_embed(self, settings: Settings) -> tuple[TextEncoder, Found, str]:
         from gainstage.engine.text.embed import load_text_encoder
 
-        found = find("embed", settings.embed.model, settings.embed.revision, self._cache)
-        encoder = load_text_encoder(found, self._device(settings.embed.device, "embed"), settings.embed.dtype)
-        return encoder, found, f"{encoder.dtype} · {selftest.check_texts(found.name, encoder.encode)}"
+        files = find("embed", settings.embed.model, settings.embed.revision, self._cache)
+        encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype)
+        return encoder, files, f"{encoder.dtype} · {selftest.check_texts(files.name, encoder.encode)}"
 
-    def _encoder(self, found: Found, device: str) -> tuple[VoiceEncoder, str]:
+    def _encoder(self, files: Found, device: str) -> tuple[VoiceEncoder, str]:
         """The voice model of a folder on a device, tested, and the figures of its test."""
         from gainstage.engine.models.voice import VoiceEncoder, load_classifier
 
-        key = (found.revision or str(found.folder), device)
+        key = (files.revision or str(files.folder), device)
         with self._voices_lock:
             weights = self._voices.get(key)
             if weights is None:
-                weights = self._voices[key] = load_classifier(found, device)
-        encoder = VoiceEncoder(weights, found, device)
-        return encoder, selftest.check_voices(found.name, encoder.embed)
+                weights = self._voices[key] = load_classifier(files, device)
+        encoder = VoiceEncoder(weights, files, device)
+        return encoder, selftest.check_voices(files.name, encoder.embed)
 
-    def _device(self, asked: str, role: str) -> str:
+    def _device(self, wanted: str, role: str) -> str:
         with quiet.importing():
             import torch
 
             # two callers at once are the rule: a diarizer slot beside voices or texts
             torch.set_num_threads(threads_of(2))
-            return torch_device(asked, f"{role}.device")
+            return torch_device(wanted, f"{role}.device")
 
     def _tell(self, level: Level, text: str, **data: Any) -> None:
         if self._on_event is not None:

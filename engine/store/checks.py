@@ -57,8 +57,8 @@ def vector_schema(connection: Connection[TupleRow], where: str) -> str:
         "select extversion, quote_ident(nspname) from pg_extension join pg_namespace n on n.oid = extnamespace"
         " where extname = 'vector'"
     )
-    found = connection.execute(query).fetchone()
-    if found is None:
+    row = connection.execute(query).fetchone()
+    if row is None:
         try:
             connection.execute("create extension if not exists vector")
         except (errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported) as error:
@@ -71,12 +71,12 @@ def vector_schema(connection: Connection[TupleRow], where: str) -> str:
             ) from error
         except errors.UniqueViolation:  # another process was faster
             pass
-        found = connection.execute(query).fetchone()
-    assert found is not None
-    if tuple(int(part) for part in found[0].split(".")[:2]) < OLDEST_VECTOR:
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    if tuple(int(part) for part in row[0].split(".")[:2]) < OLDEST_VECTOR:
         raise Misconfigured(
-            f"{where} has pgvector {found[0]}",
+            f"{where} has pgvector {row[0]}",
             cause="database: old pgvector",
             hint="an administrator runs ALTER EXTENSION vector UPDATE (0.8 or newer)",
         )
-    return str(found[1])
+    return str(row[1])

@@ -47,11 +47,11 @@ class Account:
 
     def _may(self, path: Path, bits: int) -> bool:
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError:
             return False
-        share = 0o700 if found.st_uid == self.uid else 0o070 if found.st_gid == self.gid else 0o007
-        return found.st_mode & share & bits == share & bits
+        share = 0o700 if status.st_uid == self.uid else 0o070 if status.st_gid == self.gid else 0o007
+        return status.st_mode & share & bits == share & bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +78,17 @@ class Place:
     def own(self, folder: Path) -> None:
         """Make one of the server's folders, for the server's user alone."""
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
         ours = {os.geteuid(), self.account.uid if self.account else os.geteuid()}
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in ours:
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in ours:
             raise Misconfigured(
                 f"{folder} belongs to somebody else",
                 cause="embedded database: folder taken",
                 hint="remove it, or choose another home with --home",
             )
-        if self.account and found.st_uid != self.account.uid:
+        if self.account and status.st_uid != self.account.uid:
             os.chown(folder, self.account.uid, self.account.gid)
-        if stat.S_IMODE(found.st_mode) != 0o700:
+        if stat.S_IMODE(status.st_mode) != 0o700:
             folder.chmod(0o700)
 
 

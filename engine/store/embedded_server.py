@@ -80,10 +80,10 @@ class Server:
         place.own(place.sockets)
         if not (place.data / "PG_VERSION").exists():
             self._initialise()
-        found = (place.data / "PG_VERSION").read_text().strip()
-        if found != str(MAJOR):
+        version = (place.data / "PG_VERSION").read_text().strip()
+        if version != str(MAJOR):
             raise Misconfigured(
-                f"the embedded database in {place.data} was written by Postgres {found}, this gainstage has {MAJOR}",
+                f"the embedded database in {place.data} was written by Postgres {version}, this gainstage has {MAJOR}",
                 cause="embedded database: version",
                 hint="move it with pg_dump and psql of both versions, or choose another home",
             )

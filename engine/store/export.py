@@ -28,14 +28,14 @@ _JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 def document(store: RecordingStore, id: str) -> dict[str, Any]:
     """A recording and its segments as the json export has them. Raises :class:`Permanent` when there is no such recording."""
-    found = store.get(id)
-    if found is None:
+    stored = store.get(id)
+    if stored is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
-    return as_document(found, store.segments(id))
+    return as_document(stored, store.segments(id))
 
 
-def as_document(found: StoredRecording, segments: Sequence[Segment]) -> dict[str, Any]:
-    recording = found.recording
+def as_document(stored: StoredRecording, segments: Sequence[Segment]) -> dict[str, Any]:
+    recording = stored.recording
     return {
         "recording": {"id": recording.id, "title": recording.title, "source": recording.source, "duration": recording.duration},
         "segments": [
@@ -63,13 +63,13 @@ def as_document(found: StoredRecording, segments: Sequence[Segment]) -> dict[str
     }
 
 
-def json_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
+def json_of(stored: StoredRecording, segments: Sequence[Segment]) -> str:
     """Exactly the stored values; control characters are escaped."""
-    text = json.dumps(as_document(found, segments), ensure_ascii=False, indent=1)
+    text = json.dumps(as_document(stored, segments), ensure_ascii=False, indent=1)
     return _JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def srt_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
+def srt_of(stored: StoredRecording, segments: Sequence[Segment]) -> str:
     """SubRip. Signs that players run are replaced by their full-width look-alikes."""
     cues = []
     for n, s in enumerate(segments, 1):
@@ -78,7 +78,7 @@ def srt_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
     return "\n".join(cues)
 
 
-def vtt_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
+def vtt_of(stored: StoredRecording, segments: Sequence[Segment]) -> str:
     """WebVTT with a voice tag per cue. Raises nothing: text is escaped as the standard says."""
     cues = ["WEBVTT\n"]
     for s in segments:
@@ -87,16 +87,16 @@ def vtt_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
     return "\n".join(cues)
 
 
-def txt_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
+def txt_of(stored: StoredRecording, segments: Sequence[Segment]) -> str:
     """One line per segment: time, who, what."""
-    lines = [_line(found.recording.title), ""]
+    lines = [_line(stored.recording.title), ""]
     lines += [f"[{_stamp(s.start, '.')[:8]}] {_line(s.speaker)}: {_line(s.text)}" for s in segments]
     return "\n".join(lines) + "\n"
 
 
-def rttm_of(found: StoredRecording, segments: Sequence[Segment]) -> str:
+def rttm_of(stored: StoredRecording, segments: Sequence[Segment]) -> str:
     """NIST RTTM: who speaks when. White space in names becomes ``_``; names that would then be the same get a number."""
-    file, names = _field(found.recording.id), _distinct([s.speaker for s in segments])
+    file, names = _field(stored.recording.id), _distinct([s.speaker for s in segments])
     return "".join(
         f"SPEAKER {file} 1 {s.start:.3f} {max(0.0, s.end - s.start):.3f} <NA> <NA> {names[s.speaker]} <NA> <NA>\n" for s in segments
     )
@@ -113,11 +113,11 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path) 
     """
     if format not in WRITERS:
         raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(WRITERS)}")
-    found = store.get(id)
-    if found is None:
+    stored = store.get(id)
+    if stored is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
-    text = WRITERS[format](found, store.segments(id))
-    target = folder / f"{file_name(found.recording.id)}.{format}"
+    text = WRITERS[format](stored, store.segments(id))
+    target = folder / f"{file_name(stored.recording.id)}.{format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(target, text)

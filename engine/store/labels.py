@@ -44,14 +44,14 @@ def undo(db: Database, id: str) -> bool:
     """Take the last relabelling of a recording back; False when there is none."""
     with db.transaction() as connection, connection.cursor() as cursor:
         begin(connection, id)
-        found = cursor.execute(
+        row = cursor.execute(
             "delete from label_history where id = (select max(id) from label_history where recording = %s)"
             " returning labels, balance, decisions",
             [id],
         ).fetchone()
-        if found is None:
+        if row is None:
             return False
-        labels, balance, decisions = found
+        labels, balance, decisions = row
         restored = [SegmentLabel(ordinal, who, profile, sure, Provenance(how)) for ordinal, who, profile, sure, how in labels]
         _write(cursor, id, restored, [decision_of(record) for record in decisions], balance)
         cursor.execute("update recording set revision = %s, changed = now() where id = %s", [balance["revision"], id])

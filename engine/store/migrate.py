@@ -33,11 +33,11 @@ class Migration:
 @cache
 def store_migrations() -> tuple[Migration, ...]:
     """The store's own steps, in order."""
-    found = []
+    migrations = []
     for file in files("gainstage.engine.store").joinpath("migrations").iterdir():
         if match := re.fullmatch(r"(\d{3})_(\w+)\.sql", file.name):
-            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
-    return tuple(sorted(found, key=lambda m: m.number))
+            migrations.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return tuple(sorted(migrations, key=lambda m: m.number))
 
 
 def migrate(connection: Connection[Any], migrations: Sequence[Migration]) -> tuple[str, ...]:
@@ -89,8 +89,8 @@ def unknown_migrations(connection: Connection[Any], migrations: Sequence[Migrati
 
 
 def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[Migration]:
-    found = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.migration"]).fetchone()
-    if not (found and found[0]):
+    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.migration"]).fetchone()
+    if not (row and row[0]):
         return list(ordered)
     applied = dict(connection.execute(f"select number, name from {SCHEMA}.migration").fetchall())
     for migration in ordered:

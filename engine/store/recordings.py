@@ -298,9 +298,9 @@ def _insert(connection: Connection[TupleRow], recordings: Sequence[Recording]) -
 
 def _vectors_of(connection: Connection[TupleRow], role: Role, id: str) -> dict[int, Vector]:
     """The vectors of a recording's segments by segment number."""
-    found: dict[int, Vector] = {}
+    vectors: dict[int, Vector] = {}
     for table in tables(connection, role):
         query = SQL("select v.segment, v.vector from {} v join segment s on s.id = v.segment where s.recording = %s")
         for number, vector in connection.execute(query.format(Identifier(table.name)), [id]):
-            found[number] = vector.to_numpy().astype(np.float32)
-    return found
+            vectors[number] = vector.to_numpy().astype(np.float32)
+    return vectors

@@ -109,11 +109,11 @@ def page(db: Database, query: Query, attempts: int) -> RecordingPage:
     rows = SQL("select {} from recording where id = any(%(ids)s) order by {}").format(SQL(_ROW), order)
     with db.connection() as connection:
         total = _count(connection, ALL, {})
-        found = connection.execute(keys, values).fetchall()
-        values["ids"] = [id for id, _ in found]
+        matching = connection.execute(keys, values).fetchall()
+        values["ids"] = [id for id, _ in matching]
         with connection.cursor(row_factory=class_row(RecordingRow)) as cursor:
             shown = tuple(cursor.execute(rows, values).fetchall())
-        matched = total if where is ALL else found[0][1] if found else _count(connection, where, values)
+        matched = total if where is ALL else matching[0][1] if matching else _count(connection, where, values)
     return RecordingPage(shown, total, matched)
 
 
@@ -125,8 +125,8 @@ def _order(column: str, descending: bool) -> Composable:
 
 
 def _count(connection: Connection[TupleRow], where: Composable, values: dict[str, Any]) -> int:
-    found = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
-    return int(found[0]) if found else 0
+    row = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:
@@ -160,11 +160,11 @@ def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
         " stored, speech_s, labelled_s, unknown_s from recording where id = %(id)s"
     ).format(SQL(_ROW))
     with db.connection() as connection, connection.cursor() as cursor:
-        found = cursor.execute(query, {"id": plain(id), "attempts": attempts}).fetchone()
+        record = cursor.execute(query, {"id": plain(id), "attempts": attempts}).fetchone()
         names = [column.name for column in cursor.description or ()]
-    if found is None:
+    if record is None:
         return None
-    values = dict(zip(names, found, strict=True))
+    values = dict(zip(names, record, strict=True))
     row = RecordingRow(**{name: values[name] for name in RecordingRow.__dataclass_fields__})
     stored: datetime | None = values["stored"]
     return StoredRecording(
@@ -213,8 +213,8 @@ def decisions(db: Database, limit: int | None, recording: str | None) -> tuple[S
     )
     with db.connection() as connection:
         if recording is not None:
-            found = connection.execute(query + " where d.recording = %s order by d.ordinal limit %s", [plain(recording), limit])
+            cursor = connection.execute(query + " where d.recording = %s order by d.ordinal limit %s", [plain(recording), limit])
         else:
-            found = connection.execute(query + " order by d.wall desc, d.id desc limit %s", [limit])
-        rows = found.fetchall()
+            cursor = connection.execute(query + " order by d.wall desc, d.id desc limit %s", [limit])
+        rows = cursor.fetchall()
     return tuple(StoredDecision(id, wall, of, title, decision_of(record)) for id, wall, of, title, record in rows)

@@ -47,8 +47,8 @@ class Searchable:
 def searchable(db: Database) -> tuple[Searchable, ...]:
     """The text models that wrote vectors of this database, the one with most first: a query is embedded with one of them."""
     with db.connection() as connection:
-        found = [(table, rows_about(connection, table, 10_000)) for table in tables(connection, "embed")]
-    return tuple(Searchable(table.model, n) for table, n in sorted(found, key=lambda pair: -pair[1]) if n)
+        counted = [(table, rows_about(connection, table, 10_000)) for table in tables(connection, "embed")]
+    return tuple(Searchable(table.model, n) for table, n in sorted(counted, key=lambda pair: -pair[1]) if n)
 
 
 def search(
@@ -102,13 +102,13 @@ def search(
 
 
 def _table(connection: Connection[TupleRow], model: ModelId | None) -> VectorTable | None:
-    found = tables(connection, "embed")
-    table = next((t for t in found if t.model == model), None)
-    if table is None and model is not None and found:
+    with_vectors = tables(connection, "embed")
+    table = next((t for t in with_vectors if t.model == model), None)
+    if table is None and model is not None and with_vectors:
         raise Misconfigured(
             f"nothing here was embedded with {model.name} ({model.dimension} numbers, revision {model.revision[:12]})",
             cause="search with another model",
-            hint=f"search with {found[0].model.name}, which wrote these vectors, or search by words",
+            hint=f"search with {with_vectors[0].model.name}, which wrote these vectors, or search by words",
         )
     return table
 
@@ -125,12 +125,12 @@ def _words(connection: Connection[TupleRow], values: dict[str, Any], speaking: S
     """The full-text way: every word, in the languages written here; any word too where that finds fewer than asked for."""
     languages = [str(code) for (code,) in connection.execute("select code from language order by code")] or [""]
     every = _in_all(languages, "websearch_to_tsquery(text_config({}), %(text)s)")
-    found = connection.execute(
+    row = connection.execute(
         SQL("select count(*) from (select 1 from segment s where tsv @@ {}{} limit %(limit)s) as few").format(every, speaking),
         values,
     ).fetchone()
     ways = [_ranked(every, speaking, base=0.5)]
-    if not found or found[0] < values["limit"]:
+    if not row or row[0] < values["limit"]:
         any_of_them = _in_all(languages, "replace(plainto_tsquery(text_config({}), %(text)s)::text, ' & ', ' | ')::tsquery")
         ways.append(_ranked(any_of_them, speaking, base=0.0))
     return SQL("select id, max(score) as score from ({}) as found group by id order by score desc, id limit %(candidates)s").format(
@@ -207,12 +207,12 @@ def index_health(db: Database) -> IndexHealth:
         ).fetchone()
         index = "exact scan"
         if counted:
-            found = connection.execute(
+            built = connection.execute(
                 "select indisvalid, pg_size_pretty(pg_relation_size(indexrelid)) from pg_index where indexrelid = to_regclass(%s)",
                 [counted[0][1].index],
             ).fetchone()
-            if found:
-                index = f"hnsw {found[1]}" if found[0] else "hnsw, being built"
+            if built:
+                index = f"hnsw {built[1]}" if built[0] else "hnsw, being built"
     return IndexHealth(
         segments=segments,
         embedded=embedded,
@@ -224,5 +224,5 @@ def index_health(db: Database) -> IndexHealth:
 
 
 def _count(connection: Connection[TupleRow], table: str) -> int:
-    found = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
-    return int(found[0]) if found else 0
+    row = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
+    return int(row[0]) if row else 0

@@ -116,12 +116,12 @@ def _segment_row(recording: str, ordinal: int, s: Segment, language: str) -> tup
 
 
 def _vectors(values: Iterable[Any], model: ModelId | None, what: str) -> tuple[HalfVector | None, ...]:
-    found = list(values)
+    vectors = list(values)
     if model is None:
-        if any(value is not None for value in found):
+        if any(value is not None for value in vectors):
             raise Permanent(f"{what} came without its model", cause="vector without a model")
-        return (None,) * len(found)
-    return tuple(None if value is None else checked_vector(value, model, what) for value in found)
+        return (None,) * len(vectors)
+    return tuple(None if value is None else checked_vector(value, model, what) for value in vectors)
 
 
 def decision_row(recording: str, ordinal: int, d: Decision) -> tuple[Any, ...]:

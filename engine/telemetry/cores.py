@@ -22,15 +22,15 @@ def threads_of(callers: int) -> int:
     return max(1, min(MOST_THREADS, cores() // max(1, callers)))
 
 
-def torch_device(asked: str, key: str) -> str:
+def torch_device(device: str, key: str) -> str:
     """What a ``device`` setting means here, "cpu" or "cuda"; raises :class:`Misconfigured` for a GPU that PyTorch cannot use."""
     import torch
 
-    if asked == "cpu":
+    if device == "cpu":
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
-    if asked == "cuda":
+    if device == "cuda":
         why = "this PyTorch is built without CUDA" if torch.version.cuda is None else "PyTorch sees no GPU"
         raise Misconfigured(
             f"{key} is cuda and {why}", cause="no GPU", hint=f"Set {key} to auto or cpu, or check the driver with nvidia-smi."

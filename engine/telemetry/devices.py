@@ -252,12 +252,12 @@ def _throttle(handle: Any) -> tuple[str, ...] | None:
 
 def _processes(handle: Any, ours: Set[int]) -> list[GpuProcess] | None:
     """Everybody on this GPU; None when it may not be seen. Memory of a process may be unknown (containers, old drivers)."""
-    found = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
-    if found is None:
-        found = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
-    if found is None:
+    running = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
+    if running is None:
+        running = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
+    if running is None:
         return None
-    return [GpuProcess(p.pid, _name(p.pid), p.usedGpuMemory, p.pid in ours) for p in found]
+    return [GpuProcess(p.pid, _name(p.pid), p.usedGpuMemory, p.pid in ours) for p in running]
 
 
 def _name(pid: int) -> str:

@@ -143,11 +143,11 @@ class Journal:
         earlier engine: then everything is new.
         """
         with self._lock:
-            asked = seq if 0 <= seq <= self._last else 0
-            first = max(asked, self._last - self.capacity) + 1
+            start = seq if 0 <= seq <= self._last else 0
+            first = max(start, self._last - self.capacity) + 1
             end = min(self._last, first + max(0, limit) - 1)
             items = tuple(e for e in (self._ring[n % self.capacity] for n in range(first, end + 1)) if e is not None)
-        return Events(items, max(end, first - 1), first - 1 - asked)
+        return Events(items, max(end, first - 1), first - 1 - start)
 
     def flush(self) -> None:
         """Wait until everything emitted so far is on disk, or the disk has refused it."""

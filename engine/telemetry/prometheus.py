@@ -76,7 +76,7 @@ def _count(name: str, help: str, rows: Rows, labels: tuple[str, ...] = ()) -> Me
 
 
 def _run(frame: Snapshot) -> Iterator[Metric]:
-    run, told = frame.run, frame.verdict
+    run, verdict = frame.run, frame.verdict
     counts = {
         "queued": run.queued,
         "running": run.running,
@@ -87,11 +87,11 @@ def _run(frame: Snapshot) -> Iterator[Metric]:
     }
     yield _gauge("recordings", "Recordings of the database by status.", [((s,), n) for s, n in counts.items()], ("status",))
     yield _gauge("state", "1 for the state the engine is in.", [((s,), float(s == run.state)) for s in STATES], ("state",))
-    yield _gauge("health", "1 for the verdict.", [((h,), float(h == told.health)) for h in HEALTH], ("health",))
+    yield _gauge("health", "1 for the verdict.", [((h,), float(h == verdict.health)) for h in HEALTH], ("health",))
     yield _gauge("audio_done_seconds", "Audio of stored recordings.", [((), run.audio_done_s)])
     yield _gauge("audio_left_seconds", "Audio still to do.", [((), run.audio_left_s)])
     yield _gauge("rtfx", "Audio seconds per second over the last ten minutes.", [((), run.rtfx)])
-    yield _gauge("left_seconds", "Forecast of the time left.", [((), told.forecast.left_s)])
+    yield _gauge("left_seconds", "Forecast of the time left.", [((), verdict.forecast.left_s)])
     yield _gauge("retrying", "Recordings waiting for another attempt.", [((), run.retrying)])
     yield _gauge("last_commit_timestamp_seconds", "When a recording was last stored.", [((), run.last_commit_wall)])
     yield _gauge("settings_revision", "Revision of the settings in force.", [((), frame.revision)])

@@ -175,11 +175,11 @@ class Hand:
 
     def _stop(self, command: Command) -> str:
         self._alive()
-        held = list(self.world.active.values())
-        for item in held:
+        active = list(self.world.active.values())
+        for item in active:
             self.world.hand_back(item)
-        self.world.become("stopped", command.by, f"{len(held)} recordings back in the queue")
-        return f"stopped; {len(held)} recordings went back to the queue"
+        self.world.become("stopped", command.by, f"{len(active)} recordings back in the queue")
+        return f"stopped; {len(active)} recordings went back to the queue"
 
     def _reload(self, command: Command) -> str:
         role = str(command.args.get("role", "asr"))
@@ -273,25 +273,25 @@ class Hand:
 
     def _relabel(self, command: Command) -> str:
         last = int(command.args.get("last", 500))
-        held = self.world.decisions[-last:]
-        if not held:
+        decisions = self.world.decisions[-last:]
+        if not decisions:
             raise ScriptedRefusal("no decision to relabel yet")
-        people = len({d.item.id for d in held})
-        self.world.tell("info", "relabel", f"{command.by}: {len(held)} decisions of {people} recordings labelled again")
-        return f"{len(held)} decisions of {people} recordings labelled again"
+        people = len({d.item.id for d in decisions})
+        self.world.tell("info", "relabel", f"{command.by}: {len(decisions)} decisions of {people} recordings labelled again")
+        return f"{len(decisions)} decisions of {people} recordings labelled again"
 
 
 def found_at(source: str, seed: int) -> list[Part]:
     """What the story finds at an address: one recording at a file or video, eight behind a channel or playlist."""
     random = Random(f"{seed} {source}")
     several = any(mark in source for mark in ("@", "playlist", "/c/", "feed"))
-    found = []
+    parts = []
     for i in range(8 if several else 1):
         name = title(random, 5 + 16 * i if i == 2 else i) if several or "://" in source else source.rsplit("/", 1)[-1]
         key = video_id(random)
         url = f"https://www.youtube.com/watch?v={key}" if several else source
-        found.append(Part(key, name, url, duration(random, name), random.choice((1, 2, 2, 3)), False, "stored", "en"))
-    return found
+        parts.append(Part(key, name, url, duration(random, name), random.choice((1, 2, 2, 3)), False, "stored", "en"))
+    return parts
 
 
 def _well(part: Part) -> Part:

@@ -206,9 +206,9 @@ class ScriptedDesk:
                 continue
             since = applied[i - 1].wall if i else START_WALL
             until = applied[i + 1].wall if i + 1 < len(applied) else float("inf")
-            found = effect(self._history, change.wall, change.key, since_wall=since, until_wall=until, **span)
-            told = replace(change, before=found.before, after=found.after, effect_text=found.text)
-            self.hand.rows[self.hand.rows.index(change)] = told
+            measured = effect(self._history, change.wall, change.key, since_wall=since, until_wall=until, **span)
+            updated = replace(change, before=measured.before, after=measured.after, effect_text=measured.text)
+            self.hand.rows[self.hand.rows.index(change)] = updated
 
     # -- what is seen -----------------------------------------------------------------------------------------------------
 
@@ -235,9 +235,9 @@ class ScriptedDesk:
     def events(self, after: int, limit: int = 500) -> Events:
         with self._lock:
             self._sync()
-            held = self.world.events
-            first = held[0].seq if held else self.world.event_seq + 1
-            fresh = [e for e in held if e.seq > after]
+            kept = self.world.events
+            first = kept[0].seq if kept else self.world.event_seq + 1
+            fresh = [e for e in kept if e.seq > after]
             lost = max(0, first - 1 - after)
             taken = fresh[:limit]
             return Events(tuple(taken), taken[-1].seq if taken else max(after, 0), lost)
@@ -293,8 +293,8 @@ class ScriptedDesk:
     def decisions(self, limit: int = 500, recording: str | None = None) -> tuple[DecisionRow, ...]:
         with self._lock:
             self._sync()
-            held = [d for d in self.world.decisions if recording is None or d.item.id == recording]
-            return tuple(row(self.world, d) for d in reversed(held[-limit:]))
+            matching = [d for d in self.world.decisions if recording is None or d.item.id == recording]
+            return tuple(row(self.world, d) for d in reversed(matching[-limit:]))
 
     def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf:
         with self._lock:

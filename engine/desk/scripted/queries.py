@@ -117,17 +117,17 @@ class Pages:
         key = _SORTS.get(query.sort)
         if key is None:
             raise DeskError(f"cannot sort by {query.sort!r}; one of {', '.join(_SORTS)}")
-        asked = replace(query, offset=0, limit=0)
-        if asked != self._asked or self._version != world.version:
-            plain = asked == replace(Query(), sort=query.sort, descending=query.descending, offset=0, limit=0)
-            if plain and asked == self._asked and len(self._held) == len(world.items):
-                found = self._held
+        wanted = replace(query, offset=0, limit=0)
+        if wanted != self._asked or self._version != world.version:
+            plain = wanted == replace(Query(), sort=query.sort, descending=query.descending, offset=0, limit=0)
+            if plain and wanted == self._asked and len(self._held) == len(world.items):
+                matching = self._held
             else:
                 text = query.text.lower()
-                found = [i for i in world.items.values() if plain or _matches(i, query, text) != query.invert]
-            found.sort(key=lambda i: i.order)
-            found.sort(key=key, reverse=query.descending)
-            self._asked, self._version, self._held = asked, world.version, found
+                matching = [i for i in world.items.values() if plain or _matches(i, query, text) != query.invert]
+            matching.sort(key=lambda i: i.order)
+            matching.sort(key=key, reverse=query.descending)
+            self._asked, self._version, self._held = wanted, world.version, matching
         page = self._held[query.offset : query.offset + query.limit]
         return RecordingPage(tuple(_row(world, i) for i in page), len(world.items), len(self._held))
 
@@ -142,7 +142,7 @@ def recording(world: World, id: str) -> RecordingDetail:
         wait = round((one.start if one.start is not None else world.now) - one.queued, 3)
         served = None if one.start is None else round(world.now - one.start, 3)
         spans.append(Span(one.stage, start, wait, served, "waiting" if one.start is None else "running", item.attempt))
-    held = [d for d in world.decisions if d.item is item]
+    decisions = [d for d in world.decisions if d.item is item]
     events = tuple(e for e in world.events if e.recording == id)
     facts = (
         ("recogniser", f"{world.settings['asr.model']} float16, beam {world.settings['asr.beam']}"),
@@ -154,7 +154,7 @@ def recording(world: World, id: str) -> RecordingDetail:
     trace = next((e.traceback for e in reversed(events) if e.traceback), None)
     people = tuple(sorted(item.speakers.items(), key=lambda p: -p[1]))
     return RecordingDetail(
-        _row(world, item), tuple(spans), tuple(decision_row(world, d) for d in held), events, people, facts, trace
+        _row(world, item), tuple(spans), tuple(decision_row(world, d) for d in decisions), events, people, facts, trace
     )
 
 
@@ -173,10 +173,10 @@ def what_if(world: World, changes: dict[str, Any], last: int) -> WhatIf:
     if unknown:
         raise DeskError(f"what-if knows the identify.* settings, not {unknown[0]}")
     limits = {**world.settings, **changes}
-    held = world.decisions[-last:]
+    decisions = world.decisions[-last:]
     flips, moved, before, after = [], 0.0, 0, 0
     touched = set()
-    for d in held:
+    for d in decisions:
         new = conclude(d.cluster, limits, d.unknown)
         before += d.conclusion.split
         after += new.split
@@ -196,7 +196,7 @@ def what_if(world: World, changes: dict[str, Any], last: int) -> WhatIf:
                 )
             )
     flips.sort(key=lambda f: -f.seconds)
-    return WhatIf(dict(changes), len(held), before, after, tuple(flips), round(moved, 1), len(touched), 0.002)
+    return WhatIf(dict(changes), len(decisions), before, after, tuple(flips), round(moved, 1), len(touched), 0.002)
 
 
 def _words(split: bool, speakers: tuple[tuple[str, float], ...]) -> str:

@@ -114,22 +114,22 @@ def related(words: set[str]) -> set[str]:
 def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str | None, limit: int) -> tuple[SearchHit, ...]:
     """Best hits first, of several that say the very same the first. ``mode`` "words" wants the words themselves, "meaning" their
     kin, "both" adds the two; of equals the shorter one is nearer to what was asked."""
-    asked = words_of(text) - {"the", "a", "of", "and", "in", "is", "does", "do", "to", "that"}
-    if not asked:
+    wanted = words_of(text) - {"the", "a", "of", "and", "in", "is", "does", "do", "to", "that"}
+    if not wanted:
         return ()
-    kin = related(asked)
+    kin = related(wanted)
     hits: dict[str, SearchHit] = {}
     said: Counter[str] = Counter()
     for item in items:
         for segment, start, end, who, line in transcript(seed, item):
             if speaker and who != speaker:
                 continue
-            found = words_of(line)
-            exact = len(asked & found) / len(asked)
-            near = min(1.0, len(kin & found) / (len(asked) + 1))
+            words = words_of(line)
+            exact = len(wanted & words) / len(wanted)
+            near = min(1.0, len(kin & words) / (len(wanted) + 1))
             score = {"words": exact, "meaning": 0.35 + 0.5 * near if near else 0.0}.get(mode, 0.5 * exact + 0.45 * near)
             if score > 0.05:
-                score -= 0.004 * len(found)
+                score -= 0.004 * len(words)
                 url = f"{item.part.url}&t={int(start)}"
                 hit = SearchHit(item.id, item.part.title, start, end, who, line, round(min(0.99, score), 3), url, segment)
                 core = line[-40:]

@@ -54,7 +54,7 @@ def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = Fals
     speech = part.duration_s * random.uniform(0.86, 0.95)
     count = 1 if part.monologue else part.speakers
     weights = [random.uniform(0.5, 1.5) + (1.2 if i == 0 else 0) for i in range(count)]
-    found: list[Cluster] = []
+    made: list[Cluster] = []
     for i in range(count):
         seconds = round(speech * weights[i] / sum(weights), 1)
         turns = 1 if massive and i == 0 else max(3, round(seconds / random.uniform(9, 24)))
@@ -74,8 +74,8 @@ def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = Fals
         cut = [random.uniform(0.5, 1.5) for _ in sims]
         shares = tuple(seconds * c / sum(cut) for c in cut)
         known = guest if i > 0 and random.random() < 0.45 else None
-        found.append(Cluster(f"c{i}", turns, seconds, tuple(sims), known, shares, massive and i == 0))
-    return tuple(found)
+        made.append(Cluster(f"c{i}", turns, seconds, tuple(sims), known, shares, massive and i == 0))
+    return tuple(made)
 
 
 def conclude(cluster: Cluster, limits: Mapping[str, Any], unknown: str) -> Conclusion:
@@ -93,12 +93,12 @@ def conclude(cluster: Cluster, limits: Mapping[str, Any], unknown: str) -> Concl
     other = cluster.guest or unknown
     if variance > variance_limit or spread > range_limit:
         rule = "variance" if variance > variance_limit else "range"
-        found, limit = (variance, variance_limit) if rule == "variance" else (spread, range_limit)
+        value, limit = (variance, variance_limit) if rule == "variance" else (spread, range_limit)
         at_least = float(limits["identify.split_threshold"])
         host = sum(s for s, sim in zip(cluster.shares, cluster.similarities, strict=True) if sim >= at_least)
         ours = sum(1 for sim in cluster.similarities if sim >= at_least)
         speakers = tuple((n, round(s, 1)) for n, s in ((HOST, host), (other, cluster.seconds - host)) if s > 0.05)
-        why = f"{rule} {found:.3f} > {limit:.3f}: {ours} samples are {HOST}, {len(cluster.similarities) - ours} are not"
+        why = f"{rule} {value:.3f} > {limit:.3f}: {ours} samples are {HOST}, {len(cluster.similarities) - ours} are not"
         return Conclusion(True, rule, why, speakers, grey)
     need = float(limits["identify.primary_threshold"])
     if mean >= need:
