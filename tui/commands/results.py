@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     else:
         parser.add_argument("ids", metavar="ID", nargs="*", help="ids of recordings, or their starts")
         parser.add_argument("--all", action="store_true", help="every stored recording")
-        parser.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="subtitles, plain text, everything, or speaker turns")
+        parser.add_argument(
+            "--format", required=True, choices=EXPORT_FORMATS, help="subtitles, plain text, everything, or speaker turns"
+        )
         parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: here)")
 
 
