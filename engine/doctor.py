@@ -17,7 +17,7 @@ from gainstage.config.paths import Paths
 from gainstage.config.settings import Settings
 from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
-from gainstage.engine.stages import ROLES
+from gainstage.engine.stages import ROLES_OF_FLOW
 from gainstage.engine.telemetry.cores import cores
 
 State = Literal["ok", "warn", "fail", "unknown"]
@@ -54,7 +54,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("recogniser GPU", lambda: _recogniser_gpu(settings))
     yield _guarded("NVML", _nvml)
     yield _guarded("ffmpeg", _ffmpeg)
-    for role in ROLES:
+    for role in ROLES_OF_FLOW:
         yield _guarded(f"{role} model", lambda role=role: _model(role, settings, paths.models))  # type: ignore[misc]
     yield _guarded("database", lambda: _database(paths, database_url))
     yield _guarded("disk", lambda: _disk(settings, paths.data))
@@ -90,7 +90,7 @@ def _torch(settings: Settings) -> Check:
     if torch.cuda.is_available():
         devices = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
         return Check("torch", "ok", f"{torch.__version__} on {devices}")
-    asked = [role for role in ROLES if role != "asr" and getattr(settings, role).device == "cuda"]
+    asked = [role for role in ROLES_OF_FLOW if role != "asr" and getattr(settings, role).device == "cuda"]
     if asked:
         return Check(
             "torch",

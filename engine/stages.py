@@ -52,6 +52,9 @@ FEEDERS = {stage.name: stage.after for stage in PIPELINE}
 ROLES = ("asr", "voice", "diarization", "embed")
 """Model roles, in the order in which an engine loads them."""
 
+ROLES_OF_FLOW = tuple(dict.fromkeys(role for stage in PIPELINE for role in stage.models))
+"""The same roles in the order in which a recording meets them."""
+
 STAGES_OF_ROLE = {role: tuple(stage.name for stage in PIPELINE if role in stage.models) for role in ROLES}
 """Model role to the stages that must have drained before its model is swapped."""
 
