@@ -41,8 +41,16 @@ class Loaded:
         return self.origins.get(key, "default")
 
 
+RETIRED = {
+    "asr.refine_below": "Speech in which the recogniser found no words is always recognised again; a wider beam found no more.",
+}
+"""Settings of earlier versions that may stand in somebody's files, and what became of them."""
+
+
 def nearest(key: str) -> str:
-    """A sentence part naming the known key most like an unknown one."""
+    """A sentence part naming the known key most like an unknown one, or what became of one that is gone."""
+    if key in RETIRED:
+        return f": it is gone. {RETIRED[key]} Remove it."
     close = [k for k in SPECS if k.split(".")[-1] == key] or difflib.get_close_matches(key, SPECS, n=1, cutoff=0.4)
     return f"; did you mean {close[0]}?" if close else "; `gainstage config schema` lists them all"
 

@@ -77,18 +77,21 @@ class Asr(Section):
     device: Device = knob("auto", "Where the recogniser runs.", effect=Effect.RELOAD)
     language: str = knob("auto", "Spoken language as a two-letter code, or auto to detect it.", effect=Effect.RELOAD)
     batch: int = knob(
-        16, "Windows of speech per recogniser call.", effect=Effect.ITEM, ge=1, le=64, step=1, risk="GPU memory grows with it"
+        16,
+        "Windows of speech per recogniser call, of all recordings in flight.",
+        ge=1,
+        le=64,
+        step=1,
+        risk="GPU memory grows with it",
     )
     beam: int = knob(5, "Beam width of the search.", effect=Effect.ITEM, ge=1, le=10, step=1)
     vad: bool = knob(True, "Skip silence before recognition.", effect=Effect.ITEM)
-    refine_below: float = knob(
-        -0.35,
-        "Recognise a segment again with a wider beam when its average log-probability is below this.",
-        effect=Effect.ITEM,
-        ge=-2,
-        le=0,
-        step=0.05,
+    task: Literal["transcribe", "translate"] = knob(
+        "transcribe", "Write what is said, or its English translation.", effect=Effect.ITEM
     )
+    multilingual: bool = knob(False, "Tell the language of every window, not of the recording.", effect=Effect.ITEM)
+    hotwords: str = knob("", "Names and terms the recogniser should expect.", effect=Effect.ITEM)
+    prompt: str = knob("", "Text put before every window: its style and spelling are followed.", effect=Effect.ITEM)
 
 
 class Diarization(Section):

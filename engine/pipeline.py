@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from gainstage.engine.flow.run_parallel import run_parallel
 from gainstage.engine.runtime.completion import note_decisions
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
-from gainstage.engine.terms import Audio, Cast, DiarizationResult, RecordingWarning, Segment, Transcript
+from gainstage.engine.speech.recognition import Decoded, Window
+from gainstage.engine.terms import Audio, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
 
 
 def ingest(flight: Flight, context: EngineContext) -> None:
@@ -90,10 +92,16 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
         def progress(share: float) -> None:
             slot.progress = share
 
-        recogniser = context.models.transcriber()
+        def submit(windows: Sequence[Window], token: CancelToken) -> Sequence[Decoded | Exception]:
+            return context.windows.submit(windows, token=token, priority=flight.priority)
+
+        recogniser, settings = context.models.transcriber(), flight.settings.asr
         if audio.lines:
-            return transcribe_lines(recogniser, audio.lines, flight.settings.asr, token=token, progress=progress)
-        return recogniser.transcribe(audio, flight.settings.asr, token=token, progress=progress)
+            transcript = transcribe_lines(recogniser, audio.lines, settings, token=token, progress=progress, submit=submit)
+        else:
+            transcript = recogniser.transcribe(audio, settings, token=token, progress=progress, submit=submit)
+    warn(flight, context, "transcribe", *coverage_warnings(transcript.coverage))
+    return transcript
 
 
 def monologue(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Cast | None:
@@ -243,6 +251,28 @@ def warn(flight: Flight, context: EngineContext, stage: str, *warnings: Recordin
             )
 
 
+def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
+    """What an operator should know of the account of a recording's speech seconds."""
+    warnings = []
+    if account.too_little:
+        warnings.append(
+            RecordingWarning(
+                "speech without words",
+                f"{account.left_s:.0f} s of {account.speech_s:.0f} s of speech have no words",
+                "play the places that show and detail name; a larger asr.model hears more",
+            )
+        )
+    if account.too_much:
+        warnings.append(
+            RecordingWarning(
+                "words without speech",
+                f"{account.stray_words} words ({account.stray_s:.0f} s) lie where no speech was found",
+                "play them; the recogniser may have made them up",
+            )
+        )
+    return tuple(warnings)
+
+
 def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:
     """What is worth knowing later of how a recording was understood: language, models, turns."""
     return {
@@ -252,6 +282,7 @@ def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast
         "recogniser": transcript.model,
         "fast_path": cast.fast_path,
         "looped": transcript.looped,
+        "coverage": transcript.coverage.facts(),
         "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
         "diarized": [
             [round(t.start, 3), round(t.end, 3), t.cluster]

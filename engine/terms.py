@@ -20,6 +20,10 @@ UNKNOWN_PREFIX = "Speaker "
 """Unknown people are named Speaker 1, Speaker 2 ... by first appearance, per recording."""
 
 
+LIMIT_SHARE, LIMIT_S = 0.03, 5.0
+"""Speech left without words, or words where nobody speaks, are worth a warning above both: a share of the speech, and seconds."""
+
+
 class Status(StrEnum):
     """Where a recording stands. ``stored``, ``failed``, ``skipped`` and ``cancelled`` are terminal."""
 
@@ -118,6 +122,46 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """The account of one recording: ``speech_s`` = ``worded_s`` + ``judged_silent_s`` + ``left_s``.
+
+    ``left`` are the spans whose words were not good enough to keep. ``stray_words`` lie where no speech was found.
+    """
+
+    speech_s: float = 0.0
+    worded_s: float = 0.0
+    judged_silent_s: float = 0.0
+    left_s: float = 0.0
+    stray_words: int = 0
+    stray_s: float = 0.0
+    heard_again: int = 0
+    left: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def too_little(self) -> bool:
+        """Whether more speech is without words than a recording should have."""
+        return self.left_s > max(LIMIT_S, LIMIT_SHARE * self.speech_s)
+
+    @property
+    def too_much(self) -> bool:
+        """Whether more time has words and no speech than a recording should have."""
+        return self.stray_s > max(LIMIT_S, LIMIT_SHARE * self.speech_s)
+
+    def facts(self) -> dict[str, Any]:
+        """As kept with the recording."""
+        return {
+            "speech_s": round(self.speech_s, 2),
+            "worded_s": round(self.worded_s, 2),
+            "judged_silent_s": round(self.judged_silent_s, 2),
+            "left_s": round(self.left_s, 2),
+            "stray_words": self.stray_words,
+            "stray_s": round(self.stray_s, 2),
+            "heard_again": self.heard_again,
+            "left": [[round(a, 2), round(b, 2)] for a, b in self.left],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What the recogniser heard: words in time order, and the utterances they came in as (start, end) word index ranges."""
 
@@ -128,6 +172,7 @@ class Transcript:
     average_log_probability: float | None
     model: str
     looped: tuple[tuple[float, float], ...] = ()  # spans flagged as repetition loops of the recogniser
+    coverage: Coverage = Coverage()
 
 
 @dataclass(frozen=True, slots=True)

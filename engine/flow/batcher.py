@@ -94,8 +94,10 @@ class Batcher(Generic[T, R]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, items: Sequence[T], *, token: CancelToken) -> list[R | Exception]:
+    def submit(self, items: Sequence[T], *, token: CancelToken, priority: int = 0) -> list[R | Exception]:
         """Block until every item has its result, or the exception that is its lot; in the order of ``items``.
+
+        Items of a higher ``priority`` go before all that wait, equal ones in order of arrival.
 
         Raises :class:`Cancelled` as soon as the token is cancelled or the batcher closed; what still waited is not run.
         """
@@ -103,7 +105,7 @@ class Batcher(Generic[T, R]):
         if not items:
             return []
         submission: Submission[R] = Submission(len(items))
-        entries = [self._entry(item, index, submission) for index, item in enumerate(items)]
+        entries = [self._entry(item, index, submission, priority) for index, item in enumerate(items)]
         keys = [self._key(item) for item in items] if self._key else [None] * len(items)
         with self._lock:
             self._refuse_when_ended()
@@ -315,12 +317,12 @@ class Batcher(Generic[T, R]):
         if self._end is not None:
             raise type(self._end)(self._end.message, cause=self._end.cause, hint=self._end.hint)
 
-    def _entry(self, item: T, index: int, owner: Submission[R]) -> PendingItem[T]:
+    def _entry(self, item: T, index: int, owner: Submission[R], priority: int) -> PendingItem[T]:
         cost = self._cost(item)
         if not cost >= 0:
             raise ValueError(f"{self.name}: an item cannot cost {cost} {self.unit}")
         near = self._sort(item) if self._sort else 0.0
-        return PendingItem(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0)
+        return PendingItem(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0, priority=priority)
 
 
 def _cells(part: list[PendingItem[Any]]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -35,7 +35,8 @@ class Submission(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class PendingItem(Generic[T]):
-    """An item on its way through a batcher. ``order`` counts arrivals; ``near`` puts similar items together."""
+    """An item on its way through a batcher. ``order`` counts arrivals; ``near`` puts similar items together; a higher ``priority``
+    goes first."""
 
     item: T
     index: int  # its place in the list it was submitted in
@@ -45,14 +46,25 @@ class PendingItem(Generic[T]):
     length: float  # 0 where nothing is padded
     order: int = 0
     arrived: float = 0.0
+    priority: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Who goes first: the higher priority, then the earlier arrival."""
+        return -self.priority, self.order
 
 
 @dataclass(slots=True, eq=False)
 class _Group(Generic[T]):
-    """Items that may share a call, in order of arrival."""
+    """Items that may share a call, by priority, then in order of arrival."""
 
     entries: list[PendingItem[T]] = field(default_factory=list)
     cost: float = 0.0
+
+    @property
+    def arrived(self) -> float:
+        """When the longest waiting item came."""
+        return min(e.arrived for e in self.entries)
 
 
 class PendingItems(Generic[T]):
@@ -68,7 +80,7 @@ class PendingItems(Generic[T]):
 
     def add(self, entry: PendingItem[T], key: Hashable) -> None:
         group = self._groups.setdefault(key, _Group())
-        group.entries.append(entry)
+        insort(group.entries, entry, key=lambda e: e.rank)
         group.cost += entry.cost
         self._size += 1
 
@@ -80,34 +92,35 @@ class PendingItems(Generic[T]):
         return before - self._size
 
     def oldest_wait_s(self, now: float) -> float | None:
-        return max((now - g.entries[0].arrived for g in self._groups.values()), default=None)
+        return max((now - g.arrived for g in self._groups.values()), default=None)
 
     def due(
         self, now: float, *, budget: float, linger_s: float, max_items: int | None, everybody_waits: bool
     ) -> tuple[Hashable, Why] | None:
-        """The group to serve now and why; None when it is better to wait for more. Of several, the one with the oldest item."""
+        """The group to serve now and why; None when it is better to wait for more. Of several, the one with the first item by
+        priority and arrival."""
         found: tuple[Hashable, Why] | None = None
-        oldest = 0
+        best = (0, 0)
         for key, group in self._groups.items():
             first = group.entries[0]
-            if found is not None and first.order > oldest:
+            if found is not None and first.rank > best:
                 continue
             why: Why
             if group.cost >= budget or (max_items is not None and len(group.entries) >= max_items):
                 why = "full"
-            elif now - first.arrived >= linger_s:
+            elif now - group.arrived >= linger_s:
                 why = "age"
             elif everybody_waits:
                 why = "everybody waits"
             else:
                 continue
-            found, oldest = (key, why), first.order
+            found, best = (key, why), first.rank
         return found
 
     def take(self, key: Hashable, *, budget: float, max_items: int | None) -> list[PendingItem[T]]:
-        """A batch around the oldest item of a group: as much as the budget allows, at least that item.
+        """A batch around the first item of a group: as much as the budget allows, at least that item.
 
-        In order of arrival, or with sorting the neighbours in size that are nearest to it.
+        By priority and arrival, or with sorting the neighbours in size that are nearest to it.
         """
         entries = self._groups[key].entries
         batch = self._nearest(entries, budget, max_items) if self._sorts else self._first(entries, budget, max_items)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gainstage.config.origins import explain
+from gainstage.config.origins import RETIRED, explain, nearest
 from gainstage.config.settings import SPECS, Settings, changed, value_of
 from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import EngineError
@@ -83,7 +83,7 @@ class LiveSettings:
                 try:
                     new = changed(new, key, value)
                 except KeyError:
-                    ignored[key] = "unknown setting"
+                    ignored[key] = "unknown setting" + (nearest(key) if key in RETIRED else "")
                 except ValidationError as error:
                     ignored[key] = explain(error)
             news = tuple(f"{key} is left out: {why}" for key, why in ignored.items() if self._ignored.get(key) != why)

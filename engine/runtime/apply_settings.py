@@ -32,6 +32,8 @@ class ApplySettings:
             context.voices.batcher.resize(budget=new.voice.batch_seconds)
         if keys & {"embed.batch", "embed.linger"}:
             context.texts.resize(budget=float(new.embed.batch), linger_s=new.embed.linger)
+        if "asr.batch" in keys:
+            context.windows.resize(budget=float(new.asr.batch))
         roles = {k.split(".")[0] for k in keys if SPECS[k].effect is Effect.RELOAD}
         for role in sorted(roles):
             self.reloads.start(role)

@@ -28,6 +28,8 @@ from gainstage.engine.runtime.faults import Faults
 from gainstage.engine.runtime.models import Models
 from gainstage.engine.runtime.run_totals import RunTotals
 from gainstage.engine.sources.fetch import Fetcher
+from gainstage.engine.speech.recogniser import CALLS
+from gainstage.engine.speech.recognition import Decoded, Window
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.outage import retry_until
@@ -39,6 +41,9 @@ from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 from gainstage.engine.voices.profiles import Profile, ProfileStore
 
 T = TypeVar("T")
+
+WINDOW_LINGER_S = 0.5
+"""Longest wait of windows for those of another recording; where no other can come they go at once."""
 
 
 class EngineContext:
@@ -91,6 +96,7 @@ class EngineContext:
             self.journal,
         )
         self.texts = self._text_batcher()
+        self.windows = self._window_batcher()
 
     @property
     def settings(self) -> Settings:
@@ -108,6 +114,7 @@ class EngineContext:
     def close(self) -> None:
         """Give everything back; safe to call twice."""
         self.token.cancel("engine closed")
+        self.windows.close()
         self.texts.close()
         self.voices.close()
         self.fetcher.close()
@@ -131,6 +138,22 @@ class EngineContext:
             unit="texts",
             is_oom=is_out_of_memory,
             on_batch=self.journal.batch,
+        )
+
+    def _window_batcher(self) -> Batcher[Window, Decoded]:
+        """Windows of speech of every recording in flight; those of one language and decoding share a call of the recogniser."""
+        return Batcher(
+            "windows",
+            lambda windows: self.models.transcriber().decode(windows),
+            cost=lambda _: 1.0,
+            budget=self.settings.asr.batch,
+            linger_s=WINDOW_LINGER_S,
+            key=lambda window: window.decoding,
+            producers=lambda: self.stages["transcribe"].busy,
+            unit="windows",
+            is_oom=is_out_of_memory,
+            on_batch=self.journal.batch,
+            runners=CALLS,
         )
 
     def _keep_span(self, span: StageSpan) -> None:

@@ -169,17 +169,15 @@ class Models:
         return value
 
     def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
-        from gainstage.engine.speech.recogniser import load_transcriber
+        from gainstage.engine.speech.recogniser import CALLS, load_transcriber
 
         files = find("asr", settings.asr.model, settings.asr.revision, self._cache)
-        workers = settings.workers.transcribe
-        threads = threads_of(workers)
         transcriber = load_transcriber(
             files,
             settings.asr.device,
             settings.asr.compute,
-            threads=threads,
-            workers=workers,
+            threads=threads_of(CALLS),
+            workers=CALLS,
             warn=lambda text: self._tell("warning", text, role="asr"),
         )
         return transcriber, files, transcriber.compute

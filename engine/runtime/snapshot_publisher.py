@@ -176,7 +176,7 @@ class SnapshotPublisher:
             run=self._run_view(),
             verdict=self._verdict,
             stages=stages,
-            batchers=(context.voices.view(), context.texts.view()),
+            batchers=(context.windows.view(), context.voices.view(), context.texts.view()),
             flights=tuple(f.view(p95) for f in sorted(self.in_flight.flights(), key=lambda f: f.entered)),
             decisions=context.totals.decisions_view(settings.identify),
             devices=devices,

@@ -8,6 +8,8 @@ from dataclasses import replace
 from gainstage.config.settings import Asr
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.speech.activity import speech_spans
+from gainstage.engine.speech.coverage import summed
+from gainstage.engine.speech.hearing import Submit
 from gainstage.engine.speech.transcribe import Transcriber
 from gainstage.engine.terms import DiarizationResult, Line, SpeakerTurn, Transcript, Turn, Word
 
@@ -26,6 +28,7 @@ def transcribe_lines(
     *,
     token: CancelToken,
     progress: Callable[[float], None] | None = None,
+    submit: Submit | None = None,
 ) -> Transcript:
     """The words of all lines in time order; each word's ``speaker`` is the cluster of its line until people have names."""
     heard: list[Transcript] = []
@@ -35,7 +38,7 @@ def transcribe_lines(
             if progress is not None:
                 progress((k + done) / len(lines))
 
-        heard.append(recogniser.transcribe(line.audio, settings, token=token, progress=share))
+        heard.append(recogniser.transcribe(line.audio, settings, token=token, progress=share, submit=submit))
     words = [replace(w, speaker=cluster_of(k)) for k, one in enumerate(heard) for w in one.words]
     words.sort(key=lambda w: (w.start, w.end))
     main = max(heard, key=lambda one: len(one.words))
@@ -46,6 +49,7 @@ def transcribe_lines(
         utterances=((0, len(words)),) if words else (),
         average_log_probability=sum(m * n for m, n in means) / sum(n for _, n in means) if means else None,
         looped=tuple(sorted(span for one in heard for span in one.looped)),
+        coverage=summed([one.coverage for one in heard]),
     )
 
 

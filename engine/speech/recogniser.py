@@ -10,10 +10,14 @@ from pathlib import Path
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import Found
+from gainstage.engine.speech.listening import listening_of
 from gainstage.engine.speech.transcribe import Transcriber
 
 CUBLAS = "libcublas.so.12"
 """What CTranslate2 is built against; PyTorch may bring another major version."""
+
+CALLS = 2
+"""Calls of the recogniser at once: one searches while the other encodes or aligns."""
 
 
 def load_transcriber(
@@ -47,7 +51,7 @@ def load_transcriber(
             local_files_only=True,
         )
     label = f"{found.name}@{found.revision}" if found.revision else found.name
-    return Transcriber(model, label, device, compute)
+    return Transcriber(model, label, device, compute, listening_of(found.folder))
 
 
 def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:

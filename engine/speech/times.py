@@ -14,9 +14,13 @@ SHORTEST_S = 0.02
 EDGE_S = 0.03
 """Speech is found in steps of about this length, so a word may reach this far beyond."""
 
+SILENCE_S, SYLLABLE_S = 0.3, 0.1
+"""No word has a silence this long in it; what is left of it behind the silence lasts at least a syllable."""
+
 
 def snapped(words: Sequence[Word], speech: Sequence[tuple[float, float]]) -> list[Word]:
-    """The words without the silence before and after them: the recogniser likes to begin a sentence in the pause before.
+    """The words without the silence before, after and in them: the recogniser likes to begin a sentence in the pause before, and
+    a word stretched over a silence starts after it.
 
     ``speech`` are the spans in which the voice activity detector heard somebody, in order; a word in none of them stays.
     """
@@ -26,12 +30,22 @@ def snapped(words: Sequence[Word], speech: Sequence[tuple[float, float]]) -> lis
     for word in words:
         first = bisect_right(ends, word.start)
         last = bisect_left(starts, word.end) - 1
+        first = _after_silence(word, speech, first, last)
         if first <= last:
             start = max(word.start, starts[first] - EDGE_S)
             end = min(word.end, ends[last] + EDGE_S)
             word = replace(word, start=start, end=max(end, start))
         result.append(word)
     return result
+
+
+def _after_silence(word: Word, speech: Sequence[tuple[float, float]], first: int, last: int) -> int:
+    """The first span of speech of a word that is stretched over a silence: the one after it, where enough is spoken there."""
+    for k in range(last, first, -1):
+        spoken = min(word.end, speech[k][1]) - speech[k][0]
+        if speech[k][0] - speech[k - 1][1] >= SILENCE_S and spoken >= SYLLABLE_S:
+            return k
+    return first
 
 
 def mended(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:

@@ -2,61 +2,47 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gainstage.config.settings import Asr
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.models import quiet
-from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
+from gainstage.engine.speech.coverage import summed
+from gainstage.engine.speech.hearing import Block, Hearing, Submit, Utterance, speech_in
+from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
-from gainstage.engine.speech.times import mended, snapped
-from gainstage.engine.speech.windows import Span, blocks, joined, parted, quietest
-from gainstage.engine.terms import SAMPLE_RATE, Audio, Transcript, Word
-from gainstage.engine.text.sentences import spaced
-
-GAP_SHARE = 0.03
-"""Speech on both sides of a pause longer than this share of the model's window is recognised in windows of its own: 0.3 s of
-10 s, 0.9 s of 30 s. On demo dialogues: word error rate 0.9 % against 2.2 % with pauses left inside."""
-
-PAD_S = 0.2
-"""Kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
-
-SHORTEST_S = 0.1
-"""A piece of speech shorter than this is a click."""
-
-NO_SPEECH, DOUBT = 0.6, -1.0
-"""Whisper's own rule: a window it takes for silence with this probability, and of whose words it is this unsure, said nothing."""
+from gainstage.engine.speech.recognition import Decoded, Decoding, Window, decode
+from gainstage.engine.speech.times import mended
+from gainstage.engine.speech.windows import blocks
+from gainstage.engine.terms import Audio, Coverage, Transcript, Word
 
 BLOCK_S = (300.0, 1800.0)
 """Bounds of what is held in memory of a long recording; within them, two full batches."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Utterance:
-    """One window as recognised."""
-
-    span: Span
-    words: tuple[Word, ...]
-    log_probability: float
-
-
 class Transcriber:
     """A recogniser on one device, shared by every slot: several threads may transcribe at once."""
 
-    def __init__(self, model: Any, label: str, device: str, compute: str) -> None:
+    def __init__(self, model: Any, label: str, device: str, compute: str, listening: Listening | None = None) -> None:
         self._model = model
         self.label = label
         self.device = device
         self.compute = compute
         self.rate = Rate("audio")
-        self.window_s = float(model.feature_extractor.chunk_length)
+        self.listening = listening or Listening()
+
+    def decode(self, windows: Sequence[Window]) -> list[Decoded]:
+        """One call of the model for windows of equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
+        with self.rate.timed(sum(window.seconds for window in windows)):
+            result = decode(self._model, windows, self.device)
+        for window in windows:
+            window.done(window.seconds)
+        return result
 
     def transcribe(
         self,
@@ -65,121 +51,65 @@ class Transcriber:
         *,
         token: CancelToken,
         progress: Callable[[float], None] | None = None,
+        submit: Submit | None = None,
     ) -> Transcript:
-        """The words of a recording; none where nobody speaks.
+        """The words of a recording; none where nobody speaks. ``submit`` has its windows share calls with other recordings.
 
-        Long recordings are worked through in blocks of minutes, so that memory does not grow with them. Raises
-        :class:`Misconfigured` for a language the model does not speak, :class:`gainstage.engine.errors.OutOfMemory`,
-        :class:`gainstage.engine.errors.Cancelled`.
+        Long recordings are worked through in blocks of minutes, so that memory does not grow with them. Speech in which a window
+        found no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not speak,
+        :class:`gainstage.engine.errors.OutOfMemory`, :class:`gainstage.engine.errors.Cancelled`.
         """
-        language, probability = self._asked_language(settings), 1.0
-        said: list[_Utterance] = []
+        asked = self._asked_language(settings)
+        hearing = Hearing(self._model, self.listening, settings, asked, token, submit or self._alone(settings.batch))
+        shown = _Progress(audio.seconds, progress)
+        said: list[Utterance] = []
+        accounts: list[Coverage] = []
         low, high = BLOCK_S
-        for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.window_s))):
+        for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.listening.window_s))):
             token.check()
             samples = audio.read(start, end)
-            speech = self._speech(samples, settings)
-            spans = self._windows(samples, speech)
-            if spans and language is None:
-                language, probability = self._detect(samples, spans)
-            with self.rate.timed(end - start):
-                for found in self._utterances(samples, spans, settings, language, token):
-                    said.append(_placed(found, speech, start))
-                    if progress is not None:
-                        progress(min(1.0, (start + found.span[1]) / audio.seconds))
-            if progress is not None:
-                progress(end / audio.seconds)
-        return self._transcript(said, audio.seconds, language or "en", probability if said else 0.0)
+            utterances, account = hearing.block(Block(samples, speech_in(samples)), shown.part(start, end))
+            said += [utterance.moved(start) for utterance in utterances]
+            accounts.append(replace(account, left=tuple((a + start, b + start) for a, b in account.left)))
+            shown.reached(end)
+        return self._transcript(said, audio.seconds, hearing.language or ("en", 0.0), summed(accounts))
 
-    def _transcript(self, said: Sequence[_Utterance], seconds: float, language: str, probability: float) -> Transcript:
+    def _transcript(self, said: Sequence[Utterance], seconds: float, language: tuple[str, float], account: Coverage) -> Transcript:
         words: list[Word] = []
         utterances: list[tuple[int, int]] = []
-        for found in said:
-            low = max(found.span[0], words[-1].end if words else 0.0)
-            fresh = mended(found.words, low, max(low, min(found.span[1], seconds)))
+        for low, high, run in _runs(said):
+            low = max(low, words[-1].end if words else 0.0)
+            fresh = mended(run, low, max(low, min(high, seconds)))
             utterances.append((len(words), len(words) + len(fresh)))
             words.extend(fresh)
         weight = sum(len(u.words) for u in said)
         return Transcript(
             words=tuple(words),
             utterances=tuple(utterances),
-            language=language,
-            language_probability=probability,
-            average_log_probability=sum(u.log_probability * len(u.words) for u in said) / weight if weight else None,
+            language=language[0],
+            language_probability=language[1] if said else 0.0,
+            average_log_probability=sum(u.decoded.log_probability * len(u.words) for u in said) / weight if weight else None,
             model=self.label,
             looped=loops(words),
+            coverage=account,
         )
 
-    # -- windows ----------------------------------------------------------------------------------------------------
+    def _alone(self, batch: int) -> Submit:
+        """Windows of one recording in calls of their own."""
 
-    def _windows(self, samples: NDArray[np.float32], speech: Sequence[Span]) -> list[Span]:
-        """Speech with a little around it, joined over short pauses, in parts no longer than the model's window."""
-        seconds = len(samples) / SAMPLE_RATE
-        padded = [(max(0.0, a - PAD_S), min(seconds, b + PAD_S)) for a, b in speech]
+        def submit(windows: Sequence[Window], token: CancelToken) -> list[Decoded]:
+            result: dict[int, Decoded] = {}
+            groups: dict[Decoding, list[int]] = {}
+            for k, window in enumerate(windows):
+                groups.setdefault(window.decoding, []).append(k)
+            for group in groups.values():
+                for at in range(0, len(group), batch):
+                    token.check()
+                    part = group[at : at + batch]
+                    result |= zip(part, self.decode([windows[k] for k in part]), strict=True)
+            return [result[k] for k in range(len(windows))]
 
-        def quiet_place(low: float, high: float) -> float:
-            return low + quietest(_cut(samples, (low, high)))
-
-        spans = joined(padded, GAP_SHARE * self.window_s)
-        return [part for span in spans for part in parted(span, self.window_s, quiet_place) if part[1] - part[0] >= SHORTEST_S]
-
-    def _speech(self, samples: NDArray[np.float32], settings: Asr) -> list[Span]:
-        """Where somebody speaks, by the voice activity detector that comes with faster-whisper; everywhere without it."""
-        if not samples.any():
-            return []
-        if not settings.vad:
-            return [(0.0, len(samples) / SAMPLE_RATE)]
-        with quiet.working():
-            from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-            options = VadOptions(min_speech_duration_ms=round(1000 * SHORTEST_S), min_silence_duration_ms=160, speech_pad_ms=0)
-            pieces = get_speech_timestamps(samples, options)
-        return [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
-
-    # -- recognition ------------------------------------------------------------------------------------------------
-
-    def _utterances(
-        self, samples: NDArray[np.float32], spans: Sequence[Span], settings: Asr, language: str | None, token: CancelToken
-    ) -> Iterator[_Utterance]:
-        for at in range(0, len(spans), settings.batch):
-            token.check()
-            batch = spans[at : at + settings.batch]
-            heard = self._recognise(samples, batch, settings.batch, settings.beam, language)
-            doubtful = [k for k, u in enumerate(heard) if u.words and u.log_probability < settings.refine_below]
-            if doubtful:
-                token.check()
-                wider = min(10, 2 * settings.beam)
-                again = self._recognise(samples, [batch[k] for k in doubtful], settings.batch, wider, language)
-                for k, second in zip(doubtful, again, strict=True):
-                    if second.log_probability > heard[k].log_probability:
-                        heard[k] = second
-            yield from (u for u in heard if u.words)
-
-    def _recognise(
-        self, samples: NDArray[np.float32], spans: Sequence[Span], batch: int, beam: int, language: str | None
-    ) -> list[_Utterance]:
-        """One utterance per window, in order; without words where the recogniser heard none."""
-        from faster_whisper import BatchedInferencePipeline
-
-        with quiet.working(), out_of_memory_named(f"recogniser on {self.device}"):
-            # the pipeline keeps state between its windows, so each call has its own over the shared model
-            segments, _ = BatchedInferencePipeline(self._model).transcribe(
-                samples,
-                language=language,
-                beam_size=beam,
-                batch_size=batch,
-                word_timestamps=True,
-                vad_filter=False,
-                clip_timestamps=[{"start": a, "end": b} for a, b in spans],
-            )
-            by_window: list[list[Any]] = [[] for _ in spans]
-            starts = [round(int(a * SAMPLE_RATE) / SAMPLE_RATE * 100) for a, _ in spans]
-            for segment in segments:
-                by_window[_window_of(starts, segment.seek)].append(segment)
-        joined_up = not spaced(language or "en")
-        return [_utterance(span, parts, joined_up) for span, parts in zip(spans, by_window, strict=True)]
-
-    # -- language ---------------------------------------------------------------------------------------------------
+        return submit
 
     def _asked_language(self, settings: Asr) -> str | None:
         asked = None if settings.language == "auto" else settings.language
@@ -194,40 +124,39 @@ class Transcriber:
             )
         return asked
 
-    def _detect(self, samples: NDArray[np.float32], spans: Sequence[Span]) -> tuple[str, float]:
-        """The language of the first windows that hold speech: the most probable of up to four of them."""
-        with quiet.working(), out_of_memory_named(f"recogniser on {self.device}"):
-            told = [self._model.detect_language(_cut(samples, span))[:2] for span in spans[:4]]
-        language, probability = max(told, key=lambda t: t[1])
-        return str(language), float(probability)
+
+class _Progress:
+    """Tells how much of a recording is done; windows may be done on several threads."""
+
+    def __init__(self, seconds: float, told: Callable[[float], None] | None) -> None:
+        self._seconds = seconds
+        self._told = told
+        self._lock = threading.Lock()
+        self._share = 0.0
+
+    def part(self, start: float, end: float) -> Callable[[float, float], None]:
+        """For the windows of a block: each call says how many more seconds of how many in all are decoded."""
+        done = 0.0
+
+        def more(seconds: float, total: float) -> None:
+            nonlocal done
+            with self._lock:
+                done += seconds
+                share = start + (end - start) * min(1.0, done / total)
+            self.reached(share)
+
+        return more
+
+    def reached(self, seconds: float) -> None:
+        """Everything up to here is done."""
+        if self._told is not None and self._seconds > 0:
+            with self._lock:
+                self._share = max(self._share, min(1.0, seconds / self._seconds))
+                self._told(self._share)
 
 
-def _cut(samples: NDArray[np.float32], span: Span) -> NDArray[np.float32]:
-    return samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
-
-
-def _window_of(starts: Sequence[int], seek: int) -> int:
-    """Which window a segment came from: its ``seek`` is the window's start in hundredths of a second."""
-    return min(range(len(starts)), key=lambda k: abs(starts[k] - seek))
-
-
-def _utterance(span: Span, segments: Sequence[Any], joined_up: bool) -> _Utterance:
-    words: list[Word] = []
-    segments = [s for s in segments if s.no_speech_prob <= NO_SPEECH or s.avg_logprob >= DOUBT]
-    for heard in (word for segment in segments for word in segment.words or ()):
-        text = heard.word.strip()
-        if words and text and not joined_up and not heard.word.startswith(" "):  # the rest of a word: "-one" after "twenty"
-            last = words[-1]
-            probability = min(last.probability, float(heard.probability))
-            words[-1] = Word(last.text + text, last.start, float(heard.end), probability)
-        elif text:
-            words.append(Word(text, float(heard.start), float(heard.end), float(heard.probability)))
-    tokens = sum(len(s.tokens) for s in segments)
-    log_probability = sum(s.avg_logprob * len(s.tokens) for s in segments) / tokens if tokens else float("-inf")
-    return _Utterance(span, tuple(words), log_probability)
-
-
-def _placed(found: _Utterance, speech: Sequence[Span], by: float) -> _Utterance:
-    """The utterance of a block at its place in the recording."""
-    words = tuple(Word(w.text, w.start + by, w.end + by, w.probability) for w in snapped(found.words, speech))
-    return _Utterance((found.span[0] + by, found.span[1] + by), words, found.log_probability)
+def _runs(said: Sequence[Utterance]) -> Iterator[tuple[float, float, list[Word]]]:
+    """The words of all windows in time order, in runs of one window each: its bounds and its words."""
+    words = sorted(((word, u.span) for u in said for word in u.words), key=lambda pair: pair[0].start)
+    for span, run in groupby(words, key=lambda pair: pair[1]):
+        yield span[0], span[1], [word for word, _ in run]

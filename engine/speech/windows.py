@@ -13,6 +13,9 @@ Span = tuple[float, float]
 
 _FRAME_S = 0.02
 
+LONG_PAUSE_S = 2.0
+"""A pause longer than this is no better a place to cut."""
+
 
 def blocks(audio: Audio, target_s: float) -> list[Span]:
     """The recording in parts of about ``target_s`` that are held in memory one at a time, cut where it is quietest.
@@ -68,3 +71,52 @@ def parted(span: Span, longest_s: float, quiet: Callable[[float, float], float])
         start = cut
     parts.append((start, end))
     return parts
+
+
+def packed(spans: Sequence[Span], longest_s: float) -> list[Span]:
+    """Spans, in order and each at most ``longest_s``, put together with the pauses between them into as few stretches of at most
+    that as there can be; of all such ways the one that is cut at the longest pauses.
+    """
+    best: list[tuple[int, float, int]] = [
+        (0, 0.0, 0)
+    ]  # for the first k spans: stretches, minus the pauses cut at, the last one's first
+    for k in range(1, len(spans) + 1):
+        ways = []
+        first = k - 1
+        while first >= 0 and (spans[k - 1][1] - spans[first][0] <= longest_s or first == k - 1):
+            count, pauses, _ = best[first]
+            pause = spans[first][0] - spans[first - 1][1] if first else 0.0
+            ways.append((count + 1, pauses - min(pause, LONG_PAUSE_S), first))
+            first -= 1
+        best.append(min(ways))
+    result: list[Span] = []
+    k = len(spans)
+    while k:
+        first = best[k][2]
+        result.append((spans[first][0], spans[k - 1][1]))
+        k = first
+    return result[::-1]
+
+
+def without(spans: Sequence[Span], taken: Sequence[Span]) -> list[Span]:
+    """What is left of ``spans`` where nothing of ``taken`` lies; ``spans`` in order and apart, ``taken`` in any order."""
+    cuts = joined(sorted(taken), 0.0)
+    result: list[Span] = []
+    first = 0
+    for start, end in spans:
+        while first < len(cuts) and cuts[first][1] <= start:
+            first += 1
+        at, k = start, first
+        while k < len(cuts) and cuts[k][0] < end:
+            if cuts[k][0] > at:
+                result.append((at, cuts[k][0]))
+            at = max(at, cuts[k][1])
+            k += 1
+        if at < end:
+            result.append((at, end))
+    return result
+
+
+def seconds_of(spans: Sequence[Span]) -> float:
+    """How long spans are together."""
+    return sum(end - start for start, end in spans)

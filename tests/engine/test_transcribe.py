@@ -104,15 +104,6 @@ def test_threads_share_one_model_and_disturb_each_other_not(talk: Audio, tmp_pat
     assert together == [*alone, *alone]
 
 
-def test_a_doubtful_passage_is_heard_again_and_never_made_worse(talk: Audio) -> None:
-    once = heard(talk, refine_below=-2, beam=1)
-    twice = heard(talk, refine_below=0, beam=1)
-    assert once.average_log_probability is not None
-    assert twice.average_log_probability is not None
-    assert twice.average_log_probability >= once.average_log_probability - 1e-6
-    assert holds(twice, talk.seconds)
-
-
 def test_a_cancel_ends_it_between_batches(talk: Audio) -> None:
     token = CancelToken()
     told = Told(lambda share: token.cancel("enough"))

@@ -126,3 +126,14 @@ def test_a_budget_must_be_above_nothing() -> None:
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="above 0"):
             AdaptiveBudget(bad)
+
+
+def test_a_higher_priority_goes_before_all_that_wait_and_age_still_counts_for_everybody() -> None:
+    pile: PendingItems[str] = PendingItems(sorts=False)
+    for order, (name, priority) in enumerate([("old", 0), ("urgent", 2), ("next", 0), ("also urgent", 2)], 1):
+        pile.add(PendingItem(name, 0, "owner", 1.0, 0.0, 0.0, order, float(order), priority), None)
+    assert pile.oldest_wait_s(10.0) == 9.0
+    assert due(pile, 6.0) == (None, "age"), "the oldest item has waited five seconds"
+    assert [e.item for e in pile.take(None, budget=3.0, max_items=None)] == ["urgent", "also urgent", "old"]
+    pile.add(PendingItem("other", 0, "owner", 1.0, 0.0, 0.0, 9, 9.0, 1), "other key")
+    assert due(pile, 99.0) == ("other key", "age")

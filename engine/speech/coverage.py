@@ -1,0 +1,68 @@
+"""Where speech has words and where it has none: the holes to hear again, and the proof that every second is accounted for. Pure.
+
+Seconds from the start of the recording throughout; ``speech`` is where the voice activity detector heard somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gainstage.engine.speech.windows import Span, joined, seconds_of, without
+from gainstage.engine.terms import Coverage, Word
+
+HOLE_S = 0.6
+"""Speech this long without a word is a hole; shorter stretches lie between the words of a sentence."""
+
+NEAR_S = 0.3
+"""Stretches of speech this close are one voice: a stop between two of them is part of the talk."""
+
+
+def holes(speech: Sequence[Span], words: Sequence[Word]) -> list[Span]:
+    """Voiced stretches of at least :data:`HOLE_S` without a word, in order."""
+    return [s for s in without(joined(speech, NEAR_S), _spans(words)) if s[1] - s[0] >= HOLE_S]
+
+
+def coverage(speech: Sequence[Span], words: Sequence[Word], silent: Sequence[Span], heard_again: int = 0) -> Coverage:
+    """The account, once every hole was heard again; ``silent`` are the holes in which the recogniser heard nobody.
+
+    Speech between words closer than a hole counts as worded. A word is stray when it touches no speech.
+    """
+    unworded = [s for hole in holes(speech, words) for s in _inside(speech, hole)]
+    left = without(unworded, silent)
+    judged = without(unworded, left)
+    total = seconds_of(speech)
+    stray = [w for w in words if not _inside(speech, (w.start, w.end))]
+    return Coverage(
+        speech_s=total,
+        worded_s=total - seconds_of(judged) - seconds_of(left),
+        judged_silent_s=seconds_of(judged),
+        left_s=seconds_of(left),
+        stray_words=len(stray),
+        stray_s=sum(w.end - w.start for w in stray),
+        heard_again=heard_again,
+        left=tuple(left),
+    )
+
+
+def summed(parts: Sequence[Coverage]) -> Coverage:
+    """The account of several blocks, or recordings, as one."""
+    return Coverage(
+        speech_s=sum(p.speech_s for p in parts),
+        worded_s=sum(p.worded_s for p in parts),
+        judged_silent_s=sum(p.judged_silent_s for p in parts),
+        left_s=sum(p.left_s for p in parts),
+        stray_words=sum(p.stray_words for p in parts),
+        stray_s=sum(p.stray_s for p in parts),
+        heard_again=sum(p.heard_again for p in parts),
+        left=tuple(span for p in parts for span in p.left),
+    )
+
+
+def _spans(words: Sequence[Word]) -> list[Span]:
+    return [(w.start, w.end) for w in words]
+
+
+def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
+    """The parts of spans that lie within one."""
+    cut = [(max(a, within[0]), min(b, within[1])) for a, b in spans]
+    return [(a, b) for a, b in cut if b > a]

@@ -1,0 +1,267 @@
+"""A block of a recording as the recogniser hears it: speech in windows, holes heard again, every second accounted for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gainstage.config.settings import Asr
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.speech.coverage import coverage, holes
+from gainstage.engine.speech.listening import Listening
+from gainstage.engine.speech.recognition import Decoded, Decoding, Window, features_of
+from gainstage.engine.speech.times import snapped
+from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest, seconds_of
+from gainstage.engine.terms import SAMPLE_RATE, Coverage, Word
+
+Submit = Callable[[Sequence[Window], CancelToken], Sequence[Any]]
+"""Windows in; a :class:`Decoded`, or an exception in its place, for each out, in order."""
+
+PAD_S = 0.2
+"""Kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
+
+SHORTEST_S = 0.1
+"""A piece of speech shorter than this is a click."""
+
+EDGE_S = 0.05
+"""A word heard again belongs to a hole when its middle lies in it, or this close."""
+
+LONG_WORD_S = 1.2
+"""A word with more speech than this under it hides others."""
+
+_ANOMALOUS_WORDS = 8
+_NOT_IN_WORDS = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One window as recognised: its words at their place in the block."""
+
+    span: Span
+    words: tuple[Word, ...]
+    decoded: Decoded
+
+    def moved(self, by: float) -> Utterance:
+        """The same ``by`` seconds later."""
+        words = tuple(replace(w, start=w.start + by, end=w.end + by) for w in self.words)
+        return Utterance((self.span[0] + by, self.span[1] + by), words, self.decoded)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a recording held in memory; times are seconds from its start. ``speech`` is where somebody speaks."""
+
+    samples: NDArray[np.float32]
+    speech: Sequence[Span]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+    def cut(self, span: Span) -> NDArray[np.float32]:
+        """The samples of a span."""
+        return self.samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
+
+    def padded(self, spans: Sequence[Span]) -> list[Span]:
+        """Spans with a little around them, inside the block."""
+        return [(max(0.0, a - PAD_S), min(self.seconds, b + PAD_S)) for a, b in spans]
+
+    def windows(self, spans: Sequence[Span], rule: Listening) -> list[Span]:
+        """Spans put together, or parted, into windows of the model's length."""
+
+        def quiet_place(low: float, high: float) -> float:
+            return low + quietest(self.cut((low, high)))
+
+        near = joined(self.padded(spans), rule.pause_s or 0.0)
+        parts = [part for span in near for part in parted(span, rule.window_s, quiet_place)]
+        whole = packed(parts, rule.window_s) if rule.pause_s is None else parts
+        return [span for span in whole if span[1] - span[0] >= SHORTEST_S]
+
+
+def speech_in(samples: NDArray[np.float32]) -> list[Span]:
+    """Where somebody speaks, by the voice activity detector that comes with faster-whisper."""
+    if not samples.any():
+        return []
+    with quiet.working():
+        from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+        options = VadOptions(min_speech_duration_ms=round(1000 * SHORTEST_S), min_silence_duration_ms=160, speech_pad_ms=0)
+        pieces = get_speech_timestamps(samples, options)
+    return [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
+
+
+class Hearing:
+    """One recording on its way through the recogniser, block after block.
+
+    ``language`` None has the model tell it: every window of the first block with speech does while it is decoded, the majority
+    in seconds holds, and only a window that disagrees is decoded again. With ``asr.multilingual`` each window keeps its own.
+    """
+
+    def __init__(
+        self, model: Any, rule: Listening, settings: Asr, language: str | None, token: CancelToken, submit: Submit
+    ) -> None:
+        self._model = model
+        self._rule = rule
+        self._whole = not settings.vad
+        self._how = Decoding(language, settings.beam, settings.task, settings.hotwords.strip(), settings.prompt.strip())
+        self._asked = language
+        self._several = settings.multilingual and language is None
+        self._token = token
+        self._submit = submit
+        self._votes: dict[str, float] = {}
+        self._certain: dict[str, float] = {}
+
+    @property
+    def language(self) -> tuple[str, float] | None:
+        """The recording's language and how probable it is; None before any speech."""
+        if self._asked is not None:
+            return self._asked, 1.0
+        if not self._votes:
+            return None
+        most = max(self._votes, key=lambda name: self._votes[name])
+        return most, self._certain[most] / sum(self._votes.values())
+
+    def block(self, block: Block, done: Callable[[float, float], object]) -> tuple[list[Utterance], Coverage]:
+        """What was said in a block, in time order, and its account. ``done`` gets seconds decoded and seconds in all."""
+        listen_to = [(0.0, block.seconds)] if self._whole and block.samples.any() else list(block.speech)
+        spans = block.windows(listen_to, self._rule)
+        first = self._first(block, spans, done)
+        sure = [u for u in first if not u.decoded.doubtful]
+        again = self._again(block, [w for u in sure for w in u.words if not stretched(w, block.speech)])
+        kept = self._better([u for u in first if u.decoded.doubtful], [u for u in again if u.words])
+        sure = [_without_replaced(u, block.speech, [k.span for k in again if k.words]) for u in sure]
+        utterances = sorted((u for u in [*sure, *kept] if u.words), key=lambda u: u.words[0].start)
+        silent = [u.span for u in again if not u.words and u.decoded.silent]
+        words = [word for u in utterances for word in u.words]
+        return utterances, coverage(block.speech, words, silent, heard_again=len(again))
+
+    def _first(self, block: Block, spans: Sequence[Span], done: Callable[[float, float], object]) -> list[Utterance]:
+        told = self.language
+        name = told[0] if told is not None and not self._several else None
+        total = sum(end - start for start, end in spans)
+        decoded = self._decoded(block, spans, name, lambda seconds: done(seconds, total))
+        if name is None and spans:
+            for span, one in zip(spans, decoded, strict=True):
+                length = span[1] - span[0]
+                self._votes[one.language] = self._votes.get(one.language, 0.0) + length
+                self._certain[one.language] = self._certain.get(one.language, 0.0) + length * one.language_probability
+            told = self.language
+            other = [k for k, one in enumerate(decoded) if told is not None and one.language != told[0]]
+            if other and told is not None and not self._several:
+                redone = self._decoded(block, [spans[k] for k in other], told[0])
+                for k, one in zip(other, redone, strict=True):
+                    decoded[k] = one
+        return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
+
+    def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
+        """Every hole between ``words`` heard alone: its words where they are good enough, else none."""
+        words = sorted(words, key=lambda w: w.start)
+        found = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
+        if not found:
+            return []
+        told = self.language
+        name = None if told is None or self._several else told[0]
+        decoded = self._decoded(block, block.padded(found), name, timestamps=self._rule.timestamps)
+        result = []
+        for hole, padded, one in zip(found, block.padded(found), decoded, strict=True):
+            heard = _utterance(padded, one, block.speech)
+            good = not one.doubtful and not anomalous(heard.words)
+            inside = [w for w in heard.words if hole[0] - EDGE_S <= (w.start + w.end) / 2 <= hole[1] + EDGE_S] if good else []
+            result.append(Utterance(hole, tuple(new_words(inside, words)), one))
+        return result
+
+    @staticmethod
+    def _better(doubtful: Sequence[Utterance], again: Sequence[Utterance]) -> list[Utterance]:
+        """Of a window that broke the rules and what was heard in its holes, whichever is more probable."""
+        kept = list(again)
+        for window in doubtful:
+            rivals = [u for u in again if window.span[0] <= sum(u.span) / 2 <= window.span[1]]
+            tokens = sum(len(u.decoded.tokens) for u in rivals)
+            if not tokens or (
+                sum(u.decoded.log_probability * len(u.decoded.tokens) for u in rivals) / tokens <= window.decoded.log_probability
+            ):
+                kept = [u for u in kept if u not in rivals] + [window]
+        return kept
+
+    def _decoded(
+        self,
+        block: Block,
+        spans: Sequence[Span],
+        language: str | None,
+        done: Callable[[float], object] = lambda _: None,
+        *,
+        timestamps: bool = False,
+    ) -> list[Decoded]:
+        if not spans:
+            return []
+        self._token.check()
+        windows = []
+        with quiet.working():
+            for start, end in spans:
+                context_s = self._rule.context_of(end - start)
+                how = replace(self._how, language=language, timestamps=timestamps, context_s=context_s)
+                windows.append(Window(features_of(self._model, block.cut((start, end))), end - start, how, done))
+        decoded: list[Decoded] = []
+        for one in self._submit(windows, self._token):
+            if isinstance(one, Exception):
+                raise one
+            decoded.append(one)
+        return decoded
+
+
+def block_parts(block: Block, hole: Span, rule: Listening) -> list[Span]:
+    """A hole in parts that fit the model's window with the pad around them."""
+    return parted(hole, rule.window_s - 2 * PAD_S, lambda low, high: low + quietest(block.cut((low, high))))
+
+
+def anomalous(words: Sequence[Word]) -> bool:
+    """Whether words look made up: improbable, or much too short or long. faster-whisper's guard, over the first eight words."""
+
+    def strange(word: Word) -> float:
+        length = word.end - word.start
+        return (word.probability < 0.15) + max(0.0, 0.133 - length) * 15 + max(0.0, length - 2.0)
+
+    looked_at = words[:_ANOMALOUS_WORDS]
+    score = sum(strange(w) for w in looked_at)
+    return bool(looked_at) and (score >= 3 or score + 0.01 >= len(looked_at))
+
+
+def new_words(found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
+    """The words of a hole without those that its neighbours on either side have already. ``known`` in time order."""
+    words = list(found)
+    if words and (before := [w for w in known if w.start < words[0].start][-1:]) and _same(before[0], words[0]):
+        words.pop(0)
+    if words and (after := next((w for w in known if w.start >= words[-1].start), None)) and _same(after, words[-1]):
+        words.pop()
+    return words
+
+
+def stretched(word: Word, speech: Sequence[Span]) -> bool:
+    """Whether a word lasts so long that others must lie under it: the alignment gives them no time of their own."""
+    if word.end - word.start <= LONG_WORD_S:
+        return False
+    return seconds_of([(max(a, word.start), min(b, word.end)) for a, b in speech if b > word.start and a < word.end]) > LONG_WORD_S
+
+
+def _without_replaced(utterance: Utterance, speech: Sequence[Span], again: Sequence[Span]) -> Utterance:
+    """Without the stretched words whose place was heard again and has words of its own now."""
+    words = tuple(
+        w for w in utterance.words if not (stretched(w, speech) and any(a <= (w.start + w.end) / 2 <= b for a, b in again))
+    )
+    return replace(utterance, words=words)
+
+
+def _same(a: Word, b: Word) -> bool:
+    near = max(a.start, b.start) - min(a.end, b.end) < 2 * PAD_S
+    return near and _NOT_IN_WORDS.sub("", a.text.lower()) == _NOT_IN_WORDS.sub("", b.text.lower())
+
+
+def _utterance(span: Span, decoded: Decoded, speech: Sequence[Span]) -> Utterance:
+    placed = [replace(w, start=w.start + span[0], end=w.end + span[0]) for w in ([] if decoded.silent else decoded.words)]
+    return Utterance(span, tuple(snapped(placed, speech)), decoded)

@@ -1,0 +1,50 @@
+"""How a recogniser wants to be fed: a rule that belongs to the model, chosen by measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from gainstage.engine.errors import Misconfigured
+
+FILE = "gainstage.json"
+"""A model that wants another rule than Whisper's brings it in this file of its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The rule of one model; seconds throughout. The defaults hold for Whisper.
+
+    Speech is put together, pauses inside, into windows of up to ``window_s``; where ``pause_s`` is given only over pauses of at most
+    that. A window of up to ``short_s`` is padded to ``short_context_s``, every other one to ``context_s``: on Whisper base the
+    encoder takes a sixth of the time for ten seconds that it takes for thirty. ``timestamps`` says whether the model can write
+    times among the words.
+    """
+
+    window_s: float = 30.0
+    pause_s: float | None = None
+    context_s: int = 30
+    short_s: float = 8.0
+    short_context_s: int = 10
+    timestamps: bool = True
+
+    def context_of(self, seconds: float) -> int:
+        """The length a window is padded to."""
+        return self.short_context_s if seconds <= self.short_s else self.context_s
+
+
+def listening_of(folder: Path) -> Listening:
+    """The rule of the model in a folder. Raises :class:`Misconfigured` for a file that is no such rule."""
+    file = folder / FILE
+    if not file.is_file():
+        return Listening()
+    try:
+        return TypeAdapter(Listening).validate_json(file.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise Misconfigured(
+            f"{FILE} of the recogniser cannot be used: {error}",
+            cause="model cannot be loaded",
+            hint="Remove the file, or fetch the model again.",
+        ) from error

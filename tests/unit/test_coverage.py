@@ -1,0 +1,130 @@
+"""Every second of speech is accounted for: under words, judged to be none, or left and named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gainstage.engine.speech.coverage import HOLE_S, coverage, holes, summed
+from gainstage.engine.speech.hearing import anomalous, new_words, stretched
+from gainstage.engine.speech.times import EDGE_S, snapped
+from gainstage.engine.speech.windows import Span, packed, seconds_of, without
+from gainstage.engine.terms import Coverage, Word
+
+
+def word(start: float, end: float, text: str = "word", probability: float = 0.9) -> Word:
+    return Word(text, start, end, probability)
+
+
+def in_order(pairs: list[tuple[float, float]]) -> list[Span]:
+    """Spans made of (pause, length) pairs."""
+    spans, at = [], 0.0
+    for pause, length in pairs:
+        spans.append((at + pause, at + pause + length))
+        at += pause + length
+    return spans
+
+
+some_spans = st.lists(st.tuples(st.floats(0.01, 5), st.floats(0.05, 8)), max_size=12).map(in_order)
+
+
+@given(some_spans, some_spans)
+def test_what_is_left_and_what_is_taken_make_the_whole(spans: list[Span], taken: list[Span]) -> None:
+    left = without(spans, taken)
+    assert seconds_of(left) + seconds_of(without(spans, left)) == pytest.approx(seconds_of(spans))
+    assert all(b > a for a, b in left)
+    assert all(b <= c or d <= a for a, b in left for c, d in taken)
+
+
+def test_a_hole_is_speech_of_some_length_without_a_word() -> None:
+    speech = [(0.0, 4.0), (6.0, 8.0)]
+    assert holes(speech, [word(0.0, 1.0), word(1.5, 4.0), word(6.0, 6.3)]) == [(6.3, 8.0)]
+    assert holes(speech, []) == speech
+    assert holes([(0.0, HOLE_S - 0.01)], []) == []
+
+
+def test_a_short_stop_between_two_stretches_does_not_hide_a_hole() -> None:
+    assert holes([(0.0, 0.4), (0.6, 1.0)], []) == [(0.0, 1.0)]
+
+
+@given(some_spans, some_spans, some_spans)
+def test_the_account_adds_up(speech: list[Span], words: list[Span], silent: list[Span]) -> None:
+    account = coverage(speech, [word(a, b) for a, b in words], silent)
+    assert account.worded_s + account.judged_silent_s + account.left_s == pytest.approx(account.speech_s)
+    assert account.speech_s == pytest.approx(seconds_of(speech))
+    assert min(account.worded_s, account.judged_silent_s, account.left_s) >= -1e-9
+    assert seconds_of(account.left) == pytest.approx(account.left_s)
+
+
+def test_what_the_recogniser_judged_silent_is_told_from_what_is_left() -> None:
+    account = coverage([(0.0, 10.0)], [word(0.0, 2.0)], [(2.0, 5.0)])
+    assert (account.worded_s, account.judged_silent_s, account.left_s) == (2.0, 3.0, 5.0)
+    assert account.left == ((5.0, 10.0),)
+
+
+def test_words_where_nobody_speaks_are_stray() -> None:
+    account = coverage([(0.0, 1.0)], [word(0.0, 1.0), word(5.0, 5.5), word(7.0, 7.25)], [])
+    assert (account.stray_words, account.stray_s) == (2, 0.75)
+
+
+def test_a_warning_needs_seconds_and_a_share() -> None:
+    assert not Coverage(speech_s=100.0, left_s=4.9).too_little
+    assert Coverage(speech_s=100.0, left_s=5.1).too_little
+    assert not Coverage(speech_s=1000.0, left_s=29.0).too_little
+    assert Coverage(speech_s=1000.0, left_s=31.0).too_little
+    assert Coverage(speech_s=10.0, stray_s=6.0).too_much
+
+
+def test_accounts_add_up_to_one() -> None:
+    both = summed([Coverage(3.0, 2.0, 0.5, 0.5, 1, 0.2, 1, ((2.0, 2.5),)), Coverage(1.0, 1.0)])
+    assert both == Coverage(4.0, 3.0, 0.5, 0.5, 1, 0.2, 1, ((2.0, 2.5),))
+    assert summed([]) == Coverage()
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 4), st.floats(0.1, 10)), max_size=12).map(in_order), st.floats(10, 30))
+def test_packing_makes_the_fewest_windows_and_keeps_all_speech(spans: list[Span], longest: float) -> None:
+    result = packed(spans, longest)
+    assert all(b - a <= longest + 1e-9 for a, b in result)
+    assert all(any(a <= c and d <= b for a, b in result) for c, d in spans)
+    greedy: list[Span] = []
+    for start, end in spans:
+        if greedy and end - greedy[-1][0] <= longest:
+            greedy[-1] = (greedy[-1][0], end)
+        else:
+            greedy.append((start, end))
+    assert len(result) == len(greedy)
+
+
+def test_of_equal_packings_the_one_cut_at_the_longest_pause_wins() -> None:
+    assert packed([(0, 8), (8.1, 14), (16, 22)], 14) == [(0, 14), (16, 22)]
+    assert packed([(0, 8), (10, 14), (14.1, 22)], 14) == [(0, 8), (10, 22)]
+
+
+def test_a_word_stretched_over_a_silence_starts_after_it() -> None:
+    (late,) = snapped([word(1.0, 3.0)], [(0.0, 1.2), (2.6, 4.0)])
+    assert (late.start, late.end) == (pytest.approx(2.6 - EDGE_S), 3.0)
+    (early,) = snapped([word(1.0, 2.65)], [(0.0, 1.5), (2.6, 4.0)])
+    assert early.start == 1.0, "what reaches over the silence by less than a syllable is no part of the word"
+    (whole,) = snapped([word(1.0, 2.0)], [(0.0, 1.4), (1.6, 4.0)])
+    assert whole.start == 1.0, "a stop inside a word is no silence"
+
+
+def test_a_word_with_seconds_of_speech_under_it_hides_others() -> None:
+    assert stretched(word(0.0, 2.0), [(0.0, 5.0)])
+    assert not stretched(word(0.0, 2.0), [(1.2, 5.0)])
+    assert not stretched(word(0.0, 1.0), [(0.0, 5.0)])
+
+
+def test_made_up_words_are_known_by_length_and_probability() -> None:
+    assert anomalous([word(0.0, 0.3, probability=0.1), word(0.3, 0.32, probability=0.1)])
+    assert anomalous([word(0.0, 6.0)])
+    assert not anomalous([word(0.0, 0.4), word(0.4, 0.8)])
+    assert not anomalous([])
+
+
+def test_words_of_a_hole_are_not_said_twice() -> None:
+    known = [word(0.0, 1.0, "said,"), word(3.0, 3.4, "Stop")]
+    found = [word(1.1, 1.3, "Said"), word(1.5, 2.0, "cut"), word(2.6, 2.9, "stop.")]
+    assert [w.text for w in new_words(found, known)] == ["cut"]
+    assert [w.text for w in new_words([word(1.9, 2.2, "said")], known)] == ["said"], "a second later it is said again"
