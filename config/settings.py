@@ -103,6 +103,27 @@ class Diarization(Section):
     clustering_threshold: float | None = knob(
         None, "Clustering threshold; empty takes the model's own.", effect=Effect.ITEM, ge=0, le=1, step=0.05
     )
+    engine: Literal["stacked", "once", "stock"] = knob(
+        "stacked",
+        "Speaker network: once per chunk (the same turns as stock), once per recording (faster, turns may differ), or pyannote's own way.",
+        effect=Effect.ITEM,
+    )
+    batch: int | None = knob(
+        None,
+        "Chunks per call of the diarizer's networks; empty takes what suits the device.",
+        ge=1,
+        le=256,
+        step=8,
+        risk="GPU memory grows with it",
+    )
+    step: float | None = knob(
+        None,
+        "Step between chunks as a share of a chunk; empty takes the model's own. Larger is faster and less exact.",
+        effect=Effect.ITEM,
+        ge=0.02,
+        le=0.5,
+        step=0.05,
+    )
 
 
 class VoiceModel(Section):

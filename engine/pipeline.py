@@ -137,7 +137,8 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelT
         if audio.lines:
             return turns_of(audio.lines, token)
         diarizer = context.models.diarizer(slot.state)
-        return diarizer.diarize(audio, flight.settings.diarization, token=token, progress=progress)
+        settings = flight.settings.diarization
+        return diarizer.diarize(audio, settings, token=token, progress=progress, batch=lambda: context.settings.diarization.batch)
 
 
 def identify(flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, heard: Cast | DiarizationResult) -> Cast:

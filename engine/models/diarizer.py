@@ -64,9 +64,12 @@ class DiarizerParts:
         """A new pipeline over the shared weights."""
         with quiet.importing():
             import torch
-            from pyannote.audio.pipelines import SpeakerDiarization
 
-            pipeline = SpeakerDiarization(segmentation=self.segmentation, embedding=self.embedding, plda=self.plda, **self.options)
+            from gainstage.engine.models.speaker_pipeline import SharedSpeakerDiarization
+
+            pipeline = SharedSpeakerDiarization(
+                segmentation=self.segmentation, embedding=self.embedding, plda=self.plda, **self.options
+            )
             pipeline.instantiate(self.parameters)
             return pipeline.to(torch.device(self.device))
 

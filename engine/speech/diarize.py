@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gainstage.config.settings import Diarization as DiarizationSettings
 from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.flow.cancel import CancelToken
@@ -30,6 +28,8 @@ _SHARES = {
 AUDIBLE = 1e-3
 """A recording whose loudest sample is below this (-60 dB) holds no speech; a model may still hear some in its hiss."""
 
+BLOCK_S = 60.0
+
 
 class Diarizer:
     """One slot's pipeline. Not for two threads at once; another slot builds its own over the same weights."""
@@ -46,8 +46,10 @@ class Diarizer:
         *,
         token: CancelToken,
         progress: Callable[[float], None] | None = None,
+        batch: Callable[[], int | None] | None = None,
     ) -> DiarizationResult:
-        """The turns of a recording; none where nobody speaks. The waveform is in memory as float32 meanwhile (230 MB an hour).
+        """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of it as
+        float32 (230 MB an hour). ``batch`` gives ``diarization.batch`` as it is set now, else the one in ``settings`` counts.
 
         Raises :class:`Misconfigured` for bounds that exclude each other, :class:`gainstage.engine.errors.OutOfMemory`,
         :class:`gainstage.engine.errors.Cancelled`.
@@ -60,10 +62,9 @@ class Diarizer:
                 hint="Change one of the two.",
             )
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
-        waveform = audio.read()
-        if max(waveform.max(initial=0.0), -waveform.min(initial=0.0)) < AUDIBLE:
+        if not audible(audio):
             return DiarizationResult((), (), self.parts.label)
-        output = self._run(waveform, low, high, token, progress)
+        output = self._run(_file(audio, settings, batch), audio.seconds, low, high, token, progress)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
         offered = getattr(output, "exclusive_speaker_diarization", None)
         sole = exclusive(_turns(offered, audio.seconds) if offered is not None else turns)
@@ -75,14 +76,13 @@ class Diarizer:
 
     def _run(
         self,
-        waveform: np.ndarray[Any, np.dtype[np.float32]],
+        file: dict[str, Any],
+        seconds: float,
         low: int | None,
         high: int | None,
         token: CancelToken,
         progress: Callable[[float], None] | None,
     ) -> Any:
-        import torch
-
         def hook(step: str, _artefact: object, *, total: int | None = None, completed: int | None = None, **_: object) -> None:
             token.check()
             if progress is not None and step in _SHARES:
@@ -91,11 +91,10 @@ class Diarizer:
                 progress(a + (b - a) * done)
 
         token.check()
-        seconds = len(waveform) / SAMPLE_RATE
-        file = {"waveform": torch.from_numpy(waveform)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
         try:
             with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"), self.parts.rate.timed(seconds):
-                return self._pipeline(file, min_speakers=low, max_speakers=high, hook=hook)
+                run = self._pipeline if "waveform" in file else self._pipeline.apply  # the call checks that a file has a waveform
+                return run(file, min_speakers=low, max_speakers=high, hook=hook)
         except ValueError as error:
             raise Permanent(
                 f"the diarizer cannot work on this audio: {error}",
@@ -103,6 +102,28 @@ class Diarizer:
                 hint="play it: is there speech in it?",
                 stage="diarize",
             ) from error
+
+
+def audible(audio: Audio) -> bool:
+    """Whether any sample reaches :data:`AUDIBLE`; read in blocks until one does."""
+    at = 0.0
+    while at < audio.seconds:
+        block = audio.read(at, at + BLOCK_S)
+        if max(block.max(initial=0.0), -block.min(initial=0.0)) >= AUDIBLE:
+            return True
+        at += BLOCK_S
+    return False
+
+
+def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int | None] | None) -> dict[str, Any]:
+    """What the pipeline takes: a waveform for the stock engine, else the work that reads the audio by itself."""
+    if settings.engine == "stock":
+        import torch
+
+        return {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
+    from gainstage.engine.models.speaker_pipeline import Work
+
+    return {"work": Work(audio, settings.engine, settings.step, batch or (lambda: settings.batch)), "uri": "audio"}
 
 
 def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, ...]:

@@ -1,0 +1,195 @@
+"""pyannote's speaker diarization without its repeated work: the speaker network sees every stretch of audio once per chunk, or once
+per recording, instead of once per chunk and speaker; audio is read in blocks, so that hours of it cost disk and not memory.
+
+Segmentation, clustering and reconstruction stay pyannote's own. Imported late, under :func:`gainstage.engine.models.quiet.importing`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyannote.audio.pipelines import SpeakerDiarization
+from pyannote.core import SlidingWindow, SlidingWindowFeature
+
+from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
+from gainstage.engine.models.oom import is_out_of_memory
+from gainstage.engine.models.speaker_frames import FrameReader, Pooled
+from gainstage.engine.terms import SAMPLE_RATE, Audio
+
+Floats = NDArray[np.float32]
+EngineName = Literal["stock", "stacked", "once"]
+"""How speaker vectors are made: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same vectors
+to rounding), ``once`` with one pass per recording (near the same vectors)."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One recording on its way through the pipeline. ``step`` is a share of a chunk, None takes the model's own; ``batch`` gives the
+    chunks per call as set now, None takes what suits the device.
+    """
+
+    audio: Audio
+    engine: EngineName = "stacked"
+    step: float | None = None
+    batch: Callable[[], int | None] = lambda: None
+    budgets: dict[str, AdaptiveBudget] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for figures
+
+    def batches(self, step: str, total: int, own: int, call: Callable[[int, int], Any]) -> Iterator[tuple[int, int, Any]]:
+        """``(first, last, call(first, last))`` over ``range(total)`` in batches of the setting, else of ``own``; a batch that is out of
+        memory is halved and tried again.
+        """
+        first = 0
+        while first < total:
+            setting = float(self.batch() or own)
+            budget = self.budgets.setdefault(step, AdaptiveBudget(setting))
+            if budget.setting != setting:
+                budget.reset(setting)
+            last = min(total, first + max(1, int(budget.now)))
+            try:
+                result = call(first, last)
+            except (RuntimeError, MemoryError) as error:
+                if last - first == 1 or not is_out_of_memory(error):
+                    raise
+                budget.ran_out(last - first, last - first)
+                continue
+            budget.fitted(last - first)
+            self.calls[step] = self.calls.get(step, 0) + 1
+            yield first, last, result
+            first = last
+
+
+class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
+    """The stock pipeline for a file that holds a :class:`Work` under ``"work"``; any other file takes the stock path."""
+
+    def get_segmentations(self, file: Any, hook: Callable[..., None] | None = None) -> SlidingWindowFeature:
+        """``(chunks, frames, speakers)``: as pyannote's ``Inference.slide``, reading the audio batch by batch."""
+        work: Work | None = file.get("work")
+        if work is None:
+            return super().get_segmentations(file, hook=hook)
+        inference = self._segmentation
+        window = int(inference.model.audio.get_num_samples(inference.duration))
+        step_s = inference.duration * work.step if work.step else inference.step
+        step = round(step_s * SAMPLE_RATE)
+        whole, total = chunk_counts(work.audio.samples, window, step)
+        outputs = []
+
+        def infer(first: int, last: int) -> Floats:
+            chunks = read_chunks(work.audio, first, last, window, step)
+            result: Floats = inference.infer(torch.from_numpy(chunks)[:, None])
+            return result
+
+        if hook is not None:
+            hook("segmentation", None, total=total, completed=0)
+        for _, last, output in work.batches("segmentation", whole, self.segmentation_batch_size, infer):
+            outputs.append(output)
+            if hook is not None:
+                hook("segmentation", None, total=total, completed=last)
+        if total > whole:  # the rest, padded with silence, in a call of its own as in the stock pipeline
+            outputs.append(infer(whole, total))
+            if hook is not None:
+                hook("segmentation", None, total=total, completed=total)
+        return SlidingWindowFeature(np.vstack(outputs), SlidingWindow(start=0.0, duration=inference.duration, step=step_s))
+
+    def get_embeddings(
+        self,
+        file: Any,
+        binary_segmentations: SlidingWindowFeature,
+        exclude_overlap: bool = False,
+        hook: Callable[..., None] | None = None,
+    ) -> NDArray[Any]:
+        """``(chunks, speakers, d)``: one vector per chunk and speaker."""
+        work: Work | None = file.get("work")
+        if work is None:
+            return super().get_embeddings(file, binary_segmentations, exclude_overlap=exclude_overlap, hook=hook)  # type: ignore[no-any-return]
+        window = int(binary_segmentations.sliding_window.duration * SAMPLE_RATE)
+        step_s = binary_segmentations.sliding_window.step
+        masks = self._masks(binary_segmentations, exclude_overlap)
+        total = len(masks)
+        report = hook or _no_report
+        report("embeddings", None, total=total, completed=0)
+        model = self._embedding.model_
+        rows: list[NDArray[Any]] = []
+        with torch.inference_mode():
+            if work.engine == "once" and FrameReader.can_read(model):
+                reader = FrameReader(model, work.audio, self._embedding.device)
+                pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
+                for _, last, vectors in work.batches("embeddings", total, self.embedding_batch_size, pooled.vectors):
+                    rows.append(vectors)
+                    report("embeddings", None, total=total, completed=last)
+                    reader.forget_before(last * step_s)
+                work.calls["embeddings"] = reader.blocks
+            else:
+                step = step_s * SAMPLE_RATE
+
+                def embed(first: int, last: int) -> NDArray[Any]:
+                    chunks = np.stack([read_chunk(work.audio, math.floor(n * step), window) for n in range(first, last)])
+                    return stacked(
+                        model, torch.from_numpy(chunks)[:, None], torch.from_numpy(masks[first:last]), self._embedding.device
+                    )
+
+                for _, last, vectors in work.batches("embeddings", total, self._own_batch(), embed):
+                    rows.append(vectors)
+                    report("embeddings", None, total=total, completed=last)
+        return np.concatenate(rows)
+
+    def _own_batch(self) -> int:
+        """Chunks per call of the speaker network: on a CPU one at a time, as measured (a ResNet34 takes 0.55 s a chunk alone and 0.85 s
+        in batches of 8, whose activations no cache holds); elsewhere, and for encoders that group by length, the model's own.
+        """
+        alone = self._embedding.device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames")
+        return 1 if alone else int(self.embedding_batch_size)
+
+    def _masks(self, segmentations: SlidingWindowFeature, exclude_overlap: bool) -> Floats:
+        """``(chunks, speakers, frames)``: where each speaker is heard; alone, where that leaves enough (as in the stock pipeline)."""
+        masks = np.nan_to_num(segmentations.data, nan=0.0).astype(np.float32)
+        if exclude_overlap:
+            samples = segmentations.sliding_window.duration * self._embedding.sample_rate
+            least = math.ceil(masks.shape[1] * self._embedding.min_num_samples / samples)
+            alone = np.nan_to_num(segmentations.data * (1.0 * (segmentations.data.sum(axis=2, keepdims=True) < 2)), nan=0.0)
+            enough = alone.sum(axis=1, keepdims=True) > least
+            masks = np.where(enough, alone, masks).astype(np.float32)
+        return np.ascontiguousarray(masks.transpose(0, 2, 1))
+
+
+def stacked(model: Any, chunks: torch.Tensor, masks: torch.Tensor, device: torch.device) -> NDArray[Any]:
+    """Vectors ``(chunks, speakers, d)`` of ``(chunks, 1, samples)`` under ``(chunks, speakers, frames)``: the network runs once per
+    chunk where the model can pool the same frames under several masks, else once per mask.
+    """
+    if hasattr(model, "forward_frames") and hasattr(model, "forward_embedding"):
+        frames = model.forward_frames(chunks.to(device))
+        vectors = model.forward_embedding(frames, weights=masks.to(device))
+    else:
+        count, speakers, _ = masks.shape
+        repeated = chunks.to(device).repeat_interleave(speakers, dim=0)
+        vectors = model(repeated, weights=masks.reshape(count * speakers, -1).to(device)).reshape(count, speakers, -1)
+    result: NDArray[Any] = vectors.cpu().numpy()
+    return result
+
+
+def chunk_counts(samples: int, window: int, step: int) -> tuple[int, int]:
+    """(chunks that lie inside the recording, chunks with the padded last one)."""
+    whole = (samples - window) // step + 1 if samples >= window else 0
+    return whole, whole + (samples < window or (samples - window) % step > 0)
+
+
+def read_chunk(audio: Audio, start: int, window: int) -> Floats:
+    """``(window,) float32`` from sample ``start``, padded with zeros behind the end."""
+    samples = audio.read(start / SAMPLE_RATE, (start + window) / SAMPLE_RATE)
+    return samples if len(samples) == window else np.pad(samples, (0, window - len(samples)))
+
+
+def read_chunks(audio: Audio, first: int, last: int, window: int, step: int) -> Floats:
+    """Chunks ``first`` to ``last`` (exclusive) as ``(n, window) float32``; what they share is read once."""
+    block = read_chunk(audio, first * step, (last - first - 1) * step + window)
+    return np.lib.stride_tricks.sliding_window_view(block, window)[::step].copy()
+
+
+def _no_report(*_: object, **__: object) -> None:
+    """Nobody watches."""

@@ -1,0 +1,187 @@
+"""The diarizer that shares frames: the vectors and turns of the stock pipeline with a part of its work, read in blocks."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from speech_kit import audio_of, demo_settings, dialogue, models
+
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.speech.diarize import audible
+from gainstage.engine.terms import SAMPLE_RATE, Audio, DiarizationResult
+
+_slot: dict[str, Any] = {}
+
+
+def diarized(audio: Audio, engine: str, **settings: object) -> DiarizationResult:
+    wanted = demo_settings(diarization__engine=engine, **{f"diarization__{k}": v for k, v in settings.items()})
+    return models().diarizer(_slot).diarize(audio, wanted.diarization, token=CancelToken())
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Audio:
+    return audio_of(tmp_path_factory.mktemp("talk"), dialogue())
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """WeSpeaker's ResNet34 in full size with random weights."""
+    with quiet.importing():
+        import torch
+        from pyannote.audio.models.embedding import WeSpeakerResNet34
+
+        torch.manual_seed(0)
+        return WeSpeakerResNet34().eval()
+
+
+def masks_of(chunks: int, frames: int = 589) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Three speakers a chunk: one in the first half, one in the second, one who is not heard."""
+    masks = np.zeros((chunks, 3, frames), np.float32)
+    masks[:, 0, : frames // 2] = 1
+    masks[:, 1, frames // 2 :] = 1
+    return masks
+
+
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_the_turns_are_those_of_the_stock_pipeline(talk: Audio, batch: int | None) -> None:
+    stock = diarized(talk, "stock")
+    assert stock.turns
+    assert diarized(talk, "stacked", batch=batch).turns == stock.turns
+    assert diarized(talk, "once", batch=batch).turns == stock.turns  # the demo's encoder shares no frames
+
+
+def test_a_longer_step_makes_fewer_chunks(talk: Audio) -> None:
+    from gainstage.engine.models.speaker_pipeline import Work
+
+    pipeline = models().diarizer(_slot)._pipeline
+    fine, coarse = (pipeline.get_segmentations({"work": Work(talk, step=step)}) for step in (0.25, 0.5))
+    assert len(coarse.data) == pytest.approx(len(fine.data) / 2, abs=1)
+    assert coarse.sliding_window.step == 2 * fine.sliding_window.step
+    assert diarized(talk, "stacked", step=0.5).turns
+
+
+@pytest.mark.parametrize("samples", [1, 31_999, 32_000, 32_001, 40_000, 47_999, 48_000, 100_001])
+def test_every_chunk_is_read_as_in_the_stock_pipeline(tmp_path: Path, samples: int) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_pipeline import Work
+
+    noise = 0.1 * np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    audio = audio_of(tmp_path, noise)
+    pipeline = models().diarizer(_slot)._pipeline
+    with quiet.working():
+        stock = pipeline.get_segmentations(
+            {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "a"}
+        )
+        ours = pipeline.get_segmentations({"work": Work(audio, batch=lambda: 32)})
+    assert np.array_equal(stock.data, ours.data)
+    assert stock.sliding_window.step == ours.sliding_window.step
+
+
+def test_stacked_vectors_are_those_of_one_pass_per_speaker_to_rounding(network: Any) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_pipeline import stacked
+
+    chunks = torch.from_numpy(0.1 * np.random.default_rng(1).standard_normal((2, 1, 160_000)).astype(np.float32))
+    masks = masks_of(2)
+    passes = 0
+    forward = network.resnet.forward_frames
+
+    def counted(features: Any) -> Any:
+        nonlocal passes
+        passes += len(features)
+        return forward(features)
+
+    network.resnet.forward_frames = counted
+    try:
+        with torch.inference_mode():
+            ours = np.concatenate(
+                [stacked(network, chunks[n : n + 1], torch.from_numpy(masks[n : n + 1]), torch.device("cpu")) for n in (0, 1)]
+            )
+    finally:
+        network.resnet.forward_frames = forward
+    with torch.inference_mode():
+        alone = [network(chunks[c][None], weights=torch.from_numpy(masks[c, s])[None]).numpy()[0] for c in (0, 1) for s in (0, 1)]
+    assert passes == 2
+    assert np.abs(ours[:, :2].reshape(4, -1) - np.stack(alone)).max() < 1e-6  # of entries around 0.01; sums run in another order
+
+
+def test_frames_read_once_give_nearly_the_vectors_of_each_chunk(network: Any, tmp_path: Path) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_frames import FrameReader, Pooled
+    from gainstage.engine.models.speaker_pipeline import read_chunk, stacked
+
+    audio = audio_of(tmp_path, dialogue())
+    chunks = int(audio.seconds) - 9
+    assert chunks >= 3
+    masks = masks_of(chunks)
+    device = torch.device("cpu")
+    with torch.inference_mode():
+        reader = FrameReader(network, audio, device)
+        pooled = Pooled(reader, masks, 10.0, 1.0)
+        parts = []
+        for first in range(0, chunks, 2):  # in batches, giving up what is behind
+            parts.append(pooled.vectors(first, min(chunks, first + 2)))
+            reader.forget_before(first + 2.0)
+        ours = np.concatenate(parts)
+        whole = Pooled(FrameReader(network, audio, device), masks, 10.0, 1.0).vectors(0, chunks)
+        there = [0, chunks - 1]
+        rows = [torch.from_numpy(read_chunk(audio, n * SAMPLE_RATE, 160_000))[None, None] for n in there]
+        theirs = np.concatenate(
+            [stacked(network, row, torch.from_numpy(masks[n : n + 1]), device) for n, row in zip(there, rows, strict=True)]
+        )
+    assert reader.blocks == 1
+    assert np.allclose(ours[:, :2], whole[:, :2], atol=1e-4)
+    assert np.isnan(ours[:, 2]).all()  # who is not heard has no vector
+
+    def cosine(a: Any, b: Any) -> Any:
+        return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+    same = cosine(ours[there][:, :2], theirs[:, :2])
+    assert same.min() > 0.99
+    assert same.min() > cosine(ours[there][:, 0], theirs[:, 1]).max()  # nearer than another person of the same chunk
+
+
+def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio) -> None:
+    from gainstage.engine.models.speaker_pipeline import Work
+
+    work = Work(talk, batch=lambda: 16)
+    sizes = []
+
+    def call(first: int, last: int) -> list[int]:
+        sizes.append(last - first)
+        if last - first > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return list(range(first, last))
+
+    done = [n for _, _, part in work.batches("embeddings", 21, 8, call) for n in part]
+    assert done == list(range(21))
+    assert sizes[:3] == [16, 8, 4]
+    assert max(sizes[3:]) == 4
+
+    def hopeless(first: int, last: int) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(work.batches("segmentation", 3, 8, hopeless))
+
+
+def test_hours_of_silence_cost_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "six-hours.pcm"
+    samples = 6 * 3600 * SAMPLE_RATE
+    with path.open("wb") as file:
+        os.truncate(file.fileno(), 2 * samples)
+    tracemalloc.start()
+    try:
+        assert not audible(Audio(path, samples, "silence"))
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
