@@ -15,6 +15,7 @@ EXAMPLES = {
   voices          batch extraction against the usual ways and the floor
   voices-quality  who is recognised by how much speech, what each rule is worth
   decisions       stored decisions decided again under other limits
+  diarize         what shared frames save the diarizer, at which errors
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
   console         first picture, processor, keys, memory, what it takes from an engine
@@ -35,6 +36,7 @@ MODULES = {
     "console": "gainstage.tui.bench.console",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",
+    "diarize": "gainstage.engine.bench.diarize",
     "voices-quality": "gainstage.engine.bench.voices_quality",
 }
 

@@ -1,0 +1,150 @@
+"""What sharing frames saves the diarizer: networks of real size with random weights for the work, the demo's models for the errors.
+
+Ratios are processor time of the stock pipeline over ours, in one run on the same audio with one thread. Random weights cost what
+trained ones do, but their turns mean nothing: the errors come from the demo's models, whose encoder shares no frames over a recording,
+so that ``der_once`` is unknown there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gainstage.engine.bench.quality import Chain, demo_settings, media_with_truth
+from gainstage.engine.evaluation.quality import load_truth, score
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.models.diarizer import DiarizerParts
+from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.speech.diarize import Diarizer
+from gainstage.engine.terms import SAMPLE_RATE, Audio
+
+SECONDS = 20.0
+ENGINES = ("stock", "stacked", "once")
+
+
+def run(seconds: float = SECONDS, seed: int = 0) -> dict[str, Any]:
+    """``stacked_ratio`` and ``once_ratio`` (times the stock pipeline's speed), ``identical`` (stacked turns are the stock ones),
+    ``der_stock``, ``der_stacked`` and ``der_once`` on the bundled recordings (None: no network of that kind at hand), ``calls``.
+    """
+    with quiet.importing():
+        import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            audio = _talk(Path(folder), seconds)
+            turns, cost, alike = {}, {}, {}
+            diarizer = Diarizer(real_size(seed))
+            for engine in ENGINES:
+                settings = demo_settings({"diarization.engine": engine}).diarization
+                began = time.process_time()
+                result = diarizer.diarize(audio, settings, token=CancelToken())
+                cost[engine] = time.process_time() - began
+                turns[engine] = result.turns
+                alike[engine] = result.turns == turns["stock"]
+    finally:
+        torch.set_num_threads(threads)
+    errors = {engine: _error(engine) for engine in ("stock", "stacked")}
+    return {
+        "audio_s": round(audio.seconds, 1),
+        "stacked_ratio": round(cost["stock"] / cost["stacked"], 2),
+        "once_ratio": round(cost["stock"] / cost["once"], 2),
+        "identical": alike["stacked"],
+        "der_stock": errors["stock"],
+        "der_stacked": errors["stacked"],
+        "der_once": None,
+        "processor_s": {engine: round(seconds, 2) for engine, seconds in cost.items()},
+    }
+
+
+def real_size(seed: int) -> DiarizerParts:
+    """pyannote's segmentation network and WeSpeaker's ResNet34 in full size, with random weights, clustered without a PLDA."""
+    with quiet.importing():
+        import torch
+        from pyannote.audio.core.plda import PLDA
+        from pyannote.audio.core.task import Problem, Resolution, Specifications
+        from pyannote.audio.models.embedding import WeSpeakerResNet34
+        from pyannote.audio.models.segmentation import PyanNet
+
+        torch.manual_seed(seed)
+        segmentation = PyanNet(sincnet={"stride": 10})
+        segmentation.specifications = Specifications(
+            problem=Problem.MONO_LABEL_CLASSIFICATION,
+            resolution=Resolution.FRAME,
+            duration=10.0,
+            warm_up=(0.0, 0.0),
+            classes=["1", "2", "3"],
+            powerset_max_classes=2,
+            permutation_invariant=True,
+        )
+        segmentation.build()
+        return DiarizerParts(
+            label="real size, random weights",
+            device="cpu",
+            segmentation=segmentation.eval(),
+            embedding=WeSpeakerResNet34().eval(),
+            plda=PLDA.from_pretrained(DEMO / "diarization" / "plda"),
+            options={
+                "clustering": "AgglomerativeClustering",
+                "segmentation_batch_size": 32,
+                "embedding_batch_size": 32,
+                "embedding_exclude_overlap": True,
+            },
+            parameters={
+                "segmentation": {"min_duration_off": 0.0},
+                "clustering": {"method": "centroid", "min_cluster_size": 12, "threshold": 0.7},
+            },
+        )
+
+
+def _talk(folder: Path, seconds: float) -> Audio:
+    """The bundled recordings one after the other, as often as it takes."""
+    from gainstage.engine.speech.decode import decode
+
+    paths = media_with_truth(DEMO / "recordings")
+    parts: list[Any] = []
+    while sum(map(len, parts)) < seconds * SAMPLE_RATE:
+        (folder / str(len(parts))).mkdir()
+        audio = decode(paths[len(parts) % len(paths)], folder / str(len(parts)), token=CancelToken())
+        parts.append(np.memmap(audio.path, np.int16, "r", shape=(audio.samples,)))
+    samples = np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+    path = folder / "talk.pcm"
+    path.write_bytes(samples.tobytes())
+    return Audio(path, len(samples), "talk")
+
+
+def _error(engine: str) -> float:
+    """Diarization error rate of the demo's models over the bundled recordings, weighted by their speech."""
+    settings = demo_settings({"diarization.engine": engine, "identify.fast_path": False})
+    with Chain(settings) as chain:
+        total = None
+        for path in media_with_truth(DEMO / "recordings"):
+            result, _ = chain.result(chain.decode(path))
+            quality = score(load_truth(path.with_suffix(".json")), result)
+            total = quality if total is None else total + quality
+    assert total is not None, "the demo brings recordings"
+    return round(float(total.der), 4)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as plain text."""
+    cost = result["processor_s"]
+    lines = [
+        f"{result['audio_s']:.0f} s of talk, networks of real size with random weights, one thread",
+        f"{'':<10}{'processor':>12}{'to stock':>10}",
+    ]
+    lines += [f"{engine:<10}{cost[engine]:>10.1f} s{cost['stock'] / cost[engine]:>9.1f}x" for engine in ENGINES]
+    same = "the same" if result["identical"] else "NOT the same"
+    lines.append(
+        f"turns of stacked and stock: {same}; DER on the bundled recordings: stock {result['der_stock']:.1%}, stacked {result['der_stacked']:.1%}"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(run()))
