@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import SlidingWindow, SlidingWindowFeature
 
-from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.speaker_frames import FrameReader, Pooled
 from gainstage.engine.terms import SAMPLE_RATE, Audio
@@ -28,6 +27,17 @@ EngineName = Literal["stock", "stacked", "once"]
 to rounding), ``once`` with one pass per recording (near the same vectors)."""
 
 
+class Budget(Protocol):
+    """What a batch may hold: :class:`gainstage.engine.flow.adaptive_budget.AdaptiveBudget`, which this room does not know."""
+
+    setting: float
+    now: float
+
+    def reset(self, setting: float) -> None: ...
+    def ran_out(self, cost: float, items: int) -> None: ...
+    def fitted(self, cost: float) -> None: ...
+
+
 @dataclass(slots=True)
 class Work:
     """One recording on its way through the pipeline. ``step`` is a share of a chunk, None takes the model's own; ``batch`` gives the
@@ -35,10 +45,11 @@ class Work:
     """
 
     audio: Audio
+    new_budget: Callable[[float], Budget]
     engine: EngineName = "stacked"
     step: float | None = None
     batch: Callable[[], int | None] = lambda: None
-    budgets: dict[str, AdaptiveBudget] = field(default_factory=dict)
+    budgets: dict[str, Budget] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for figures
 
     def batches(self, step: str, total: int, own: int, call: Callable[[int, int], Any]) -> Iterator[tuple[int, int, Any]]:
@@ -48,7 +59,7 @@ class Work:
         first = 0
         while first < total:
             setting = float(self.batch() or own)
-            budget = self.budgets.setdefault(step, AdaptiveBudget(setting))
+            budget = self.budgets.get(step) or self.budgets.setdefault(step, self.new_budget(setting))
             if budget.setting != setting:
                 budget.reset(setting)
             last = min(total, first + max(1, int(budget.now)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gainstage.config.settings import Diarization as DiarizationSettings
 from gainstage.engine.errors import Misconfigured, Permanent
+from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
 from gainstage.engine.models.oom import out_of_memory_named
@@ -123,7 +124,7 @@ def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int |
         return {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
     from gainstage.engine.models.speaker_pipeline import Work
 
-    return {"work": Work(audio, settings.engine, settings.step, batch or (lambda: settings.batch)), "uri": "audio"}
+    return {"work": Work(audio, AdaptiveBudget, settings.engine, settings.step, batch or (lambda: settings.batch)), "uri": "audio"}
 
 
 def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from speech_kit import audio_of, demo_settings, dialogue, models
 
+from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.diarize import audible
@@ -60,7 +61,7 @@ def test_a_longer_step_makes_fewer_chunks(talk: Audio) -> None:
     from gainstage.engine.models.speaker_pipeline import Work
 
     pipeline = models().diarizer(_slot)._pipeline
-    fine, coarse = (pipeline.get_segmentations({"work": Work(talk, step=step)}) for step in (0.25, 0.5))
+    fine, coarse = (pipeline.get_segmentations({"work": Work(talk, AdaptiveBudget, step=step)}) for step in (0.25, 0.5))
     assert len(coarse.data) == pytest.approx(len(fine.data) / 2, abs=1)
     assert coarse.sliding_window.step == 2 * fine.sliding_window.step
     assert diarized(talk, "stacked", step=0.5).turns
@@ -79,7 +80,7 @@ def test_every_chunk_is_read_as_in_the_stock_pipeline(tmp_path: Path, samples: i
         stock = pipeline.get_segmentations(
             {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "a"}
         )
-        ours = pipeline.get_segmentations({"work": Work(audio, batch=lambda: 32)})
+        ours = pipeline.get_segmentations({"work": Work(audio, AdaptiveBudget, batch=lambda: 32)})
     assert np.array_equal(stock.data, ours.data)
     assert stock.sliding_window.step == ours.sliding_window.step
 
@@ -153,7 +154,7 @@ def test_frames_read_once_give_nearly_the_vectors_of_each_chunk(network: Any, tm
 def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio) -> None:
     from gainstage.engine.models.speaker_pipeline import Work
 
-    work = Work(talk, batch=lambda: 16)
+    work = Work(talk, AdaptiveBudget, batch=lambda: 16)
     sizes = []
 
     def call(first: int, last: int) -> list[int]:
