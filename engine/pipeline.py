@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from psycopg import Cursor
+from psycopg.rows import TupleRow
 
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
@@ -75,13 +77,18 @@ def link_twin(flight: Flight, context: EngineContext, audio: Audio) -> bool:
     twin = context.through_outage(lambda: context.store.twin(audio.fingerprint, id), flight.token)
     if twin is None:
         return False
+    link_to(flight, context, audio, twin, "decode")
+    return True
+
+
+def link_to(flight: Flight, context: EngineContext, audio: Audio, twin: str, stage: str) -> None:
+    """End a recording as a link to the one that has its audio."""
     context.through_outage(
         lambda: context.store.link(flight.recording.id, twin, audio, lambda cursor: context.queue.finish_in(cursor, flight.claim)),
         flight.token,
     )
     flight.linked = twin
-    context.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage="decode", twin=twin)
-    return True
+    context.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage=stage, twin=twin)
 
 
 def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
@@ -208,8 +215,17 @@ def store(
     cast: Cast,
     segments: tuple[Segment, ...],
 ) -> None:
-    """One transaction. A database that is away is waited for here, so that finished work is not done again."""
+    """One transaction. A database that is away is waited for here, so that finished work is not done again.
+
+    A twin that was stored meanwhile (by an engine taken for dead, say) is found inside the transaction, and linked to.
+    """
+    from gainstage.engine.sources.duplicates import TwinStored, refuse_twin
     from gainstage.engine.text.segments import balance
+
+    def fence(cursor: Cursor[TupleRow]) -> None:
+        context.queue.finish_in(cursor, flight.claim)
+        if flight.settings.fetch.duplicates == "link":
+            refuse_twin(cursor, audio.fingerprint, flight.recording.id)
 
     with flight.stage("store"):
         recording, facts, shares = (
@@ -217,22 +233,26 @@ def store(
             facts_of(transcript, heard, cast),
             balance(cast),
         )
-        stored = context.through_outage(
-            lambda: context.store.store(
-                recording,
-                segments,
-                cast.decisions,
-                models=context.models.ids(),
-                revision=flight.revision,
-                facts=facts,
-                spans=flight.spans,
-                fingerprint=audio.fingerprint,
-                balance=shares,
-                warnings=flight.warnings,
-                fence=lambda cursor: context.queue.finish_in(cursor, flight.claim),
-            ),
-            flight.token,
-        )
+        try:
+            stored = context.through_outage(
+                lambda: context.store.store(
+                    recording,
+                    segments,
+                    cast.decisions,
+                    models=context.models.ids(),
+                    revision=flight.revision,
+                    facts=facts,
+                    spans=flight.spans,
+                    fingerprint=audio.fingerprint,
+                    balance=shares,
+                    warnings=flight.warnings,
+                    fence=fence,
+                ),
+                flight.token,
+            )
+        except TwinStored as error:
+            link_to(flight, context, audio, error.twin, "store")
+            return
     note_decisions(context, flight, cast, stored.decisions)
 
 

@@ -8,8 +8,24 @@ from dataclasses import dataclass, field
 
 from gainstage.engine.terms import Recording
 
-RECHECKED = ("members-only", "paid", "private", "geo-blocked", "age-gated", "upcoming", "live")
+RECHECKED = (
+    "members-only",
+    "paid",
+    "private",
+    "geo-blocked",
+    "age-gated",
+    "login needed",
+    "upcoming",
+    "live",
+    "just ended",
+    "being processed",
+    "stream offline",
+    "held back",
+)
 """Why a recording could not be had, that may be otherwise the next time its source is listed."""
+
+ADDRESSED = ("HTTP 401", "HTTP 403", "HTTP 404", "HTTP 410", "gone or forbidden", "media refused", "not media", "missing file")
+"""Failures that a new address may mend: it is tried when its source is listed with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +40,9 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``taken`` in the order of the run. ``recheck`` are those of them that were refused before and can be had now."""
+    """``taken`` in the order of the run. ``recheck`` are those of them that were refused before and can be had now, ``grown``
+    files that have gone on since they were taken. What was ``seen`` is what was taken and what was left.
+    """
 
     taken: tuple[Recording, ...]
     left: tuple[Left, ...]
@@ -32,6 +50,7 @@ class Choice:
     recheck: tuple[str, ...] = ()
     unchecked: int = 0  # look-ups that said nothing: such recordings are taken
     waiting: Mapping[str, str] = field(default_factory=dict)  # (queued or running) by the id of those taken that are it already
+    grown: tuple[Recording, ...] = ()
 
     @property
     def new(self) -> tuple[Recording, ...]:

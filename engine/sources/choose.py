@@ -9,10 +9,11 @@ from itertools import islice
 
 from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources.choice import RECHECKED, Choice, Left
+from gainstage.engine.sources.choice import ADDRESSED, RECHECKED, Choice, Left
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.ids import apart
-from gainstage.engine.sources.listing import Faulty, Found, found_in
+from gainstage.engine.sources.known import KnownRecordings
+from gainstage.engine.sources.listing import WRITING, Faulty, Found, found_in
 from gainstage.engine.sources.prefilter import look_up_all
 from gainstage.engine.sources.selection import Selection, ordered, refusal, undecided
 from gainstage.engine.store.codec import plain
@@ -27,6 +28,8 @@ CHECKED = 30
 """Recordings looked at on their own page before they are queued, where nothing else is asked for."""
 OLDER = 5
 """Uploads in a row before the first day wanted that end a listing which is newest first."""
+
+TWICE = "the same as one listed before"
 
 Progress = Callable[[int, int], object]
 """Called with (seen, taken) while listing."""
@@ -46,6 +49,7 @@ class _Chooser:
         self.taken: list[Recording] = []
         self.checks = 0
         self.left: list[Left] = []
+        self.grown: dict[str, Recording] = {}
         self.recheck: set[str] = set()
         self.waiting: dict[str, str] = {}
         self.keys: set[str] = set()
@@ -70,7 +74,7 @@ class _Chooser:
                     if self._is_wanted(recording):
                         wanted.append(recording)
                 if self.selection.order == "source":
-                    self._fill(wanted)
+                    self.seen -= len(self._fill(wanted))  # read ahead of the limit, and not looked at
                 else:
                     self.candidates += wanted
                 if self.progress is not None:
@@ -86,30 +90,16 @@ class _Chooser:
         """New ones of a batch, with the details that the selection needs."""
         fresh: list[Recording] = []
         for found in batch:
+            self.seen += 1
             if isinstance(found, Faulty):
                 self.left.append(Left(found.title, found.reason))
-            elif found.key not in self.keys:
-                self.keys.add(found.key)
-                self.seen += 1
-                fresh.append(found)
-        known, ids = self._known(fresh)
-        wanted: list[Recording] = []
-        for recording in fresh:
-            id, status, cause = known.get(plain(recording.key), ("", None, None))
-            if status is None:
-                id = apart(recording.id, recording.key) if recording.id in ids or recording.id in self.ids else recording.id
-                self.ids.add(id)
-            recording = replace(recording, id=id)
-            if status in ("queued", "running"):
-                self.waiting[id] = status
-                wanted.append(recording)
-            elif status is None or self.selection.force:
-                wanted.append(recording)
-            elif status == "skipped" and cause in RECHECKED:
-                self.recheck.add(recording.key)
-                wanted.append(recording)
+            elif found.key in self.keys:
+                self.left.append(Left(found.title, TWICE))
             else:
-                self.left.append(Left(recording.title, _ended(status, cause), recording))
+                self.keys.add(found.key)
+                fresh.append(found)
+        known = KnownRecordings(self.database, fresh)
+        wanted = [listed for recording in fresh if (listed := self._placed(recording, known)) is not None]
         longest_s = self.settings.fetch.max_duration
         unsure = [r for r in wanted if undecided(r, self.selection) and refusal(r, self.selection, longest_s) is None]
         details = self._details(unsure)
@@ -122,16 +112,31 @@ class _Chooser:
         self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
         return {r.key: r for r in found}
 
-    def _known(self, recordings: list[Recording]) -> tuple[dict[str, tuple[str, str, str | None]], set[str]]:
-        """(id, status, cause) of those in the database, by key, the id being the one it was first taken under; and which of
-        their ids are taken.
-        """
-        with self.database.connection() as connection:
-            rows = connection.execute(
-                "select key, id, status, cause from recording where key = any(%s) or id = any(%s)",
-                [[plain(r.key) for r in recordings], [r.id for r in recordings]],
-            ).fetchall()
-        return {key: (id, status, cause) for key, id, status, cause in rows}, {id for _, id, _, _ in rows}
+    def _placed(self, recording: Recording, known: KnownRecordings) -> Recording | None:
+        """A recording under the id and key it is known by; None when it is left out for where it stands."""
+        row = known.of(recording)
+        if row is None and (row := known.grown(recording, self.token)) is not None:
+            recording = replace(recording, id=row.id)
+            if row.status == "running":
+                self.left.append(Left(recording.title, WRITING, recording))
+                return None
+            self.grown[row.id] = recording
+            return recording
+        if row is None:
+            taken = recording.id in known.ids or recording.id in self.ids
+            recording = replace(recording, id=apart(recording.id, recording.key) if taken else recording.id)
+            self.ids.add(recording.id)
+            return recording
+        recording = replace(recording, id=row.id, key=row.key)
+        moved = row.source != plain(recording.source)
+        if row.status in ("queued", "running"):
+            self.waiting[row.id] = row.status
+        elif (row.status == "skipped" and row.cause in RECHECKED) or (row.status == "failed" and moved and row.cause in ADDRESSED):
+            self.recheck.add(recording.key)
+        elif not self.selection.force:
+            self.left.append(Left(recording.title, _ended(row.status, row.cause), recording))
+            return None
+        return recording
 
     def _is_wanted(self, recording: Recording) -> bool:
         reason = refusal(recording, self.selection, self.settings.fetch.max_duration)
@@ -144,7 +149,8 @@ class _Chooser:
         self.left += [Left(r.title, f"over the limit of {self.selection.limit}", r) for r in over]
         again = tuple(r.id for r in self.taken if r.key in self.recheck)
         waiting = {r.id: self.waiting[r.id] for r in self.taken if r.id in self.waiting}
-        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked, waiting)
+        grown = tuple(r for r in self.taken if r.id in self.grown)
+        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked, waiting, grown)
 
     def _fill(self, wanted: list[Recording]) -> list[Recording]:
         """Take what is wanted up to the limit, each looked at first; what is over the limit."""

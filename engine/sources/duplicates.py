@@ -1,29 +1,54 @@
-"""Two recordings of one audio in flight at once: one goes on, the other waits until it can be linked."""
+"""Recordings of one audio: of those in flight at once one goes on, the others wait until they can be linked to it."""
 
 from __future__ import annotations
 
-from gainstage.engine.errors import Postponed
+from psycopg import Cursor
+from psycopg.rows import TupleRow
+
+from gainstage.engine.errors import EngineError, Postponed
 from gainstage.engine.store.codec import plain
 from gainstage.engine.store.database import Database
 
 TWIN = "same audio in flight"
 AGAIN_S = 30.0
+_ALONE = "select pg_advisory_xact_lock(hashtextextended(%s, 1))"
+"""Whoever asks about an audio asks alone, so that of several the first is seen by all others."""
+
+
+class TwinStored(EngineError):
+    """The same audio was stored under another address meanwhile: ``twin``."""
+
+    def __init__(self, twin: str) -> None:
+        super().__init__(f"same audio as {twin}, which is stored", cause="same audio stored")
+        self.twin = twin
 
 
 def yield_to_twin(database: Database, fingerprint: str, id: str) -> None:
-    """Note the audio of a running recording; raises :class:`Postponed` when another one of the same audio goes before it.
+    """Note the audio of a running recording; raises :class:`Postponed` when another one of the same audio is in flight.
 
-    Each writes first and looks second, and the smaller id goes on, so of several at least one waits for nobody. A twin whose
-    engine has died is not waited for.
+    The first to note it goes on, whatever their ids. One that waits notes nothing, so that no two wait for each other, and a
+    twin whose engine has died is not waited for.
     """
-    with database.connection() as connection:
-        connection.execute("update recording set fingerprint = %s where id = %s", [fingerprint, plain(id)])
+    with database.transaction() as connection:
+        connection.execute(_ALONE, [fingerprint])
         row = connection.execute(
-            "select id from recording where fingerprint = %s and id < %s and status = 'running'"
+            "select id from recording where fingerprint = %s and id <> %s and status = 'running'"
             " and engine in (select id from engine_alive) order by id limit 1",
             [fingerprint, plain(id)],
         ).fetchone()
+        connection.execute("update recording set fingerprint = %s where id = %s", [fingerprint if row is None else None, plain(id)])
     if row is not None:
         raise Postponed(
             f"same audio as {row[0]}, which is in flight", cause=TWIN, hint="it is linked when that is stored", after_s=AGAIN_S
         )
+
+
+def refuse_twin(cursor: Cursor[TupleRow], fingerprint: str, id: str) -> None:
+    """Inside the transaction that stores a recording: raises :class:`TwinStored` when its audio is stored already."""
+    cursor.execute(_ALONE, [fingerprint])
+    row = cursor.execute(
+        "select id from recording where fingerprint = %s and id <> %s and status = 'stored' order by stored limit 1",
+        [fingerprint, plain(id)],
+    ).fetchone()
+    if row is not None:
+        raise TwinStored(str(row[0]))

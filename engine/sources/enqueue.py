@@ -15,11 +15,53 @@ from gainstage.engine.terms import Recording
 def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
     """Queue what was taken; keep what was refused, so that it is seen, counted, and can be retried."""
     hold(backlog.db, choice)
+    refresh(backlog.db, choice)
+    grown = _go_on(backlog.db, choice.grown)
     added = backlog.add(choice.taken, force=force, priority=priority)
+    if grown and not force:
+        again = backlog.add(grown, force=True, priority=priority).requeued
+        added = Enqueued(added.added, added.known - again, added.requeued + again)
     if choice.recheck and not force:
         again = backlog.retry(choice.recheck)
         added = Enqueued(added.added, added.known - again, added.requeued + again)
     return added
+
+
+def refresh(database: Database, choice: Choice) -> int:
+    """Keep the newest address of everything listed that is not stored yet: tokens in addresses run out, files move."""
+    listed = [*choice.taken, *(left.recording for left in choice.left if left.recording is not None)]
+    changed = 0
+    for start in range(0, len(listed), CHUNK):
+        rows = [{"key": plain(r.key), "source": plain(r.source), "extra": _kept_extra(r)} for r in listed[start : start + CHUNK]]
+        with database.transaction() as connection:
+            changed += connection.execute(
+                """
+                with listed as (select * from jsonb_to_recordset(%s) as t (key text, source text, extra jsonb)),
+                moved as (
+                  select r.id, l.source, l.extra from recording r join listed l on l.key = r.key
+                  where r.status <> 'stored' and r.source <> l.source order by r.key for update of r
+                )
+                update recording r set source = m.source, extra = (r.extra - 'raw_path') || m.extra, changed = now()
+                from moved m where r.id = m.id
+                """,
+                [document(rows)],
+            ).rowcount
+    return changed
+
+
+def _go_on(database: Database, grown: tuple[Recording, ...]) -> list[Recording]:
+    """Give recordings of files that have grown their new identity; those of them whose earlier content was done with."""
+    done: list[Recording] = []
+    for recording in grown:
+        with database.transaction() as connection:
+            row = connection.execute(
+                "update recording set key = %s, title = %s, extra = extra || %s, fingerprint = null, changed = now()"
+                " where id = %s and status <> 'running' returning status",
+                [plain(recording.key), plain(recording.title), document(_kept_extra(recording)), recording.id],
+            ).fetchone()
+        if row is not None and row[0] != "queued":
+            done.append(recording)
+    return done
 
 
 def hold(database: Database, choice: Choice) -> int:
@@ -45,5 +87,8 @@ def hold(database: Database, choice: Choice) -> int:
 def _row(recording: Recording, reason: str) -> dict[str, Any]:
     names = ("id", "key", "source", "title", "duration", "published", "channel")
     row = {name: getattr(recording, name) for name in names}
-    extra = {name: value for name, value in recording.extra.items() if name not in ("refused", "live")}
-    return {**row, "extra": extra, "cause": plain(reason)}
+    return {**row, "extra": _kept_extra(recording), "cause": plain(reason)}
+
+
+def _kept_extra(recording: Recording) -> dict[str, Any]:
+    return {name: value for name, value in recording.extra.items() if name not in ("refused", "live")}

@@ -55,6 +55,7 @@ class Fetcher:
         if "://" not in recording.source:
             return local_file(recording)
         self._partial.mkdir(parents=True, exist_ok=True)
+        self._partial.chmod(0o700)  # what was fetched with somebody's cookies is theirs
         self._sweep()
         target, kept = folder / "media", self._partial / f"{recording.id}{KEPT}"
         if kept.exists():
@@ -75,7 +76,9 @@ class Fetcher:
         except EngineError as error:
             raise self.hosts.failed(leave, error)  # noqa: B904 - the same error, with the host's wait filled in
         self.hosts.answered(leave)
+        token.check()
         with contextlib.suppress(OSError):  # a file system without links: it is downloaded again after a kill
+            _sync(target)
             os.link(target, kept)
         return target
 
@@ -140,6 +143,15 @@ def _is_old(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > UNKNOWN_S
     return False
+
+
+def _sync(path: Path) -> None:
+    """Put a file on the disk before it gets a name that says it is whole."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _same_file(kept: Path, target: Path) -> None:

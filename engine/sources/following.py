@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from gainstage.config.settings import Settings
 from gainstage.engine.clean import clean_text
@@ -22,6 +23,8 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.telemetry.journal import Journal
 
 LOOK_S = 5.0
+AT_ONCE = 4
+"""Sources listed at once: one whose server drips must not hold up the others."""
 
 
 class Following:
@@ -47,6 +50,7 @@ class Following:
         self._token = CancelToken()
         self._bell = threading.Event()
         self._watches: dict[int, FolderWatch] = {}
+        self._lists: dict[int, threading.Thread] = {}
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
 
     def start(self) -> None:
@@ -55,8 +59,10 @@ class Following:
     def stop(self, timeout_s: float = 10.0) -> None:
         self._token.cancel("engine ends")
         self._bell.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+        end = time.monotonic() + timeout_s
+        for thread in (self._thread, *list(self._lists.values())):
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         try:
@@ -70,17 +76,32 @@ class Following:
 
     def _look(self) -> None:
         self._watch_folders()
-        while not self._token.cancelled and (claim := self._subscriptions.due(engine=self._engine)):
-            try:
-                self._list(claim)
-            except Cancelled:
+        while not self._token.cancelled and len(self._lists) < AT_ONCE:
+            claim = self._subscriptions.due(engine=self._engine, busy=list(self._lists))
+            if claim is None:
                 return
-            except Transient:
+            work = partial(self._guarded_step, f"subscription {claim.id}", partial(self._list_one, claim))
+            thread = threading.Thread(target=self._then_look, args=(claim.id, work), name=f"following-{claim.id}", daemon=True)
+            self._lists[claim.id] = thread
+            thread.start()
+
+    def _then_look(self, id: int, work: Callable[[], object]) -> None:
+        try:
+            work()
+        finally:
+            self._lists.pop(id, None)
+            self._bell.set()
+
+    def _list_one(self, claim: Subscription) -> None:
+        try:
+            self._list(claim)
+        except (Cancelled, Transient):
+            if not self._token.cancelled:
                 raise
-            except Exception as error:  # the others are listed all the same, and it comes again in its rhythm
-                text = f"a fault: {type(error).__name__}: {clean_text(str(error), 300)}"
-                self._subscriptions.failed(claim, text, retry=False, engine=self._engine)
-                self._journal.log("error", f"following {clean_text(claim.source, 120)}: {text}", kind="failure", error=error)
+        except Exception as error:  # it comes again in its rhythm
+            text = f"a fault: {type(error).__name__}: {clean_text(str(error), 300)}"
+            self._subscriptions.failed(claim, text, retry=False, engine=self._engine)
+            self._journal.log("error", f"following {clean_text(claim.source, 120)}: {text}", kind="failure", error=error)
 
     def _list(self, claim: Subscription) -> None:
         name = clean_text(claim.source, 120)

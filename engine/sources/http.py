@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
-import os
 import re
 import time
 from collections.abc import Callable
@@ -163,6 +162,5 @@ def _receive(
             file.write(block)
             progress(min(1.0, have / whole) if whole else None)
         token.check()
-        os.fsync(file.fileno())  # a name that says "whole" must not outlive bytes that a power cut takes
     if have == 0:
         raise Permanent("the server sent an empty file", cause="empty file", hint="its owner can mend it; try again later")

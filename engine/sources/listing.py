@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from gainstage.config.settings import Settings
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import EngineError, Permanent, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources.feeds import ACCEPT, Asking, is_feed, list_feed
+from gainstage.engine.sources.feed_parser import feed_parser
+from gainstage.engine.sources.feeds import ACCEPT, PAGE_S, Asking, is_feed, list_feed, parse_feed
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.http import refuse
 from gainstage.engine.sources.ids import digest_of, own_id
 from gainstage.engine.sources.lists import LISTS, ListLine, read_list
-from gainstage.engine.sources.local import MEDIA, file_recording, is_settled, list_local, media_files, place_of
+from gainstage.engine.sources.local import BLOCK, MEDIA, check_regular, file_recording, files_below, is_settled, place_of, why_not
+from gainstage.engine.sources.opml import bounded, is_opml, read_opml
+from gainstage.engine.sources.pace import Pace
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 from gainstage.engine.sources.web import Web
@@ -28,6 +31,8 @@ from gainstage.engine.terms import Recording
 HEAD_BYTES = 4096
 YOUTUBE = "https://www.youtube.com/"
 WRITING = "still being written"
+SHOWN = 5
+"""Files that an error names of those left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def found_in(
             yield from list_with_ytdlp(source, settings, token=token)
         return
     if "://" in source or source.lower().startswith(("http:", "https:")):
-        yield from list_url(source, settings, token=token, asking=_asking(hosts, token), in_list=in_list)
+        yield from list_url(source, settings, token=token, asking=_asking(hosts, token), hosts=hosts, in_list=in_list)
         return
     path = place_of(source)
     there = os.path.exists(path)
@@ -84,11 +89,78 @@ def found_in(
         for line in read_list(path):
             yield from _of_line(line, settings, token, hosts)
         return
-    if not (settled and path.is_dir()):
-        yield from list_local(path, token=token)
+    if there:
+        check_regular(path)
+    if path.is_dir():
+        yield from _of_folder(path, token, settled)
         return
-    for file in media_files(path):
-        yield file_recording(file, token) if is_settled(file) else Faulty(clean_text(file.name, 300), WRITING)
+    if there and (kind := _document_of(path)):
+        if in_list:
+            raise Permanent(
+                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="name the inner list itself"
+            )
+        yield from _of_document(path, kind, settings, token, hosts)
+        return
+    if there and (reason := why_not(path)):
+        raise Permanent(
+            f"{clean_text(str(path), 300)}: {reason}", cause="no media", hint="give a recording, a folder, a list or a feed"
+        )
+    yield file_recording(path, token)
+
+
+def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[Found]:
+    """Every file below a folder, taken or left. Raises :class:`Permanent` when none is taken, unless the folder is followed."""
+    left: list[Faulty] = []
+    taken = 0
+    for file, reason in files_below(folder):
+        token.check()
+        if not reason and settled and not is_settled(file):
+            reason = WRITING
+        if not reason:
+            taken += 1
+            yield file_recording(file, token)
+            continue
+        fault = Faulty(clean_text(os.path.relpath(file, folder), 300), reason)
+        if len(left) < SHOWN:
+            left.append(fault)
+        yield fault
+    if not taken and not settled:
+        named = "; ".join(f"{fault.title}: {fault.reason}" for fault in left[:SHOWN])
+        raise Permanent(
+            f"no media files in {clean_text(str(folder), 300)}" + (f" ({named})" if named else ""),
+            cause="no media",
+            hint="it holds no file with audio or video",
+        )
+
+
+def _document_of(path: Path) -> str:
+    """ "feed" or "opml" for a local file that is one, else empty."""
+    if path.suffix.lower() in MEDIA:
+        return ""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4 * HEAD_BYTES)
+    except OSError:
+        return ""
+    return "feed" if is_feed(head) else "opml" if is_opml(head) else ""
+
+
+def _of_document(path: Path, kind: str, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+    """What a local feed or a list of subscriptions names."""
+    with path.open("rb") as file:
+        blocks = iter(lambda: file.read(BLOCK), b"")
+        if kind == "feed":
+            address = path.absolute().as_uri()
+            with feed_parser(token) as parser:
+                for item in parse_feed(blocks, address, address, parser):
+                    yield item.recording if item.recording is not None else Faulty(item.title, item.reason)
+            return
+        yield from _of_outlines(blocks, settings, token, hosts)
+
+
+def _of_outlines(blocks: Iterable[bytes], settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+    for number, address in enumerate(read_opml(blocks), 1):
+        yield from _of_line(ListLine(number, address), settings, token, hosts)
 
 
 def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
@@ -122,7 +194,9 @@ def _asking(hosts: Hosts | None, token: CancelToken) -> Asking:
     return (lambda url: hosts.asking(url, token)) if hosts is not None else lambda _: nullcontext()
 
 
-def list_url(url: str, settings: Settings, *, token: CancelToken, asking: Asking, in_list: bool = False) -> Iterator[Found]:
+def list_url(
+    url: str, settings: Settings, *, token: CancelToken, asking: Asking, hosts: Hosts | None = None, in_list: bool = False
+) -> Iterator[Found]:
     """Media by its ending, YouTube by its host, a feed by how it begins, anything else through yt-dlp.
 
     A single video named in a list is taken by its address alone: a list may be long.
@@ -145,8 +219,14 @@ def list_url(url: str, settings: Settings, *, token: CancelToken, asking: Asking
         if kind == "media":
             yield url_recording(url)
         elif kind == "feed":
-            for item in list_feed(url, web, asking, token=token):
+            for item in list_feed(url, web, asking, token=token, least_speed=settings.fetch.least_speed):
                 yield item.recording if item.recording is not None else Faulty(item.title, item.reason)
+        elif kind == "opml" and not in_list:
+            with asking(url), web.get(url, token, ACCEPT) as response:
+                if response.status_code != 200:
+                    refuse(response)
+                blocks = list(Pace(settings.fetch.least_speed, PAGE_S).through(bounded(response.iter_bytes())))
+            yield from _of_outlines(blocks, settings, token, hosts)
         else:
             with asking(url):
                 yield from list_with_ytdlp(url, settings, token=token)
@@ -159,7 +239,7 @@ def is_media_url(url: str) -> bool:
 
 
 def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
-    """ "media", "feed" or "page", by how the answer begins."""
+    """ "media", "feed", "opml" or "page", by how the answer begins."""
     check_url(url, allow_private=settings.fetch.allow_private, proxied=proxy_of(settings.fetch) is not None)
     try:
         with web.get(url, token, {**ACCEPT, "accept-encoding": "identity"}) as response:
@@ -171,11 +251,12 @@ def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
             if kind in ("audio", "video"):
                 return "media"
             head = b""
-            for block in response.iter_bytes():
+            for block in Pace(settings.fetch.least_speed, PAGE_S).through(response.iter_bytes()):
                 head += block
                 if len(head) >= HEAD_BYTES:
                     break
-            return "feed" if is_feed(head[: 4 * HEAD_BYTES]) else "page"
+            head = head[: 4 * HEAD_BYTES]
+            return "feed" if is_feed(head) else "opml" if is_opml(head) else "page"
     except EngineError as error:
         error.hint = error.hint or "is the address right?"
         raise

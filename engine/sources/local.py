@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
+import signal
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent
@@ -14,15 +20,124 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.ids import own_id
 from gainstage.engine.terms import Recording
 
-_KINDS = "wav mp3 m4a aac opus ogg oga flac mp4 m4v mov mkv webm avi wma aiff aif"
+_KINDS = (
+    "wav mp3 m4a aac opus ogg oga flac mp4 m4v mov mkv webm avi wma aiff aif"
+    " m4b mka 3gp 3g2 amr caf mpg mpeg flv ogv weba spx mp2 wv ape ac3 w64"
+)
 MEDIA = frozenset("." + kind for kind in _KINDS.split(" "))
+OTHER = frozenset(
+    "." + kind
+    for kind in [
+        "txt",
+        "md",
+        "rst",
+        "log",
+        "csv",
+        "tsv",
+        "json",
+        "jsonl",
+        "ndjson",
+        "urls",
+        "yaml",
+        "yml",
+        "toml",
+        "ini",
+        "cfg",
+        "xml",
+        "opml",
+        "rss",
+        "atom",
+        "html",
+        "htm",
+        "css",
+        "js",
+        "py",
+        "sh",
+        "c",
+        "h",
+        "rs",
+        "go",
+        "java",
+        "sql",
+        "db",
+        "sqlite",
+        "jpg",
+        "jpeg",
+        "png",
+        "gif",
+        "webp",
+        "svg",
+        "bmp",
+        "tif",
+        "tiff",
+        "heic",
+        "ico",
+        "psd",
+        "pdf",
+        "epub",
+        "mobi",
+        "doc",
+        "docx",
+        "odt",
+        "xls",
+        "xlsx",
+        "ppt",
+        "pptx",
+        "rtf",
+        "tex",
+        "zip",
+        "gz",
+        "bz2",
+        "xz",
+        "zst",
+        "7z",
+        "rar",
+        "tar",
+        "iso",
+        "dmg",
+        "exe",
+        "dll",
+        "so",
+        "deb",
+        "rpm",
+        "srt",
+        "vtt",
+        "ass",
+        "sub",
+        "lrc",
+        "nfo",
+        "cue",
+        "m3u",
+        "m3u8",
+        "pls",
+        "torrent",
+        "part",
+        "crdownload",
+        "tmp",
+        "bak",
+        "swp",
+        "pyc",
+        "lock",
+        "key",
+        "pem",
+        "npy",
+        "npz",
+        "pt",
+        "safetensors",
+        "bin",
+    ]
+)
+"""Endings of what is no medium: such files are not opened to find out."""
 BLOCK = 1 << 20
 MOST_HASHES = 200_000
 MOST_NAME, MOST_PATH = 255, 4095
 """Bytes."""
 _hashes: dict[tuple[Path, int, int, int], str] = {}  # a watched folder is listed again and again
 SETTLED_S = 3.0
-"""A file of a watched folder is taken when it has not changed for this long: before, it may still be written."""
+"""A file of a watched folder is taken when nobody has it open for writing and it has not changed for this long."""
+LONG_REST_S = 60.0
+"""The same where the system does not say who writes to a file: recorders and copies over a network pause."""
+NOT_A_FILE = "not a file"
 
 
 def content_hash(path: Path, token: CancelToken | None = None) -> str:
@@ -59,22 +174,67 @@ def place_of(source: str) -> Path:
     return place
 
 
-def media_files(folder: Path) -> list[Path]:
-    """Media below a folder, by name, hidden ones left out. A folder that cannot be read is passed over."""
-    found: list[Path] = []
-    for here, folders, names in os.walk(folder):
+def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
+    """(path, why it is left out, empty where it is taken) of everything below a folder, by name; hidden ones left out.
+
+    Files of an ending that says nothing are opened to find out whether they hold audio.
+    """
+    found: list[tuple[Path, str]] = []
+    broken: list[OSError] = []
+    for here, folders, names in os.walk(folder, onerror=broken.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += (Path(here, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in MEDIA)
-    return sorted(path for path in found if path.is_file())
+        found += ((Path(here, name), "") for name in names if not name.startswith("."))
+    found += ((Path(os.fsdecode(error.filename)), f"cannot be read: {error.strerror}") for error in broken if error.filename)
+    for path, reason in sorted(found):
+        yield path, reason or why_not(path)
+
+
+def why_not(path: Path) -> str:
+    """Why a path is no medium; empty when it is one, as far as its ending says, else its content."""
+    kind = path.suffix.lower()
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return NOT_A_FILE
+    if kind in MEDIA:
+        return ""
+    if kind in OTHER:
+        return f"no audio or video ({kind})"
+    return "" if holds_audio(path) else "no audio in it"
+
+
+def holds_audio(path: Path) -> bool:
+    """Whether the decoder finds an audio stream in a file."""
+    import av
+
+    with contextlib.suppress(OSError, av.FFmpegError, ValueError), av.open(str(path)) as container:
+        return bool(container.streams.audio)
+    return False
+
+
+def check_regular(path: Path) -> None:
+    """Raises :class:`Permanent` for what is there and is no file: a FIFO would be waited for, a device has no end."""
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
+            kind = next((name for test, name in kinds if test(mode)), "a device")
+            raise Permanent(
+                f"{clean_text(str(path), 300)} is {kind}", cause=NOT_A_FILE, hint="write it to a file first, and give that"
+            )
 
 
 def file_recording(path: Path, token: CancelToken | None = None) -> Recording:
     """The recording of one file; one that cannot be read is still listed, so that it fails visibly with its cause."""
     path = path.absolute()
+    check_regular(path)
     raw = os.fsencode(path)
-    extra: dict[str, str] = {} if raw == str(path).encode("utf-8", "replace") else {"raw_path": raw.hex()}
+    extra: dict[str, Any] = {} if raw == str(path).encode("utf-8", "replace") else {"raw_path": raw.hex()}
     try:
         digest, kind = content_hash(path, token), "sha256"
+        extra["bytes"] = path.stat().st_size
     except OSError as error:
         digest, kind = hashlib.sha256(raw).hexdigest(), "path"
         extra["listed"] = error.strerror or "unreadable"
@@ -88,23 +248,49 @@ def path_of(recording: Recording) -> Path:
     return Path(os.fsdecode(bytes.fromhex(str(raw)))) if raw else Path(recording.source)
 
 
-def list_local(path: Path, *, token: CancelToken | None = None) -> Iterator[Recording]:
-    """One file, or every media file of a folder. :class:`Permanent` when a folder holds none."""
-    if not os.path.isdir(path):  # pathlib's own would raise for a folder we may not look into
-        yield file_recording(path, token)
-        return
-    files = media_files(path)
-    if not files:
-        raise Permanent(
-            f"no media files in {clean_text(str(path), 300)}", cause="no media", hint=f"looked for {' '.join(sorted(MEDIA))}"
-        )
-    for file in files:
-        yield file_recording(file, token)
-
-
-def is_settled(file: Path) -> bool:
-    """Whether a file has not been written to for a few seconds."""
+def is_settled(path: Path) -> bool:
+    """Whether nobody writes to a file any more, as far as this machine can tell."""
     try:
-        return abs(time.time() - file.stat().st_mtime) >= SETTLED_S
+        rested_s = abs(time.time() - path.stat().st_mtime)
+        if rested_s < SETTLED_S:
+            return False
+        writer = has_writer(path)
     except OSError:
         return False
+    return rested_s >= LONG_REST_S if writer is None else not writer
+
+
+def has_writer(path: Path) -> bool | None:
+    """Whether some process of this machine has a file open for writing; None where the system does not say.
+
+    A read lease is granted only while nobody does (fcntl(2), F_SETLEASE).
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return None
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(
+            file, fcntl.F_SETSIG, signal.SIGURG
+        )  # a writer that comes meanwhile is announced by a signal: one without effect
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    finally:
+        os.close(file)
+
+
+def grew_from(path: Path, size: int, digest: str, token: CancelToken | None = None) -> bool:
+    """Whether a file begins with a content of ``size`` bytes and sha256 ``digest`` (hex) and goes on."""
+    found = hashlib.sha256()
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= size:
+            return False
+        left = size
+        while left and (block := file.read(min(BLOCK, left))):
+            left -= len(block)
+            found.update(block)
+            if token is not None:
+                token.check()
+    return found.hexdigest() == digest

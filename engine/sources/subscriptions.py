@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
@@ -104,8 +105,9 @@ class Subscriptions:
         with self.database.connection() as connection:
             return tuple(Subscription(*row) for row in connection.execute(f"select {_COLUMNS} from subscription order by id"))
 
-    def due(self, now: float | None = None, *, engine: str) -> Subscription | None:
-        """Claim one that is due, the longest overdue first. A claim of an engine that died counts for nothing.
+    def due(self, now: float | None = None, *, engine: str, busy: Collection[int] = ()) -> Subscription | None:
+        """Claim one that is due, the longest overdue first, none of ``busy`` (those this engine lists at the moment). A claim of
+        an engine that died counts for nothing.
 
         However many runs were missed, it is due once: the next one is the first of its rhythm that lies ahead.
         """
@@ -115,12 +117,12 @@ class Subscriptions:
                 update subscription set claimed_by = %(engine)s, claimed_at = to_timestamp(%(now)s)
                 where id = (
                   select id from subscription
-                  where next_at <= to_timestamp(%(now)s) and (claimed_by is null or claimed_by = %(engine)s
+                  where next_at <= to_timestamp(%(now)s) and id <> all(%(busy)s) and (claimed_by is null or claimed_by = %(engine)s
                     or claimed_by not in (select id from engine_alive) or claimed_at < to_timestamp(%(now)s - %(lease)s))
                   order by next_at, id limit 1 for update skip locked)
                 returning {_COLUMNS}
                 """,
-                {"engine": engine, "now": _now(now), "lease": LEASE_S},
+                {"engine": engine, "now": _now(now), "lease": LEASE_S, "busy": list(busy)},
             ).fetchone()
         return Subscription(*row) if row else None
 

@@ -111,6 +111,7 @@ class Web:
                 raise
             if not response.is_redirect:
                 try:
+                    check_encoding(response.headers.get("content-encoding"))
                     yield response
                 finally:
                     response.close()
@@ -142,6 +143,12 @@ class Web:
                 )
                 self._clients[key].cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # one client serves everybody
             return self._clients[key]
+
+
+def check_encoding(told: str | None) -> None:
+    """Raises :class:`Permanent` for a body compressed more than once: nobody needs that, and 5 kB of it may be 6 GB."""
+    if len([coding for coding in (told or "").split(",") if coding.strip().lower() not in ("", "identity")]) > 1:
+        raise Permanent("the server sends a body compressed several times", cause="stacked encodings", hint="its owner can mend it")
 
 
 def _close(clients: dict[tuple[str | None, bool], httpx.Client]) -> None:

@@ -13,19 +13,26 @@ import os
 import socket
 import time
 import urllib.request
+import urllib.response
 import weakref
+import zlib
 from typing import Any
 
+import brotli
 from yt_dlp.networking._helper import create_connection
 from yt_dlp.networking._urllib import UrllibRH
 from yt_dlp.networking.exceptions import RequestError
 
 from gainstage.config.settings import Fetch
-from gainstage.engine.errors import EngineError
+from gainstage.engine.errors import EngineError, Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.pace import Pace
 from gainstage.engine.sources.policy import check_host, check_url
 from gainstage.engine.sources.tls import trusting
+from gainstage.engine.sources.web import check_encoding
+
+MOST_PAGE = 64 * 1024**2
+"""Bytes of a page or a player's script; media come in pieces and without compression."""
 
 
 class AddressRefused(RequestError):  # type: ignore[misc]
@@ -164,6 +171,45 @@ class _Asked(urllib.request.BaseHandler):
     https_request = http_request
 
 
+class _Decoding(urllib.request.BaseHandler):
+    """Undoes a body's compression before yt-dlp's own handler would, which takes any number of layers of any size."""
+
+    handler_order = 100
+
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        coding = (response.headers.get("Content-Encoding") or "").strip().lower()
+        try:
+            check_encoding(coding)
+            if coding not in ("gzip", "x-gzip", "deflate", "br"):
+                return response
+            body = _decoded(coding, response.read(MOST_PAGE))
+        except EngineError as error:
+            raise AddressRefused(error) from error
+        except (OSError, zlib.error, brotli.error) as error:
+            raise Cut("the compressed body is broken") from error
+        del response.headers["Content-Encoding"]
+        plain = urllib.response.addinfourl(io.BytesIO(body), response.headers, response.url, response.code)
+        plain.msg = response.msg  # type: ignore[attr-defined]
+        return plain
+
+    https_response = http_response
+
+
+def _decoded(coding: str, body: bytes) -> bytes:
+    """A body without its one layer of compression, at most :data:`MOST_PAGE` bytes of it."""
+    if not body:
+        return body
+    if coding == "br":
+        packed = brotli.Decompressor()
+        out = packed.process(body, output_buffer_limit=MOST_PAGE + 1)
+    else:
+        bits = zlib.MAX_WBITS | 16 if "gzip" in coding else zlib.MAX_WBITS if body[0] & 0x0F == 8 else -zlib.MAX_WBITS
+        out = zlib.decompressobj(wbits=bits).decompress(body, MOST_PAGE + 1)
+    if len(out) > MOST_PAGE:
+        raise Permanent(f"a page of more than {MOST_PAGE >> 20} MiB", cause="page too large", hint="is it the right address?")
+    return bytes(out)
+
+
 def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[UrllibRH]:
     """A request handler for one :class:`yt_dlp.YoutubeDL`."""
 
@@ -181,6 +227,7 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Urllib
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
             if proxied:
                 opener.add_handler(_Asked(settings.allow_private, sockets.token))
+            opener.add_handler(_Decoding())
             context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
             opener.add_handler(_Connections(context, settings, proxied, sockets))
             return opener

@@ -17,7 +17,7 @@ from gainstage.engine.errors import Cancelled, Postponed, Throttled
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import Choice, Left
-from gainstage.engine.sources.choose import choose
+from gainstage.engine.sources.choose import TWICE, choose
 from gainstage.engine.sources.enqueue import enqueue, hold
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.plan import plan_run, polite_time
@@ -115,7 +115,7 @@ def test_a_limit_reads_no_further_than_it_must(database: Database, server: Serve
 
 def test_the_same_recording_from_two_sources_is_taken_once(database: Database, source: Path) -> None:
     choice = choose([str(source), str(source)], LOCAL, database, Selection(), token=CancelToken())
-    assert len(choice.taken) == choice.seen == 20
+    assert (len(choice.taken), choice.seen, choice.reasons) == (20, 40, ((TWICE, 20),))
 
 
 def test_a_feed_is_taken_once_and_then_only_what_is_new(database: Database, server: Server) -> None:

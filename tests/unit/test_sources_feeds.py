@@ -9,13 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gainstage.engine.errors import Permanent, Transient
-from gainstage.engine.sources.feeds import FeedItem, duration_of, parse_feed
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.feed_entries import FeedItem, duration_of
+from gainstage.engine.sources.feed_parser import FeedParser
+from gainstage.engine.sources.feeds import parse_feed
 
 HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"'
     ' xmlns:atom="http://www.w3.org/2005/Atom" xmlns:media="http://search.yahoo.com/mrss/"><channel><title>The Show</title>'
 )
 TAIL = "</channel></rss>"
+PARSER = FeedParser(CancelToken())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parser() -> Iterator[None]:
+    yield
+    PARSER.close()
 
 
 def episode(n: int, extra: str = "") -> str:
@@ -33,7 +43,7 @@ def parse(text: str | bytes, size: int = 1000) -> tuple[list[FeedItem], str | No
 
     def run() -> Iterator[FeedItem]:
         nonlocal following
-        following = yield from parse_feed(blocks, "https://example.org/feed.xml", "https://example.org/feed.xml")
+        following = yield from parse_feed(blocks, "https://example.org/feed.xml", "https://example.org/feed.xml", PARSER)
 
     following: str | None = None
     items = list(run())
@@ -67,7 +77,7 @@ def test_every_cut_gives_the_same_episodes(cuts: list[int]) -> None:
         blocks.append(data[at : at + cut])
         at += cut
     blocks.append(data[at:])
-    assert [i.title for i in parse_feed(blocks, "f", "https://e.org/f")] == ["Episode 0", "Episode 1", "Episode 2"]
+    assert [i.title for i in parse_feed(blocks, "f", "https://e.org/f", PARSER)] == ["Episode 0", "Episode 1", "Episode 2"]
 
 
 def test_a_moved_file_is_the_same_recording_and_short_guids_belong_to_their_feed() -> None:
@@ -75,7 +85,7 @@ def test_a_moved_file_is_the_same_recording_and_short_guids_belong_to_their_feed
     assert _key(HEAD + episode(1) + TAIL) == _key(HEAD + moved + TAIL)
     short = episode(1).replace("show-episode-0001-guid", "1")
     data = (HEAD + short + TAIL).encode()
-    keys = {next(iter(parse_feed([data], feed, feed))).recording.key for feed in ("https://a.org/f", "https://b.org/f")}  # type: ignore[union-attr]
+    keys = {next(iter(parse_feed([data], feed, feed, PARSER))).recording.key for feed in ("https://a.org/f", "https://b.org/f")}  # type: ignore[union-attr]
     assert len(keys) == 2
 
 
@@ -151,7 +161,7 @@ def test_a_feed_that_ends_too_early_says_so_after_what_was_whole() -> None:
     seen: list[str] = []
     data = (HEAD + episode(1) + episode(2)[:80]).encode()
     with pytest.raises(Transient, match="middle of an entry"):
-        seen += [i.title for i in parse_feed([data], "f", "https://e.org/f")]
+        seen += [i.title for i in parse_feed([data], "f", "https://e.org/f", PARSER)]
 
 
 def test_an_entry_without_end_and_a_bomb_are_refused() -> None:

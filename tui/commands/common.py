@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gainstage.config.origins import Loaded, load
+from gainstage.config.origins import ENV_PREFIX, Loaded, load
 from gainstage.config.paths import Paths
+from gainstage.config.settings import SPECS
 from gainstage.engine.clean import clean_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ def absolute_setting(pair: str) -> str:
     if value.startswith(("./", "../", "~/")):
         return f"{key}{equals}{Path(value).expanduser().absolute()}"
     return pair
+
+
+def without_secrets(pairs: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """(KEY=VALUE for a child's command line, its environment): secrets go into the environment, which nobody else can read."""
+    shown, environ = [], {}
+    for pair in map(absolute_setting, pairs):
+        key, _, value = pair.partition("=")
+        if key in SPECS and SPECS[key].secret:
+            environ[f"{ENV_PREFIX}{key.upper().replace('.', '__')}"] = value
+        else:
+            shown.append(pair)
+    return shown, environ
 
 
 def paths_of(args: argparse.Namespace) -> Paths:

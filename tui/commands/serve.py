@@ -10,7 +10,7 @@ import socket
 import sys
 
 from gainstage.engine.views.commands import DeskError
-from gainstage.tui.commands.common import absolute_setting, database_url, paths_of, place_arguments, setting_arguments, settings_of
+from gainstage.tui.commands.common import database_url, paths_of, place_arguments, setting_arguments, settings_of, without_secrets
 
 EXAMPLES = {
     "serve": """examples:
@@ -66,6 +66,8 @@ def console_command(args: argparse.Namespace) -> list[str]:
         command += ["--home", str(paths_of(args).data)]
     if args.profile:
         command += ["--profile", os.path.abspath(args.profile) if args.profile.endswith(".toml") else args.profile]
-    for pair in args.set:
-        command += ["--set", absolute_setting(pair)]
+    pairs, secrets = without_secrets(args.set)
+    os.environ.update(secrets)  # the consoles behind the tabs inherit it
+    for pair in pairs:
+        command += ["--set", pair]
     return command

@@ -11,7 +11,7 @@ from gainstage.config.origins import Loaded
 from gainstage.config.paths import Paths
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
-from gainstage.tui.commands.common import absolute_setting, alive, database_url, waiting
+from gainstage.tui.commands.common import alive, database_url, waiting, without_secrets
 
 
 def start_engine(
@@ -27,8 +27,10 @@ def start_engine(
     environ = {"GAINSTAGE_STORE__DATABASE": url} if url else {}
     if args.profile:
         arguments += ["--profile", str(Path(args.profile).absolute()) if args.profile.endswith(".toml") else args.profile]
-    for pair in args.set:
-        arguments += ["--set", absolute_setting(pair)]
+    pairs, secrets = without_secrets(args.set)
+    environ |= secrets
+    for pair in pairs:
+        arguments += ["--set", pair]
     arguments += ["--title", title]
     arguments += ["--demo"] * demo + ["--until-empty"] * until_empty
     with waiting(f"starting an engine, its log is {paths.engine_log}"):

@@ -1,0 +1,89 @@
+"""The child in which foreign feeds are parsed: documents in on stdin, what they say as JSON out on stdout, with limits.
+
+Run by :mod:`gainstage.engine.sources.feed_parser`; a document that is too much for its parser ends this child and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from typing import Any, BinaryIO
+
+MEMORY_BYTES = 1024**3
+CPU_S = 600
+_ENTRY = ("title", "link", "id", "itunes_duration", "published", "updated", "yt_videoid")
+MOST_TEXT = 4096
+MOST_PARTS = 64
+
+
+def main() -> None:
+    _limit()
+    import feedparser
+
+    while (document := _read(sys.stdin.buffer)) is not None:
+        answer = json.dumps(parsed(feedparser, document)).encode()
+        sys.stdout.buffer.write(struct.pack(">I", len(answer)) + answer)
+        sys.stdout.buffer.flush()
+
+
+def parsed(feedparser: Any, document: bytes) -> dict[str, Any]:
+    """What a document says of its feed and of each of its entries, as far as it is asked for."""
+    found = feedparser.parse(document, sanitize_html=False, resolve_relative_uris=False)
+    fault = str(found.bozo_exception)[:300] if found.bozo and not found.entries else None
+    feed = {
+        "title": _text(found.feed.get("title")),
+        "guid": _text(found.feed.get("podcast_guid")),
+        "links": _parts(found.feed, "links"),
+    }
+    return {"fault": fault, "feed": feed, "entries": [_entry(entry) for entry in found.entries]}
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {name: _text(entry.get(name)) for name in _ENTRY}
+    out["enclosures"] = _parts(entry, "enclosures")
+    out["media_content"] = _parts(entry, "media_content")
+    out["transcripts"] = [_plain(each) for each in _listed(entry.get("podcast_transcript"))]
+    for name in ("published_parsed", "updated_parsed"):
+        when = entry.get(name)
+        out[name] = list(when)[:6] if when else None
+    return out
+
+
+def _parts(entry: Any, name: str) -> list[dict[str, str]]:
+    return [_plain(part) for part in _listed(entry.get(name))[:MOST_PARTS]]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
+
+
+def _plain(part: Any) -> dict[str, str]:
+    return {str(k): str(v)[: 4 * MOST_TEXT] for k, v in part.items() if isinstance(v, str | int)} if isinstance(part, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return str(value)[:MOST_TEXT] if value else None
+
+
+def _read(stream: BinaryIO) -> bytes | None:
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    return stream.read(struct.unpack(">I", head)[0])
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # a system without: the parent's deadline remains
+        return
+    for kind, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_CORE, 0)):
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (OSError, ValueError):
+            continue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Foreign feeds are parsed in a child with limits, so that none of them can hold this process or take its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gainstage.engine.errors import Permanent
+from gainstage.engine.flow.cancel import CancelToken
+
+DEADLINE_S = 30.0
+"""For one document; a chunk of entries takes a fraction of a second."""
+MOST_ANSWER = 64 * 1024**2
+
+
+class FeedParser:
+    """The child; started with the first document. One thread at a time."""
+
+    def __init__(self, token: CancelToken) -> None:
+        self._token = token
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def parse(self, document: bytes) -> dict[str, Any]:
+        """What :func:`gainstage.engine.sources.feed_child.parsed` says of it.
+
+        Raises :class:`Permanent` for a document that its parser could not cope with, and ``Cancelled``.
+        """
+        child = self._child = self._child or _start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        remove = self._token.on_cancel(child.kill)
+        end = time.monotonic() + DEADLINE_S
+        try:
+            _write(child.stdin.fileno(), struct.pack(">I", len(document)) + document, end)
+            (size,) = struct.unpack(">I", _read(child.stdout.fileno(), 4, end))
+            if size > MOST_ANSWER:
+                raise ValueError("too long an answer")
+            answer: dict[str, Any] = json.loads(_read(child.stdout.fileno(), size, end))
+            return answer
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
+            self.close()
+            self._token.check()
+            raise Permanent(
+                "the feed is too much for its parser", cause="broken feed", hint="its owner can mend it; is it a podcast feed?"
+            ) from error
+        finally:
+            remove()
+
+    def close(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        with contextlib.suppress(OSError):  # what it did not read is lost
+            child.communicate()
+
+
+@contextmanager
+def feed_parser(token: CancelToken) -> Iterator[FeedParser]:
+    """A parser for one listing."""
+    parser = FeedParser(token)
+    try:
+        yield parser
+    finally:
+        parser.close()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-m", "gainstage.engine.sources.feed_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=os.path.abspath(os.sep),
+    )
+    assert child.stdin is not None
+    os.set_blocking(child.stdin.fileno(), False)
+    return child
+
+
+def _write(fd: int, data: bytes, end: float) -> None:
+    rest = memoryview(data)
+    while rest:
+        _wait(fd, selectors.EVENT_WRITE, end)
+        rest = rest[os.write(fd, rest) :]
+
+
+def _read(fd: int, size: int, end: float) -> bytes:
+    out = bytearray()
+    while len(out) < size:
+        _wait(fd, selectors.EVENT_READ, end)
+        block = os.read(fd, min(1 << 20, size - len(out)))
+        if not block:
+            raise EOFError
+        out += block
+    return bytes(out)
+
+
+def _wait(fd: int, event: int, end: float) -> None:
+    with selectors.DefaultSelector() as ready:
+        ready.register(fd, event)
+        if not ready.select(max(0.0, end - time.monotonic())):
+            raise TimeoutError
