@@ -26,8 +26,7 @@ from gainstage.engine.sources.listing import WRITING
 from gainstage.engine.sources.local import LONG_REST_S, SETTLED_S, has_writer, is_settled
 from gainstage.engine.sources.selection import Selection
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.terms import Recording, Status
+from gainstage.engine.terms import Recording
 from tests.http_server import Server, running
 from tests.queue_kit import column, job_queue, recordings, register, store
 
@@ -56,6 +55,15 @@ def feed(server: Server, address: str, guid: str = GUID) -> str:
     return server.serve("/private", lambda r: r.answer(200, text.encode(), Content_Type="application/rss+xml"))
 
 
+def fail(database: Database, id: str, cause: str) -> None:
+    """End a queued recording as failed."""
+    queue = job_queue(database)
+    claim = queue.take()
+    assert claim
+    assert claim.recording.id == id
+    queue.fail(claim, Permanent(cause, cause=cause), "", Settings().retry)
+
+
 # -- an address that changes ------------------------------------------------------------------------------------------------
 
 
@@ -68,7 +76,7 @@ def test_a_recording_is_fetched_from_the_address_listed_last(database: Database,
     queued = chosen(database, url)
     assert enqueue(backlog, queued) == Enqueued(known=1)
     assert column(database, first.id, "source") == "http://127.0.0.1/new.mp3?token=2"
-    RecordingStore(database).set_status(first.id, Status.FAILED, cause="HTTP 404")
+    fail(database, first.id, "HTTP 404")
     feed(server, "http://127.0.0.1/newer.mp3?token=3")
     again = chosen(database, url)
     assert [r.id for r in again.taken] == [first.id]
@@ -84,7 +92,7 @@ def test_what_failed_for_another_reason_keeps_its_place_and_takes_the_new_addres
     url = feed(server, "http://127.0.0.1/old.mp3?token=1")
     (first,) = chosen(database, url).taken
     enqueue(backlog, chosen(database, url))
-    RecordingStore(database).set_status(first.id, Status.FAILED, cause="no audio stream")
+    fail(database, first.id, "no audio stream")
     feed(server, "http://127.0.0.1/new.mp3?token=2")
     choice = chosen(database, url)
     assert choice.reasons == (("failed already: no audio stream", 1),)
