@@ -99,7 +99,7 @@ class Driven:
         """Story seconds pass, in ticks."""
         for _ in range(max(1, round(seconds / 0.25))):
             self.desk.advance(0.25)
-            self.app.pump.poll()
+            self.app.poller.poll()
             self.app.tick()
         await self.settle()
 
@@ -113,8 +113,8 @@ class Driven:
         return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
 
     @property
-    def told(self) -> list[str]:
-        return [n.text for n in self.app.notices]
+    def noticed(self) -> list[str]:
+        return self.app.notices.texts
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from gainstage.tui.console.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
-from gainstage.tui.console.frame import Contact, Frame
-from gainstage.tui.console.global_actions import Handlers
+from gainstage.tui.console.global_actions import GlobalActions
 from gainstage.tui.screens import make_screen
+from gainstage.tui.state.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
+from gainstage.tui.state.frame import Contact, Frame
 
 Run = Callable[..., Any]
 
@@ -35,7 +35,7 @@ def test_no_key_means_two_things_on_a_screen(screen: str) -> None:
 def test_every_action_has_a_handler_where_it_is_offered(screen: str) -> None:
     made = make_screen(screen)
     for action in actions_on(screen):
-        assert hasattr(made, action.handler) or hasattr(Handlers, action.handler), action.id
+        assert hasattr(made, action.handler) or hasattr(GlobalActions, action.handler), action.id
 
 
 def test_keys_are_written_for_people() -> None:
@@ -97,7 +97,7 @@ async def test_pause_and_resume_by_key_palette_and_command(driven: Run, desk_at:
         assert "pause intake …" in d.text
         await d.wait(1)
         assert d.app.newest.run.state == "paused"
-        assert any(t.startswith("pause intake") and "…" not in t for t in d.told)
+        assert any(t.startswith("pause intake") and "…" not in t for t in d.noticed)
         await d.palette("pause or resume intake")
         await d.wait(1)
         assert d.app.newest.run.state == "running"
@@ -123,14 +123,14 @@ async def test_a_stage_without_slots_of_its_own_says_so(driven: Run, desk_at: Ru
     async with driven(desk_at()) as d:
         d.app.desk_screen.stages.current = "segment"
         await d.press("plus")
-        assert d.told[-1].startswith("segment has no slots")
+        assert d.noticed[-1].startswith("segment has no slots")
 
 
 async def test_slots_stay_in_their_range(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at()) as d:
         d.app.desk_screen.stages.current = "transcribe"
         await d.press("minus", "minus")
-        assert "outside 1 to 16" in d.told[-1]
+        assert "outside 1 to 16" in d.noticed[-1]
 
 
 async def test_pausing_a_stage(driven: Run, desk_at: Run) -> None:
@@ -142,7 +142,7 @@ async def test_pausing_a_stage(driven: Run, desk_at: Run) -> None:
         await d.command("pause-stage fetch")
         assert d.sent[-1] == ("pause_stage", {"stage": "fetch"})
         await d.command("pause-stage nothing")
-        assert "no stage" in d.told[-1]
+        assert "no stage" in d.noticed[-1]
 
 
 async def test_drain_asks_first_and_no_is_the_default(driven: Run, desk_at: Run) -> None:
@@ -177,14 +177,14 @@ async def test_set_by_command_line_shows_the_acknowledgement(driven: Run, desk_a
         await d.command("set workers.store 3")
         await d.wait(1)
         assert d.sent == [("set", {"key": "workers.store", "value": 3})]
-        assert "workers.store 2 → 3 · applied in" in d.told[-1]
-        assert "revision" in d.told[-1]
+        assert "workers.store 2 → 3 · applied in" in d.noticed[-1]
+        assert "revision" in d.noticed[-1]
         await d.command("set workers.stor 3")
-        assert "did you mean workers.store" in d.told[-1]
+        assert "did you mean workers.store" in d.noticed[-1]
         await d.command("set workers.store 99")
-        assert "outside 1 to 16" in d.told[-1]
+        assert "outside 1 to 16" in d.noticed[-1]
         await d.command("set")
-        assert "KEY VALUE" in d.told[-1]
+        assert "KEY VALUE" in d.noticed[-1]
         assert len(d.sent) == 1
 
 
@@ -195,10 +195,10 @@ async def test_a_refused_command_says_why_and_stays_in_the_history(driven: Run, 
         await d.press("u")
         await d.wait(1)
         await d.press("H")
-        states = {s.state for s in d.app.outbox.history}
+        states = {s.state for s in d.app.command_log.history}
         assert states <= {"done", "refused"}
         assert "commands sent from here" in d.text
-        for sent in d.app.outbox.history:
+        for sent in d.app.command_log.history:
             assert sent.label.split()[0] in d.text
 
 
@@ -286,7 +286,7 @@ async def test_what_is_retried_is_what_the_filter_shows(driven: Run, desk_at: Ru
         assert d.sent[-1] == ("retry", {"ids": [one]})
         await d.command("filter status:stored")
         await d.press("R")
-        assert "nothing has failed" in d.told[-1]
+        assert "nothing has failed" in d.noticed[-1]
         assert len(d.sent) == 1
 
 
@@ -307,7 +307,7 @@ async def test_read_only_refuses_everything_that_changes(driven: Run, desk_at: R
     async with driven(desk_at(), read_only=True) as d:
         for key in ("P", "D", "Q", "plus", "T", "r", "x", "a", "u"):
             await d.press(key)
-            assert "read-only" in d.told[-1], key
+            assert "read-only" in d.noticed[-1], key
             assert len(d.app.screen_stack) == 1
         assert d.sent == []
         assert "read-only" in d.text
@@ -337,7 +337,7 @@ async def test_command_line_keeps_its_history_and_complains_about_nonsense(drive
     async with driven(desk_at()) as d:
         await d.command("host")
         await d.command("hots")
-        assert "no command 'hots'" in d.told[-1]
+        assert "no command 'hots'" in d.noticed[-1]
         await d.press("colon", "up", "up")
         assert d.app.desk_screen.prompt.query_one("Input").value == "host"
         await d.press("down")
@@ -363,7 +363,7 @@ async def test_themes_go_round_and_can_be_named(driven: Run, desk_at: Run) -> No
         await d.command("theme mono")
         assert d.app.theme == "mono"
         await d.command("theme pink")
-        assert "no theme" in d.told[-1]
+        assert "no theme" in d.noticed[-1]
 
 
 async def test_a_folder_named_from_here_is_sent_by_its_whole_path(

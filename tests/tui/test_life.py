@@ -21,7 +21,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
-from gainstage.tui.console.app import run_console
+from gainstage.tui.console.launch import run_console
 raise SystemExit(run_console(ScriptedDesk(clock=time.monotonic, start_at=60.0), log=Path(sys.argv[1])))
 """
 FAILING = """

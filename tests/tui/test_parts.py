@@ -1,4 +1,4 @@
-"""The pure parts: ring, age, filters, values, marks, columns, ranking, outbox, levels, exports."""
+"""The pure parts: ring, age, filters, values, marks, columns, ranking, command log, alerts, exports."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from gainstage.config.origins import SettingError
+from gainstage.config.write_back import write_back
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.rows import RecordingRow, SettingRow
 from gainstage.engine.views.snapshot import SCHEMA, Snapshot
-from gainstage.tui.commands import export
-from gainstage.tui.commands.write_back import write_back
-from gainstage.tui.console.alerts import Levels, lateness
-from gainstage.tui.console.command_log import CommandLog, told
-from gainstage.tui.console.frame import Age, Contact, contact_of
 from gainstage.tui.console.ring import BLOCK, Ring
-from gainstage.tui.console.theme import THEMES, TOKENS, no_palette, palette
 from gainstage.tui.console.timeline import Timeline
+from gainstage.tui.render import export, safe
 from gainstage.tui.render import format as fmt
-from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches, read_filter, to_query
+from gainstage.tui.render.theme import THEMES, TOKENS, no_palette, palette
 from gainstage.tui.render.values import BadValue, read_value, stepped
+from gainstage.tui.state.alerts import Alerts, lateness
+from gainstage.tui.state.command_log import CommandLog, describe
+from gainstage.tui.state.frame import Age, Contact, contact_of
 from gainstage.tui.widgets.detail import bars
 from gainstage.tui.widgets.distribution import ticks
 from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, resampled, similarity, spark
@@ -207,7 +207,7 @@ def test_write_back_keeps_comments(tmp_path: Path) -> None:
 
     assert tomllib.loads(text) == {"in_flight": 12, "workers": {"fetch": 6}, "identify": {"range_limit": 0.4}}
     path.write_text("not [ toml", "utf-8")
-    with pytest.raises(DeskError):
+    with pytest.raises(SettingError, match="cannot write"):
         write_back(path, {"in_flight": 1})
 
 
@@ -309,7 +309,7 @@ def test_a_page_knows_where_its_rows_stand() -> None:
     assert [row.id for row in page[58:61] if row] == ["r58", "r59"]
 
 
-# -- outbox and levels
+# -- command log and alerts
 
 
 def test_a_command_is_pending_until_it_is_acknowledged() -> None:
@@ -317,14 +317,14 @@ def test_a_command_is_pending_until_it_is_acknowledged() -> None:
     sent = box.enqueue(Command("set", {"key": "k", "value": 3}), "k 2 → 3", 1.0)
     assert [s.state for s in box.pending] == ["pending"]
     box.answered(sent, Ack(7, "pending"))
-    assert told(box.pending[0]) == ("k 2 → 3 …", "pending")
+    assert describe(box.pending[0]) == ("k 2 → 3 …", "pending")
     done = box.acknowledged(Ack(7, "done", "set", revision=4, applied_after_s=0.31, old=2, new=3))
     assert done is not None
-    assert told(done) == ("k 2 → 3 · applied in 0.3 s · revision 4", "ok")
+    assert describe(done) == ("k 2 → 3 · applied in 0.3 s · revision 4", "ok")
     assert box.pending == []
     assert box.acknowledged(Ack(7, "done")) is None
     refused = box.answered(box.enqueue(Command("drain"), "drain", 2.0), Ack(8, "refused", "nothing to drain"))
-    assert told(refused) == ("drain refused: nothing to drain", "warn")
+    assert describe(refused) == ("drain refused: nothing to drain", "warn")
 
 
 def test_staged_values_wait_for_their_moment() -> None:
@@ -338,7 +338,7 @@ def test_staged_values_wait_for_their_moment() -> None:
 
 
 def test_levels_wait_and_forgive_slowly(story: tuple[Snapshot, ...]) -> None:
-    levels = Levels()
+    levels = Alerts()
     base = story[-1]
     hot = replace(base, devices=(replace(base.devices[0], memory_used=79 * 1024**3, memory_total=80 * 1024**3),))
     levels.step(hot, 0.92)

@@ -14,7 +14,8 @@ from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.commands import Ack, DeskError
 from gainstage.tui.console.app import GainstageApp
 from gainstage.tui.console.offload import offload
-from gainstage.tui.console.poller import Feed, Poller
+from gainstage.tui.console.poller import Poller
+from gainstage.tui.state.feeds import Feed
 from tests.tui.conftest import Bent
 
 Run = Callable[..., Any]
@@ -173,7 +174,7 @@ async def test_the_running_console_follows_a_running_desk(tmp_path: Any) -> None
             if app.newest.run.state == "paused":
                 break
         assert app.newest.run.state == "paused"
-    assert not app.pump.alive
+    assert not app.poller.alive
     assert not app.reported
 
 

@@ -107,7 +107,7 @@ def test_state(snap_compare: Any, tmp_path: Path, name: str) -> None:
         moment = STORY[state.mark] if isinstance(state.mark, str) else state.mark
         story.advance(max(0.0, moment - 10.0))
         for _ in range(int(min(10.0, moment))):
-            app.pump.poll()
+            app.poller.poll()
             app.tick()
             story.advance(1.0)
         await settle(app, pilot)

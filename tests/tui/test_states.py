@@ -26,16 +26,16 @@ async def test_no_engine_says_how_to_start_one(driven: Run, desk_at: Run) -> Non
         assert "NO ENGINE" in d.text
         assert "No engine at this database." in d.text
         await d.press("P")
-        assert "no engine at this database" in d.told[-1]
+        assert "no engine at this database" in d.noticed[-1]
         await d.press("enter")
         assert started == [True]
-        assert "engine started, pid 4711" in d.told
+        assert "engine started, pid 4711" in d.noticed
 
 
 async def test_without_a_starter_the_command_is_named(driven: Run, desk_at: Run) -> None:
     async with driven(Bent(desk_at(0.0), lambda s: None, events=Events((), 0, 0))) as d:
         await d.press("enter")
-        assert "gainstage engine" in d.told[-1]
+        assert "gainstage engine" in d.noticed[-1]
 
 
 async def test_starting_shows_every_model(driven: Run, desk_at: Run) -> None:
@@ -56,7 +56,7 @@ async def test_stale_then_offline_then_back(driven: Run, desk_at: Run) -> None:
         assert "STALE" in d.text
         assert d.app.frame.faded
         await d.press("P")
-        assert "no word from the engine" in d.told[-1]
+        assert "no word from the engine" in d.noticed[-1]
         await d.wait(5)
         assert "OFFLINE" in d.text
         assert "No word from the engine since" in d.text
@@ -102,14 +102,14 @@ async def test_another_schema_is_read_only(driven: Run, desk_at: Run) -> None:
     async with driven(Bent(desk_at("burst"), lambda s: replace(s, schema=SCHEMA + 1))) as d:
         assert "read-only" in d.text
         await d.press("P")
-        assert "schema" in d.told[-1]
+        assert "schema" in d.noticed[-1]
 
 
 async def test_a_replay_is_marked_and_takes_no_commands(driven: Run, desk_at: Run) -> None:
     async with driven(Bent(desk_at("oom"), live=False, label="REPLAY 2026-11-21 03:12")) as d:
         assert "REPLAY 2026-11-22" in d.text
         await d.press("P")
-        assert "replay" in d.told[-1]
+        assert "replay" in d.noticed[-1]
 
 
 async def test_without_a_gpu_work_goes_on(driven: Run, desk_at: Run) -> None:
@@ -122,7 +122,7 @@ async def test_without_a_gpu_work_goes_on(driven: Run, desk_at: Run) -> None:
         await d.press("5")
         assert "GPU: not readable" in d.text
         await d.press("g")
-        assert "no GPU can be read" in d.told[-1]
+        assert "no GPU can be read" in d.noticed[-1]
 
 
 async def test_many_gpus_take_turns(driven: Run, desk_at: Run) -> None:
@@ -355,7 +355,7 @@ async def test_an_engine_that_was_killed_is_told_from_one_out_of_reach_and_enter
         assert "✗ LOST" in d.text
         assert "never signed off" in d.text
         await d.press("P")
-        assert "the engine is gone" in d.told[-1]
+        assert "the engine is gone" in d.noticed[-1]
         await d.press("enter")
         assert started == [True]
 

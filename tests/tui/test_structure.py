@@ -13,8 +13,8 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from gainstage.tui.bench.screenshots import settle
-from gainstage.tui.console.actions import SCREENS
-from gainstage.tui.console.app import SLOW_HZ, SLOW_TICK_S
+from gainstage.tui.console.pace import SLOW_HZ, SLOW_TICK_S
+from gainstage.tui.state.actions import SCREENS
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -42,7 +42,7 @@ async def test_a_tick_on_the_deck_lays_nothing_out_and_draws_what_changed(driven
         for _ in range(10):
             builds, lines = app.counts.builds, app.counts.lines
             d.desk.advance(0.2)
-            app.pump.poll()
+            app.poller.poll()
             app.tick()
             await d.pilot.pause()
             assert app.counts.builds - builds <= 12, "every widget at most once"
@@ -72,7 +72,7 @@ async def test_a_tick_lays_nothing_out_on_any_screen(driven: Run, desk_at: Run, 
         layouts.clear()
         for _ in range(8):
             d.desk.advance(0.25)
-            d.app.pump.poll()
+            d.app.poller.poll()
             d.app.tick()
             await d.pilot.pause()
         assert layouts == []
@@ -117,7 +117,7 @@ async def test_screens_own_no_timers(driven: Run, desk_at: Run) -> None:
 async def test_memory_of_the_past_is_bounded(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at("burst")) as d:
         await d.wait(30)
-        ring = d.app.pump.ring
+        ring = d.app.poller.ring
         assert ring.bytes / len(ring) < 40_000
         d.app.events.extend(d.app.events * 400)
         d.desk.advance(3)
@@ -163,6 +163,6 @@ async def test_the_picture_moves_slower_where_every_frame_is_taken_from_the_work
         return Bent(desk_at(), lambda s: replace(s, host=replace(s.host, cpu=share)))
 
     async with driven(busy(0.99)) as d:
-        assert d.app.pump.hz == SLOW_HZ
+        assert d.app.poller.hz == SLOW_HZ
     async with driven(busy(0.5)) as d:
-        assert d.app.pump.hz == d.app.refresh_hz or d.app._slow > SLOW_TICK_S, "unless this machine is slow itself"
+        assert d.app.poller.hz == d.app.pace.wanted_hz or d.app.pace.mean_tick_s > SLOW_TICK_S, "unless this machine is slow itself"

@@ -40,7 +40,7 @@ async def test_scrubbing_shows_the_past_and_refuses_commands(driven: Run, desk_a
         assert 2 <= now - shown <= 4
         assert "ago" in d.text.splitlines()[0]
         await d.press("P")
-        assert "in the past" in d.told[-1]
+        assert "in the past" in d.noticed[-1]
         await d.press("right_square_bracket")
         assert d.app.frame.snapshot.wall > shown
         await d.press("left_curly_bracket")
@@ -170,7 +170,7 @@ async def test_what_is_copied_and_exported(driven: Run, desk_at: Run, tmp_path: 
         await d.press("down", "down", "enter")
         assert "in flight" in next(tmp_path.glob("*.txt")).read_text()
         await d.command("export pdf")
-        assert "not 'pdf'" in d.told[-1]
+        assert "not 'pdf'" in d.noticed[-1]
 
 
 async def test_detail_shows_stages_speakers_and_the_way_on(driven: Run, desk_at: Run) -> None:
@@ -186,7 +186,7 @@ async def test_detail_shows_stages_speakers_and_the_way_on(driven: Run, desk_at:
         await d.press("enter")
         assert d.app.screen.focused is d.app.desk_screen.detail
         await d.press("down", "o")
-        assert "copied" in d.told[-1]
+        assert "copied" in d.noticed[-1]
         assert d.app.clipboard.startswith("https://")
         id = d.app.desk_screen.rows.selected.id
         await d.press("L")
@@ -285,7 +285,7 @@ async def test_voices_what_if_and_evidence(driven: Run, desk_at: Run) -> None:
         await d.press("escape")
         assert not whatif.tried
         await d.command("try-limit nonsense 1")
-        assert "what-if knows" in d.told[-1]
+        assert "what-if knows" in d.noticed[-1]
 
 
 async def test_tune_stages_applies_and_undoes(driven: Run, desk_at: Run) -> None:
@@ -295,15 +295,15 @@ async def test_tune_stages_applies_and_undoes(driven: Run, desk_at: Run) -> None
         assert screen.settings.setting is not None, "headings are stepped over"
         screen.settings.move_to(screen.settings.find("workers.store"))
         await d.press("right", "right", "left")
-        assert d.app.outbox.staged["workers.store"].new == 3
+        assert d.app.command_log.staged["workers.store"].new == 3
         assert d.sent == []
         assert "staged 1" in d.text
         await d.press("escape")
-        assert not d.app.outbox.staged
+        assert not d.app.command_log.staged
         await d.press("e", "backspace", "5", "enter")
-        assert d.app.outbox.staged["workers.store"].new == 5
+        assert d.app.command_log.staged["workers.store"].new == 5
         await d.press("e", *"99", "enter")
-        assert "outside" in d.told[-1]
+        assert "outside" in d.noticed[-1]
         await d.press("A")
         await d.wait(1)
         assert d.sent == [("set", {"key": "workers.store", "value": 5})]
@@ -322,7 +322,7 @@ async def test_tune_stages_applies_and_undoes(driven: Run, desk_at: Run) -> None
         await d.press("escape", "equals_sign")
         assert all(e.row is None or e.row.origin != "default" for e in screen.settings.items)
         await d.command("presets workstation")
-        assert d.app.outbox.staged
+        assert d.app.command_log.staged
         await d.press("p")
         assert "stage a preset" in d.text
 
@@ -335,7 +335,7 @@ async def test_live_values_are_written_back(driven: Run, desk_at: Run, tmp_path:
         assert "transcribe = 4" in path.read_text()
     async with driven(desk_at("burst")) as d:
         await d.press("4", "W")
-        assert "no settings file" in d.told[-1]
+        assert "no settings file" in d.noticed[-1]
 
 
 async def test_logs_filter_fold_and_follow(driven: Run, desk_at: Run) -> None:
@@ -365,7 +365,7 @@ async def test_logs_filter_fold_and_follow(driven: Run, desk_at: Run) -> None:
         assert log.stage == "fetch"
         assert all(e.event.stage == "fetch" for e in log.entries)
         await d.command("level loud")
-        assert "no level" in d.told[-1]
+        assert "no level" in d.noticed[-1]
         await d.press("escape", "N", "N")
         await d.press("enter")
         assert d.app.desk_screen.line.whole

@@ -67,7 +67,7 @@ async def test_a_refused_action_keeps_keys_only_for_a_moment(driven: Run, desk_a
         burst(d.app, "a3")
         await until(d, lambda: d.app.screen.NAME == "voices")
         assert d.app.screen.NAME == "voices"
-        assert "read-only" in d.told[-1]
+        assert "read-only" in d.noticed[-1]
 
 
 async def test_screens_in_one_packet_are_gone_through_in_order(driven: Run, desk_at: Run) -> None:

@@ -66,10 +66,12 @@ SHOTS: tuple[Shot, ...] = (
 async def settle(app: GainstageApp, pilot: Any) -> None:
     """Everything asked, sent and drawn."""
     for _ in range(2):
-        app.pump.poll()
+        app.poller.poll()
         app.tick()
         await pilot.pause()
-        await app.settled()
+        while app.workers or app.command_log.waiting:
+            await app.workers.wait_for_complete()
+            await asyncio.sleep(0)
         await pilot.pause()
 
 
@@ -84,7 +86,7 @@ async def play(shot: Shot, app: GainstageApp, pilot: Any) -> None:
     moment = _moment(shot.mark)
     desk.advance(max(0.0, moment - PRELUDE_S))
     for _ in range(int(min(PRELUDE_S, moment))):
-        app.pump.poll()
+        app.poller.poll()
         app.tick()
         desk.advance(1.0)
     await settle(app, pilot)

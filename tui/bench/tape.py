@@ -148,14 +148,14 @@ def hour(options: argparse.Namespace) -> int:
                     3 * second + 3,
                     0,
                 )
-                app.pump.poll()
+                app.poller.poll()
                 app.tick()
                 if second % 20 == 0:
                     await pilot.pause()
             return {
                 "rss": psutil.Process().memory_info().rss,
-                "ring": app.pump.ring.bytes,
-                "frames": len(app.pump.ring),
+                "ring": app.poller.ring.bytes,
+                "frames": len(app.poller.ring),
                 "events": len(app.events),
             }
 
@@ -174,15 +174,15 @@ def long_list(options: argparse.Namespace) -> int:
 
     async def run() -> dict[str, Any]:
         async with app.run_test(size=SIZE) as pilot:
-            app.pump.poll()
+            app.poller.poll()
             app.tick()
             screen: Any = await app.go("recordings")
             await pilot.pause()
-            app.pump.poll()
+            app.poller.poll()
             app.tick()
 
             def drawn() -> None:
-                app.pump.poll()
+                app.poller.poll()
                 app.tick()
                 for y in range(screen.rows.size.height):
                     screen.rows.render_line(y)

@@ -60,7 +60,7 @@ def show(
     desk: Desk, loaded: Loaded, paths: Paths, args: argparse.Namespace, *, start_engine: Callable[[], str] | None = None
 ) -> int:
     """Open the console on a desk with the settings of this command line."""
-    from gainstage.tui.console.app import run_console
+    from gainstage.tui.console.launch import run_console
 
     console = loaded.settings.console
     return run_console(

@@ -160,8 +160,8 @@ def add(args: argparse.Namespace) -> int:
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
     """Exactly what a run would take, and what it would cost."""
     from gainstage.engine.sources.plan import plan_run, with_lengths
-    from gainstage.tui.commands.plan import plan_lines
     from gainstage.tui.render.format import plural
+    from gainstage.tui.render.plan import plan_lines
 
     new = with_lengths(choice.new)
     plan = plan_run(new, with_live(loaded, desk), desk.database, desk.snapshot())

@@ -1,17 +1,15 @@
-"""The console: one pump, seven screens, one table of actions. Everything it knows it knows from a :class:`gainstage.engine.views.desk.Desk`."""
+"""The console: one poller, seven screens, one table of actions. Everything it knows comes from a :class:`gainstage.engine.views.desk.Desk`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from textual.app import App
 from textual.binding import Binding
@@ -27,45 +25,36 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.rows import SettingRow
 from gainstage.engine.views.snapshot import Snapshot
-from gainstage.tui.console import theme as themes
-from gainstage.tui.console.actions import BY_ID, SCREENS, UnknownCommand, bindings, parse, refusal
-from gainstage.tui.console.alerts import Levels
-from gainstage.tui.console.command_log import CommandLog
 from gainstage.tui.console.crash import write_report
-from gainstage.tui.console.desk_calls import Errands
-from gainstage.tui.console.frame import EMPTY, Age, Frame, contact_of
-from gainstage.tui.console.global_actions import Handlers
-from gainstage.tui.console.poller import Feed, FeedResult, News, Poller
-from gainstage.tui.console.theme import Palette
+from gainstage.tui.console.desk_calls import DeskCalls
+from gainstage.tui.console.dispatcher import Dispatcher
+from gainstage.tui.console.frame_builder import FrameBuilder
+from gainstage.tui.console.global_actions import GlobalActions
+from gainstage.tui.console.live_settings import LiveSettings
+from gainstage.tui.console.pace import Pace, allowed_hz
+from gainstage.tui.console.poller import EVENTS_KEPT, News, Poller
+from gainstage.tui.console.terminal_guard import guard_terminal
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.console.typeahead import TypeAhead
+from gainstage.tui.render import theme as themes
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens import make_screen
 from gainstage.tui.screens.base import DeskScreen
-from gainstage.tui.widgets.bars import Notice
+from gainstage.tui.state.actions import BY_ID, SCREENS, bindings
+from gainstage.tui.state.alerts import Alerts
+from gainstage.tui.state.command_log import CommandLog, Sent, describe
+from gainstage.tui.state.feeds import Feed, FeedResult
+from gainstage.tui.state.frame import EMPTY, Frame
+from gainstage.tui.state.notices import Notice, NoticeList, under_way
+from gainstage.tui.state.protocol import DrawCounts
+from gainstage.tui.widgets.live import Live
 
-if TYPE_CHECKING:
-    from gainstage.config.settings import Console as ConsoleSettings
-
-SLOW_TICK_S = 0.04
-SLOW_HZ = 2.5
-CROWDED = 0.95
-"""Share of the engine's processors in use from which the picture moves at ``SLOW_HZ``: there every frame is taken from the work."""
-
-EVENTS_KEPT = 20_000
-
-
-@dataclass(slots=True)
-class Counts:
-    """What drawing cost, for the tests and the benchmark."""
-
-    ticks: int = 0
-    builds: int = 0  # widgets drawn
-    lines: int = 0  # lines that came out different
-    tick_s: float = 0.0
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class GainstageApp(Handlers, Errands, App[int]):
-    """``start_engine`` starts an engine for an empty desk and says what it did; ``manual`` leaves pump and clock to a test."""
+class GainstageApp(App[int]):
+    """``start_engine`` starts an engine for an empty desk and says what it did; ``manual`` leaves poller and clock to a test."""
 
     CSS_PATH = Path(__file__).with_name("gainstage.tcss")
     TITLE = "gainstage"
@@ -95,7 +84,7 @@ class GainstageApp(Handlers, Errands, App[int]):
         super().__init__(ansi_color=True if colourless else None)
         self.desk = desk
         self.read_only = read_only or desk.read_only
-        self.refresh_hz = min(10.0, max(1.0, refresh_hz))
+        self.pace = Pace(refresh_hz)
         self.plain_ascii = ascii
         self.keymap = {action: keys for action, keys in (keymap or {}).items() if action in BY_ID}
         self.log_path = log or Paths.of().logs / "console.log"
@@ -103,39 +92,34 @@ class GainstageApp(Handlers, Errands, App[int]):
         self.start_engine = start_engine
         self.settings_file = settings_file
         self.manual = manual
-        self.pump = Poller(desk, self.refresh_hz)
-        self.view = Timeline(self.pump.ring)
-        self.outbox = CommandLog()
-        self.counts = Counts()
+        self.poller = Poller(desk, self.pace.hz)
+        self.timeline = Timeline(self.poller.ring)
+        self.frames = FrameBuilder(desk, self.timeline, read_only=self.read_only)
+        self.command_log = CommandLog()
+        self.counts = DrawCounts()
         self.events: list[Event] = []
         self.events_dropped = 0
-        self.newest: Snapshot | None = None
         self.frame = EMPTY
-        self.notices: list[Notice] = []
+        self.notices = NoticeList()
         self.past_lines: list[str] = []
         self.trail: list[str] = []
-        self.ignored: dict[str, float] = {}
+        self.ignored_advice: dict[str, float] = {}
         self.reported: set[str] = set()
-        self.settings: dict[str, SettingRow] = {}
-        self.levels = Levels()
-        self.asked_history = False
+        self.live_settings = LiveSettings()
+        self.alerts = Alerts()
         self.farewell = ""
         self.palette_version = 0
         self.started = time.perf_counter()
         self.first_frame_s: float | None = None
-        self._age = Age()
-        self._settings_feed = Feed("settings", lambda desk: desk.settings(), 2.0)
+        self._calls = DeskCalls(self)
+        self._global_actions = GlobalActions(self)
+        self._dispatcher = Dispatcher(self, self._global_actions)
         self._typeahead = TypeAhead(self, super().on_event)
-        self._answer_error: str | None = None
-        self._engines = 1
-        self._asked = False
-        self._palettes: dict[bool, Palette] = {}
+        self._palettes = themes.PaletteCache()
         self._interval: Timer | None = None
-        self._slow = 0.0
-        self._next_tick = 0.0
         for known in themes.THEMES.values():
             self.register_theme(known)
-        chosen = "mono" if colourless and theme is None else theme if theme in themes.THEMES else themes.DEFAULT
+        chosen = themes.theme_for(theme, colourless=colourless)
         if themes.THEMES[chosen].ansi:
             self.theme = chosen
         else:  # an assignment would parse every style a second time before the first frame
@@ -149,47 +133,34 @@ class GainstageApp(Handlers, Errands, App[int]):
         if self.manual:
             return
         if not self.is_headless:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, self.exit, 128 + number)
-            if not self.is_web:
-                self.set_interval(2.0, self._check_terminal)
-        self.pump.start()
-        self._interval = self.set_interval(1.0 / self.refresh_hz, self.tick)
+            guard_terminal(self)
+        self.poller.start()
+        self._interval = self.set_interval(1.0 / self.pace.wanted_hz, self.tick)
         self.set_timer(0.02, self.tick)
 
     def on_unmount(self) -> None:
-        self.pump.close()
-
-    def _check_terminal(self) -> None:
-        try:
-            os.ttyname(sys.__stdin__.fileno() if sys.__stdin__ is not None else 0)
-        except OSError:
-            self.exit(129)
+        self.poller.close()
 
     # -- the tick
 
     def tick(self) -> None:
-        """Take what the pump has and let the screen that is shown draw it."""
+        """Take what the poller has and let the screen that is shown draw it."""
         start = time.perf_counter()
-        if not self.manual and start < self._next_tick:
+        if not self.manual and not self.pace.due(start):
             return
-        self._guarded("a tick", self._tick)
+        self.run_guarded("a tick", self._tick)
         took = time.perf_counter() - start
         self.counts.ticks += 1
         self.counts.tick_s += took
-        self._slow = 0.8 * self._slow + 0.2 * took
-        host = self.newest.host if self.newest is not None else None
-        slow = self._slow > SLOW_TICK_S or (host is not None and (host.cpu or 0.0) >= CROWDED)
-        self._next_tick = start + 1.0 / SLOW_HZ - 0.01 if slow else 0.0
-        self.pump.hz = SLOW_HZ if slow else self.refresh_hz
+        self.pace.ticked(start, took, self.newest)
+        self.poller.hz = self.pace.hz
 
     def _tick(self) -> None:
-        news = self.pump.take()
+        news = self.poller.take()
         self._note(news)
-        self.frame = self._frame(self.desk.now())
-        for staged in self.outbox.take_due(self.frame.now):
-            self.send(Command("set", {"key": staged.key, "value": staged.new}), f"{staged.key} {staged.old} → {staged.new}")
+        self.frame = self.frame_now()
+        for staged in self.command_log.take_due(self.frame.now):
+            self._calls.send(Command("set", {"key": staged.key, "value": staged.new}), f"{staged.key} {staged.old} → {staged.new}")
         screen = self.desk_screen
         if screen is None:
             return
@@ -202,82 +173,71 @@ class GainstageApp(Handlers, Errands, App[int]):
             self.first_frame_s = time.perf_counter() - self.started
 
     def _receive(self, answer: FeedResult, screen: DeskScreen) -> None:
-        if answer.feed is self._settings_feed and answer.value is not None:
-            before, self.settings = self.settings, {row.key: row for row in answer.value}
-            self._follow_settings(before)
+        if answer.feed is self.live_settings.feed and answer.value is not None:
+            for key, value in self.live_settings.receive(answer.value).items():
+                self._follow_setting(key, value)
         screen.receive(answer)
 
-    def _follow_settings(self, before: dict[str, SettingRow]) -> None:
-        """The console's own settings act at once; what stood when it started was given to it."""
-        for key in ("console.refresh", "console.theme", "console.keys"):
-            old, new = before.get(key), self.settings.get(key)
-            if old is None or new is None or old.value == new.value:
-                continue
-            if key == "console.refresh":
-                self.refresh_hz = min(10.0, max(1.0, float(new.value)))
-                self._restart_interval()
-            elif key == "console.theme" and new.value in themes.THEMES:
-                self.theme = str(new.value)
-            elif key == "console.keys":
-                self.keymap = {action: str(keys) for action, keys in new.value.items() if action in BY_ID}
-                self.set_keymap(self.keymap)
+    def _follow_setting(self, key: str, value: Any) -> None:
+        """One of the console's own settings acts at once."""
+        if key == "console.refresh":
+            self.pace.wanted_hz = allowed_hz(float(value))
+            self._restart_interval()
+        elif key == "console.theme" and value in themes.THEMES:
+            self.theme = str(value)
+        elif key == "console.keys":
+            self.keymap = {action: str(keys) for action, keys in value.items() if action in BY_ID}
+            self.set_keymap(self.keymap)
 
     def _restart_interval(self) -> None:
         if self._interval is not None:
             self._interval.stop()
-            self._interval = self.set_interval(1.0 / self.refresh_hz, self.tick)
+            self._interval = self.set_interval(1.0 / self.pace.wanted_hz, self.tick)
 
-    def ask_for(self, feeds: tuple[Feed, ...]) -> None:
+    def watch_feeds(self, feeds: tuple[Feed, ...]) -> None:
         """Ask for the settings and for what the screen needs."""
-        self.pump.watch((self._settings_feed, *feeds))
+        self.poller.watch((self.live_settings.feed, *feeds))
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot, also while the view is frozen."""
+        return self.frames.newest
+
+    @property
+    def settings(self) -> dict[str, SettingRow]:
+        """The settings by key, as the desk last gave them."""
+        return self.live_settings.rows
 
     @property
     def memory_limit(self) -> float:
-        """``watch.memory_limit`` as a share."""
-        row = self.settings.get("watch.memory_limit")
-        return float(row.value) / 100 if row is not None else 0.92
+        return self.live_settings.memory_limit
 
     def _note(self, news: News) -> None:
-        self.view.arrived(news.frames)
+        self.frames.note(news)
         if news.frames and news.snapshot is not None:
-            self.levels.step(news.snapshot, self.memory_limit)
-        self.newest = news.snapshot or self.newest
-        self._answer_error, self._engines, self._asked = news.error, news.engines, news.asked
+            self.alerts.step(news.snapshot, self.memory_limit)
         if news.events:
             self.events.extend(news.events)
             del self.events[:-EVENTS_KEPT]
         self.events_dropped += news.dropped
         for ack in news.acks:
-            sent = self.outbox.acknowledged(ack)
+            sent = self.command_log.acknowledged(ack)
             if sent is not None:
-                self._acknowledged(sent)
+                self.finished(sent)
         if news.broken and news.broken not in self.reported:
             self.reported.add(news.broken)
             self.report(RuntimeError(news.broken), "reading the desk")
 
-    def _frame(self, now: float) -> Frame:
-        age = self._age.of(self.newest, now)
-        return Frame(
-            snapshot=self.view.shown(self.newest),
-            now=now,
-            age_s=age,
-            contact=contact_of(self.newest, age, self._asked),
-            mode=self.view.mode,
-            frozen_for_s=now - self.view.since if self.view.mode != "live" else 0.0,
-            newer=self.view.newer,
-            label=self.desk.label,
-            live=self.desk.live,
-            read_only=self.read_only,
-            error=self._answer_error,
-            engines=self._engines,
-        )
+    def frame_now(self) -> Frame:
+        """The frame as it would be drawn now."""
+        return self.frames.frame(self.desk.now())
 
     def redraw_now(self) -> None:
         """Draw the present frame again: the operator changed how it is looked at."""
-        self.frame = self._frame(self.desk.now())
+        self.frame = self.frame_now()
         screen = self.desk_screen
         if screen is not None:
-            self._guarded("drawing", lambda: screen.show(self.frame))
+            self.run_guarded("drawing", lambda: screen.show(self.frame))
 
     # -- screens
 
@@ -311,30 +271,15 @@ class GainstageApp(Handlers, Errands, App[int]):
         self.perform(name)
 
     def perform(self, name: str, words: str = "") -> None:
-        """Do an action of the table, or say why not."""
-        action = BY_ID[name]
-        why = refusal(action, self._frame(self.desk.now()))
-        if why is not None:
-            self.notice(f"{action.title}: {why}", "warn")
-            return
-        screen = self.desk_screen
-        handler = getattr(screen, action.handler, None) or getattr(self, action.handler, None)
-        if handler is None or (action.screens and screen is not None and screen.NAME not in action.screens):
-            where = ", ".join(s.capitalize() for s in action.screens)
-            self.notice(f"{action.title}: only on {where}" if where else f"{action.title}: not here", "info")
-            return
-        self._guarded(action.id, lambda: handler(words))
+        self._dispatcher.perform(name, words)
 
-    def typed(self, line: str) -> None:
-        """A line of the command line."""
-        try:
-            action, words = parse(line)
-        except UnknownCommand as problem:
-            self.notice(str(problem), "warn")
-            return
-        self.perform(action.id, words)
+    def perform_global(self, name: str, words: str = "") -> None:
+        self._dispatcher.perform_global(name, words)
 
-    def _guarded(self, what: str, call: Callable[[], Any]) -> None:
+    def run_line(self, line: str) -> None:
+        self._dispatcher.run_line(line)
+
+    def run_guarded(self, what: str, call: Callable[[], Any]) -> None:
         try:
             result = call()
         except Exception as problem:  # shown with an id, logged, and the console goes on
@@ -343,6 +288,74 @@ class GainstageApp(Handlers, Errands, App[int]):
         if asyncio.iscoroutine(result):
             self.run_worker(result, name=what, group=what, exit_on_error=False)
 
+    def run_in_background(self, work: Coroutine[Any, Any, None], group: str, *, exclusive: bool = False) -> None:
+        """Run a coroutine beside the drawing; a fault of it is reported, the console goes on."""
+        self.run_worker(work, name=group, group=group, exclusive=exclusive, exit_on_error=False)
+
+    # -- the desk
+
+    def ask(self, group: str, question: Callable[[Desk], T], then: Callable[[T], Any]) -> None:
+        self._calls.ask(group, question, then)
+
+    def send(self, command: Command, label: str) -> None:
+        self._calls.send(command, label)
+
+    def stage_soon(self, key: str, old: Any, new: Any) -> None:
+        self._calls.stage_soon(key, old, new)
+
+    def finished(self, sent: Sent) -> None:
+        """A command has its final acknowledgement: say so, and ask for what it may have changed."""
+        self.notice(*describe(sent))
+        screen = self.desk_screen
+        if screen is not None:
+            screen.watch_again()
+
+    @property
+    def can_start(self) -> bool:
+        """Whether Enter can start an engine from this console."""
+        return self.start_engine is not None and not self.read_only
+
+    # -- notices and faults
+
+    def notice(self, text: str, band: str = "info") -> None:
+        """Show a short message in the corner."""
+        self.notices.add(text, band, self.desk.now())
+        screen = self.desk_screen
+        if screen is not None and screen.is_running:
+            screen.show_bars(self.frame)
+
+    def notices_now(self) -> list[Notice]:
+        """Messages that are still shown, and commands under way."""
+        now = self.desk.now()
+        return [*self.notices.current(now), *under_way(self.command_log, now)]
+
+    def report(self, problem: BaseException, what: str) -> None:
+        """A fault of the console: logged, shown once with its id. The engine is not touched."""
+        from gainstage.tui.screens.modals.fault import FaultScreen
+
+        number = write_report(problem, what, self.log_path)
+        if number in self.reported:
+            return
+        self.reported.add(number)
+        if self.is_running:
+            self.call_later(self.push_screen, FaultScreen(number, what, type(problem).__name__, self.log_path))
+
+    def open_dialog(self, dialog: Screen[R], then: Callable[[R | None], Any] | None = None) -> None:
+        """Put a dialog over the screen; ``then`` gets its answer."""
+        self.push_screen(dialog, then)
+
+    def open_link(self, url: str | None) -> None:
+        self._global_actions.open_link(url)
+
+    @property
+    def browser_at_hand(self) -> bool:
+        """Whether a link can be opened where the operator sits; elsewhere a text browser would fight for the terminal."""
+        return bool(self.is_web or sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+    def leave(self) -> None:
+        """Close the console with status 0."""
+        self.exit(0)
+
     # -- looks
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -350,12 +363,7 @@ class GainstageApp(Handlers, Errands, App[int]):
             self.report(event.worker.error, event.worker.name)
 
     def palette_of(self, fades: bool) -> Palette:
-        """The palette of the theme; faded for figures that stopped moving."""
-        faded = fades and self.frame.faded
-        if faded not in self._palettes:
-            variables = self.theme_variables or self.get_css_variables()
-            self._palettes[faded] = themes.palette(variables, stale=faded)
-        return self._palettes[faded]
+        return self._palettes.of(self.theme_variables or self.get_css_variables(), fades and self.frame.faded)
 
     @property
     def edge(self) -> str:
@@ -364,6 +372,15 @@ class GainstageApp(Handlers, Errands, App[int]):
             return "warn"
         return {"live": "line", "frozen": "info", "scrub": "change"}[self.frame.mode]
 
+    @property
+    def theme_name(self) -> str:
+        """The theme in use."""
+        return self.theme
+
+    def use_theme(self, name: str) -> None:
+        """Change the theme."""
+        self.theme = name
+
     def watch_theme(self) -> None:
         self._palettes.clear()
         self.palette_version += 1
@@ -371,8 +388,6 @@ class GainstageApp(Handlers, Errands, App[int]):
             self.call_after_refresh(self._redraw_everything)
 
     def _redraw_everything(self) -> None:
-        from gainstage.tui.widgets.live import Live
-
         for widget in self.screen.query(Live):
             widget.refresh()
 
@@ -383,19 +398,3 @@ class GainstageApp(Handlers, Errands, App[int]):
         self.panic(
             f"The console failed (fault {number}); the engine goes on.\nDetails: {self.log_path}\nOpen it again with: gainstage"
         )
-
-
-def run_console(desk: Desk, *, settings: ConsoleSettings | None = None, **options: Any) -> int:
-    """Run the console on a desk until it is left; the exit status. The desk stays open: it is the caller's.
-
-    ``settings`` is the ``console`` section of the settings; options are those of :class:`GainstageApp` and go before it.
-    """
-    if settings is not None:
-        options.setdefault("refresh_hz", settings.refresh)
-        options.setdefault("keymap", dict(settings.keys))
-        options["theme"] = options.get("theme") or settings.theme
-    app = GainstageApp(desk, **options)
-    result = app.run()
-    if app.farewell:
-        print(app.farewell)
-    return result if result is not None else app.return_code or 0

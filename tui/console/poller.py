@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,29 +17,12 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.ring import Ring
+from gainstage.tui.state.feeds import Feed, FeedResult
 
 EVENTS_KEPT = 20_000
 ACK_EVERY_S = 0.1
 SILENT_AFTER_S = 2.0
 """A desk that has not answered for this long is said to be silent: nothing is known of the engine then."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Feed:
-    """A question the current screen wants asked again and again. ``every_s`` 0 asks once."""
-
-    name: str
-    ask: Callable[[Desk], Any]
-    every_s: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class FeedResult:
-    """What came back from a feed: a value, or the desk's words for why not."""
-
-    feed: Feed
-    value: Any = None
-    error: str | None = None
 
 
 @dataclass(slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gainstage.engine.views.snapshot import Snapshot
-from gainstage.tui.console.frame import Mode
 from gainstage.tui.console.ring import Ring
+from gainstage.tui.state.frame import Mode
 
 
 class Timeline:

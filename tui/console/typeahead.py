@@ -14,7 +14,7 @@ from textual.app import App
 from textual.events import Key, Paste
 from textual.widgets import Input
 
-from gainstage.tui.console.actions import BY_ID, SCREENS
+from gainstage.tui.state.actions import BY_ID, SCREENS
 
 OPENS_WITHIN_S = 0.5
 LEAVES_WITHIN_S = 0.1

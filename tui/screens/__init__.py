@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def make_screen(name: str) -> DeskScreen:
-    """The screen of a name of :data:`gainstage.tui.console.actions.SCREENS`."""
+    """The screen of a name of :data:`gainstage.tui.state.actions.SCREENS`."""
     module = import_module(f"gainstage.tui.screens.{name}")
     screen: DeskScreen = getattr(module, f"{name.capitalize()}Screen")()
     return screen

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from gainstage.tui.console.actions import actions_on
-from gainstage.tui.console.frame import EMPTY, Frame
-from gainstage.tui.console.poller import Feed, FeedResult
-from gainstage.tui.widgets.bars import FooterBar, NavBar, Notices, StatusBar, TooSmall
+from gainstage.tui.state.actions import actions_on
+from gainstage.tui.state.feeds import Feed, FeedResult
+from gainstage.tui.state.frame import EMPTY, Frame
+from gainstage.tui.state.protocol import Console, console_of
+from gainstage.tui.widgets.bars import FooterBar, NavBar, NoticeBox, StatusBar, TooSmall
 from gainstage.tui.widgets.live import Live
 from gainstage.tui.widgets.panel import Panel
 from gainstage.tui.widgets.prompt import Prompt
@@ -19,7 +20,6 @@ from gainstage.tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from gainstage.engine.views.events import Event
-    from gainstage.tui.console.app import GainstageApp
 
 
 class DeskScreen(Screen[None]):
@@ -33,14 +33,15 @@ class DeskScreen(Screen[None]):
         super().__init__(id=f"screen-{self.NAME}")
         self.frame = EMPTY
         self.maximised_panel: Panel | None = None
-        self._status, self._nav, self._footer, self._notices = StatusBar(), NavBar(), FooterBar(), Notices()
+        self._status, self._nav, self._footer, self._notices = StatusBar(), NavBar(), FooterBar(), NoticeBox()
         self._too_small = TooSmall()
         self._seen = 0
         self._foot = tuple(a for a in actions_on(self.NAME) if a.foot)
 
     @property
-    def console_app(self) -> GainstageApp:
-        return cast("GainstageApp", self.app)
+    def console(self) -> Console:
+        """What the console offers this screen."""
+        return console_of(self)
 
     def compose(self) -> ComposeResult:
         yield self._status
@@ -80,14 +81,14 @@ class DeskScreen(Screen[None]):
             for widget in self.query(Live):
                 widget.forget()
                 widget.refresh()
-        self.show_chrome(frame)
+        self.show_bars(frame)
         if not self._too_small.display:
             if frame.mode == "live":
                 self._catch_up()
             self.apply(frame)
 
     def _catch_up(self) -> None:
-        held = self.console_app.events
+        held = self.console.events
         fresh = len(held)
         while fresh > 0 and held[fresh - 1].seq > self._seen:
             fresh -= 1
@@ -95,8 +96,8 @@ class DeskScreen(Screen[None]):
             self._seen = held[-1].seq
             self.tell(held[fresh:])
 
-    def show_chrome(self, frame: Frame) -> None:
-        app = self.console_app
+    def show_bars(self, frame: Frame) -> None:
+        console = self.console
         if self._too_small.display:
             self._too_small.show(frame)
             return
@@ -104,10 +105,10 @@ class DeskScreen(Screen[None]):
         if self._nav.display:
             self._nav.show(frame, self.NAME)
         self._footer.show(frame, self._foot)
-        self._notices.show(app.notices_now())
+        self._notices.show(console.notices_now())
 
     def title_of(self) -> str:
-        from gainstage.tui.console.actions import SCREEN_TITLES
+        from gainstage.tui.state.actions import SCREEN_TITLES
 
         return SCREEN_TITLES[self.NAME]
 
@@ -118,12 +119,12 @@ class DeskScreen(Screen[None]):
     def watch_again(self) -> None:
         """Ask the pump for the feeds as they are now."""
         if self.is_active:
-            self.console_app.ask_for(self.feeds())
+            self.console.watch_feeds(self.feeds())
 
     def on_screen_resume(self) -> None:
         """Shown again: ask for what this screen needs and draw the present."""
-        self.console_app.ask_for(self.feeds())
-        self.call_after_refresh(self.show, self.console_app.frame)
+        self.console.watch_feeds(self.feeds())
+        self.call_after_refresh(self.show, self.console.frame)
 
     # -- panels
 
@@ -153,7 +154,7 @@ class DeskScreen(Screen[None]):
             return
         panel = self.focused_panel
         if panel is None:
-            self.console_app.notice("no panel has the focus: Tab", "info")
+            self.console.notice("no panel has the focus: Tab", "info")
             return
         panel.add_class("-maximised")
         self.add_class("-one-panel")

@@ -9,13 +9,12 @@ from textual.containers import Container
 
 from gainstage.engine.views.commands import Command, CommandName
 from gainstage.engine.views.snapshot import ModelView
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.frame import Frame
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.values import BadValue, bounded
-from gainstage.tui.screens.base import DeskScreen
-from gainstage.tui.screens.recording_actions import RecordingActions
+from gainstage.tui.screens.recording_actions import RecordingActionsScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.flights import SORTS, FlightsPanel
 from gainstage.tui.widgets.machine import MachinePanel
 from gainstage.tui.widgets.stages import Planned, StagesPanel
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 IGNORE_S = 1800.0
 
 
-class DeckScreen(RecordingActions, DeskScreen):
+class DeckScreen(RecordingActionsScreen):
     NAME = "deck"
     BINDINGS: ClassVar[list[Any]] = bindings("deck")
 
@@ -69,10 +68,10 @@ class DeckScreen(RecordingActions, DeskScreen):
         self._apply(frame)
 
     def _apply(self, frame: Frame, at_once: bool = False) -> None:
-        app = self.console_app
+        console = self.console
         s = frame.snapshot
         advice = s.verdict.advice if s else None
-        self.verdict.show(frame, advice is not None and app.ignored.get(advice.id, 0.0) > frame.now)
+        self.verdict.show(frame, advice is not None and console.ignored_advice.get(advice.id, 0.0) > frame.now)
         if s is None:
             self.flights.empty = WELCOME
             self.flights.redraw()
@@ -81,21 +80,21 @@ class DeckScreen(RecordingActions, DeskScreen):
         self.stages.show(s.stages, stage, self._planned())
         gpu = f"gpu{s.devices[0].index}" if s.devices else ""
         names = (f"{gpu}.sm", f"{gpu}.memory", f"{gpu}.temperature", "disk")
-        self.machine.show(s.devices, s.host, app.memory_limit, tuple(app.levels.of(n) for n in names), s.run.rtfx)
+        self.machine.show(s.devices, s.host, console.memory_limit, tuple(console.alerts.of(n) for n in names), s.run.rtfx)
         self.voices.show(s.batchers, s.decisions)
-        self.throughput.show(s.run, s.wall, changes_of(app.events))
+        self.throughput.show(s.run, s.wall, changes_of(console.events))
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
         waiting = s.run.queued + s.run.retrying
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
 
     def _planned(self) -> dict[str, Planned]:
-        outbox = self.console_app.outbox
+        log = self.console.command_log
         planned: dict[str, Planned] = {}
-        for sent in outbox.pending:
+        for sent in log.pending:
             key = str(sent.command.args.get("key", ""))
             if sent.command.name == "set" and key.startswith("workers."):
                 planned[key.removeprefix("workers.")] = Planned(int(sent.command.args["value"]), True)
-        for key, staged in outbox.staged.items():
+        for key, staged in log.staged.items():
             if key.startswith("workers.") and staged.due is not None:
                 planned[key.removeprefix("workers.")] = Planned(int(staged.new), False)
         return planned
@@ -127,55 +126,57 @@ class DeckScreen(RecordingActions, DeskScreen):
         self._slots(-1)
 
     def _slots(self, step: int) -> None:
-        app = self.console_app
+        console = self.console
         stage = self.stages.selected
         if stage is None:
-            app.notice("no stage to change", "info")
+            console.notice("no stage to change", "info")
             return
         key = f"workers.{stage.name}"
-        row = app.settings.get(key)
+        row = console.settings.get(key)
         if row is None:
-            app.notice(f"{stage.name} has no slots of its own to set" if app.settings else "settings are not read yet", "warn")
+            console.notice(
+                f"{stage.name} has no slots of its own to set" if console.settings else "settings are not read yet", "warn"
+            )
             return
-        held = app.outbox.staged.get(key)
+        held = console.command_log.staged.get(key)
         value = held.new if held is not None else row.value
         try:
             new = bounded(row, value + step)
         except BadValue as problem:
-            app.notice(f"{key}: {problem}", "warn")
+            console.notice(f"{key}: {problem}", "warn")
             return
-        app.stage_soon(key, row.value, new)
+        console.stage_soon(key, row.value, new)
 
     def do_pause_stage(self, words: str) -> None:
-        app = self.console_app
+        console = self.console
         name = words.strip() or self.stages.current
         stage = next((s for s in self.stages.stages if s.name == name), None)
         if stage is None:
-            app.notice(f"no stage {name!r}", "warn")
+            console.notice(f"no stage {name!r}", "warn")
             return
         command: CommandName = "resume_stage" if stage.paused else "pause_stage"
-        app.send(Command(command, {"stage": stage.name}), f"{'resume' if stage.paused else 'pause'} {stage.name}")
+        console.send(Command(command, {"stage": stage.name}), f"{'resume' if stage.paused else 'pause'} {stage.name}")
 
     # -- advice
 
     def do_ignore_advice(self, _: str) -> None:
-        app = self.console_app
+        console = self.console
         advice = self.frame.snapshot.verdict.advice if self.frame.snapshot else None
         if advice is None:
-            app.notice("no advice to ignore", "info")
+            console.notice("no advice to ignore", "info")
             return
-        app.ignored[advice.id] = app.desk.now() + IGNORE_S
-        app.notice("ignored for 30 minutes", "info")
+        console.ignored_advice[advice.id] = console.desk.now() + IGNORE_S
+        console.notice("ignored for 30 minutes", "info")
         self.apply(self.frame)
 
     def do_take_advice(self, _: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
-        app = self.console_app
+        console = self.console
         s = self.frame.snapshot
         advice = s.verdict.advice if s else None
         if advice is None or advice.key is None:
-            app.notice("no advice to try", "info")
+            console.notice("no advice to try", "info")
             return
         lines = [
             f"{advice.key}  {fmt.value(advice.old)} → {fmt.value(advice.new)}",
@@ -188,10 +189,10 @@ class DeckScreen(RecordingActions, DeskScreen):
         command = Command("set", {"key": advice.key, "value": advice.new})
         label = f"{advice.key} {fmt.value(advice.old)} → {fmt.value(advice.new)}"
         question = ConfirmScreen("Try this?", [line for line in lines if line is not None], yes="Apply")
-        app.push_screen(question, lambda yes: app.send(command, label) if yes else None)
+        self.app.push_screen(question, lambda yes: console.send(command, label) if yes else None)
 
     def do_undo(self, _: str) -> None:
-        self.console_app.send(Command("undo"), "undo the last change")
+        self.console.send(Command("undo"), "undo the last change")
 
     # -- the table
 
@@ -223,7 +224,7 @@ class DeckScreen(RecordingActions, DeskScreen):
             self._apply(self.frame, at_once=True)
             self.flights.redraw()
         else:
-            self.console_app.do_back(words)
+            self.console.perform_global("back", words)
 
     def do_sort(self, words: str) -> None:
         column = self.flights.sorted_by[0] if self.flights.sorted_by else SORTS[0]
@@ -248,21 +249,21 @@ class DeckScreen(RecordingActions, DeskScreen):
         self.flights.compact = not self.flights.compact
         self.flights.redraw()
 
-    async def do_open(self, words: str) -> None:
-        app = self.console_app
+    def do_open(self, words: str) -> None:
+        console = self.console
         if self.focused is self.stages or self.focused is self.verdict:
             s = self.frame.snapshot
             if self.focused is self.verdict and s is not None and s.verdict.advice is not None:
-                app.perform("take-advice")
+                console.perform("take-advice")
                 return
         item = self.flights.selected
-        if self.frame.snapshot is None or item is None or app.frame.startable:
-            await app.do_open(words)
+        if self.frame.snapshot is None or item is None or console.frame.startable:
+            console.perform_global("open", words)
             return
-        await app.do_goto(item.view.id)
+        console.perform("goto", item.view.id)
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self.console_app.perform("open")
+        self.console.perform("open")
 
 
 WELCOME: list[list[tuple[str, str]]] = [

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.frame import Frame
 from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.gpu import GpuPanel
 from gainstage.tui.widgets.hostinfo import DependenciesPanel, HostPanel, SlotsPanel, UsersPanel
 
@@ -38,21 +38,21 @@ class HostScreen(DeskScreen):
         s = frame.snapshot
         if s is None:
             return
-        app = self.console_app
+        console = self.console
         levels = {
-            f"gpu{d.index}.{name}": app.levels.of(f"gpu{d.index}.{name}")
+            f"gpu{d.index}.{name}": console.alerts.of(f"gpu{d.index}.{name}")
             for d in s.devices
             for name in ("sm", "memory", "temperature")
         }
-        self.gpu.show(s.devices, s.host, app.memory_limit, levels)
-        self.users.show(self.gpu.device, s.models, app.memory_limit)
-        self.host.show(s.host, app.levels.of("disk"))
-        self.dependencies.show(s, app.levels.of("database"))
+        self.gpu.show(s.devices, s.host, console.memory_limit, levels)
+        self.users.show(self.gpu.device, s.models, console.memory_limit)
+        self.host.show(s.host, console.alerts.of("disk"))
+        self.dependencies.show(s, console.alerts.of("database"))
         self.slots.show(s.stages)
 
     def do_next_gpu(self, _: str) -> None:
         if len(self.gpu.devices) < 2:
-            self.console_app.notice("there is one GPU" if self.gpu.devices else "no GPU can be read", "info")
+            self.console.notice("there is one GPU" if self.gpu.devices else "no GPU can be read", "info")
         self.gpu.next()
         self.apply(self.frame)
 

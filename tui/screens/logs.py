@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.frame import Frame
 from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
 from gainstage.tui.widgets.table import Table
 
@@ -32,7 +32,7 @@ class LogsScreen(DeskScreen):
         self.set_focus(self.log_tail)
 
     def tell(self, events: list[Event]) -> None:
-        self.log_tail.tell(events, self.console_app.events_dropped)
+        self.log_tail.tell(events, self.console.events_dropped)
         self.line.show(self.log_tail.selected)
 
     def apply(self, frame: Frame) -> None:
@@ -55,17 +55,17 @@ class LogsScreen(DeskScreen):
         word = words.strip().lower()
         named = next((name for name in LEVELS if word and (name.startswith(word) or WORDS[name].lower() == word)), None)
         if word and named is None:
-            self.console_app.notice(f"no level {word!r}: {', '.join(LEVELS)}", "warn")
+            self.console.notice(f"no level {word!r}: {', '.join(LEVELS)}", "warn")
             return
         self.log_tail.level = named or LEVELS[(LEVELS.index(self.log_tail.level) + 1) % len(LEVELS)]
         self.log_tail.again()
 
     def do_log_stage(self, words: str) -> None:
-        s = self.console_app.newest
+        s = self.console.newest
         names: list[str | None] = [None, *(stage.name for stage in (s.stages if s is not None else ()))]
         word = words.strip()
         if word and word not in names:
-            self.console_app.notice(f"no stage {word!r}", "warn")
+            self.console.notice(f"no stage {word!r}", "warn")
             return
         held = self.log_tail.stage
         self.log_tail.stage = word or names[(names.index(held) + 1 if held in names else 0) % len(names)]
@@ -91,7 +91,7 @@ class LogsScreen(DeskScreen):
             self.log_tail.faults_only, self.log_tail.stage = False, None
             self._filter("")
         else:
-            self.console_app.do_back(words)
+            self.console.perform_global("back", words)
 
     def do_next_match(self, _: str) -> None:
         self._match(1)
@@ -103,7 +103,7 @@ class LogsScreen(DeskScreen):
         text = self.log_tail.filter_text
         found = self.log_tail.search(step, text) if text else self._next_fault(step)
         if not found:
-            self.console_app.notice("no other line", "info")
+            self.console.notice("no other line", "info")
 
     def _next_fault(self, step: int) -> bool:
         entries = self.log_tail.entries
@@ -116,7 +116,7 @@ class LogsScreen(DeskScreen):
 
     def do_fold(self, _: str) -> None:
         self.log_tail.fold = not self.log_tail.fold
-        self.console_app.notice("repeats folded" if self.log_tail.fold else "every line shown", "info")
+        self.console.notice("repeats folded" if self.log_tail.fold else "every line shown", "info")
         self.log_tail.again()
 
     def do_clear(self, _: str) -> None:
@@ -128,11 +128,11 @@ class LogsScreen(DeskScreen):
         self.set_class(self.line.whole, "-trace")
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self.console_app.perform("open")
+        self.console.perform("open")
 
-    async def do_goto_recording(self, _: str) -> None:
+    def do_goto_recording(self, _: str) -> None:
         ids = self.selected_ids()
         if ids:
-            await self.console_app.do_goto(ids[0])
+            self.console.perform("goto", ids[0])
         else:
-            self.console_app.notice("this line is about no recording", "info")
+            self.console.notice("this line is about no recording", "info")

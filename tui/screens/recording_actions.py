@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.render import format as fmt
-
-if TYPE_CHECKING:
-    from gainstage.tui.console.app import GainstageApp
-
+from gainstage.tui.screens.base import DeskScreen
 
 CAUSES_SAID = 12
 
@@ -25,13 +21,8 @@ class Failures:
     counts: tuple[tuple[str, int], ...]
 
 
-class RecordingActions:
-    """Mixed into screens that know :meth:`selected_ids`."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def console_app(self) -> GainstageApp: ...
+class RecordingActionsScreen(DeskScreen):
+    """A screen on which recordings are selected: :meth:`selected_ids` says which."""
 
     def selected_ids(self) -> list[str]:
         """The recordings an action is for: those marked, else the one under the cursor."""
@@ -40,7 +31,7 @@ class RecordingActions:
     def _ids(self, words: str) -> list[str]:
         ids = words.split() or self.selected_ids()
         if not ids:
-            self.console_app.notice("no recording under the cursor", "info")
+            self.console.notice("no recording under the cursor", "info")
         return ids
 
     @staticmethod
@@ -49,27 +40,27 @@ class RecordingActions:
 
     def do_retry(self, words: str) -> None:
         if ids := self._ids(words):
-            self.console_app.send(Command("retry", {"ids": ids}), f"retry {self._named(ids)}")
+            self.console.send(Command("retry", {"ids": ids}), f"retry {self._named(ids)}")
 
     def do_raise(self, words: str) -> None:
         if ids := self._ids(words):
-            self.console_app.send(Command("priority", {"ids": ids, "to_front": True}), f"{self._named(ids)} to the front")
+            self.console.send(Command("priority", {"ids": ids, "to_front": True}), f"{self._named(ids)} to the front")
 
     def do_skip(self, words: str) -> None:
         if ids := self._ids(words):
-            self.console_app.send(Command("skip", {"ids": ids}), f"skip {self._named(ids)}")
+            self.console.send(Command("skip", {"ids": ids}), f"skip {self._named(ids)}")
 
     def do_cancel(self, words: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
-        app = self.console_app
+        console = self.console
         if not (ids := self._ids(words)):
             return
         question = ConfirmScreen(
             f"Cancel {self._named(ids)}?", ["What it has done so far is thrown away; r queues it again later."], yes="Cancel it"
         )
-        app.push_screen(
-            question, lambda yes: app.send(Command("cancel", {"ids": ids}), f"cancel {self._named(ids)}") if yes else None
+        self.app.push_screen(
+            question, lambda yes: console.send(Command("cancel", {"ids": ids}), f"cancel {self._named(ids)}") if yes else None
         )
 
     def failures_shown(self, desk: Desk) -> Failures:
@@ -80,11 +71,11 @@ class RecordingActions:
     def do_retry_filtered(self, _: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
-        app = self.console_app
+        console = self.console
 
         def found(failures: Failures) -> None:
             if not failures.counts:
-                app.notice(f"retry {failures.words}: nothing has failed", "info")
+                console.notice(f"retry {failures.words}: nothing has failed", "info")
                 return
             lines = [f"{count:>7,} × {cause}" for cause, count in failures.counts]
             lines = (
@@ -94,17 +85,16 @@ class RecordingActions:
             )
             total = sum(count for _, count in failures.counts)
             question = ConfirmScreen(f"Retry {fmt.plural(total, 'recording')}?", [failures.words, "", *lines], yes="Retry")
-            app.push_screen(
-                question, lambda yes: app.send(Command("retry", failures.arguments), f"retry {failures.words}") if yes else None
+            self.app.push_screen(
+                question, lambda yes: console.send(Command("retry", failures.arguments), f"retry {failures.words}") if yes else None
             )
 
-        app.ask("retry-count", self.failures_shown, found)
+        console.ask("retry-count", self.failures_shown, found)
 
-    async def do_log_of(self, _: str) -> None:
+    def do_log_of(self, _: str) -> None:
         if ids := self._ids(""):
-            screen = await self.console_app.go("logs")
-            screen.do_filter(f"rec:{ids[0]}")  # type: ignore[attr-defined]
+            self.console.perform("logs", f"rec:{ids[0]}")
 
-    async def do_goto_recording(self, _: str) -> None:
+    def do_goto_recording(self, _: str) -> None:
         if ids := self._ids(""):
-            await self.console_app.do_goto(ids[0])
+            self.console.perform("goto", ids[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -11,14 +12,13 @@ from textual.containers import Horizontal
 
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.rows import Query, RecordingDetail, RecordingPage, RecordingRow
-from gainstage.tui.commands import export
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.frame import Frame
-from gainstage.tui.console.poller import Feed, FeedResult
+from gainstage.tui.render import export
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.filters import Filter, read_filter, to_query
-from gainstage.tui.screens.base import DeskScreen
-from gainstage.tui.screens.recording_actions import Failures, RecordingActions
+from gainstage.tui.screens.recording_actions import Failures, RecordingActionsScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.feeds import Feed, FeedResult
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.detail import DetailPanel
 from gainstage.tui.widgets.failures import FailuresPanel
 from gainstage.tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
@@ -27,7 +27,7 @@ from gainstage.tui.widgets.table import Table
 EXPORT_PAGE = 1000
 
 
-class RecordingsScreen(RecordingActions, DeskScreen):
+class RecordingsScreen(RecordingActionsScreen):
     NAME = "recordings"
     BINDINGS: ClassVar[list[Any]] = bindings("recordings")
 
@@ -81,10 +81,10 @@ class RecordingsScreen(RecordingActions, DeskScreen):
             self.failures.show(answer.value)
         elif answer.feed is self._detail:
             detail: RecordingDetail | None = answer.value
-            self.detail.show(detail, self.console_app.desk.now(), answer.error or "")
+            self.detail.show(detail, self.console.desk.now(), answer.error or "")
 
     def _show_page(self, query: Query, page: RecordingPage) -> None:
-        self.rows.show(page, query.offset, self.console_app.desk.now())
+        self.rows.show(page, query.offset, self.console.desk.now())
         if self.wanted is None and self.rows.selected is not None:
             self._want(self.rows.selected.id)
 
@@ -165,7 +165,7 @@ class RecordingsScreen(RecordingActions, DeskScreen):
             self.rows.marked = frozenset()
             self.rows.redraw()
         else:
-            self.console_app.do_back(words)
+            self.console.perform_global("back", words)
 
     def do_sort(self, words: str) -> None:
         column = self.rows.sorted_by[0] if self.rows.sorted_by else SORTS[0]
@@ -217,28 +217,28 @@ class RecordingsScreen(RecordingActions, DeskScreen):
                 self.maximise()
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self.console_app.perform("open")
+        self.console.perform("open")
 
     def do_open_link(self, _: str) -> None:
         row = self.rows.selected
-        self.console_app.open_link((row.url or row.source) if row is not None else None)
+        self.console.open_link((row.url or row.source) if row is not None else None)
 
     def do_export(self, words: str) -> None:
         """All rows that match, not only those that are here, as CSV or JSON; everything else as everywhere."""
-        app = self.console_app
+        console = self.console
         kind, _, path = words.partition(" ")
         if kind not in ("csv", "json") or self.focused not in (None, self.rows):
-            app.do_export(words)
+            console.perform_global("export", words)
             return
         query = self.query_now()
-        name = f"gainstage-recordings-{fmt.stamp(app.desk.now()).replace(' ', '-').replace(':', '')}.{kind}"
-        target = app.exports / name if not path else type(app.exports)(path).expanduser()
+        name = f"gainstage-recordings-{fmt.stamp(console.desk.now()).replace(' ', '-').replace(':', '')}.{kind}"
+        target = console.exports / name if not path else Path(path).expanduser()
 
         def fetch(desk: Desk) -> object:
             rows = [[getattr(r, c) for c in COLUMNS] for r in every_row(desk, query)]
             return export.write(target, export.render(kind, list(COLUMNS), rows))
 
-        app.ask("export", fetch, lambda where: app.notice(f"written {where}", "ok"))
+        console.ask("export", fetch, lambda where: console.notice(f"written {where}", "ok"))
 
 
 def every_row(desk: Desk, query: Query) -> list[RecordingRow]:

@@ -13,12 +13,12 @@ from textual.widgets import Input
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.rows import SearchHit, SearchResult
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.poller import Feed, FeedResult
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.widgets.live import Live
 from gainstage.tui.widgets.results import ContextPanel, IndexPanel, ResultsTable, link_of
 from gainstage.tui.widgets.table import Table
@@ -94,7 +94,7 @@ class SearchScreen(DeskScreen):
 
     def receive(self, answer: FeedResult) -> None:
         if answer.feed is self._index:
-            self.index.show(answer.value, self.console_app.desk.now(), answer.error)
+            self.index.show(answer.value, self.console.desk.now(), answer.error)
         elif answer.feed is self._profiles and answer.value is not None:
             self.speakers = [profile.name for profile in answer.value]
 
@@ -126,7 +126,7 @@ class SearchScreen(DeskScreen):
                 self.results.show(result, text)
                 self._show_place()
 
-        self.console_app.ask("search", question, found)
+        self.console.ask("search", question, found)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self._show_place()
@@ -139,7 +139,7 @@ class SearchScreen(DeskScreen):
         if self.place.hit == hit and self.place.lines:
             return
         self.place.show(hit, ())
-        self.console_app.ask("context", lambda desk: desk.context(hit.segment), lambda lines: self.place.show(hit, lines))
+        self.console.ask("context", lambda desk: desk.context(hit.segment), lambda lines: self.place.show(hit, lines))
 
     # -- actions
 
@@ -170,7 +170,7 @@ class SearchScreen(DeskScreen):
             self.set_focus(self.place)
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self.console_app.perform("open")
+        self.console.perform("open")
 
     def do_back(self, words: str) -> None:
         if self.maximised_panel is None and self.focused is self.place:
@@ -178,24 +178,24 @@ class SearchScreen(DeskScreen):
         elif self.maximised_panel is None and self.focused is self.results:
             self.set_focus(self.box)
         else:
-            self.console_app.do_back(words)
+            self.console.perform_global("back", words)
 
     def do_open_link(self, _: str) -> None:
         hit = self.results.selected
-        self.console_app.open_link(link_of(hit) if hit is not None else None)
+        self.console.open_link(link_of(hit) if hit is not None else None)
 
     def do_copy(self, _: str) -> None:
-        app = self.console_app
+        console = self.console
         hit = self.results.selected
         if hit is None:
-            app.notice("nothing found to copy", "info")
+            console.notice("nothing found to copy", "info")
             return
-        app.copy_to_clipboard(quote(hit))
-        app.notice("quote and link copied", "ok")
+        console.copy_to_clipboard(quote(hit))
+        console.notice("quote and link copied", "ok")
 
-    async def do_goto_recording(self, _: str) -> None:
+    def do_goto_recording(self, _: str) -> None:
         if self.results.selected is not None:
-            await self.console_app.do_goto(self.results.selected.recording)
+            self.console.perform("goto", self.results.selected.recording)
 
 
 def quote(hit: SearchHit) -> str:

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from gainstage.engine.views.commands import Command
-from gainstage.tui.console.actions import bindings
-from gainstage.tui.console.frame import Frame
-from gainstage.tui.console.poller import Feed, FeedResult
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.values import BadValue, read_value
 from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.feeds import Feed, FeedResult
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.batches import BatchesPanel
 from gainstage.tui.widgets.decisions import DecisionsTable, is_grey
 from gainstage.tui.widgets.distribution import DistributionPanel
@@ -62,7 +62,7 @@ class VoicesScreen(DeskScreen):
             self.profiles.set_items(answer.value)
 
     def apply(self, frame: Frame) -> None:
-        self.whatif.show(self.console_app.settings)
+        self.whatif.show(self.console.settings)
         s = frame.snapshot
         if s is None:
             return
@@ -101,7 +101,7 @@ class VoicesScreen(DeskScreen):
             self.decisions.faults_only = False
             self._filter("")
         else:
-            self.console_app.do_back(words)
+            self.console.perform_global("back", words)
 
     def do_next_grey(self, _: str) -> None:
         self._grey(1)
@@ -112,7 +112,7 @@ class VoicesScreen(DeskScreen):
     def _grey(self, step: int) -> None:
         view, items = self.decisions.view, self.decisions.items
         if view is None or not items:
-            self.console_app.notice("no decisions yet", "info")
+            self.console.notice("no decisions yet", "info")
             return
         n = len(items)
         for i in range(1, n + 1):
@@ -121,7 +121,7 @@ class VoicesScreen(DeskScreen):
             if item is not None and is_grey(item, view.variance_limit, view.range_limit):
                 self.decisions.move_to(place)
                 return
-        self.console_app.notice("none within 10 % of a limit", "info")
+        self.console.notice("none within 10 % of a limit", "info")
 
     def do_open(self, _: str) -> None:
         from gainstage.tui.screens.modals.evidence import EvidenceScreen
@@ -130,16 +130,15 @@ class VoicesScreen(DeskScreen):
             self.app.push_screen(EvidenceScreen(self.decisions.selected, self.decisions.view))
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self.console_app.perform("open")
+        self.console.perform("open")
 
-    async def do_log_of(self, _: str) -> None:
+    def do_log_of(self, _: str) -> None:
         if ids := self.selected_ids():
-            screen: Any = await self.console_app.go("logs")
-            screen.do_filter(f"rec:{ids[0]}")
+            self.console.perform("logs", f"rec:{ids[0]}")
 
-    async def do_goto_recording(self, _: str) -> None:
+    def do_goto_recording(self, _: str) -> None:
         if ids := self.selected_ids():
-            await self.console_app.do_goto(ids[0])
+            self.console.perform("goto", ids[0])
 
     # -- what if
 
@@ -174,12 +173,12 @@ class VoicesScreen(DeskScreen):
             self._try()
 
     def do_try_limit(self, words: str) -> None:
-        app = self.console_app
+        console = self.console
         if not words:
             self.set_focus(self.whatif)
             key = self.whatif.key
             if key is not None:
-                row = app.settings[key]
+                row = console.settings[key]
                 start = fmt.value(self.whatif.tried.get(key, row.value))
                 self.prompt.ask(f"try {key} = ", lambda text: self.do_try_limit(f"{key} {text}"), start=start)
             return
@@ -187,12 +186,12 @@ class VoicesScreen(DeskScreen):
         for name, text in zip(parts[::2], parts[1::2], strict=False):
             key = name if name in KEYS else f"identify.{name}"
             if key not in self.whatif.settings:
-                app.notice(f"what-if knows {', '.join(k.removeprefix('identify.') for k in KEYS)}", "warn")
+                console.notice(f"what-if knows {', '.join(k.removeprefix('identify.') for k in KEYS)}", "warn")
                 return
             try:
                 self.whatif.put(key, read_value(self.whatif.settings[key], text))
             except BadValue as problem:
-                app.notice(f"{key}: {problem}", "warn")
+                console.notice(f"{key}: {problem}", "warn")
                 return
         self._try()
 
@@ -202,15 +201,15 @@ class VoicesScreen(DeskScreen):
             self.whatif.show_result(None)
             return
         changes = dict(self.whatif.tried)
-        self.console_app.ask("what-if", lambda desk: desk.what_if(changes, LAST), self.whatif.show_result)
+        self.console.ask("what-if", lambda desk: desk.what_if(changes, LAST), self.whatif.show_result)
 
     def do_stage_limits(self, _: str) -> None:
-        app = self.console_app
+        console = self.console
         if not self.whatif.tried:
-            app.notice("no other limit is tried: e or ← →", "info")
+            console.notice("no other limit is tried: e or ← →", "info")
             return
         for key, value in self.whatif.tried.items():
-            app.send(
+            console.send(
                 Command("set", {"key": key, "value": value}),
                 f"{key} {fmt.value(self.whatif.settings[key].value)} → {fmt.value(value)}",
             )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import events
 from textual.widgets import Input
 
 from gainstage.engine.views.snapshot import Health
-from gainstage.tui.console.actions import BY_ID, SCREEN_TITLES, SCREENS, Action, foot_key, shown_key
-from gainstage.tui.console.frame import EMPTY, Contact, Frame
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.actions import BY_ID, SCREEN_TITLES, SCREENS, Action, foot_key, shown_key
+from gainstage.tui.state.frame import EMPTY, Contact, Frame
+from gainstage.tui.state.notices import Notice
 from gainstage.tui.widgets.live import Live
 
 HEALTH: dict[Health, tuple[str, str, str]] = {
@@ -153,7 +152,7 @@ class NavBar(Live):
         base = p["ground"]
         line = Line()
         hot: list[tuple[int, int, str]] = []
-        keymap = self.console_app.keymap
+        keymap = self.console.keymap
         for name in SCREENS:
             key = shown_key(BY_ID[name], keymap)
             start = line.used
@@ -184,7 +183,7 @@ class NavBar(Live):
     def on_click(self, event: events.Click) -> None:
         for start, end, name in self.hot:
             if start <= event.x < end:
-                self.console_app.perform(name)
+                self.console.perform(name)
 
 
 class FooterBar(Live):
@@ -203,14 +202,14 @@ class FooterBar(Live):
         self.redraw()
 
     def draw(self, width: int, height: int, p: Palette) -> list[Line]:
-        from gainstage.tui.console.actions import refusal
+        from gainstage.tui.state.actions import refusal
 
         base = p["ground"]
         if isinstance(self.screen.focused, Input):
             self.hot = []
             line = Line().gap(1, base).add("Enter", p["accent"]).add(" takes it  ", p["muted"]).add("Esc", p["accent"])
             return [line.add(" leaves the line, then the keys work again", p["muted"])]
-        keymap = self.console_app.keymap
+        keymap = self.console.keymap
         always = [a for a in self.actions if a.id in ("help", "detach")]
         tail = Line()
         for action in always:
@@ -234,24 +233,14 @@ class FooterBar(Live):
     def on_click(self, event: events.Click) -> None:
         for start, end, name in self.hot:
             if start <= event.x < end:
-                self.console_app.perform(name)
+                self.console.perform(name)
 
 
 LEAST = (60, 16)
 """Columns and rows below which nothing but one line is shown."""
 
 
-@dataclass(slots=True)
-class Notice:
-    """A short word to the operator. ``until`` is the desk's clock."""
-
-    text: str
-    band: str
-    until: float
-    times: int = 1
-
-
-class Notices(Live):
+class NoticeBox(Live):
     """The newest few notices over the lower right corner; the same words twice are one notice with a number."""
 
     FADES = False

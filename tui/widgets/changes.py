@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gainstage.engine.advisor.measured_effects import complete
 from gainstage.engine.views.rows import ChangeRow
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.table import Column, Table
 
 
@@ -66,4 +66,4 @@ class ChangesPanel(Table[ChangeRow]):
         return line
 
     def more_lines(self, item: ChangeRow, width: int, p: Palette) -> list[Line]:
-        return [effect_line(item, width, p, self.console_app.desk.now())]
+        return [effect_line(item, width, p, self.console.desk.now())]

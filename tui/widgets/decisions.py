@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import similarity
 from gainstage.tui.widgets.table import Column, Table
 from gainstage.tui.widgets.voices_panel import outcome

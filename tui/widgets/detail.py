@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gainstage.engine.views.rows import RecordingDetail, Span
 from gainstage.engine.views.snapshot import DecisionRow
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.decisions import who
 from gainstage.tui.widgets.glyphs import meter
 from gainstage.tui.widgets.panel import Panel

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gainstage.engine.views.rows import FailureGroup
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import meter
 from gainstage.tui.widgets.table import Column, Table
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from gainstage.engine.stages import STAGES
 from gainstage.engine.views.snapshot import FlightView
-from gainstage.tui.console.alerts import lateness
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.alerts import lateness
 from gainstage.tui.widgets.glyphs import meter
 from gainstage.tui.widgets.table import Column, Ranking, Table
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from rich.style import Style
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.format import known
+from gainstage.tui.render.theme import Palette
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LEFT = (0, 0x40, 0x44, 0x46, 0x47)

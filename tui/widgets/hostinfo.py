@@ -12,9 +12,9 @@ from gainstage.engine.views.snapshot import (
     Snapshot,
     StageView,
 )
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import meter, spark
 from gainstage.tui.widgets.machine import share_of
 from gainstage.tui.widgets.panel import Panel

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.segment import Segment
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
-
-if TYPE_CHECKING:
-    from gainstage.tui.console.app import GainstageApp
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.protocol import Canvas, console_of
 
 _ASCII = str.maketrans(
     {
@@ -61,9 +59,9 @@ class Live(Widget):
         self._drawn_for: tuple[int, int, int] | None = None
 
     @property
-    def console_app(self) -> GainstageApp:
-        """The app, by its own type."""
-        return cast("GainstageApp", self.app)
+    def console(self) -> Canvas:
+        """What this widget draws with."""
+        return console_of(self)
 
     def draw(self, width: int, height: int, p: Palette) -> list[Line]:
         """The lines of the widget, at most ``height`` of them. Must not change any state."""
@@ -97,14 +95,14 @@ class Live(Widget):
         self._drawn_for = None
 
     def _build(self, width: int, height: int) -> None:
-        app = self.console_app
-        p = app.palette_of(self.FADES)
+        console = self.console
+        p = console.palette_of(self.FADES)
         try:
             lines = self.draw(width, height, p)[:height]
         except Exception as problem:  # shown with an id, logged, and the console goes on
-            app.report(problem, f"drawing {type(self).__name__}")
+            console.report(problem, f"drawing {type(self).__name__}")
             lines = [Line().add("this panel could not be drawn", p["crit"])]
-        app.counts.builds += 1
+        console.counts.builds += 1
         base = p["ground"]
         rows, strips = self._rows, self._painted
         if len(rows) != height or self._drawn_for is None or self._drawn_for[0] != width:
@@ -117,18 +115,18 @@ class Live(Widget):
                 new_rows.append(rows[y])
                 new_strips.append(strips[y])
                 continue
-            app.counts.lines += 1
+            console.counts.lines += 1
             new_rows.append(parts)
             strip = lines[y].strip(width, base) if y < len(lines) else Strip.blank(width, base)
-            if app.plain_ascii:
+            if console.plain_ascii:
                 strip = Strip([Segment(_ascii(s.text), s.style) for s in strip], width)
             new_strips.append(strip)
         self._rows, self._painted = new_rows, new_strips
-        self._drawn_for = (width, height, app.palette_version)
+        self._drawn_for = (width, height, console.palette_version)
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
-        if self._drawn_for != (width, height, self.console_app.palette_version):
+        if self._drawn_for != (width, height, self.console.palette_version):
             self._drawn_for = None
             self._build(width, height)
         return self._painted[y] if y < len(self._painted) else Strip.blank(width)

@@ -9,11 +9,11 @@ from datetime import datetime
 from textual import events
 
 from gainstage.engine.views.events import Event
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import Filter, matches, read_filter
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.table import Column, Table
 from gainstage.tui.widgets.ticker import sign_of
 

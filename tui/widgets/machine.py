@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gainstage.engine.views.snapshot import DeviceView, HostView
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import meter, spark
 from gainstage.tui.widgets.panel import Panel
 

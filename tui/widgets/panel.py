@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from rich.segment import Segment
 from textual.binding import Binding
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.live import Live
 
 NARROW = 100
@@ -77,7 +77,7 @@ class Panel(Live):
         base = p["ground"]
         if self.bare:
             return [Line().gap(1, base).extend(line) for line in self.body(inner_width, inner_height, p)]
-        edge = p["line-focus" if self.has_focus else self.console_app.edge]
+        edge = p["line-focus" if self.has_focus else self.console.edge]
         framed = self.framed
         top = Line().add("╭─" if framed else "─", edge)
         if self.jump_letter:

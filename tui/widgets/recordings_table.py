@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import overload
 
 from gainstage.engine.views.rows import RecordingPage, RecordingRow
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.table import Column, Table
 
 PAGE = 200
@@ -123,7 +123,7 @@ class RecordingsTable(Table[RecordingRow]):
         if self.filter_text or self.faults_only:
             said = Line().add(f"  0 of {self.total:,} match  ", p["muted"]).add(self.filter_text or "faults only", p["accent"])
             return [Line(), said.add("   Esc", p["accent"]).add(" clears", p["muted"])]
-        if not self.console_app.desk.live:
+        if not self.console.desk.live:
             return [Line(), Line().add("  Nothing in flight at this moment; a recorded run holds no other recordings.", p["muted"])]
         return [Line(), Line().add("  No recordings yet.  ", p["muted"]).add("a", p["accent"]).add(" adds sources", p["muted"])]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit, SearchResult
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.panel import Panel
 from gainstage.tui.widgets.table import Column, Table
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gainstage.engine.views.rows import SettingRow
-from gainstage.tui.console.command_log import Staged
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.command_log import Staged
 from gainstage.tui.widgets.table import Column, Table
 
 EFFECTS = {"now": "now", "item": "next item", "reload": "reload", "run": "next run"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gainstage.engine.views.rows import SettingRow
-from gainstage.tui.console.command_log import Staged
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.command_log import Staged
 from gainstage.tui.widgets.panel import Panel
 from gainstage.tui.widgets.settings_table import EFFECTS, EFFECTS_SAID, shown_range, shown_value
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from textual import events
 
 from gainstage.engine.views.snapshot import StageView
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import meter, spark
 from gainstage.tui.widgets.panel import Panel
 from gainstage.tui.widgets.table import Column, fitted

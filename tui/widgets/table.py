@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from textual import events
 from textual.message import Message
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.panel import Panel
 
 T = TypeVar("T")
@@ -330,7 +330,7 @@ class Table(Panel, Generic[T]):
 
     def cells_of(self, item: T) -> list[str]:
         """The cells of a row as plain text, uncut."""
-        p = self.console_app.palette_of(False)
+        p = self.console.palette_of(False)
         texts = []
         for column in self.columns():
             cell = self.cell(item, column.key, 200, p)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.snapshot import Run
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import braille, nice_top
 from gainstage.tui.widgets.panel import Panel
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gainstage.engine.views.events import Event
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.panel import Panel
 
 SHOWN = 40

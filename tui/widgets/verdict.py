@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gainstage.tui.console.frame import EMPTY, Contact, Frame
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line, sides
+from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.frame import EMPTY, Contact, Frame
 from gainstage.tui.widgets.bars import HEALTH
 from gainstage.tui.widgets.panel import Panel
 
@@ -94,7 +94,7 @@ class VerdictPanel(Panel):
 
     def _starter(self, p: Palette) -> Line:
         """What starts an engine from here."""
-        if self.console_app.can_start:
+        if self.console.can_start:
             return Line().add("Enter", p["accent"]).add(" starts one", p["muted"])
         return Line().add("gainstage engine", p["accent"]).add(" starts one", p["muted"])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gainstage.engine.views.snapshot import BatcherView, DecisionRow, DecisionsView
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import spark
 from gainstage.tui.widgets.panel import Panel
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gainstage.engine.views.rows import SettingRow, WhatIf
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.render.values import BadValue, stepped
 from gainstage.tui.widgets.panel import Panel
 
@@ -32,7 +33,7 @@ class WhatIfPanel(Panel):
         self.cursor = 0
         self.asking = False
 
-    def show(self, settings: dict[str, SettingRow]) -> None:
+    def show(self, settings: Mapping[str, SettingRow]) -> None:
         held = {key: settings[key] for key in KEYS if key in settings}
         if held != self.settings:
             self.settings = held

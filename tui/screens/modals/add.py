@@ -14,12 +14,11 @@ from textual.widgets import Input
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.rows import Preview
-from gainstage.tui.commands.plan import plan_lines
-from gainstage.tui.console.offload import offload
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.plan import plan_lines
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 
 Chosen = tuple[tuple[str, ...], dict[str, Any]]
@@ -160,21 +159,23 @@ class AddScreen(Dialog[Chosen]):
     def _ask(self, text: str) -> None:
         self.asking, self.error, self.preview = True, None, None
         self.changed()
-        app: Any = self.app
-        desk: Desk = app.desk
 
-        def look() -> tuple[Chosen, Preview]:
+        def look(desk: Desk) -> tuple[Chosen, Preview] | str:
             sources, options = split(text)
             chosen = tuple(anchored(source) for source in sources), options
-            return chosen, desk.preview(*chosen)
-
-        async def run() -> None:
             try:
-                self.chosen, self.preview = await offload(look, "preview")
-                self.previewed = text
+                return chosen, desk.preview(*chosen)
             except DeskError as problem:
-                self.error = str(problem)
+                return str(problem)
+
+        def show(answer: tuple[Chosen, Preview] | str) -> None:
+            if not self.is_attached:  # the operator has left the dialog
+                return
             self.asking = False
+            if isinstance(answer, str):
+                self.error = answer
+            else:
+                (self.chosen, self.preview), self.previewed = answer, text
             self.changed()
 
-        self.run_worker(run(), name="preview", group="preview", exclusive=True, exit_on_error=False)
+        self.console.ask("preview", look, show)

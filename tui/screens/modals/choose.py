@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from textual import events
 from textual.binding import Binding
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 
 

@@ -9,9 +9,10 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from gainstage.tui.console.frame import Frame
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette, no_palette
+from gainstage.tui.state.frame import Frame
+from gainstage.tui.state.protocol import Console, console_of
 from gainstage.tui.widgets.panel import Panel
 
 R = TypeVar("R")
@@ -89,6 +90,11 @@ class Dialog(ModalScreen[R | None], Generic[R]):
         """Inputs below the panel."""
         yield from ()
 
+    @property
+    def console(self) -> Console:
+        """What the console offers this dialog."""
+        return console_of(self)
+
     def heading_text(self) -> str:
         """The title."""
         return ""
@@ -112,8 +118,6 @@ class Dialog(ModalScreen[R | None], Generic[R]):
         width = min(self.WIDTH, self.app.size.width - 2)
         box = self.query_one("#dialog-box")
         box.styles.width = width
-        from gainstage.tui.console.theme import no_palette
-
         extra = self.fields_height()
         rows = len(self.lines(width - 4, no_palette()))
         self.panel.styles.height = max(3, min(rows + 2, self.app.size.height - 2 - extra))

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from textual.binding import Binding
 
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 from gainstage.tui.widgets.glyphs import meter, similarity
 from gainstage.tui.widgets.voices_panel import outcome

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 
 
@@ -39,4 +39,4 @@ class FaultScreen(Dialog[None]):
         ]
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(f"gainstage fault {self.number} {self.kind} {self.log_file}")
+        self.console.copy_to_clipboard(f"gainstage fault {self.number} {self.kind} {self.log_file}")

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from gainstage.tui.console.actions import SCREEN_TITLES, Action, actions_on, refusal, shown_key
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
+from gainstage.tui.state.actions import SCREEN_TITLES, Action, actions_on, refusal, shown_key
 
 
 class HelpScreen(Dialog[None]):
@@ -59,9 +59,9 @@ class HelpScreen(Dialog[None]):
         return lines
 
     def _line(self, action: Action, width: int, p: Palette) -> Line:
-        app: Any = self.app
-        keymap = app.keymap
-        refused = refusal(action, app.frame)
+        console = self.console
+        keymap = console.keymap
+        refused = refusal(action, console.frame)
         line = Line().fit(shown_key(action, keymap) or ":", 10, p["faint" if refused else "accent"], ">").gap(2, p["ground"])
         line.fit(action.title, 26, p["faint" if refused else "bright"]).gap(1, p["ground"])
         command = f":{action.id}" + (f" {action.usage}" if action.usage else "")

@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from gainstage.tui.console.actions import Action, actions_on, refusal, shown_key
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
+from gainstage.tui.state.actions import Action, actions_on, refusal, shown_key
 
 SHOWN = 14
 
@@ -75,17 +75,17 @@ class PaletteScreen(Dialog[str]):
     def lines(self, width: int, p: Palette) -> list[Line]:
         first = max(0, min(self.chosen - SHOWN + 3, len(self.found) - SHOWN))
         lines = []
-        app: Any = self.app
+        console = self.console
         for i, action in enumerate(self.found[first : first + SHOWN], first):
             q = p.on_cursor() if i == self.chosen else p
-            why = refusal(action, app.frame)
+            why = refusal(action, console.frame)
             line = (
                 Line()
                 .add("▸ " if i == self.chosen else "  ", q["accent"])
                 .fit(action.title, 26, q["faint" if why else "bright"])
                 .gap(1, q["ground"])
             )
-            key = shown_key(action, app.keymap)
+            key = shown_key(action, console.keymap)
             line.fit(f"refused: {why}" if why else action.help, width - line.used - 11, q["muted"])
             lines.append(line.fit(key, 11, q["accent"], ">"))
         lines += [Line()] * (SHOWN - len(lines))

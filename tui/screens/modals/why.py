@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
-from gainstage.tui.console.frame import Frame
-from gainstage.tui.console.theme import Palette
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
+from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.bars import health_word
 
 

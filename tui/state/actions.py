@@ -6,12 +6,13 @@ An action is named by its ``id`` (also the name under which its key is rebound i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from textual.binding import Binding
 
-from gainstage.tui.console.frame import Contact, Frame
+from gainstage.tui.state.frame import Contact, Frame
 
 Needs = Literal["nothing", "engine", "desk"]
 
@@ -169,12 +170,12 @@ def key_name(key: str) -> str:
     return "+".join([*(m.capitalize() for m in modifiers), name])
 
 
-def keys_of(action: Action, keymap: dict[str, str]) -> str:
+def keys_of(action: Action, keymap: Mapping[str, str]) -> str:
     """The key list in force: the operator's own, else the default."""
     return keymap.get(action.id, action.keys)
 
 
-def shown_key(action: Action, keymap: dict[str, str]) -> str:
+def shown_key(action: Action, keymap: Mapping[str, str]) -> str:
     """The first key of an action as people read it; empty when it has none."""
     keys = keys_of(action, keymap)
     return key_name(keys.split(",")[0]) if keys else ""
@@ -184,7 +185,7 @@ PAIRED = {"more": "fewer"}
 """Actions shown in the footer together with their opposite."""
 
 
-def foot_key(action: Action, keymap: dict[str, str]) -> str:
+def foot_key(action: Action, keymap: Mapping[str, str]) -> str:
     """The key of an action in the footer, with that of its opposite."""
     key = shown_key(action, keymap)
     return f"{key}{shown_key(BY_ID[PAIRED[action.id]], keymap)}" if action.id in PAIRED else key

@@ -155,9 +155,33 @@ def palette(variables: Mapping[str, str], *, stale: bool = False) -> Palette:
     return Palette(styles, Style(bgcolor=Color.parse(variables["gs-cursor"]).rich_color))
 
 
+def theme_for(wanted: str | None, *, colourless: bool) -> str:
+    """The theme to start with: the wanted one where it exists; without colour ``mono``."""
+    if wanted is None and colourless:
+        return "mono"
+    return wanted if wanted in THEMES else DEFAULT
+
+
+class PaletteCache:
+    """The palettes of the theme in use, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[bool, Palette] = {}
+
+    def of(self, variables: Mapping[str, str], stale: bool) -> Palette:
+        """The palette of the theme with these variables; ``clear`` forgets it when the theme changes."""
+        if stale not in self._made:
+            self._made[stale] = palette(variables, stale=stale)
+        return self._made[stale]
+
+    def clear(self) -> None:
+        """The theme has changed."""
+        self._made.clear()
+
+
 def no_palette() -> Palette:
     """A palette without any style, for text exports."""
     return Palette({token: Style() for token in (*TOKENS, "ground")}, Style())
 
 
-__all__ = ["DEFAULT", "GLYPHS", "THEMES", "TOKENS", "Palette", "no_palette", "palette"]
+__all__ = ["DEFAULT", "GLYPHS", "THEMES", "TOKENS", "Palette", "PaletteCache", "no_palette", "palette", "theme_for"]

@@ -96,8 +96,8 @@ class CommandLog:
         return [s for s in self.history if s.state == "pending"]
 
 
-def told(sent: Sent) -> tuple[str, str]:
-    """A final acknowledgement in words and its band."""
+def describe(sent: Sent) -> tuple[str, str]:
+    """A command and its acknowledgement in words, and their band."""
     ack = sent.ack
     if ack is None or ack.state == "pending":
         return f"{sent.label} …", "pending"

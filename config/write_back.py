@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gainstage.engine.views.commands import DeskError
+from gainstage.config.origins import SettingError
 
 
 def write_back(path: Path, values: dict[str, Any]) -> int:
     """Set dotted keys in a TOML file, made where it is missing; a value of None takes the key out. Returns how many were set.
 
-    Raises ``DeskError`` where the file cannot be read or written.
+    Raises ``SettingError`` where the file cannot be read or written.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -35,5 +35,5 @@ def write_back(path: Path, values: dict[str, Any]) -> int:
         fresh.write_text(tomlkit.dumps(document), "utf-8")
         os.replace(fresh, path)
     except (OSError, TOMLKitError) as problem:
-        raise DeskError(f"cannot write {path}: {problem}") from None
+        raise SettingError(f"cannot write {path}: {problem}") from None
     return len(values)

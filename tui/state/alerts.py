@@ -31,7 +31,7 @@ def metrics(s: Snapshot, memory_limit: float) -> dict[str, tuple[Band, float | N
     return found
 
 
-class Levels:
+class Alerts:
     """The level of every metric, by name; ``ok`` for what is not known."""
 
     def __init__(self) -> None:
