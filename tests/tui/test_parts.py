@@ -131,7 +131,7 @@ def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None
 
 
 def test_filter_grammar() -> None:
-    f = read_filter("!stage:transcribe err:'too many' len>2h len<180m fibre gut")
+    f = read_filter("!stage:transcribe err:'too many' len>2h len<180m fibre gut", ("stage", "cause"))
     assert (f.invert, f.text, f.longer_s, f.shorter_s) == (True, "fibre gut", 7200.0, 10_800.0)
     assert f.fields == {"stage": "transcribe", "cause": "too many"}
     q = to_query(f, sort="title", descending=False, faults=True, limit=50)
@@ -143,15 +143,26 @@ def test_filter_grammar() -> None:
         True,
         "title",
     )
-    assert read_filter("").empty
-    assert read_filter("https://youtu.be/x").text == "https://youtu.be/x"
+    assert read_filter("", ()).empty
+    assert read_filter("https://youtu.be/x", ("https",)).text == "https://youtu.be/x"
+
+
+def test_a_word_with_a_colon_that_names_no_field_is_searched_for_as_it_stands() -> None:
+    f = read_filter("colour:red stage:store Talk: 10:30 'a:b'", ("stage",))
+    assert (f.text, f.fields, f.unknown) == ("colour:red Talk: 10:30 a:b", {"stage": "store"}, ("colour",))
+
+
+def test_the_id_of_a_recording_is_looked_for_in_the_text() -> None:
+    f = read_filter("rec:r0001 status:failed,skipped", ("recording", "status"))
+    query = to_query(f, sort="id", descending=False, faults=False, limit=1)
+    assert (query.text, query.status) == ("r0001", ("failed", "skipped"))
 
 
 def test_filter_matches_lines() -> None:
-    assert matches(read_filter("oom stage:identify"), "CUDA OOM", stage="identify")
-    assert not matches(read_filter("stage:identify"), "x", stage=None)
-    assert matches(read_filter("!oom"), "fine", stage=None)
-    assert matches(read_filter(""), "anything")
+    assert matches(read_filter("oom stage:identify", ("stage",)), "CUDA OOM", stage="identify")
+    assert not matches(read_filter("stage:identify", ("stage",)), "x", stage=None)
+    assert matches(read_filter("!oom", ()), "fine", stage=None)
+    assert matches(read_filter("", ()), "anything")
 
 
 def setting(**options: Any) -> SettingRow:

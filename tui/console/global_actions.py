@@ -114,6 +114,7 @@ class GlobalActions:
                 shell.run_line,
                 start=words,
                 history=shell.past_lines,
+                replace=False,
                 suggest=suggest,
                 hint="set KEY VALUE · goto ID · export csv · ? lists all",
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gainstage.engine.views.rows import Query
 
-_ALIASES = {"state": "status", "err": "cause", "error": "cause", "rec": "recording", "recording": "recording", "level": "level"}
+_ALIASES = {"state": "status", "err": "cause", "error": "cause", "rec": "recording"}
 _LENGTH = re.compile(r"^(?:len|length)\s*([<>])\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?$")
 _PIECES = re.compile(r"([A-Za-z]+):'([^']*)'|'([^']*)'|(\S+)")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, None: 60.0}
@@ -22,38 +23,48 @@ class Filter:
     longer_s: float | None = None
     shorter_s: float | None = None
     invert: bool = False
+    unknown: tuple[str, ...] = ()
+    """Words that look like fields but name none; they are searched for as they stand."""
 
     @property
     def empty(self) -> bool:
         return not self.text and not self.fields and self.longer_s is None and self.shorter_s is None
 
 
-def read_filter(line: str) -> Filter:
-    """``!stage:transcribe err:throttled len>2h fibre`` as a :class:`Filter`; quotes keep words together."""
+def read_filter(line: str, known: Collection[str]) -> Filter:
+    """``!stage:transcribe err:throttled len>2h fibre`` as a :class:`Filter`; quotes keep words together.
+
+    ``known`` are the names of the fields that the table has.
+    """
     line = line.strip()
     invert = line.startswith("!")
-    words, fields = [], {}
+    words: list[str] = []
+    fields: dict[str, str] = {}
+    unknown: list[str] = []
     longer = shorter = None
-    for field_name, held, quoted, plain in _PIECES.findall(line.removeprefix("!").strip()):
-        if field_name:
-            fields[_ALIASES.get(field_name.lower(), field_name.lower())] = held
-            continue
+    for name, field_value, quoted, plain in _PIECES.findall(line.removeprefix("!").strip()):
         if quoted:
             words.append(quoted)
             continue
         length = _LENGTH.match(plain)
-        name, colon, value = plain.partition(":")
         if length:
             seconds = float(length[2]) * _SECONDS[length[3]]
-            if length[1] == ">":
-                longer = seconds
-            else:
-                shorter = seconds
-        elif colon and value and name.isalpha() and not value.startswith("//"):
-            fields[_ALIASES.get(name.lower(), name.lower())] = value
+            longer, shorter = (seconds, shorter) if length[1] == ">" else (longer, seconds)
+            continue
+        if not name:
+            name, colon, value = plain.partition(":")
+            if not colon or not value or not name.isalpha() or value.startswith("//"):
+                words.append(plain)
+                continue
         else:
-            words.append(plain)
-    return Filter(" ".join(words), fields, longer, shorter, invert)
+            value = field_value
+        key = _ALIASES.get(name.lower(), name.lower())
+        if key in known:
+            fields[key] = value
+        else:
+            unknown.append(name)
+            words.append(f"{name}:{value}")
+    return Filter(" ".join(words), fields, longer, shorter, invert, tuple(unknown))
 
 
 def to_query(f: Filter, *, sort: str, descending: bool, faults: bool, limit: int) -> Query:
@@ -61,10 +72,8 @@ def to_query(f: Filter, *, sort: str, descending: bool, faults: bool, limit: int
     status = tuple(f.fields["status"].split(",")) if "status" in f.fields else ()
     if faults and not status:
         status = ("failed",)
-    known = ("status", "stage", "cause")
-    extra = [f"{k}:{v}" for k, v in f.fields.items() if k not in known]
     return Query(
-        text=" ".join([f.text, *extra]).strip(),
+        text=" ".join(filter(None, (f.text, f.fields.get("recording")))),
         status=status,
         stage=f.fields.get("stage"),
         cause=f.fields.get("cause"),

@@ -15,10 +15,9 @@ from gainstage.tui.render.values import BadValue, bounded
 from gainstage.tui.screens.recording_actions import RecordingActionsScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.frame import Frame
-from gainstage.tui.widgets.flights import SORTS, FlightsPanel
+from gainstage.tui.widgets.flights import FlightsPanel
 from gainstage.tui.widgets.machine import MachinePanel
 from gainstage.tui.widgets.stages import Planned, StagesPanel
-from gainstage.tui.widgets.table import Table
 from gainstage.tui.widgets.throughput import ThroughputPanel, changes_of
 from gainstage.tui.widgets.ticker import TickerPanel
 from gainstage.tui.widgets.verdict import VerdictPanel
@@ -196,58 +195,17 @@ class DeckScreen(RecordingActionsScreen):
 
     # -- the table
 
+    @property
+    def main_table(self) -> FlightsPanel:
+        return self.flights
+
+    def refilter(self) -> None:
+        self._apply(self.frame, at_once=True)
+        self.flights.redraw()
+
     def selected_ids(self) -> list[str]:
         item = self.flights.selected
         return [item.view.id] if item is not None else []
-
-    def do_filter(self, words: str) -> None:
-        if words:
-            self._filter(words)
-        else:
-            self.prompt.ask(
-                "/", self._filter, start=self.flights.filter_text, changed=self._filter, hint="text, stage:transcribe, !text"
-            )
-
-    def _filter(self, text: str) -> None:
-        self.flights.filter_text = text.strip()
-        self._apply(self.frame, at_once=True)
-        self.flights.redraw()
-
-    def do_faults(self, _: str) -> None:
-        self.flights.faults_only = not self.flights.faults_only
-        self._apply(self.frame, at_once=True)
-        self.flights.redraw()
-
-    def do_back(self, words: str) -> None:
-        if self.flights.filter_text or self.flights.faults_only:
-            self.flights.filter_text, self.flights.faults_only = "", False
-            self._apply(self.frame, at_once=True)
-            self.flights.redraw()
-        else:
-            self.console.perform_global("back", words)
-
-    def do_sort(self, words: str) -> None:
-        column = self.flights.sorted_by[0] if self.flights.sorted_by else SORTS[0]
-        name = words if words in SORTS else SORTS[(SORTS.index(column) + 1) % len(SORTS)]
-        self._sort(name, False)
-
-    def do_reverse(self, _: str) -> None:
-        column, descending = self.flights.sorted_by or (SORTS[0], False)
-        self._sort(column, not descending)
-
-    def _sort(self, column: str, descending: bool) -> None:
-        self.flights.sorted_by = (column, descending)
-        self._apply(self.frame, at_once=True)
-        self.flights.redraw()
-
-    def on_table_header_clicked(self, event: Table.HeaderClicked) -> None:
-        if event.key in SORTS:
-            column, descending = self.flights.sorted_by or ("", False)
-            self._sort(event.key, not descending if column == event.key else False)
-
-    def do_columns(self, _: str) -> None:
-        self.flights.compact = not self.flights.compact
-        self.flights.redraw()
 
     def do_open(self, words: str) -> None:
         console = self.console
@@ -261,9 +219,6 @@ class DeckScreen(RecordingActionsScreen):
             console.perform_global("open", words)
             return
         console.perform("goto", item.view.id)
-
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.console.perform("open")
 
 
 WELCOME: list[list[tuple[str, str]]] = [

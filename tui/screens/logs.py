@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 
-from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.table_screen import TableScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.log_tail import LEVELS, WORDS, EventPanel, LogTail
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gainstage.engine.views.events import Event
 
 
-class LogsScreen(DeskScreen):
+class LogsScreen(TableScreen):
     NAME = "logs"
     BINDINGS: ClassVar[list[Any]] = bindings("logs")
 
@@ -44,9 +44,13 @@ class LogsScreen(DeskScreen):
 
     # -- actions
 
+    @property
+    def main_table(self) -> LogTail:
+        return self.log_tail
+
     def selected_ids(self) -> list[str]:
-        entry = self.log_tail.selected
-        return [entry.event.recording] if entry is not None and entry.event.recording else []
+        line = self.log_tail.selected
+        return [line.event.recording] if line is not None and line.event.recording else []
 
     def do_follow(self, _: str) -> None:
         self.log_tail.move_to(10**9)
@@ -58,7 +62,7 @@ class LogsScreen(DeskScreen):
             self.console.notice(f"no level {word!r}: {', '.join(LEVELS)}", "warn")
             return
         self.log_tail.level = named or LEVELS[(LEVELS.index(self.log_tail.level) + 1) % len(LEVELS)]
-        self.log_tail.again()
+        self.log_tail.refilter()
 
     def do_log_stage(self, words: str) -> None:
         s = self.console.newest
@@ -67,31 +71,9 @@ class LogsScreen(DeskScreen):
         if word and word not in names:
             self.console.notice(f"no stage {word!r}", "warn")
             return
-        held = self.log_tail.stage
-        self.log_tail.stage = word or names[(names.index(held) + 1 if held in names else 0) % len(names)]
-        self.log_tail.again()
-
-    def do_filter(self, words: str) -> None:
-        if words:
-            self._filter(words)
-        else:
-            hint = "words · rec:ID · kind:retry · thread:store · !inverts"
-            self.prompt.ask("/", self._filter, start=self.log_tail.filter_text, changed=self._filter, hint=hint)
-
-    def _filter(self, text: str) -> None:
-        self.log_tail.filter_text = text.strip()
-        self.log_tail.again()
-
-    def do_faults(self, _: str) -> None:
-        self.log_tail.faults_only = not self.log_tail.faults_only
-        self.log_tail.again()
-
-    def do_back(self, words: str) -> None:
-        if self.maximised_panel is None and (self.log_tail.filter_text or self.log_tail.faults_only or self.log_tail.stage):
-            self.log_tail.faults_only, self.log_tail.stage = False, None
-            self._filter("")
-        else:
-            self.console.perform_global("back", words)
+        stage = self.log_tail.stage
+        self.log_tail.stage = word or names[(names.index(stage) + 1 if stage in names else 0) % len(names)]
+        self.log_tail.refilter()
 
     def do_next_match(self, _: str) -> None:
         self._match(1)
@@ -101,8 +83,8 @@ class LogsScreen(DeskScreen):
 
     def _match(self, step: int) -> None:
         text = self.log_tail.filter_text
-        found = self.log_tail.search(step, text) if text else self._next_fault(step)
-        if not found:
+        moved = self.log_tail.search(step) if text else self._next_fault(step)
+        if not moved:
             self.console.notice("no other line", "info")
 
     def _next_fault(self, step: int) -> bool:
@@ -117,7 +99,7 @@ class LogsScreen(DeskScreen):
     def do_fold(self, _: str) -> None:
         self.log_tail.fold = not self.log_tail.fold
         self.console.notice("repeats folded" if self.log_tail.fold else "every line shown", "info")
-        self.log_tail.again()
+        self.log_tail.refilter()
 
     def do_clear(self, _: str) -> None:
         self.log_tail.clear()
@@ -126,13 +108,3 @@ class LogsScreen(DeskScreen):
         self.line.whole = not self.line.whole
         self.line.write()
         self.set_class(self.line.whole, "-trace")
-
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.console.perform("open")
-
-    def do_goto_recording(self, _: str) -> None:
-        ids = self.selected_ids()
-        if ids:
-            self.console.perform("goto", ids[0])
-        else:
-            self.console.notice("this line is about no recording", "info")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.render import format as fmt
-from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.table_screen import TableScreen
 
 CAUSES_SAID = 12
 
@@ -21,40 +21,30 @@ class Failures:
     counts: tuple[tuple[str, int], ...]
 
 
-class RecordingActionsScreen(DeskScreen):
+class RecordingActionsScreen(TableScreen):
     """A screen on which recordings are selected: :meth:`selected_ids` says which."""
-
-    def selected_ids(self) -> list[str]:
-        """The recordings an action is for: those marked, else the one under the cursor."""
-        raise NotImplementedError
-
-    def _ids(self, words: str) -> list[str]:
-        ids = words.split() or self.selected_ids()
-        if not ids:
-            self.console.notice("no recording under the cursor", "info")
-        return ids
 
     @staticmethod
     def _named(ids: list[str]) -> str:
         return ids[0] if len(ids) == 1 else fmt.plural(len(ids), "recording")
 
     def do_retry(self, words: str) -> None:
-        if ids := self._ids(words):
+        if ids := self.recording_ids(words):
             self.console.send(Command("retry", {"ids": ids}), f"retry {self._named(ids)}")
 
     def do_raise(self, words: str) -> None:
-        if ids := self._ids(words):
+        if ids := self.recording_ids(words):
             self.console.send(Command("priority", {"ids": ids, "to_front": True}), f"{self._named(ids)} to the front")
 
     def do_skip(self, words: str) -> None:
-        if ids := self._ids(words):
+        if ids := self.recording_ids(words):
             self.console.send(Command("skip", {"ids": ids}), f"skip {self._named(ids)}")
 
     def do_cancel(self, words: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen
 
         console = self.console
-        if not (ids := self._ids(words)):
+        if not (ids := self.recording_ids(words)):
             return
         question = ConfirmScreen(
             f"Cancel {self._named(ids)}?", ["What it has done so far is thrown away; r queues it again later."], yes="Cancel it"
@@ -73,7 +63,7 @@ class RecordingActionsScreen(DeskScreen):
 
         console = self.console
 
-        def found(failures: Failures) -> None:
+        def confirm(failures: Failures) -> None:
             if not failures.counts:
                 console.notice(f"retry {failures.words}: nothing has failed", "info")
                 return
@@ -89,12 +79,4 @@ class RecordingActionsScreen(DeskScreen):
                 question, lambda yes: console.send(Command("retry", failures.arguments), f"retry {failures.words}") if yes else None
             )
 
-        console.ask("retry-count", self.failures_shown, found)
-
-    def do_log_of(self, _: str) -> None:
-        if ids := self._ids(""):
-            self.console.perform("logs", f"rec:{ids[0]}")
-
-    def do_goto_recording(self, _: str) -> None:
-        if ids := self._ids(""):
-            self.console.perform("goto", ids[0])
+        console.ask("retry-count", self.failures_shown, confirm)

@@ -14,14 +14,14 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.rows import Query, RecordingDetail, RecordingPage, RecordingRow
 from gainstage.tui.render import export
 from gainstage.tui.render import format as fmt
-from gainstage.tui.render.filters import Filter, read_filter, to_query
+from gainstage.tui.render.filters import Filter, to_query
 from gainstage.tui.screens.recording_actions import Failures, RecordingActionsScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.detail import DetailPanel
 from gainstage.tui.widgets.failures import FailuresPanel
-from gainstage.tui.widgets.recordings_table import PAGE, SORTS, RecordingsTable
+from gainstage.tui.widgets.recordings_table import PAGE, RecordingsTable
 from gainstage.tui.widgets.table import Table
 
 EXPORT_PAGE = 1000
@@ -54,9 +54,7 @@ class RecordingsScreen(RecordingActionsScreen):
     def query_now(self) -> Query:
         """The question of the filter line, for the page in sight."""
         column, descending = self.rows.sorted_by or ("changed", True)
-        query = to_query(
-            read_filter(self.rows.filter_text), sort=column, descending=descending, faults=self.rows.faults_only, limit=PAGE
-        )
+        query = to_query(self.rows.filter, sort=column, descending=descending, faults=self.rows.faults_only, limit=PAGE)
         return replace(query, offset=self.page_offset)
 
     def feeds(self) -> tuple[Feed, ...]:
@@ -109,7 +107,7 @@ class RecordingsScreen(RecordingActionsScreen):
         """Go to the recording whose id is or starts with ``text``."""
         self.rows.faults_only = False
         self.wanted = None
-        self._filter(text)
+        self.filter_by(text)
         self.set_focus(self.rows)
 
     # -- actions
@@ -122,11 +120,11 @@ class RecordingsScreen(RecordingActionsScreen):
     def failures_shown(self, desk: Desk) -> Failures:
         """Those of the cause under the cursor, else those that match the filter, else all."""
         group = self.failures.selected if self.focused is self.failures else None
-        asked = read_filter(self.rows.filter_text)
-        if group is None and asked.empty:
+        wanted_rows = self.rows.filter
+        if group is None and wanted_rows.empty:
             return super().failures_shown(desk)
-        cause = group.cause if group is not None else asked.fields.get("cause")
-        if cause and (group is not None or asked == Filter(fields={"cause": cause})):
+        cause = group.cause if group is not None else wanted_rows.fields.get("cause")
+        if cause and (group is not None or wanted_rows == Filter(fields={"cause": cause})):
             counts = [(g.cause, g.count) for g in desk.failures() if g.cause == cause]
             return Failures(f"what failed with {cause}", {"cause": cause}, tuple(counts))
         query = self.query_now()
@@ -136,58 +134,16 @@ class RecordingsScreen(RecordingActionsScreen):
         counts = Counter(r.cause or "unknown cause" for r in failed).most_common()
         return Failures(f"what failed and matches {self.rows.filter_text}", {"ids": [r.id for r in failed]}, tuple(counts))
 
-    def do_filter(self, words: str) -> None:
-        if words:
-            self._filter(words)
-        else:
-            hint = "words · status:failed · stage:transcribe · cause:throttled · len>2h · !inverts"
-            self.prompt.ask("/", self._filter, start=self.rows.filter_text, changed=self._filter, hint=hint)
+    @property
+    def main_table(self) -> RecordingsTable:
+        return self.rows
 
-    def _filter(self, text: str) -> None:
-        self.rows.filter_text = text.strip()
-        self._from_the_top()
-
-    def _from_the_top(self) -> None:
+    def refilter(self) -> None:
+        """Ask for the first page of the new question."""
         self.page_offset = self.rows.top = self.rows.cursor = 0
         self.rows.cursor_key, self.rows.touched = None, False
         self.rows.redraw()
         self.watch_again()
-
-    def do_faults(self, _: str) -> None:
-        self.rows.faults_only = not self.rows.faults_only
-        self._from_the_top()
-
-    def do_back(self, words: str) -> None:
-        if self.maximised_panel is None and (self.rows.filter_text or self.rows.faults_only):
-            self.rows.faults_only = False
-            self._filter("")
-        elif self.rows.marked:
-            self.rows.marked = frozenset()
-            self.rows.redraw()
-        else:
-            self.console.perform_global("back", words)
-
-    def do_sort(self, words: str) -> None:
-        column = self.rows.sorted_by[0] if self.rows.sorted_by else SORTS[0]
-        name = words if words in SORTS else SORTS[(SORTS.index(column) + 1) % len(SORTS)]
-        self._sort(name, name in ("changed", "added", "duration", "segments", "attempt"))
-
-    def do_reverse(self, _: str) -> None:
-        column, descending = self.rows.sorted_by or ("changed", True)
-        self._sort(column, not descending)
-
-    def _sort(self, column: str, descending: bool) -> None:
-        self.rows.sorted_by = (column, descending)
-        self._from_the_top()
-
-    def on_table_header_clicked(self, event: Table.HeaderClicked) -> None:
-        if event.table is self.rows and event.key in SORTS:
-            column, descending = self.rows.sorted_by or ("", False)
-            self._sort(event.key, not descending if column == event.key else event.key in ("changed", "duration", "segments"))
-
-    def do_columns(self, _: str) -> None:
-        self.rows.fewer = not self.rows.fewer
-        self.rows.redraw()
 
     def do_mark(self, _: str) -> None:
         item = self.rows.selected
@@ -209,15 +165,12 @@ class RecordingsScreen(RecordingActionsScreen):
 
     def do_open(self, _: str) -> None:
         if self.focused is self.failures and self.failures.selected is not None:
-            self._filter(f"cause:'{self.failures.selected.cause}'")
+            self.filter_by(f"cause:'{self.failures.selected.cause}'")
             self.set_focus(self.rows)
         elif self.rows.selected is not None:
             self.set_focus(self.detail)
             if self.size.width < 100 and self.maximised_panel is None:
                 self.maximise()
-
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.console.perform("open")
 
     def do_open_link(self, _: str) -> None:
         row = self.rows.selected

@@ -12,7 +12,7 @@ from gainstage.engine.views.commands import Command, DeskError
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.values import BadValue, read_value, stepped
-from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.table_screen import TableScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
@@ -22,7 +22,7 @@ from gainstage.tui.widgets.staged import StagedPanel
 from gainstage.tui.widgets.table import Table
 
 
-class TuneScreen(DeskScreen):
+class TuneScreen(TableScreen):
     NAME = "tune"
     BINDINGS: ClassVar[list[Any]] = bindings("tune")
 
@@ -63,6 +63,20 @@ class TuneScreen(DeskScreen):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self.staged.show(self.console.command_log.staged, self.console.settings, self.settings.setting)
+
+    @property
+    def main_table(self) -> SettingsTable:
+        return self.settings
+
+    def refilter(self) -> None:
+        self.settings.top = 0
+        self._show(force=True)
+
+    def drop_unsent(self) -> bool:
+        dropped = bool(self.console.command_log.take_staged())
+        if dropped:
+            self._show(force=True)
+        return dropped
 
     # -- values
 
@@ -119,9 +133,6 @@ class TuneScreen(DeskScreen):
         else:
             self.console.perform("edit")
 
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.console.perform("open")
-
     def do_apply(self, _: str) -> None:
         console = self.console
         staged = console.command_log.take_staged()
@@ -133,17 +144,6 @@ class TuneScreen(DeskScreen):
             words = f"{s.key} {shown_value(row, s.old)} → {shown_value(row, s.new)}" if row is not None else s.key
             console.send(Command("set", {"key": s.key, "value": s.new}), words)
         self._show(force=True)
-
-    def do_back(self, words: str) -> None:
-        console = self.console
-        if console.command_log.staged:
-            console.command_log.take_staged()
-            self._show(force=True)
-        elif self.maximised_panel is None and (self.settings.filter_text or self.settings.differences):
-            self.settings.differences = False
-            self._filter("")
-        else:
-            console.perform_global("back", words)
 
     # -- undo
 
@@ -174,21 +174,7 @@ class TuneScreen(DeskScreen):
 
     def do_differences(self, _: str) -> None:
         self.settings.differences = not self.settings.differences
-        self.settings.top = 0
-        self._show(force=True)
-
-    def do_filter(self, words: str) -> None:
-        if words:
-            self._filter(words)
-        else:
-            self.prompt.ask(
-                "/", self._filter, start=self.settings.filter_text, changed=self._filter, hint="part of a name or of its help"
-            )
-
-    def _filter(self, text: str) -> None:
-        self.settings.filter_text = text.strip()
-        self.settings.top = 0
-        self._show(force=True)
+        self.refilter()
 
     # -- presets and the file
 

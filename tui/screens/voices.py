@@ -10,7 +10,7 @@ from textual.containers import Container
 from gainstage.engine.views.commands import Command
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.values import BadValue, read_value
-from gainstage.tui.screens.base import DeskScreen
+from gainstage.tui.screens.table_screen import TableScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
@@ -18,13 +18,12 @@ from gainstage.tui.widgets.batches import BatchesPanel
 from gainstage.tui.widgets.decisions import DecisionsTable, is_grey
 from gainstage.tui.widgets.distribution import DistributionPanel
 from gainstage.tui.widgets.profiles import ProfilesPanel
-from gainstage.tui.widgets.table import Table
 from gainstage.tui.widgets.whatif import KEYS, WhatIfPanel
 
 LAST = 500
 
 
-class VoicesScreen(DeskScreen):
+class VoicesScreen(TableScreen):
     NAME = "voices"
     BINDINGS: ClassVar[list[Any]] = bindings("voices")
 
@@ -72,36 +71,19 @@ class VoicesScreen(DeskScreen):
 
     # -- the table
 
+    @property
+    def main_table(self) -> DecisionsTable:
+        return self.decisions
+
+    def drop_unsent(self) -> bool:
+        if not self.whatif.tried:
+            return False
+        self.whatif.drop()
+        self.apply(self.frame)
+        return True
+
     def selected_ids(self) -> list[str]:
         return [self.decisions.selected.recording] if self.decisions.selected is not None else []
-
-    def do_filter(self, words: str) -> None:
-        if words:
-            self._filter(words)
-        else:
-            self.prompt.ask(
-                "/", self._filter, start=self.decisions.filter_text, changed=self._filter, hint="words · split · rec:ID · !inverts"
-            )
-
-    def _filter(self, text: str) -> None:
-        self.decisions.filter_text = text.strip()
-        self.decisions.narrow_down()
-        self.decisions.redraw()
-
-    def do_faults(self, _: str) -> None:
-        self.decisions.faults_only = not self.decisions.faults_only
-        self.decisions.narrow_down()
-        self.decisions.redraw()
-
-    def do_back(self, words: str) -> None:
-        if self.whatif.tried:
-            self.whatif.drop()
-            self.apply(self.frame)
-        elif self.maximised_panel is None and (self.decisions.filter_text or self.decisions.faults_only):
-            self.decisions.faults_only = False
-            self._filter("")
-        else:
-            self.console.perform_global("back", words)
 
     def do_next_grey(self, _: str) -> None:
         self._grey(1)
@@ -128,17 +110,6 @@ class VoicesScreen(DeskScreen):
 
         if self.focused in (None, self.decisions) and self.decisions.selected is not None:
             self.app.push_screen(EvidenceScreen(self.decisions.selected, self.decisions.view))
-
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.console.perform("open")
-
-    def do_log_of(self, _: str) -> None:
-        if ids := self.selected_ids():
-            self.console.perform("logs", f"rec:{ids[0]}")
-
-    def do_goto_recording(self, _: str) -> None:
-        if ids := self.selected_ids():
-            self.console.perform("goto", ids[0])
 
     # -- what if
 

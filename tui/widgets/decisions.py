@@ -5,10 +5,11 @@ from __future__ import annotations
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
-from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.render.filters import matches
 from gainstage.tui.render.theme import Palette
+from gainstage.tui.widgets.filter_table import FilterTable
 from gainstage.tui.widgets.glyphs import similarity
-from gainstage.tui.widgets.table import Column, Table
+from gainstage.tui.widgets.table import Column
 from gainstage.tui.widgets.voices_panel import outcome
 
 _WIDE = (
@@ -64,15 +65,16 @@ def who(d: DecisionRow) -> str:
     return " + ".join(f"{name} {fmt.roughly(seconds)}" for name, seconds in d.speakers)
 
 
-class DecisionsTable(Table[DecisionRow]):
+class DecisionsTable(FilterTable[DecisionRow]):
     TITLE = "decisions"
+    FIELDS = ("recording", "cluster", "rule")
+    FILTER_HINT = "words · split · rec:ID · !inverts"
+    FAULTS = "split or massive"
 
     def __init__(self) -> None:
         super().__init__(id="decisions")
         self.all: tuple[DecisionRow, ...] = ()
         self.view: DecisionsView | None = None
-        self.filter_text = ""
-        self.faults_only = False
         self.has_profiles = True
 
     def key_of(self, item: DecisionRow) -> str:
@@ -84,16 +86,15 @@ class DecisionsTable(Table[DecisionRow]):
     def show(self, rows: tuple[DecisionRow, ...]) -> None:
         """The latest decisions, newest first."""
         self.all = rows
-        self.narrow_down()
+        self.refilter()
 
     def show_sums(self, view: DecisionsView) -> None:
         if view != self.view:
             self.view = view
             self.redraw()
 
-    def narrow_down(self) -> None:
-        """Apply the filter."""
-        f = read_filter(self.filter_text)
+    def refilter(self) -> None:
+        f = self.filter
 
         def wanted(d: DecisionRow) -> bool:
             if self.faults_only and not (d.split or d.massive):
@@ -103,6 +104,7 @@ class DecisionsTable(Table[DecisionRow]):
             return matches(f, text, recording=d.recording, cluster=d.cluster, rule=d.rule)
 
         self.set_items([d for d in self.all if wanted(d)])
+        self.redraw()
 
     def heading(self, p: Palette) -> Line:
         line = super().heading(p)
@@ -115,9 +117,7 @@ class DecisionsTable(Table[DecisionRow]):
                 line.add(f"  ▲ massive {v.massive:,}", p["warn"])
             if v.unknown:
                 line.add(f"  unknown {v.unknown:,}", p["muted"])
-        if self.filter_text or self.faults_only:
-            line.add(f"  {'! ' if self.faults_only else ''}{self.filter_text}", p["accent"])
-        return line
+        return self.add_filter(line, p)
 
     def corner(self, p: Palette) -> Line:
         near = f"near a limit ±10%: {self.view.grey}  " if self.view else ""
@@ -128,12 +128,7 @@ class DecisionsTable(Table[DecisionRow]):
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.all:
-            line = (
-                Line()
-                .add(f"  0 of {len(self.all)} match  ", p["muted"])
-                .add(self.filter_text or "split or massive only", p["accent"])
-            )
-            return [Line(), line.add("   Esc", p["accent"]).add(" clears", p["muted"])]
+            return self.no_match(len(self.all), p)
         first = "  First decision comes after the first diarized recording (a few minutes)."
         lines = [Line(), Line().add(first, p["muted"])]
         if not self.has_profiles:
@@ -180,14 +175,10 @@ class DecisionsTable(Table[DecisionRow]):
         return "", "text"
 
 
-class DecisionSums:
-    """Histogram of variances of the decisions at hand, for the distribution panel."""
-
-    @staticmethod
-    def buckets(rows: tuple[DecisionRow, ...], limit: float, n: int = 24) -> tuple[int, ...]:
-        """``n`` buckets over 0 .. 2 × limit, the last one open."""
-        counts = [0] * n
-        for d in rows:
-            if d.variance is not None:
-                counts[min(n - 1, int(d.variance / (2 * limit) * n))] += 1
-        return tuple(counts)
+def variance_histogram(rows: tuple[DecisionRow, ...], limit: float, n: int = 24) -> tuple[int, ...]:
+    """How many decisions fall into each of ``n`` buckets over 0 .. 2 × ``limit``, the last one open."""
+    counts = [0] * n
+    for d in rows:
+        if d.variance is not None:
+            counts[min(n - 1, int(d.variance / (2 * limit) * n))] += 1
+    return tuple(counts)

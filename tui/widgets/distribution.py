@@ -6,7 +6,7 @@ from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.decisions import DecisionSums
+from gainstage.tui.widgets.decisions import variance_histogram
 from gainstage.tui.widgets.glyphs import columns_of, spark
 from gainstage.tui.widgets.panel import Panel
 
@@ -34,7 +34,7 @@ class DistributionPanel(Panel):
             return [Line().add("no clusters yet", p["faint"])]
         limit = self.view.variance_limit
         n = max(8, (width - 6) // 2 // 2 * 2)
-        counts = DecisionSums.buckets(self.rows, limit, n)
+        counts = variance_histogram(self.rows, limit, n)
         roots = [round(c**0.5 * 100) for c in counts]
         if height < 6:
             line = Line().add(spark([r / max(1, *roots) for r in roots[: n // 2]], n // 2), p["bar"]).add("┊", p["limit"])

@@ -9,10 +9,12 @@ from gainstage.engine.stages import STAGES
 from gainstage.engine.views.snapshot import FlightView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.filters import Filter, matches
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.alerts import lateness
+from gainstage.tui.widgets.filter_table import FilterTable
 from gainstage.tui.widgets.glyphs import meter
-from gainstage.tui.widgets.table import Column, Ranking, Table
+from gainstage.tui.widgets.table import Column, Ranking
 
 LEAVES_AFTER_S = 5.0
 STAGE_ORDER = tuple(reversed(STAGES))
@@ -37,7 +39,6 @@ _NARROW = (
     Column("age", "IN STAGE", 8, ">", keep=9),
     Column("note", "NOTE", 10, grow=True, keep=8),
 )
-SORTS = ("stage", "age", "length", "title", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,15 @@ class FlightCell:
     left_at: float = 0.0
 
 
-class FlightsPanel(Table[FlightCell]):
+class FlightsPanel(FilterTable[FlightCell]):
     TITLE = "in flight"
+    FIELDS = ("recording", "stage")
+    FILTER_HINT = "words · stage:transcribe · rec:ID · !inverts"
+    SORTS = ("stage", "age", "length", "title", "id")
 
     def __init__(self) -> None:
         super().__init__(id="flights")
         self.waiting = self.failed = 0
-        self.filter_text = ""
-        self.faults_only = False
-        self.compact = False
         self.sorted_by = ("stage", False)
         self._ranking = Ranking()
         self._known: dict[str, FlightCell] = {}
@@ -92,7 +93,8 @@ class FlightsPanel(Table[FlightCell]):
                 here[key] = gone
         self._known = here
         self._total = len(flights)
-        rows = [f for f in here.values() if self._wanted(f)]
+        wanted = self.filter
+        rows = [f for f in here.values() if self._wanted(f, wanted)]
         column, descending = self.sorted_by or ("stage", False)
 
         def rank(f: FlightCell) -> Any:
@@ -110,17 +112,11 @@ class FlightsPanel(Table[FlightCell]):
         ranked = self._ranking.order(rows, self.key_of, rank, now, at_once=at_once)
         self.set_items(ranked[::-1] if descending else ranked)
 
-    def _wanted(self, f: FlightCell) -> bool:
+    def _wanted(self, f: FlightCell, wanted: Filter) -> bool:
         v = f.view
         if self.faults_only and not (self._level(f) != "ok" or v.attempt > 1):
             return False
-        words = self.filter_text.casefold()
-        if not words:
-            return True
-        invert = words.startswith("!")
-        words = words.lstrip("!")
-        hit = words in f"{v.id} {v.title} stage:{v.stage} {v.note or ''}".casefold()
-        return hit != invert
+        return matches(wanted, f"{v.id} {v.title} {v.note or ''}", recording=v.id, stage=v.stage)
 
     @staticmethod
     def _level(f: FlightCell) -> str:
@@ -132,11 +128,9 @@ class FlightsPanel(Table[FlightCell]):
         line = super().heading(p).add(f"  {self._total}", p["bright"]).add(f"  waiting {self.waiting:,}", p["muted"])
         if self.failed:
             line.add(f"  failed {self.failed:,}", p["warn"])
-        if self.filter_text or self.faults_only:
-            line.add(f"  shown {len(self.items)}", p["text"]).add(
-                f"  {'! ' if self.faults_only else ''}{self.filter_text}", p["accent"]
-            )
-        return line
+        if self.narrowed:
+            line.add(f"  shown {len(self.items)}", p["text"])
+        return self.add_filter(line, p)
 
     def corner(self, p: Palette) -> Line:
         return Line().add(
@@ -144,16 +138,11 @@ class FlightsPanel(Table[FlightCell]):
         )
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.narrow or self.compact else _WIDE
+        return _NARROW if self.narrow or self.fewer_columns else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self._total:
-            return [
-                Line()
-                .add(f"  0 of {self._total} match  {self.filter_text}", p["muted"])
-                .add("   Esc", p["accent"])
-                .add(" clears", p["muted"])
-            ]
+            return self.no_match(self._total, p)[1:]
         lines = [Line()]
         for pieces in self.empty:
             line = Line().gap(2, p["ground"])

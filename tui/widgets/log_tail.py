@@ -12,8 +12,9 @@ from gainstage.engine.views.events import Event
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
-from gainstage.tui.render.filters import Filter, matches, read_filter
+from gainstage.tui.render.filters import Filter, matches
 from gainstage.tui.render.theme import Palette
+from gainstage.tui.widgets.filter_table import FilterTable
 from gainstage.tui.widgets.table import Column, Table
 from gainstage.tui.widgets.ticker import sign_of
 
@@ -57,8 +58,11 @@ def _words(e: Event) -> str:
     return "".join(c for c in e.text if not c.isdigit())
 
 
-class LogTail(Table[LogLine]):
+class LogTail(FilterTable[LogLine]):
     TITLE = "journal"
+    FIELDS = ("recording", "stage", "kind", "thread")
+    FILTER_HINT = "words · rec:ID · kind:retry · thread:store · !inverts"
+    FAULTS = "warnings and errors"
 
     def __init__(self) -> None:
         super().__init__(id="log")
@@ -67,8 +71,6 @@ class LogTail(Table[LogLine]):
         self.follow = True
         self.level = "info"
         self.stage: str | None = None
-        self.filter_text = ""
-        self.faults_only = False
         self.fold = True
         self.dropped = 0
         self.per_second = 0.0
@@ -139,9 +141,16 @@ class LogTail(Table[LogLine]):
             f, f"{e.text} {e.kind} {e.thread or ''}", recording=e.recording, stage=e.stage, kind=e.kind, thread=e.thread
         )
 
-    def again(self) -> None:
-        """Filter everything held anew."""
-        self._filter = read_filter(self.filter_text)
+    @property
+    def narrowed(self) -> bool:
+        return super().narrowed or self.stage is not None
+
+    def show_all(self) -> None:
+        super().show_all()
+        self.stage = None
+
+    def refilter(self) -> None:
+        self._filter = self.filter
         self.entries = []
         for e in self.events:
             if self._wanted(e):
@@ -177,10 +186,10 @@ class LogTail(Table[LogLine]):
         if rows > 0 and self.top + self.rows_shown >= len(self.items):
             self.follow = True
 
-    def search(self, step: int, text: str) -> bool:
-        """The cursor to the next line that holds ``text``, whatever the filter hides."""
+    def search(self, step: int) -> bool:
+        """The cursor to the next line that holds what the filter line says, also where ``!`` hides such lines."""
         n = len(self.entries)
-        f = read_filter(text)
+        f = self.filter
         for i in range(1, n + 1):
             place = (self.cursor + i * step) % n
             if matches(replace(f, invert=False), self.entries[place].event.text, recording=self.entries[place].event.recording):
@@ -193,8 +202,7 @@ class LogTail(Table[LogLine]):
     def heading(self, p: Palette) -> Line:
         line = super().heading(p).add(f"  ≥ {WORDS['warning' if self.faults_only else self.level]}", p["text"])
         line.add(f"  stage {self.stage or 'all'}", p["text" if self.stage else "muted"])
-        if self.filter_text:
-            line.add(f"  {self.filter_text}", p["accent"])
+        self.add_filter(line, p)
         if self.follow:
             line.add("  ▼ following", p["ok"])
         else:
@@ -214,8 +222,7 @@ class LogTail(Table[LogLine]):
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.events:
-            line = Line().add(f"  0 of {len(self.events):,} lines match  {self.filter_text}", p["muted"])
-            return [Line(), line.add("   Esc", p["accent"]).add(" clears", p["muted"])]
+            return self.no_match(len(self.events), p, "lines")
         return [Line(), Line().add("  nothing written yet", p["faint"])]
 
     def mark(self, item: LogLine) -> tuple[str, str]:

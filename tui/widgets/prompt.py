@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
+from textual.widgets.input import Selection
 
 from gainstage.tui.render import safe
 
@@ -32,7 +33,7 @@ class _Line(Input):
 
 
 class Prompt(Horizontal):
-    """Hidden until asked; gives the focus back where it was. ``changed`` hears every key, ``done`` the line that was entered."""
+    """Hidden until opened; gives the focus back where it was. ``changed`` is called at every key, ``done`` with the line entered."""
 
     def __init__(self) -> None:
         super().__init__(id="prompt")
@@ -60,8 +61,12 @@ class Prompt(Horizontal):
         history: list[str] | None = None,
         suggest: list[str] | None = None,
         hint: str = "",
+        replace: bool = True,
     ) -> None:
-        """Open with ``sign`` before the line; ``done`` gets what was entered, nothing is called when the operator leaves."""
+        """Open with ``sign`` before the line; ``done`` gets what was entered, nothing is called when the operator leaves.
+
+        What stands in the line is selected, so that typing replaces it, unless ``replace`` is False.
+        """
         self._done, self._changed = done, changed
         self._history = history if history is not None else []
         self._place = len(self._history)
@@ -74,7 +79,7 @@ class Prompt(Horizontal):
         self.add_class("-open")
         with line.prevent(Input.Changed):
             line.value = start
-        line.cursor_position = len(start)
+        line.selection = Selection(0 if replace else len(start), len(start))
         line.focus()
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from gainstage.engine.views.rows import RecordingPage, RecordingRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.table import Column, Table
+from gainstage.tui.widgets.filter_table import FilterTable
+from gainstage.tui.widgets.table import Column
 
 PAGE = 200
 
@@ -41,7 +42,6 @@ _NARROW = (
     Column("changed", "AGO", 5, ">", keep=6),
     Column("title", "TITLE", 10, grow=True, keep=9),
 )
-SORTS = ("changed", "status", "title", "duration", "stage", "attempt", "segments", "added")
 
 
 class Paged(Sequence[RecordingRow | None]):
@@ -69,17 +69,18 @@ class Paged(Sequence[RecordingRow | None]):
         return self._places.get(key)
 
 
-class RecordingsTable(Table[RecordingRow]):
+class RecordingsTable(FilterTable[RecordingRow]):
     TITLE = "recordings"
+    FIELDS = ("status", "stage", "cause", "recording")
+    FILTER_HINT = "words · status:failed · stage:transcribe · cause:throttled · len>2h · !inverts"
+    SORTS = ("changed", "status", "title", "duration", "stage", "attempt", "segments", "added")
+    DESCENDING = frozenset({"changed", "added", "duration", "segments", "attempt"})
 
     def __init__(self) -> None:
         super().__init__(id="recordings")
         self.items = Paged()
         self.total = self.matched = 0
         self.now = 0.0
-        self.filter_text = ""
-        self.faults_only = False
-        self.fewer = False
         self.sorted_by = ("changed", True)
         self.error: str | None = None
 
@@ -105,8 +106,7 @@ class RecordingsTable(Table[RecordingRow]):
         line = super().heading(p).add(f"  {self.matched:,}", p["bright"])
         if self.matched != self.total:
             line.add(f" of {self.total:,}", p["muted"])
-        if self.filter_text or self.faults_only:
-            line.add(f"  {'! faults ' if self.faults_only else ''}{self.filter_text}", p["accent"])
+        self.add_filter(line, p)
         if self.marked:
             line.add(f"  ✱ {len(self.marked)} marked", p["accent"])
         return line
@@ -115,14 +115,13 @@ class RecordingsTable(Table[RecordingRow]):
         return Line().add("/ filter  ! faults  s sort  c columns", p["faint"])
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.size.width < 90 or self.fewer else _WIDE
+        return _NARROW if self.size.width < 90 or self.fewer_columns else _WIDE
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.error is not None:
             return [Line().add("  ✗ ", p["crit"]).add(self.error, p["text"])]
-        if self.filter_text or self.faults_only:
-            said = Line().add(f"  0 of {self.total:,} match  ", p["muted"]).add(self.filter_text or "faults only", p["accent"])
-            return [Line(), said.add("   Esc", p["accent"]).add(" clears", p["muted"])]
+        if self.narrowed:
+            return self.no_match(self.total, p)
         if not self.console.desk.live:
             return [Line(), Line().add("  Nothing in flight at this moment; a recorded run holds no other recordings.", p["muted"])]
         return [Line(), Line().add("  No recordings yet.  ", p["muted"]).add("a", p["accent"]).add(" adds sources", p["muted"])]

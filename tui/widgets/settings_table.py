@@ -10,10 +10,11 @@ from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
-from gainstage.tui.render.filters import matches, read_filter
+from gainstage.tui.render.filters import matches
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.command_log import Staged
-from gainstage.tui.widgets.table import Column, Table
+from gainstage.tui.widgets.filter_table import FilterTable
+from gainstage.tui.widgets.table import Column
 
 EFFECTS = {"now": "now", "item": "next item", "reload": "reload", "run": "next run"}
 """When a change acts, in a word or two."""
@@ -85,8 +86,10 @@ def fitting(text: str, cells: int) -> str:
     return text if safe.width(text) <= cells else text.rstrip("/").rpartition("/")[2]
 
 
-class SettingsTable(Table[SettingLine]):
+class SettingsTable(FilterTable[SettingLine]):
     TITLE = "settings"
+    FIELDS = ("origin", "effect")
+    FILTER_HINT = "part of a name or of its help · effect:now · origin:live · !inverts"
 
     def __init__(self) -> None:
         super().__init__(id="settings")
@@ -94,7 +97,6 @@ class SettingsTable(Table[SettingLine]):
         self.staged: Mapping[str, Staged] = {}
         self.pending: frozenset[str] = frozenset()
         self.differences = False
-        self.filter_text = ""
 
     def key_of(self, item: SettingLine) -> str:
         return item.row.key if item.row is not None else f"[{item.group}]"
@@ -106,7 +108,7 @@ class SettingsTable(Table[SettingLine]):
         if not force and (rows, dict(staged), pending) == (self.rows, self.staged, self.pending):
             return
         self.rows, self.staged, self.pending = rows, dict(staged), pending
-        f = read_filter(self.filter_text)
+        f = self.filter
         items: list[SettingLine] = []
         for row in rows:
             if self.differences and row.origin == "default" and row.key not in staged:
@@ -119,6 +121,14 @@ class SettingsTable(Table[SettingLine]):
             items.append(SettingLine(group, row))
         self.set_items(items)
         self.redraw()
+
+    @property
+    def narrowed(self) -> bool:
+        return super().narrowed or self.differences
+
+    def show_all(self) -> None:
+        super().show_all()
+        self.differences = False
 
     @property
     def setting(self) -> SettingRow | None:
@@ -146,9 +156,7 @@ class SettingsTable(Table[SettingLine]):
         line = super().heading(p)
         if self.differences:
             line.add("  differing from their defaults", p["accent"])
-        if self.filter_text:
-            line.add(f"  {self.filter_text}", p["accent"])
-        return line
+        return self.add_filter(line, p)
 
     def corner(self, p: Palette) -> Line:
         return Line().add("←→ step  shift ×5  e type  = differences", p["faint"])
