@@ -257,7 +257,9 @@ class Watch(Section):
 
 class Console(Section):
     refresh: float = knob(4, "Screens per second.", ge=1, le=10, step=1, unit="Hz")
-    theme: str = knob("gainstage-dark", "Colour theme.")
+    theme: Literal["gainstage-dark", "gainstage-light", "deuteranopia", "high-contrast", "mono"] = knob(
+        "gainstage-dark", "Colour theme."
+    )
     keys: dict[str, str] = knob({}, "Rebound keys: action id to key.")
 
 

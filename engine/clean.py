@@ -34,6 +34,21 @@ def clean_text(text: str, limit: int = 2000) -> str:
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 
 
+def value_text(value: object) -> str:
+    """The value of a setting as an operator types it: ``none``, ``on``, ``0.25``, ``pause=ctrl+p``, ``a, b``."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={value_text(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(value_text, value)) or "none"
+    return str(value)
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """``1 segment``, ``2 segments``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

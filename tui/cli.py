@@ -91,7 +91,18 @@ def overview() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit status: 0 fine, 1 something failed, 2 wrong usage or setup, 130 interrupted."""
-    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return dispatch(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe left: `gainstage recordings | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Print help or the version, or run the command that the arguments name."""
     if arguments and arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -136,18 +147,13 @@ def guarded(run: object, name: str, args: argparse.Namespace) -> int:
     from gainstage.engine.views.commands import DeskError
 
     try:
-        status = run(name, args)  # type: ignore[operator]
-        sys.stdout.flush()
-        return int(status or 0)
+        return int(run(name, args) or 0)  # type: ignore[operator]
     except (SettingError, DeskError, EngineError) as error:
         print(f"gainstage {name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe left: `gainstage recordings | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
 
 
 if __name__ == "__main__":

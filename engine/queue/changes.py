@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from gainstage.config.origins import MASK, SettingError, explain, parse, spec_of
 from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
+from gainstage.engine.clean import value_text
 from gainstage.engine.queue.rows import Link, document, plain
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Ack
@@ -70,7 +71,7 @@ def undo(db: Database, by: str, to_revision: int | None = None, *, below: Mappin
         for key, (old, live_before) in sorted(first.items()):
             taken = [revision for revision, k, *_ in standing if k == key]
             result = _write(connection, key, old if live_before else None, by, live, below, remove=not live_before, undoes=taken)
-            texts.append(f"{key} {_words(result.old)} → {_words(result.new)}")
+            texts.append(f"{key} {value_text(result.old)} → {value_text(result.new)}")
         return Ack(
             result.id,
             result.state,
@@ -176,7 +177,7 @@ def _write(
     effect = SPECS[key].effect.value if key in SPECS else Effect.RUN.value
     if not undoes and key in live and old == new:
         revision = connection.execute("select revision from setting where key = %s", [key]).fetchall()[0][0]
-        return Ack(0, "done", f"{key} is {_words(_mask(key, new))} already", revision, _mask(key, old), _mask(key, new), effect)
+        return Ack(0, "done", f"{key} is {value_text(_mask(key, new))} already", revision, _mask(key, old), _mask(key, new), effect)
     id, revision, engines = connection.execute(
         """
         insert into change (revision, by, key, old, new, live_before, undoes, asked)
@@ -255,7 +256,3 @@ def _json(value: Any) -> Any:
 
 def _mask(key: str, value: Any) -> Any:
     return MASK if value is not None and key in SPECS and SPECS[key].secret else value
-
-
-def _words(value: Any) -> str:
-    return "none" if value is None else "on" if value is True else "off" if value is False else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gainstage.config.origins import MASK
 from gainstage.config.settings import SPECS, Effect, Settings, value_of
+from gainstage.engine.clean import value_text
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.in_flight import InFlight
 from gainstage.engine.runtime.model_reload import ModelReload
@@ -39,7 +40,8 @@ class ApplySettings:
             self.reloads.start(role)
         for key in sorted(keys):
             before, after = (MASK, MASK) if SPECS[key].secret else (value_of(old, key), value_of(new, key))
-            context.journal.log("info", f"{key} {before} → {after} (revision {revision})", kind="change", key=key)
+            change = f"{key} {value_text(before)} → {value_text(after)}"
+            context.journal.log("info", f"{change} (revision {revision})", kind="change", key=key)
         if not roles:
             self.run_state.lift("setup")  # it may be mended; if not, the next recording says so
         self.in_flight.wake()

@@ -230,17 +230,27 @@ async def test_recordings_are_retried_cancelled_skipped_and_raised(driven: Run, 
     async with driven(desk_at("oom")) as d:
         await d.press("2")
         screen = d.app.desk_screen
+        await d.command("filter status:failed")
         first = screen.rows.selected.id
         await d.press("r")
         assert d.sent[-1] == ("retry", {"ids": [first]})
+        await d.command("filter status:queued")
+        first = screen.rows.selected.id
         await d.press("K")
+        assert d.sent[-1][0] == "retry", "skipping asks first"
+        await d.press("enter")
+        assert d.sent[-1][0] == "retry", "No is the default"
+        await d.press("K", "y")
         assert d.sent[-1] == ("skip", {"ids": [first]})
+        await d.command("filter status:queued")
+        first = screen.rows.selected.id
         await d.press("circumflex_accent")
         assert d.sent[-1] == ("priority", {"ids": [first], "to_front": True})
         await d.press("x", "enter")
         assert d.sent[-1][0] == "priority", "No is the default"
         await d.press("x", "y")
         assert d.sent[-1] == ("cancel", {"ids": [first]})
+        await d.command("filter status:failed")
         await d.press("m", "m")
         assert len(screen.rows.marked) == 2
         await d.press("r")
@@ -377,3 +387,83 @@ async def test_a_folder_named_from_here_is_sent_by_its_whole_path(
         await d.press("enter")
         await d.press("enter")
         assert d.sent[-1] == ("add", {"sources": [str(tmp_path / "My talks"), "https://example.org/feed"], "options": {}})
+
+
+@pytest.mark.parametrize(
+    ("key", "verb"), [("x", "cancel"), ("K", "skip"), ("r", "retry"), ("circumflex_accent", "put to the front")]
+)
+async def test_what_is_stored_is_neither_asked_about_nor_sent(driven: Run, desk_at: Run, key: str, verb: str) -> None:
+    async with driven(desk_at("oom")) as d:
+        await d.press("2")
+        await d.command("filter status:stored")
+        stored = d.app.desk_screen.rows.selected.id
+        await d.press(key)
+        assert d.app.screen is d.app.desk_screen, "no dialog"
+        assert d.noticed[-1] == f"{stored} is stored: nothing to {verb}"
+        assert d.sent == []
+
+
+async def test_of_marked_rows_those_that_have_ended_are_left_out(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("oom")) as d:
+        await d.press("2")
+        rows = d.app.desk_screen.rows
+        stored = next(r.id for r in rows.here() if r.status == "stored")
+        running = next(r.id for r in rows.here() if r.status == "running")
+        rows.marked = frozenset({stored, running})
+        await d.press("x", "y")
+        assert d.sent == [("cancel", {"ids": [running]})]
+
+
+@pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
+async def test_the_stage_that_plus_and_minus_act_on_is_marked_wherever_the_focus_is(
+    driven: Run, desk_at: Run, size: tuple[int, int]
+) -> None:
+    async with driven(desk_at("bottleneck"), size=size) as d:
+        stages = d.app.desk_screen.stages
+        assert not stages.has_focus
+        await d.press("right")
+        pointed = [line for line in stages.as_text().splitlines() if "▸" in line]
+        assert len(pointed) == 1
+        assert stages.current in pointed[0].partition("▸")[2]
+
+
+async def test_pages_of_the_palette(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck")) as d:
+        await d.press("ctrl+p")
+        palette = d.app.screen
+        await d.press("pagedown")
+        assert palette.chosen > 10
+        await d.press("pagedown", "pagedown", "pagedown", "pagedown", "pagedown")
+        assert palette.chosen == len(palette.found) - 1
+        await d.press("pageup", "pageup", "pageup", "pageup", "pageup", "pageup")
+        assert palette.chosen == 0
+
+
+async def test_a_filter_typed_again_replaces_the_one_before(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("oom")) as d:
+        await d.press("2")
+        await d.type("/garden")
+        await d.press("enter")
+        await d.type("/table")
+        assert d.app.desk_screen.rows.filter_text == "table"
+        await d.press("enter")
+        await d.press("slash", "right", "s", "enter")
+        assert d.app.desk_screen.rows.filter_text == "tables", "a cursor key keeps what was there"
+
+
+@pytest.mark.parametrize("screen", ["1", "2", "3", "4", "6"])
+async def test_a_field_that_a_table_does_not_have_is_named(driven: Run, desk_at: Run, screen: str) -> None:
+    async with driven(desk_at("oom")) as d:
+        await d.press(screen)
+        table = d.app.desk_screen.main_table
+        await d.command("filter colour:red")
+        assert f"no field colour: {table.FIELDS[0]}" in table.as_text()
+        await d.press("escape")
+        assert "no field" not in table.as_text()
+        assert not table.narrowed
+
+
+async def test_leaving_names_the_command_that_comes_back(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck"), attach="gainstage attach --home /data/talks") as d:
+        await d.press("q")
+        assert d.app.farewell == "The engine goes on. Back with: gainstage attach --home /data/talks"

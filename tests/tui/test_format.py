@@ -57,3 +57,32 @@ def test_values_are_written_as_they_are_typed() -> None:
     assert [fmt.value(v) for v in (None, True, False, 0.05, 3, "auto")] == ["none", "on", "off", "0.05", "3", "auto"]
     assert fmt.plural(1, "recording") == "1 recording"
     assert fmt.plural(1200, "recording") == "1,200 recordings"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [(0, 202, "0%"), (1, 5000, "1%"), (134, 202, "66%"), (201, 202, "99%"), (202, 202, "100%"), (0, 0, fmt.UNKNOWN)],
+)
+def test_all_is_done_only_when_all_is(done: int, total: int, text: str) -> None:
+    assert fmt.done_of(done, total) == text
+
+
+@pytest.mark.parametrize(
+    ("done_s", "left_s", "text"),
+    [
+        (0.7 * 2.3 * 3600, 0.3 * 2.3 * 3600, "1.6/2.3 h"),
+        (7 * 3600, 39 * 3600, "7/46 h"),
+        (45.6 * 3600, 0.3 * 3600, "45.6/45.9 h"),
+        (46 * 3600, 0.0, "46/46 h"),
+        (100.0, 10.0, "1.7/1.8 min"),
+        (600.0, None, "10 min"),
+    ],
+)
+def test_hours_done_and_hours_there_are_read_apart(done_s: float, left_s: float | None, text: str) -> None:
+    assert fmt.audio(done_s, left_s) == text
+
+
+def test_no_value_is_written_as_a_python_dictionary_or_list() -> None:
+    assert fmt.value({"pause": "ctrl+p", "x": True}) == "pause=ctrl+p, x=on"
+    assert fmt.value(["a", 0.5]) == "a, 0.5"
+    assert fmt.value({}) == fmt.value(()) == fmt.value(None) == "none"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import os
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from gainstage.config.origins import Loaded
 from gainstage.config.paths import Paths
+from gainstage.config.settings import SPECS
+from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
 from gainstage.tui.commands.starting import starter
+from gainstage.tui.render.safe import conceal
 
 EXAMPLES = {
     "console": """examples:
@@ -32,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("url", metavar="URL", nargs="?", help="the database of the system, as --database")
     parser.add_argument("--readonly", action="store_true", help="look, change nothing")
     parser.add_argument("--ascii", action="store_true", help="only ASCII characters")
-    parser.add_argument("--theme", metavar="NAME", help="colour theme")
+    themes = SPECS["console.theme"].choices
+    parser.add_argument("--theme", metavar="NAME", choices=themes, help=f"colour theme: {', '.join(themes)}")
     parser.add_argument(
         "--exports", type=Path, metavar="FOLDER", help="where files it writes go (default: the folder it is started in)"
     )
@@ -42,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
+    need_terminal()
     args.database = args.database or getattr(args, "url", None)
     loaded, paths = settings_of(args), paths_of(args)
     if args.replay:
@@ -62,16 +71,48 @@ def show(
     """Open the console on a desk with the settings of this command line."""
     from gainstage.tui.console.launch import run_console
 
+    need_terminal()
     console = loaded.settings.console
     return run_console(
         desk,
         read_only=getattr(args, "readonly", False),
         refresh_hz=console.refresh,
-        ascii=getattr(args, "ascii", False),
+        ascii=getattr(args, "ascii", False) or not speaks_utf8(),
         theme=getattr(args, "theme", None) or console.theme,
         keymap=console.keys,
         log=paths.ensure().logs / "console.log",
         exports=getattr(args, "exports", None) or Path.cwd(),
         start_engine=start_engine,
         settings_file=paths.settings_file,
+        attach=attach_command(args, paths),
     )
+
+
+def has_terminal() -> bool:
+    """Whether the console can be drawn and typed into: on a terminal, or through the web server."""
+    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def need_terminal() -> None:
+    """Raises ``DeskError`` where there is no terminal."""
+    if not has_terminal():
+        raise DeskError(
+            "the console needs a terminal, and standard input or output is none; "
+            "without one: gainstage status, gainstage run --headless"
+        )
+
+
+def speaks_utf8() -> bool:
+    """Whether the terminal is written to in UTF-8. The console writes to standard error, as Textual does."""
+    stream = sys.__stderr__
+    return stream is None or codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
+
+
+def attach_command(args: argparse.Namespace, paths: Paths) -> str:
+    """The command that opens a console on this system again; a password is not repeated."""
+    words = ["gainstage", "attach"]
+    if args.home:
+        words += ["--home", str(paths.data)]
+    if args.database:
+        words.append(conceal(args.database))
+    return shlex.join(words)

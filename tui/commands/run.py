@@ -230,9 +230,9 @@ def serve_and_follow(
 ) -> int:
     paths = paths_of(args)
     start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=args.headless or not speaking(args))
-    if not args.headless and speaking(args) and sys.stdout.isatty():
-        from gainstage.tui.commands.console import show
+    from gainstage.tui.commands.console import has_terminal, show
 
+    if not args.headless and speaking(args) and has_terminal():
         return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths, title=title, demo=demo))
     from gainstage.tui.commands.headless import follow, print_summary
 

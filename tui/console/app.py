@@ -54,7 +54,8 @@ R = TypeVar("R")
 
 
 class GainstageApp(App[int]):
-    """``start_engine`` starts an engine for an empty desk and says what it did; ``manual`` leaves poller and clock to a test."""
+    """``start_engine`` starts an engine for an empty desk and returns a message; ``attach`` is the command that opens this
+    console again; ``manual`` leaves poller and clock to a test."""
 
     CSS_PATH = Path(__file__).with_name("gainstage.tcss")
     TITLE = "gainstage"
@@ -78,6 +79,8 @@ class GainstageApp(App[int]):
         exports: Path | None = None,
         start_engine: Callable[[], str] | None = None,
         settings_file: Path | None = None,
+        attach: str = "gainstage attach",
+        early_signals: list[int] | None = None,
         manual: bool = False,
     ) -> None:
         colourless = "NO_COLOR" in os.environ
@@ -91,7 +94,9 @@ class GainstageApp(App[int]):
         self.exports = exports or Path.cwd()
         self.start_engine = start_engine
         self.settings_file = settings_file
+        self.attach = attach
         self.manual = manual
+        self._early_signals = early_signals or []
         self.poller = Poller(desk, self.pace.hz)
         self.timeline = Timeline(self.poller.ring)
         self.frames = FrameBuilder(desk, self.timeline, read_only=self.read_only)
@@ -133,7 +138,7 @@ class GainstageApp(App[int]):
         if self.manual:
             return
         if not self.is_headless:
-            guard_terminal(self)
+            guard_terminal(self, self._early_signals)
         self.poller.start()
         self._interval = self.set_interval(1.0 / self.pace.wanted_hz, self.tick)
         self.set_timer(0.02, self.tick)
@@ -396,5 +401,5 @@ class GainstageApp(App[int]):
         problem = sys.exc_info()[1]
         number = write_report(problem, "the console", self.log_path) if problem is not None else "?"
         self.panic(
-            f"The console failed (fault {number}); the engine goes on.\nDetails: {self.log_path}\nOpen it again with: gainstage"
+            f"The console failed (fault {number}); the engine goes on.\nDetails: {self.log_path}\nOpen it again with: {self.attach}"
         )

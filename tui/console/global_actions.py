@@ -279,7 +279,7 @@ class GlobalActions:
     def do_detach(self, _: str) -> None:
         shell = self._shell
         live = shell.frame.contact in (Contact.LIVE, Contact.STALE) and shell.frame.live
-        shell.farewell = "The engine goes on. Back with: gainstage attach" if live else ""
+        shell.farewell = f"The engine goes on. Back with: {shell.attach}" if live else ""
         shell.leave()
 
     def do_add(self, words: str) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.console.app import GainstageApp
+from gainstage.tui.console.terminal_guard import remember_early_signals
 
 
 def run_console(desk: Desk, **options: Any) -> int:
     """Run the console with the options of :class:`GainstageApp`; the exit status. The desk stays open: it is the caller's."""
-    app = GainstageApp(desk, **options)
+    app = GainstageApp(desk, early_signals=remember_early_signals(), **options)
     result = app.run()
     if app.farewell:
         print(app.farewell)

@@ -35,6 +35,10 @@ class Shell(Console, Protocol):
         """Starts an engine and returns a message about it; None where this console cannot start one."""
 
     @property
+    def attach(self) -> str:
+        """The command that opens this console again."""
+
+    @property
     def browser_at_hand(self) -> bool:
         """Whether a link can be opened where the operator sits."""
 

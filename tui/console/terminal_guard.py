@@ -11,13 +11,24 @@ from typing import Any
 from textual.app import App
 
 LOOK_EVERY_S = 2.0
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-def guard_terminal(app: App[Any]) -> None:
-    """End on SIGTERM and SIGHUP with 128 plus the signal, and with 129 when the terminal is gone."""
+def remember_early_signals() -> list[int]:
+    """From now on a signal to end is only noted in the list that is returned: the app takes the terminal and gives it back."""
+    received: list[int] = []
+    for number in ENDING:
+        signal.signal(number, lambda n, _: received.append(n))
+    return received
+
+
+def guard_terminal(app: App[Any], received: list[int]) -> None:
+    """End on SIGTERM and SIGHUP with 128 plus the signal, also for those ``received`` before; with 129 without a terminal."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         loop.add_signal_handler(number, app.exit, 128 + number)
+    if received:
+        app.exit(128 + received[0])
     if not app.is_web:
         app.set_interval(LOOK_EVERY_S, lambda: None if terminal_there() else app.exit(128 + signal.SIGHUP))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any
+
+from gainstage.engine.clean import value_text
 
 UNKNOWN = "·"
 
@@ -151,11 +152,23 @@ def decimal(number: float | None, digits: int = 3) -> str:
     return "-" + text[2:] if text.startswith("-0.") else text
 
 
+def done_of(done: float, total: float) -> str:
+    """How much of a whole is done: ``100%`` only when all is, ``0%`` only when nothing is."""
+    if not total:
+        return UNKNOWN
+    if 0 < done < total:
+        return f"{min(99, max(1, round(100 * done / total)))}%"
+    return f"{100 * done / total:.0f}%"
+
+
 def audio(done_s: float, left_s: float | None = None) -> str:
-    """Audio done of all there is: ``7/46 h``, in minutes below two hours; without the whole where it is not known."""
+    """Audio done of all there is: ``7/46 h``, ``1.6/2.3 h``, in minutes below two hours; without the whole where it is not
+    known. One decimal below ten hours, and wherever the two would read the same without it.
+    """
     whole_s = done_s + (left_s or 0.0)
     per, unit = (3600.0, "h") if whole_s >= 7200 else (60.0, "min")
-    return f"{done_s / per:,.0f}" + (f"/{whole_s / per:,.0f}" if left_s is not None else "") + f" {unit}"
+    digits = 1 if 7200 <= whole_s < 36_000 or (left_s and round(done_s / per) == round(whole_s / per)) else 0
+    return f"{done_s / per:,.{digits}f}" + (f"/{whole_s / per:,.{digits}f}" if left_s is not None else "") + f" {unit}"
 
 
 def cluster(name: str) -> str:
@@ -164,17 +177,7 @@ def cluster(name: str) -> str:
     return f"S{number}" if number != name else name
 
 
-def value(item: Any) -> str:
-    """The value of a setting as it is typed and shown."""
-    if item is None:
-        return "none"
-    if isinstance(item, bool):
-        return "on" if item else "off"
-    if isinstance(item, float):
-        return f"{item:g}"
-    if isinstance(item, dict):
-        return ", ".join(f"{k}={v}" for k, v in item.items()) or "none"
-    return str(item)
+value = value_text
 
 
 def plural(number: int, one: str, many: str = "") -> str:

@@ -207,6 +207,10 @@ class DeckScreen(RecordingActionsScreen):
         item = self.flights.selected
         return [item.view.id] if item is not None else []
 
+    def status_of(self, id: str) -> str | None:
+        item = next((item for item in self.flights.items if item is not None and item.view.id == id), None)
+        return None if item is None else item.left or "running"
+
     def do_open(self, words: str) -> None:
         console = self.console
         if self.focused is self.stages or self.focused is self.verdict:

@@ -117,6 +117,9 @@ class RecordingsScreen(RecordingActionsScreen):
             return sorted(self.rows.marked)
         return [self.rows.selected.id] if self.rows.selected is not None else []
 
+    def status_of(self, id: str) -> str | None:
+        return next((row.status for row in self.rows.here() if row.id == id), None)
+
     def failures_shown(self, desk: Desk) -> Failures:
         """Those of the cause under the cursor, else those that match the filter, else all."""
         group = self.failures.selected if self.focused is self.failures else None

@@ -113,7 +113,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("retry", "r", "Retry", "Queue the recording under the cursor again.", _on("recordings", "deck"), "desk", foot="retry", usage="[ID ...]"),
     Action("retry-filtered", "R", "Retry all shown failures", "Queue again every failure that matches the filter; says how many first.", _on("recordings", "deck"), "desk", True),
     Action("cancel", "x", "Cancel", "Stop and forget the recording under the cursor.", _on("recordings", "deck"), "desk", True, foot="cancel", usage="[ID ...]"),
-    Action("skip", "K", "Skip", "Mark the recording as not wanted.", _on("recordings", "deck"), "desk", usage="[ID ...]"),
+    Action("skip", "K", "Skip", "Mark the recording as not wanted.", _on("recordings", "deck"), "desk", True, usage="[ID ...]"),
     Action("raise", "circumflex_accent", "Raise priority", "To the front of the queue.", _on("recordings", "deck"), "desk", usage="[ID ...]"),
     Action("mark", "m", "Mark", "Mark the row; actions then take all marked rows.", _on("recordings")),
     Action("open-link", "o", "Open the link", "In a browser, or the link to the clipboard where there is none.", _on("recordings", "search"), foot="open link"),

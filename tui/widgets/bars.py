@@ -102,17 +102,14 @@ class StatusBar(Live):
         base = p["ground"]
         word, token = health_word(f)
         left = Line().gap(1, base).add("gainstage", p["accent+b"]).gap(2, base).add(word, p[token + "+b"])
-        where, where_token = place(f)
-        right = Line().add(where, p[where_token]).gap(2, base).add(fmt.clock(f.now), p["text"]).gap(1, base)
-        if f.read_only:
-            right = Line().add("read-only", p["warn"]).gap(2, base).extend(right)
+        right = self._right(p, clock=True)
         if s is not None:
             run = s.run
             total = run.stored + run.failed + run.skipped + run.cancelled + run.queued + run.running + run.retrying
             finished = total - run.queued - run.running - run.retrying
             done_s = run.audio_done_s if run.audio_stored_s is None else run.audio_stored_s
             when = eta(f)
-            done = f"{finished / total:.0%}" if total else fmt.UNKNOWN
+            done = fmt.done_of(finished, total)
             if width >= 140:
                 left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
                 left.add(f" · {fmt.audio(done_s, run.audio_left_s)}", p["muted"])
@@ -130,7 +127,19 @@ class StatusBar(Live):
             left = Line().gap(1, base).add(self.screen_title, p["accent+b"]).gap(2, base).add(word, p[token + "+b"])
             if s is not None:
                 left.gap(2, base).add(eta(f), p["bright"])
+        if left.used + right.used + 2 > width:  # what is left to do matters more than the time of day
+            right = self._right(p, clock=False)
         return [sides(left, right, width, base)]
+
+    def _right(self, p: Palette, *, clock: bool) -> Line:
+        where, token = place(self.frame)
+        right = Line()
+        if self.frame.read_only:
+            right.add("read-only", p["warn"]).gap(2, p["ground"])
+        right.add(where, p[token])
+        if clock:
+            right.gap(2, p["ground"]).add(fmt.clock(self.frame.now), p["text"])
+        return right.gap(1, p["ground"])
 
 
 class NavBar(Live):

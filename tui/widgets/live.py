@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -9,6 +10,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.protocol import Canvas, console_of
@@ -39,7 +41,15 @@ _ASCII = str.maketrans(
 
 def _ascii(text: str) -> str:
     plain = text.translate(_ASCII)
-    return plain if plain.isascii() else "".join("#" if "\u2801" <= c <= "\u28ff" else " " if c == "\u2800" else c for c in plain)
+    return plain if plain.isascii() else "".join(c if c.isascii() else _ascii_letter(c) for c in plain)
+
+
+def _ascii_letter(c: str) -> str:
+    """A letter without its accents, a filled cell for a cell of a graph, question marks as wide as anything else."""
+    if "\u2800" <= c <= "\u28ff":
+        return " " if c == "\u2800" else "#"
+    bare = "".join(part for part in unicodedata.normalize("NFKD", c) if part.isascii())
+    return bare if len(bare) == safe.width(c) else "?" * safe.width(c)
 
 
 class Live(Widget):

@@ -132,9 +132,9 @@ class StagesPanel(Panel):
         return lines[:height]
 
     def _strip(self, s: StageView, w: int, p: Palette) -> list[Line]:
-        here = s.name == self.current and self.has_focus
+        here = s.name == self.current
         slots, token = self._slots(s)
-        mark = "■ " if s.name == self.bottleneck else "‖ " if s.paused else ""
+        mark = ("▸" if here else "") + ("■ " if s.name == self.bottleneck else "‖ " if s.paused else " " if here else "")
         head = p.on_cursor() if here else p
         name_token = "accent+b" if s.name == self.bottleneck else "info" if s.paused else "bright" if s.busy or here else "text"
         title = Line().clip(f"{mark}{s.name}", w - len(slots) - 1, head[name_token])
@@ -166,12 +166,12 @@ class StagesPanel(Panel):
             header.fit(f.column.title, f.width, p["muted"], f.column.align).gap(2, p["ground"])
         lines = [header]
         for s in self.stages[: max(0, height - 1)]:
-            here = s.name == self.current and self.has_focus
+            here = s.name == self.current
             q = p.on_cursor() if here else p
             line = (
                 Line()
-                .add("■" if s.name == self.bottleneck else "‖" if s.paused else "▸" if here else " ", q["accent"])
-                .gap(1, q["ground"])
+                .add("▸" if here else " ", q["accent"])
+                .add("■" if s.name == self.bottleneck else "‖" if s.paused else " ", q["accent"])
             )
             for f in fits:
                 self._table_cell(line, s, f.column.key, f.width, q)

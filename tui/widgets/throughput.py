@@ -78,9 +78,10 @@ class ThroughputPanel(Panel):
         start = self.wall - seconds
         left, right = fmt.clock(start, False), fmt.clock(self.wall, False)
         marks = list(left + "─" * (cells - len(left) - len(right)) + right)[:cells]
+        first, last = len(left), cells - len(right) - 1  # the cells between the two times
         for wall, _ in self.changes:
-            if wall >= start:
-                marks[min(cells - 1, max(0, int((wall - start) / seconds * cells)))] = "◆"
+            if wall >= start and first <= last:
+                marks[min(last, max(first, int((wall - start) / seconds * cells)))] = "◆"
         text = "".join(marks)
         line = Line().fit("└", label, p["faint"], ">")
         for i, piece in enumerate(text.split("◆")):

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gainstage.config.settings import SPECS, Settings, changed, value_of
+from gainstage.engine.clean import value_text
 from gainstage.engine.desk.scripted.cast import FAILURES, Part, duration, title, video_id
 from gainstage.engine.desk.scripted.items import Item
 from gainstage.engine.desk.scripted.story import FILE
@@ -87,7 +88,7 @@ class Hand:
         self.world.settings[key] = new
         self.origins[key] = "live"
         self.revisions[key] = self.world.revision
-        shown = "changed" if SPECS[key].secret else f"{_show(old)} -> {_show(new)}"
+        shown = "changed" if SPECS[key].secret else f"{value_text(old)} → {value_text(new)}"
         self.world.tell("info", "change", f"{by}: {key} {shown}", key=key, revision=self.world.revision)
         done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took, predicted=predicted)
         self._row(done)
@@ -106,7 +107,7 @@ class Hand:
             self.touched.add(key)
             done = self.change(key, command.args.get("value"), command.by, took)
             effect = SPECS[key].effect.value
-            text = f"{key} {_show(done.old)} -> {_show(done.new)}"
+            text = f"{key} {value_text(done.old)} → {value_text(done.new)}"
             return Ack(number, "done", text, done.revision, done.old, done.new, effect, took)
         live = [r for r in self.rows if r.state == "applied" and r.undone_by is None]
         if command.name == "undo":
@@ -119,7 +120,7 @@ class Hand:
             self.touched.add(row.key)
             done = self.change(row.key, row.old, command.by, took, "undo")
             self.rows[self.rows.index(row)] = _with(row, undone_by=done.revision)
-        words = ", ".join(f"{r.key} back to {_show(r.old)}" for r in back)
+        words = ", ".join(f"{r.key} back to {value_text(r.old)}" for r in back)
         return Ack(number, "done", words, self.world.revision, back[0].new, back[0].old, SPECS[back[0].key].effect.value, took)
 
     def setting_rows(self) -> tuple[SettingRow, ...]:
@@ -300,7 +301,3 @@ def _well(part: Part) -> Part:
 
 def _with(row: ChangeRow, **what: Any) -> ChangeRow:
     return replace(row, **what)
-
-
-def _show(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -45,6 +45,8 @@ class PaletteScreen(Dialog[str]):
     BINDINGS: ClassVar[list[Any]] = [
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
+        Binding("pageup", f"move(-{SHOWN - 1})", show=False, priority=True),
+        Binding("pagedown", f"move({SHOWN - 1})", show=False, priority=True),
         Binding("ctrl+p", "leave", show=False),
     ]
 
