@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from gainstage.config.origins import SettingError
+from gainstage.config.settings import SPECS
 from gainstage.config.write_back import write_back
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.commands import Ack, Command, DeskError
@@ -28,8 +29,9 @@ from gainstage.tui.render import export, safe
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches, read_filter, to_query
-from gainstage.tui.render.theme import THEMES, TOKENS, no_palette, palette
+from gainstage.tui.render.theme import THEMES, TOKENS, no_palette, palette, themes_for
 from gainstage.tui.render.values import BadValue, read_value, stepped
+from gainstage.tui.render.xterm import CURSOR_CONTRAST, DRAWN, contrast, shown
 from gainstage.tui.state.alerts import Alerts, lateness
 from gainstage.tui.state.command_log import CommandLog, describe
 from gainstage.tui.state.frame import Age, Contact, contact_of
@@ -376,33 +378,42 @@ def test_every_theme_has_every_token(name: str) -> None:
     assert {f"gs-{t}" for t in (*TOKENS, "ground", "cursor")} <= variables.keys()
 
 
-@pytest.mark.parametrize("name", [n for n in THEMES if n != "mono"])
-def test_text_can_be_read_on_its_ground(name: str) -> None:
-    v = THEMES[name].variables
-    wanted = {
-        "text": 7.0,
-        "bright": 9.0,
-        "muted": 4.0,
-        "faint": 2.8,
-        "band-ok": 4.0,
-        "band-warn": 4.0,
-        "band-crit": 4.0,
-        "accent": 4.0,
-    }
-    for token, least in wanted.items():
-        assert contrast(v[f"gs-{token}"], v["gs-ground"]) >= least, (name, token)
+COLOURED = [n for n in THEMES if n != "mono"]
+WORDS = [t for t in TOKENS if t not in DRAWN]
 
 
-def contrast(a: str, b: str) -> float:
-    """WCAG 2 contrast ratio of two hex colours."""
+@pytest.mark.parametrize("seen", [str, shown], ids=["true colour", "256 colours"])
+@pytest.mark.parametrize("name", COLOURED)
+def test_text_can_be_read_on_its_ground(name: str, seen: Callable[[str], str]) -> None:
+    theme = themes_for("256" if seen is shown else "truecolor")[name]
+    v = {key.removeprefix("gs-"): seen(value) for key, value in theme.variables.items() if key.startswith("gs-")}
+    too_faint = {token: round(contrast(v[token], v["ground"]), 2) for token in WORDS if contrast(v[token], v["ground"]) < 4.5}
+    assert too_faint == {}
+    assert contrast(v["text"], v["ground"]) >= 7
+    assert contrast(v["cursor"], v["ground"]) >= CURSOR_CONTRAST, "the cursor row is seen"
+    on_cursor = palette(theme.variables).on_cursor()
+    for token in ("text", "bright", "muted", "faint"):
+        colour = on_cursor[token].color
+        assert colour is not None
+        assert contrast(seen(colour.get_truecolor().hex), v["cursor"]) >= 4.5, token
 
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    high, low = sorted((luminance(a), luminance(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
+@pytest.mark.parametrize("name", COLOURED)
+def test_on_256_colours_what_is_told_apart_by_colour_stays_apart(name: str) -> None:
+    v = themes_for("256")[name].variables
+    apart = ("ground", "cursor", "line", "faint", "muted", "text")
+    assert len({shown(v[f"gs-{t}"]) for t in apart}) == len(apart)
+    assert len({shown(v[f"gs-band-{t}"]) for t in ("ok", "warn", "crit", "info")}) == 4
+
+
+def test_without_256_colours_nothing_is_rounded() -> None:
+    assert themes_for("truecolor") is THEMES
+    assert themes_for(None) is THEMES
+    assert themes_for("256")["mono"] is THEMES["mono"]
+
+
+def test_the_settings_name_every_theme() -> None:
+    assert set(SPECS["console.theme"].choices) == set(THEMES)
 
 
 def test_exports_escape_what_a_spreadsheet_would_run() -> None:

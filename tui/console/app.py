@@ -122,7 +122,7 @@ class GainstageApp(App[int]):
         self._typeahead = TypeAhead(self, super().on_event)
         self._palettes = themes.PaletteCache()
         self._interval: Timer | None = None
-        for known in themes.THEMES.values():
+        for known in themes.themes_for(self.console.color_system).values():
             self.register_theme(known)
         chosen = themes.theme_for(theme, colourless=colourless)
         if themes.THEMES[chosen].ansi:

@@ -12,6 +12,8 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
+from gainstage.tui.render.xterm import in_256_colours
+
 TOKENS = (
     "text", "bright", "muted", "faint", "line", "line-focus", "title", "accent", "bar", "spark", "track", "limit",
     "band-ok", "band-warn", "band-crit", "band-info", "band-stale", "change",
@@ -58,28 +60,28 @@ def _theme(name: str, dark: bool, colours: dict[str, str], *, ansi: bool = False
 
 
 DARK = _theme("gainstage-dark", True, {
-    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#5a6878",
+    "ground": "#0f1318", "cursor": "#24364a", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#96a3b1", "faint": "#738191",
     "line": "#29323d", "line-focus": "#4d7f8f", "title": "#9fb0c0", "accent": "#62c3d0", "bar": "#4f9fb3", "spark": "#35636f", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#72c98a", "band-warn": "#e6b450", "band-crit": "#f0716f", "band-info": "#7aaef5",
-    "band-stale": "#66717d", "change": "#c79bf0", "voice-1": "#62c3d0", "voice-2": "#e0a572", "voice-3": "#b7a3ec", "voice-4": "#9ac27a",
+    "band-stale": "#7a8693", "change": "#c79bf0", "voice-1": "#62c3d0", "voice-2": "#e0a572", "voice-3": "#b7a3ec", "voice-4": "#9ac27a",
 })  # fmt: skip
 
 LIGHT = _theme("gainstage-light", False, {
-    "ground": "#fbfaf7", "cursor": "#e3ebee", "text": "#2f3943", "bright": "#0c1116", "muted": "#6b7580", "faint": "#8a939b",
+    "ground": "#fbfaf7", "cursor": "#cfe0e6", "text": "#2f3943", "bright": "#0c1116", "muted": "#4c5660", "faint": "#687077",
     "line": "#d5d8d6", "line-focus": "#3d8494", "title": "#4a5763", "accent": "#0f7585", "bar": "#3d8ea0", "spark": "#9cc4cc", "track": "#e2e5e3",
     "limit": "#39434d", "band-ok": "#24803f", "band-warn": "#99640a", "band-crit": "#c0302f", "band-info": "#2661b8",
-    "band-stale": "#98a0a8", "change": "#7a3fc0", "voice-1": "#0f7585", "voice-2": "#a55a14", "voice-3": "#6650b8", "voice-4": "#4d7a26",
+    "band-stale": "#687077", "change": "#7a3fc0", "voice-1": "#0f7585", "voice-2": "#a55a14", "voice-3": "#6650b8", "voice-4": "#4d7a26",
 })  # fmt: skip
 
 DEUTERANOPIA = _theme("deuteranopia", True, {
-    "ground": "#0f1318", "cursor": "#1d2733", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#7b8794", "faint": "#5a6878",
+    "ground": "#0f1318", "cursor": "#24364a", "text": "#c3ccd6", "bright": "#f2f6fa", "muted": "#96a3b1", "faint": "#738191",
     "line": "#29323d", "line-focus": "#5b83b8", "title": "#9fb0c0", "accent": "#7db4f0", "bar": "#5490cf", "spark": "#3a5f86", "track": "#232c36",
     "limit": "#d3dae2", "band-ok": "#6aaef2", "band-warn": "#f0a43a", "band-crit": "#ee6ad6", "band-info": "#a9c7ee",
-    "band-stale": "#66717d", "change": "#f5e08a", "voice-1": "#7db4f0", "voice-2": "#f0a43a", "voice-3": "#f5e08a", "voice-4": "#c9d1da",
+    "band-stale": "#7a8693", "change": "#f5e08a", "voice-1": "#7db4f0", "voice-2": "#f0a43a", "voice-3": "#f5e08a", "voice-4": "#c9d1da",
 })  # fmt: skip
 
 CONTRAST = _theme("high-contrast", True, {
-    "ground": "#000000", "cursor": "#00344d", "text": "#ffffff", "bright": "#ffffff", "muted": "#c8d0d8", "faint": "#8f99a3",
+    "ground": "#000000", "cursor": "#00507a", "text": "#ffffff", "bright": "#ffffff", "muted": "#c8d0d8", "faint": "#8f99a3",
     "line": "#7f8992", "line-focus": "#ffffff", "title": "#ffffff", "accent": "#5fe6ff", "bar": "#5fe6ff", "spark": "#3f9aab", "track": "#3c444c",
     "limit": "#ffffff", "band-ok": "#5dff8f", "band-warn": "#ffd93b", "band-crit": "#ff7b7b", "band-info": "#9fc8ff",
     "band-stale": "#a5aeb7", "change": "#e3b8ff", "voice-1": "#5fe6ff", "voice-2": "#ffc48f", "voice-3": "#d8c6ff", "voice-4": "#c6ff9e",
@@ -88,6 +90,20 @@ CONTRAST = _theme("high-contrast", True, {
 MONO = _theme("mono", True, dict.fromkeys(("ground", "cursor", *TOKENS), "ansi_default"), ansi=True)
 
 THEMES = {theme.name: theme for theme in (DARK, LIGHT, DEUTERANOPIA, CONTRAST, MONO)}
+
+
+def themes_for(color_system: str | None) -> dict[str, Theme]:
+    """The themes by name, for a terminal of a colour system as Rich names it; with 256 colours each has a palette of its own."""
+    if color_system != "256":
+        return THEMES
+    return {name: theme if theme.ansi else _in_256_colours(theme) for name, theme in THEMES.items()}
+
+
+def _in_256_colours(theme: Theme) -> Theme:
+    colours = {key.removeprefix("gs-"): value for key, value in theme.variables.items() if key.startswith("gs-")}
+    return _theme(theme.name, theme.dark, in_256_colours(colours))
+
+
 DEFAULT = DARK.name
 
 # Where there is no colour, weight carries the meaning.
@@ -184,4 +200,4 @@ def no_palette() -> Palette:
     return Palette({token: Style() for token in (*TOKENS, "ground")}, Style())
 
 
-__all__ = ["DEFAULT", "GLYPHS", "THEMES", "TOKENS", "Palette", "PaletteCache", "no_palette", "palette", "theme_for"]
+__all__ = ["DEFAULT", "GLYPHS", "THEMES", "TOKENS", "Palette", "PaletteCache", "no_palette", "palette", "theme_for", "themes_for"]
