@@ -28,13 +28,13 @@ FAILING = """
 import sys, time
 from pathlib import Path
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
-from gainstage.tui.console import app
-class Failing(app.GainstageApp):
+from gainstage.tui.console import launch
+class Failing(launch.GainstageApp):
     def on_key(self, event):
         secret = "hunter2-local"
         raise RuntimeError("postgresql://me:hunter2@db/x")
-app.GainstageApp = Failing
-raise SystemExit(app.run_console(ScriptedDesk(clock=time.monotonic, start_at=60.0), log=Path(sys.argv[1])))
+launch.GainstageApp = Failing
+raise SystemExit(launch.run_console(ScriptedDesk(clock=time.monotonic, start_at=60.0), log=Path(sys.argv[1])))
 """
 
 

@@ -158,7 +158,7 @@ async def test_offloaded_calls_return_raise_and_do_not_block() -> None:
 
 async def test_the_running_console_follows_a_running_desk(tmp_path: Any) -> None:
     """The real pump, the real interval, a clock that runs."""
-    desk = ScriptedDesk(clock=time.monotonic, start_at=60.0, speed=5.0)
+    desk = ScriptedDesk(clock=time.monotonic, start_at=60.0)
     app = GainstageApp(desk, refresh_hz=10, log=tmp_path / "log")
     async with app.run_test(size=(160, 48)) as pilot:
         for _ in range(2000):

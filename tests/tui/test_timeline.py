@@ -322,9 +322,15 @@ async def test_tune_stages_applies_and_undoes(driven: Run, desk_at: Run) -> None
         await d.press("escape", "equals_sign")
         assert all(e.row is None or e.row.origin != "default" for e in screen.settings.items)
         await d.command("presets workstation")
-        assert d.app.command_log.staged
-        await d.press("p")
+        assert "no preset 'workstation': safe, balanced, fast" in d.noticed[-1]
         assert "stage a preset" in d.text
+        await d.press("escape", "p")
+        assert "workers.decode 2 → 1" in d.text, "what a preset changes is shown before it is chosen"
+        await d.press("enter")
+        assert d.app.command_log.staged["workers.decode"].new == 1
+        assert not any(command == "set" and args["key"] == "workers.decode" for command, args in d.sent), "staged, not sent"
+        await d.press("A")
+        assert ("set", {"key": "workers.decode", "value": 1}) in d.sent
 
 
 async def test_live_values_are_written_back(driven: Run, desk_at: Run, tmp_path: Any) -> None:

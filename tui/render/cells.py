@@ -8,6 +8,9 @@ from textual.strip import Strip
 
 from gainstage.tui.render import safe
 
+SHORT_PIECE = 16
+"""Cells up to which a piece of a heading means nothing when it is cut."""
+
 
 class Line:
     """Pieces of styled text side by side, measured in cells."""
@@ -63,6 +66,20 @@ class Line:
         if self.used < cells:
             return Strip([*self.parts, Segment(" " * (cells - self.used), base)], cells)
         return self.cut(cells)
+
+    def shortened(self, cells: int) -> Line:
+        """The line in at most ``cells`` cells: short pieces at the end are left out whole, long ones are cut."""
+        line = Line()
+        for part in self.parts:
+            size = safe.width(part.text)
+            if line.used + size <= cells:
+                line.parts.append(part)
+                line.used += size
+                continue
+            if not line.parts or size > SHORT_PIECE:
+                line.clip(part.text, cells - line.used, part.style or Style())
+            break
+        return line
 
     def cut(self, cells: int) -> Strip:
         """The first ``cells`` cells of a line at least that long; an ellipsis where anything but blanks is lost."""

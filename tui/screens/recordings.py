@@ -88,6 +88,8 @@ class RecordingsScreen(RecordingActionsScreen):
 
     def apply(self, frame: Frame) -> None:
         self.rows.now = frame.now
+        flights = frame.snapshot.flights if frame.snapshot is not None else ()
+        self.detail.show_flight(next((flight for flight in flights if flight.id == self.wanted), None))
 
     def on_table_wanted(self, event: Table.Wanted) -> None:
         if event.table is self.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from gainstage.tui.screens.table_screen import TableScreen
 from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
+from gainstage.tui.state.presets import PresetChange, changes_of, presets_for
 from gainstage.tui.widgets.changes import ChangesPanel
 from gainstage.tui.widgets.settings_table import SettingsTable, shown_value
 from gainstage.tui.widgets.staged import StagedPanel
@@ -179,30 +181,28 @@ class TuneScreen(TableScreen):
     # -- presets and the file
 
     def do_presets(self, words: str) -> None:
-        from gainstage.config.origins import SettingError, profile_names, read_profile
-
-        console = self.console
-        if not words:
-            from gainstage.tui.screens.modals.choose import ChooseScreen
-
-            names = [(name, "staged, not sent") for name in profile_names()]
-            self.app.push_screen(ChooseScreen("stage a preset", names), lambda name: self.do_presets(name) if name else None)
+        console, name = self.console, words.strip()
+        changes = {preset.name: changes_of(preset, console.settings) for preset in presets_for(console.newest)}
+        if name not in changes:
+            if name:
+                console.notice(f"no preset {name!r}: {', '.join(changes)}", "warn")
+            self._choose_preset(changes)
             return
-        try:
-            _, values = read_profile(words.strip())
-        except SettingError as problem:
-            console.notice(str(problem), "warn")
-            return
-        staged = 0
-        for key, value in values.items():
-            row = console.settings.get(key)
-            if row is not None and row.value != value and row.effect != "run":
-                console.command_log.stage(key, row.value, value)
-                staged += 1
-        console.notice(
-            f"{words}: {fmt.plural(staged, 'value')} staged, A applies" if staged else f"{words}: nothing differs", "info"
-        )
+        for change in changes[name]:
+            console.command_log.stage(change.row.key, change.row.value, change.new)
+        staged = len(changes[name])
+        console.notice(f"{name}: {fmt.plural(staged, 'value')} staged, A applies" if staged else f"{name}: nothing differs", "info")
         self._show(force=True)
+
+    def _choose_preset(self, changes: Mapping[str, list[PresetChange]]) -> None:
+        from gainstage.tui.screens.modals.choose import ChooseScreen
+
+        rows = []
+        for preset in presets_for(self.console.newest):
+            differs = ", ".join(change.text for change in changes[preset.name])
+            rows.append((preset.name, f"{preset.purpose}: {differs or 'nothing differs'}"))
+        question = ChooseScreen("stage a preset", rows, wide=True)
+        self.app.push_screen(question, lambda name: self.do_presets(name) if name else None)
 
     def do_write_back(self, _: str) -> None:
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from gainstage.engine.views.rows import RecordingDetail, Span
-from gainstage.engine.views.snapshot import DecisionRow
+from gainstage.engine.views.snapshot import DecisionRow, FlightView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line, sides
 from gainstage.tui.render.theme import Palette
+from gainstage.tui.state.alerts import lateness
 from gainstage.tui.widgets.decisions import who
 from gainstage.tui.widgets.glyphs import meter
 from gainstage.tui.widgets.panel import Panel
@@ -38,10 +39,17 @@ class DetailPanel(Panel):
     def __init__(self) -> None:
         super().__init__(id="detail")
         self.detail: RecordingDetail | None = None
+        self.flight: FlightView | None = None
         self.note = "Enter opens the recording under the cursor."
         self.now = 0.0
         self.top = 0
         self._total = 0
+
+    def show_flight(self, flight: FlightView | None) -> None:
+        """The recording as it runs in an engine now; None when it is in none."""
+        if flight != self.flight:
+            self.flight = flight
+            self.redraw()
 
     def show(self, detail: RecordingDetail | None, now: float, note: str = "") -> None:
         if detail is None or self.detail is None or detail.row.id != self.detail.row.id:
@@ -98,6 +106,26 @@ class DetailPanel(Panel):
             line.add(f"  priority {row.priority:+d}", p["muted"])
         return line
 
+    def _in_flight(self, width: int, p: Palette) -> list[Line]:
+        """Where it is now: stages are recorded when they end, so what runs is read from the snapshot."""
+        f = self.flight
+        if f is None or self.detail is None or f.id != self.detail.row.id:
+            return []
+        line = Line().fit(f.stage, 11, p["accent"])
+        if f.waiting:
+            return [line.add(f"waiting for {fmt.span(f.in_stage_s)}", p["text"])]
+        meter(line, f.progress, 12, p, "bar")
+        line.fit(fmt.percent(f.progress), 5, p["text"], ">").add(f"  {fmt.span(f.in_stage_s)}", p["bright"])
+        if f.expected_p95_s is not None:
+            token = {"ok": "muted", "warn": "warn", "crit": "crit"}[lateness(f.in_stage_s, f.expected_p95_s)]
+            line.add(f"  p95 {fmt.span(f.expected_p95_s)} for its length", p[token])
+        if f.side_stage:
+            line.add(f"  + {f.side_stage}", p["muted"])
+        lines = [line]
+        if f.note:
+            lines.append(Line().gap(11, p["ground"]).clip(f.note, width - 11, p["warn" if f.attempt > 1 else "muted"]))
+        return lines
+
     def _fault(self, width: int, p: Palette, most: int = 4) -> list[Line]:
         assert self.detail is not None
         row = self.detail.row
@@ -146,7 +174,7 @@ class DetailPanel(Panel):
         return [
             head,
             self._state(p),
-            chain,
+            *(self._in_flight(width, p) or [chain]),
             *self._fault(width, p, 2),
             *self._warnings(width, p, 1),
             facts,
@@ -160,6 +188,8 @@ class DetailPanel(Panel):
         lines.append(self._state(p))
         added = f"added {fmt.clock(d.row.added_wall)} · changed {fmt.roughly(self.now - d.row.changed_wall)} ago · {fmt.runtime(d.row.duration_s)}"
         lines += [Line().clip(added, width, p["muted"]), Line()]
+        running = self._in_flight(width, p)
+        lines += [*running, Line()] if running else []
         fault = [*self._fault(width, p), *self._warnings(width, p)]
         lines += [*fault, Line()] if fault else []
         lines += self._timeline(width, p)
@@ -194,7 +224,7 @@ class DetailPanel(Panel):
         assert self.detail is not None
         spans = self.detail.spans
         if not spans:
-            return [Line().add("no stage entered yet", p["faint"])]
+            return [Line().add("no stage has ended yet", p["faint"])]
         cells = width - 11 - 7 - 7 - 3
         lines = [
             Line()

@@ -33,11 +33,11 @@ _WIDE = (
     Column("note", "NOTE", 14, keep=3),
 )
 _NARROW = (
-    Column("id", "RECORDING", 11, keep=10),
+    Column("title", "TITLE", 20, grow=True, keep=10),
     Column("stage", "STAGE", 10, keep=10),
-    Column("progress", "PROGRESS", 14, keep=9),
+    Column("progress", "PROGRESS", 12, keep=9),
     Column("age", "IN STAGE", 8, ">", keep=9),
-    Column("note", "NOTE", 10, grow=True, keep=8),
+    Column("note", "NOTE", 14, keep=8),
 )
 
 

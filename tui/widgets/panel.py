@@ -86,10 +86,7 @@ class Panel(Live):
         room = width - 4
         if heading.used:
             top.gap(1, base)
-            strip = heading.strip(min(heading.used, max(0, room - 2)), base)
-            top.parts.extend(strip)
-            top.used += strip.cell_length
-            top.gap(1, base)
+            top.extend(heading.shortened(max(0, room - 2))).gap(1, base)
         tail = 2 if framed else 1
         if corner.used and top.used + corner.used + tail + 3 <= width:
             top.add("─" * (width - top.used - corner.used - tail - 2), edge).gap(1, base).extend(corner).gap(1, base)

@@ -91,6 +91,11 @@ class Dialog(ModalScreen[R | None], Generic[R]):
         yield from ()
 
     @property
+    def box_width(self) -> int:
+        """Cells that the dialog takes where the screen has them."""
+        return self.WIDTH
+
+    @property
     def console(self) -> Console:
         """What the console offers this dialog."""
         return console_of(self)
@@ -115,7 +120,7 @@ class Dialog(ModalScreen[R | None], Generic[R]):
 
     def _place(self) -> None:
         """As wide as wished and as high as needed, inside the screen."""
-        width = min(self.WIDTH, self.app.size.width - 2)
+        width = min(self.box_width, self.app.size.width - 2)
         box = self.query_one("#dialog-box")
         box.styles.width = width
         extra = self.fields_height()
