@@ -25,8 +25,9 @@ from gainstage.engine.runtime.demo import demo_recordings
 from gainstage.engine.runtime.simulated import simulated_recordings
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
-from gainstage.tui.cli import COMMANDS, main
+from gainstage.tui.cli import main
 from gainstage.tui.commands.common import Paths
+from gainstage.tui.commands.registry import COMMANDS
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, data_of, engine_ended, environment, gainstage, last_words, said, told
 from tests.conftest import fresh_database, new_home

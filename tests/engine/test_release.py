@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gainstage.engine.doctor import PYTHONS
-from gainstage.tui.cli import COMMANDS
+from gainstage.tui.commands.registry import COMMANDS
 from tests.conftest import new_home
 
 ROOT = Path(__file__).parents[2]

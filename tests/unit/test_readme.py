@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gainstage.config.origins import markdown_table
 from gainstage.config.settings import SPECS
-from gainstage.tui.cli import COMMANDS
+from gainstage.tui.commands.registry import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

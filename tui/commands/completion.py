@@ -37,7 +37,7 @@ def script(shell: str) -> str:
 
 def whole_parser() -> argparse.ArgumentParser:
     """All commands as one parser, for programs that read it; the command line itself loads only the command called."""
-    from gainstage.tui.cli import COMMANDS, parser_of
+    from gainstage.tui.commands.registry import COMMANDS, parser_of
 
     parser = argparse.ArgumentParser(prog="gainstage", description="who said what, when, searchable")
     commands = parser.add_subparsers()

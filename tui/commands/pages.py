@@ -13,9 +13,9 @@ from pathlib import Path
 
 from gainstage.config.origins import profile_names, profile_text, settings_rows
 from gainstage.config.settings import SPECS
-from gainstage.tui.cli import GROUPS, parser_of
 from gainstage.tui.commands.causes import Cause, causes
-from gainstage.tui.console.actions import ACTIONS, SCREEN_TITLES, Action, key_name
+from gainstage.tui.commands.registry import GROUPS, parser_of
+from gainstage.tui.state.actions import ACTIONS, SCREEN_TITLES, Action, key_name
 
 MADE = "<!-- Made by `make pages`; edit the code it is made from. -->"
 
