@@ -14,7 +14,9 @@ from gainstage.tui.render import safe
 from gainstage.tui.render.values import BadValue, bounded
 from gainstage.tui.screens.recording_actions import RecordingActionsScreen
 from gainstage.tui.state.actions import bindings
+from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
+from gainstage.tui.widgets.deck_lists import read_lists
 from gainstage.tui.widgets.flights import FlightsPanel
 from gainstage.tui.widgets.machine import MachinePanel
 from gainstage.tui.widgets.stages import Planned, StagesPanel
@@ -39,6 +41,8 @@ class DeckScreen(RecordingActionsScreen):
         self.voices, self.throughput = VoicesPanel(), ThroughputPanel()
         self.flights, self.ticker = FlightsPanel(), TickerPanel()
         self.outcomes: dict[str, str] = {}
+        self._lists = Feed("deck-lists", read_lists, 2.0)
+        self._asks_for_lists = False
 
     def body(self) -> ComposeResult:
         yield self.verdict
@@ -52,6 +56,22 @@ class DeckScreen(RecordingActionsScreen):
 
     def on_mount(self) -> None:
         self.set_focus(self.flights)
+
+    # -- the lists below the flights, asked for only where there is room for them
+
+    def feeds(self) -> tuple[Feed, ...]:
+        return (self._lists,) if self._asks_for_lists else ()
+
+    def receive(self, answer: FeedResult) -> None:
+        if answer.feed is self._lists:
+            self.flights.show_lists(answer.value)
+
+    def _follow_room(self) -> None:
+        if self.flights.has_room != self._asks_for_lists:
+            self._asks_for_lists = self.flights.has_room
+            if not self._asks_for_lists:
+                self.flights.show_lists(None)
+            self.watch_again()
 
     # -- drawing
 
@@ -85,6 +105,7 @@ class DeckScreen(RecordingActionsScreen):
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
         waiting = s.run.queued + s.run.retrying
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
+        self._follow_room()
 
     def _planned(self) -> dict[str, Planned]:
         log = self.console.command_log

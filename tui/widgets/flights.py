@@ -12,6 +12,7 @@ from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import Filter, matches
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.alerts import lateness
+from gainstage.tui.widgets.deck_lists import LEAST_ROWS, DeckLists, draw_lists
 from gainstage.tui.widgets.filter_table import FilterTable
 from gainstage.tui.widgets.glyphs import meter
 from gainstage.tui.widgets.table import Column, Ranking
@@ -64,6 +65,27 @@ class FlightsPanel(FilterTable[FlightCell]):
         self._known: dict[str, FlightCell] = {}
         self._total = 0
         self.empty: list[list[tuple[str, str]]] = []
+        self.lists: DeckLists | None = None
+        self.now = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether lists fit below the rows."""
+        used = len(self.items) if self.items else len(self.empty) + 1
+        return self.framed and self.inner[1] - 1 - used > LEAST_ROWS
+
+    def show_lists(self, lists: DeckLists | None) -> None:
+        """What to show below the rows where there is room."""
+        if lists != self.lists:
+            self.lists = lists
+            self.redraw()
+
+    def body(self, width: int, height: int, p: Palette) -> list[Line]:
+        lines = super().body(width, height, p)
+        if self.lists is not None and not self.narrowed:
+            below = draw_lists(self.lists, width - 2, height - len(lines), self.now, p)
+            lines += [Line().gap(2, p["ground"]).extend(line) for line in below]
+        return lines
 
     def key_of(self, item: FlightCell) -> str:
         return item.view.id
@@ -81,7 +103,7 @@ class FlightsPanel(FilterTable[FlightCell]):
         at_once: bool = False,
     ) -> None:
         """``outcomes``: how recordings ended, by id, from the journal."""
-        self.waiting, self.failed = waiting, failed
+        self.waiting, self.failed, self.now = waiting, failed, now
         here = {f.id: FlightCell(f) for f in flights}
         for key, flight in self._known.items():
             if key in here:
