@@ -198,8 +198,8 @@ def shown(settings: Settings, key: str) -> Any:
     return MASK if isinstance(value, SecretStr) else value
 
 
-def told(loaded: Loaded) -> dict[str, tuple[Any, str]]:
-    """(value, origin) of every key as they may be told; secrets masked."""
+def shown_with_origins(loaded: Loaded) -> dict[str, tuple[Any, str]]:
+    """(value, origin) of every key as they may be shown; secrets masked."""
     return {key: (shown(loaded.settings, key), loaded.origin(key)) for key in SPECS}
 
 
@@ -213,7 +213,7 @@ def effective(loaded: Loaded) -> list[dict[str, Any]]:
             "effect": SPECS[key].effect.value,
             "unit": SPECS[key].unit,
         }
-        for key, (value, origin) in told(loaded).items()
+        for key, (value, origin) in shown_with_origins(loaded).items()
     ]
 
 

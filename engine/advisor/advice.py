@@ -21,7 +21,7 @@ Confidence = Literal["low", "medium", "high"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the rules look at. ``history`` is oldest first, ``settings`` by dotted key."""
+    """What the rules read. ``history`` is oldest first, ``settings`` by dotted key."""
 
     history: Sequence[Snapshot]
     bottleneck: Bottleneck
@@ -42,7 +42,7 @@ class Case:
 
     @property
     def fullest(self) -> DeviceView | None:
-        """The GPU with the least free memory of those that tell."""
+        """The GPU with the least free memory, of those whose memory can be read."""
         known = [d for d in self.now.devices if d.memory_used is not None and d.memory_total]
         return max(known, key=lambda d: (d.memory_used or 0) / (d.memory_total or 1), default=None)
 
@@ -73,7 +73,7 @@ def slot_memory(snapshot: Snapshot) -> float | None:
 
 
 def _memory_after(case: Case, slots: int) -> float | None:
-    """Share of the fullest GPU's memory with ``slots`` more; None when it cannot be told."""
+    """Share of the fullest GPU's memory with ``slots`` more; None when it is unknown."""
     device, each = case.fullest, slot_memory(case.now)
     if device is None or each is None or not device.memory_total:
         return None
@@ -219,7 +219,7 @@ def hardware_throttles(case: Case) -> Advice | None:
     reasons = _throttled_hardware(case)
     if not reasons:
         return None
-    text = "The GPU slows itself down: see to its cooling and power; no setting helps"
+    text = "The GPU slows itself down: check its cooling and power; no setting helps"
     return Advice("hardware-throttle", text, evidence=", ".join(dict.fromkeys(reasons)), confidence="high")
 
 

@@ -1,4 +1,4 @@
-"""Colour bands with hysteresis and dwell: a value must stay past a limit for a while to count, and go well back to be forgiven.
+"""Colour bands with hysteresis and dwell: a value must stay past a limit for a while to count, and go back past the hysteresis to end it.
 
 A :class:`Band` holds the limits; :func:`step` is the pure transition. The console keeps one :class:`BandState` per metric.
 """
@@ -87,7 +87,7 @@ def gpu_memory(limit: float) -> Band:
 
 
 def gpu_temperature(slowdown_at: float | None) -> Band:
-    """Degrees against the slowdown limit the GPU itself reports; without one nothing is said."""
+    """Degrees against the slowdown limit the GPU itself reports; without one there is no band."""
     return Band(None, None) if slowdown_at is None else Band(slowdown_at - 5, slowdown_at, hysteresis=3, dwell_s=10)
 
 
@@ -98,7 +98,7 @@ def stage_age(expected_p95_s: float | None) -> Band:
 
 POWER_CAP = "power cap"
 HARMLESS_THROTTLE = frozenset({POWER_CAP, "sync boost"})
-"""Reasons for lower GPU clocks that are part of a fully used card's day: shown, but no trouble."""
+"""Reasons for lower GPU clocks that are normal on a fully used card: shown, but not a warning."""
 
 ERROR_RATE_WARN = 0.02
 """Share of recordings that failed in ten minutes from which the run is degraded."""

@@ -13,7 +13,7 @@ BUSY = 0.9
 """Busy share from which a stage can be the bottleneck."""
 
 WAITING = 0.05
-"""Blocked share of the stage before that counts as work held up, where nobody waits at the very moment."""
+"""Blocked share of the stage before that counts as work held up, where no recording waits at this moment."""
 
 UNKNOWN = Bottleneck(None, "unknown", "not known yet")
 
@@ -36,7 +36,7 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
 
 
 def holds_up(stage: StageView, stages: dict[str, StageView]) -> bool:
-    """Busy enough, and somebody waits for it."""
+    """Busy enough, and recordings wait for it."""
     if stage.busy_share is None or stage.busy_share < BUSY or stage.paused:
         return False
     before = (stages[n].blocked_share or 0.0 for n in FEEDERS.get(stage.name, ()) if n in stages)

@@ -86,7 +86,7 @@ class SimulationResult:
 
     @property
     def rtfx(self) -> float | None:
-        """Audio seconds per second while the pipeline was full: without the first and last tenth. None of nothing."""
+        """Audio seconds per second while the pipeline was full: without the first and last tenth. None without any."""
         n = len(self.ends)
         if n < 10:
             return self.audio_s / self.left_s if self.left_s > 0 else None
@@ -175,7 +175,7 @@ class _Run:
         )
 
     def place_flying(self) -> list[int]:
-        """Put those in flight where they stand; answers the queue, the first to go last."""
+        """Put those in flight where they stand; returns the queued jobs, the next one last."""
         queued = []
         for i, job in enumerate(self.jobs):
             if job.stage is None:

@@ -32,7 +32,7 @@ _RECENT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule that was looked at: its word, whether it holds, and what it saw."""
+    """One rule: the health it stands for, whether it holds, and the evidence."""
 
     health: Health
     holds: bool
@@ -107,13 +107,13 @@ def _failed(now: Snapshot) -> Finding:
     down = now.database.down_since_wall
     if not now.database.up and down is not None and now.wall - down > DATABASE_DOWN_S:
         return Finding("failed", True, f"database down for {forecast.span(now.wall - down)}; finished recordings wait")
-    return Finding("failed", False, "models and database are there")
+    return Finding("failed", False, "the models are loaded, the database answers")
 
 
 def _stalled(history: Sequence[Snapshot]) -> Finding:
     now = history[-1]
     if now.run.state not in ("running", "draining") or not now.database.up:
-        return Finding("stalled", False, "not looked at now")
+        return Finding("stalled", False, "not checked while nothing runs")
     for stage in now.stages:
         limit = stall_limit_s(now, stage)
         still = idle_for_s(history, stage)
@@ -161,7 +161,7 @@ def _paused(now: Snapshot) -> Finding:
         paused = [s.name for s in now.stages if s.paused]
         if paused and run.state == "running":
             return Finding("paused", True, f"{', '.join(paused)} paused")
-        return Finding("paused", False, "nobody paused")
+        return Finding("paused", False, "not paused")
     who = f" by {run.by}" if run.by else ""
     return Finding("paused", True, f"intake paused{who}" + (f": {run.reason}" if run.reason else ""))
 
@@ -169,7 +169,7 @@ def _paused(now: Snapshot) -> Finding:
 def _draining(now: Snapshot) -> Finding:
     run = now.run
     if run.state not in ("draining", "stopping"):
-        return Finding("draining", False, "nobody drains")
+        return Finding("draining", False, "not draining")
     who = f" ({run.by})" if run.by else ""
     return Finding("draining", True, f"{run.running} left{who}")
 

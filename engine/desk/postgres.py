@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gainstage.config.origins import Loaded, told
+from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
@@ -45,7 +45,7 @@ from gainstage.engine.views.rows import (
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 WATCH_EVERY_S = 3.0
-"""A desk whose frames are asked for tells the engine this often that somebody watches."""
+"""A desk whose frames are asked for reports to the engine this often that a console watches."""
 
 EMBED_WAIT_S = 5.0
 """Longest wait for an engine to embed a query; it answers in milliseconds unless it is drowned in work."""
@@ -151,18 +151,18 @@ class PostgresDesk:
             return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
-        with _told():
+        with _desk_errors():
             seen = self._look(frame=False)
             return engines.frames(self.database, seen.id, seconds) if seen else ()
 
     def engines(self) -> tuple[EngineRow, ...]:
         """The engines of this database; one of this host that was killed is seen as such at once."""
-        with _told():
+        with _desk_errors():
             engines.end_dead(self.database)
             return engines.list_engines(self.database)
 
     def events(self, after: int, limit: int = 500) -> Events:
-        with _told():
+        with _desk_errors():
             return events.read_events(self.database, after, limit)
 
     # -- commands ---------------------------------------------------------------------------------------------------
@@ -170,13 +170,13 @@ class PostgresDesk:
     def send(self, command: Command) -> Ack:
         if self.read_only:
             raise DeskError(f"read-only: {command.name} was not sent")
-        with _told():
+        with _desk_errors():
             seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}
             return self._acts.send(command, engine=seen.id if seen and seen.alive else None, below=below)
 
     def ack(self, command_id: int) -> Ack:
-        with _told():
+        with _desk_errors():
             try:
                 return self._acts.ack(command_id)
             except KeyError:
@@ -185,14 +185,14 @@ class PostgresDesk:
     # -- recordings -------------------------------------------------------------------------------------------------
 
     def recordings(self, query: Query) -> RecordingPage:
-        with _told():
+        with _desk_errors():
             try:
                 return self._store().rows(query)
             except ValueError as error:
                 raise DeskError(str(error)) from None
 
     def recording(self, id: str) -> RecordingDetail:
-        with _told():
+        with _desk_errors():
             stored = self._store().get(id)
             if stored is None:
                 raise DeskError(f"unknown recording {id}")
@@ -208,7 +208,7 @@ class PostgresDesk:
             )
 
     def failures(self) -> tuple[FailureGroup, ...]:
-        with _told():
+        with _desk_errors():
             return self.store.failures()
 
     def _store(self) -> RecordingStore:
@@ -218,33 +218,33 @@ class PostgresDesk:
     # -- voices -----------------------------------------------------------------------------------------------------
 
     def decisions(self, limit: int = 500, recording: str | None = None) -> tuple[DecisionRow, ...]:
-        with _told():
+        with _desk_errors():
             return tuple(stored.row() for stored in self.store.decisions(recording=recording, limit=limit))
 
     def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf:
         from gainstage.engine.voices.replay import what_if
 
-        with _told():
+        with _desk_errors():
             return what_if(self.database, changes, last)
 
     def profiles(self) -> tuple[ProfileRow, ...]:
         from gainstage.engine.voices.profile_store import ProfileStore
 
         primary = self._value("identify.primary")
-        with _told():
+        with _desk_errors():
             return ProfileStore(self.database).rows(primary=primary)
 
     # -- settings ---------------------------------------------------------------------------------------------------
 
     def settings(self) -> tuple[SettingRow, ...]:
-        with _told():
+        with _desk_errors():
             below = self._below(self._look(frame=False))
             with self.database.transaction() as connection:
                 live = changes.live_values(connection)
         return setting_rows(below, live)
 
     def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
-        with _told():
+        with _desk_errors():
             return changes.history(self.database, limit)
 
     def _value(self, key: str) -> Any:
@@ -253,7 +253,7 @@ class PostgresDesk:
 
     def in_force(self) -> Settings:
         """The settings as an engine has them that lives, else this process's own, and what was set live. Secrets of an engine's
-        own are not told: they are this process's.
+        own are not known here: this process's are used.
         """
         seen = self._look(frame=False)
         settings = seen.settings if seen is not None and seen.alive else {}
@@ -265,7 +265,7 @@ class PostgresDesk:
 
     def _below(self, seen: Seen | None) -> dict[str, tuple[Any, str]]:
         """(value, origin) of every key under the live layer: as the engine said, else as this process has them."""
-        own = told(self._loaded)
+        own = shown_with_origins(self._loaded)
         return own | ({key: pair for key, pair in seen.settings.items() if key in SPECS} if seen else {})
 
     # -- search -----------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class PostgresDesk:
 
         if mode not in ("meaning", "words", "both"):
             raise DeskError(f"no search mode {mode!r}; one of meaning, words, both")
-        with _told():
+        with _desk_errors():
             began = time.perf_counter()
             vector, model, embed_s = None, None, None
             if mode != "words" and search.searchable(self.database):
@@ -306,7 +306,7 @@ class PostgresDesk:
     def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]:
         from gainstage.engine.store import search
 
-        with _told():
+        with _desk_errors():
             lines = search.context(self.database, segment, around)
         if not lines:
             raise DeskError(f"no segment {segment}")
@@ -315,14 +315,14 @@ class PostgresDesk:
     def index_health(self) -> IndexHealth:
         from gainstage.engine.store import search
 
-        with _told():
+        with _desk_errors():
             return search.index_health(self.database)
 
     def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
         """``options``: those of :class:`gainstage.engine.sources.selection.Selection`, and ``priority``."""
         from gainstage.engine.sources.preview import preview
 
-        with _told():
+        with _desk_errors():
             return preview(sources, options, self.in_force(), self.database, self.snapshot(), token=CancelToken())
 
 
@@ -353,7 +353,7 @@ def _speakers(db: Database, id: str) -> tuple[tuple[str, float], ...]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _desk_errors() -> Iterator[None]:
     """The engine's typed errors as words for the operator."""
     try:
         yield

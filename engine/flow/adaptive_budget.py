@@ -35,7 +35,7 @@ class AdaptiveBudget:
                 self._grown = False
 
     def fitted(self, cost: float) -> None:
-        """A call of this cost fitted; calls far below the allowance prove nothing."""
+        """A call of this cost fitted; calls far below the budget prove nothing."""
         if self.now < self.setting and cost >= 0.5 * self.now:
             self._fits += 1
             if self._fits >= self._patience:

@@ -46,7 +46,7 @@ class BatchTally:
         self._services = Recent(now)
 
     def waited(self, waits_s: Sequence[float]) -> None:
-        """Items leave the pile after these waits."""
+        """Items leave the queue of the batcher after these waits."""
         for wait_s in waits_s:
             self._waits.record(max(0.0, wait_s))
 

@@ -34,7 +34,7 @@ class CancelToken:
 
     @property
     def reason(self) -> str | None:
-        """Why, in the words of whoever cancelled; None while nobody did."""
+        """The reason given to :meth:`cancel`; None before it."""
         return self._reason
 
     def cancel(self, reason: str) -> None:

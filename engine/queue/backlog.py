@@ -57,7 +57,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Reprioritised:
-    """Recordings given another place in the queue, and running ones whose engines were told."""
+    """Recordings given another place in the queue, and running ones whose engines were asked to follow."""
 
     queued: int
     running: int
@@ -187,7 +187,7 @@ class Backlog:
             return Ended(ended.done + late.rowcount, ended.asked, ended.command)
 
     def prioritise(self, ids: Sequence[str], *, delta: int = 0, to_front: bool = False, by: str = "operator") -> Reprioritised:
-        """Raise or lower by ``delta``, or put before everything queued; the engines of running ones are told for their gates."""
+        """Raise or lower by ``delta``, or put before everything queued; the engines of running ones are asked to reorder their gates."""
         with self._transaction() as connection:
             ((front,),) = connection.execute(
                 "select coalesce(max(priority), 0) + 1 from procrastinate_jobs where status = 'todo'"

@@ -16,7 +16,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Ack, Command
 
 EXPIRES_S = 60.0
-"""A command nobody took by then is void: an engine that comes back later must not act on a stale wish."""
+"""A command that no engine took by then is void: an engine that comes back later must not act on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ ONE_ENGINE = frozenset({"add", "enrol", "relabel", "embed_query"})
 
 
 class CommandRefused(Exception):
-    """A command that cannot be carried out, in words for the operator."""
+    """A command that cannot be carried out; its text is for the operator."""
 
 
 class Dispatcher:
@@ -47,8 +47,8 @@ class Dispatcher:
         try:
             text, question = act(command)
         except CommandRefused as no:
-            return self._told(command, str(no), refused=True)
-        return self._told(command, text) if question is None else Ack(question, "pending", text)
+            return self._recorded(command, str(no), refused=True)
+        return self._recorded(command, text) if question is None else Ack(question, "pending", text)
 
     def ack(self, id: int) -> Ack:
         """What has become of command or change ``id``. Raises KeyError for an unknown number."""
@@ -57,7 +57,7 @@ class Dispatcher:
         except KeyError:
             return commands.ack(self.db, id)
 
-    def _told(self, command: Command, text: str, *, refused: bool = False) -> Ack:
+    def _recorded(self, command: Command, text: str, *, refused: bool = False) -> Ack:
         with self.db.transaction() as connection:
             id = commands.record(connection, command, refused=refused, text=text)
         return Ack(id, "refused" if refused else "done", text, applied_after_s=None if refused else 0.0)
@@ -72,7 +72,7 @@ class Dispatcher:
             ack = changes.undo(self.db, command.by, int(command.args["revision"]), below=below)
         if ack.id:
             return ack
-        reported = self._told(command, ack.text, refused=ack.state == "refused")
+        reported = self._recorded(command, ack.text, refused=ack.state == "refused")
         return replace(reported, revision=ack.revision, old=ack.old, new=ack.new, effect=ack.effect)
 
     def _ids(self, command: Command) -> list[str]:

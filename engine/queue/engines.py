@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from gainstage.config.origins import Loaded, told
+from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.paths import ENGINE_LOCK, Paths
 from gainstage.engine.flow.locks import FileLock
 from gainstage.engine.queue import commands
@@ -85,7 +85,7 @@ class EngineRegistry:
                     version("gainstage"),
                     loaded.settings.queue.stalled if lease_s is None else lease_s,
                     started_wall,
-                    document(told(loaded)),
+                    document(shown_with_origins(loaded)),
                 ],
             )
 

@@ -25,7 +25,7 @@ from gainstage.engine.store.database import Database
 PROBE_S = 3.0
 """A silent connection is asked this often whether it lives; the tables are read again then too, so a lost note costs this long."""
 SLICE_S = 0.25
-"""Longest wait for a note at a stretch, so that the thread ends promptly when told to."""
+"""Longest wait for a note at a stretch, so that the thread ends promptly when asked to."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
 """Between two tries to reconnect."""
 

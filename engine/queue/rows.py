@@ -25,7 +25,7 @@ Transaction = Cursor[Any]
 def document(value: Any) -> Jsonb:
     """A value as jsonb: every text in it :func:`plain`, NaN and infinity as null, anything JSON does not know as text.
 
-    (:func:`gainstage.engine.store.codec.document` is the strict one for results; this is for what is only told.)
+    (:func:`gainstage.engine.store.codec.document` is the strict one for results; this is for what is only shown.)
     """
     return Jsonb(_plain_tree(value), dumps=partial(json.dumps, default=str))
 

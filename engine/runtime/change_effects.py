@@ -16,7 +16,7 @@ LATEST_CHANGES = 50
 """Latest changes of settings that are looked at."""
 
 ABANDONED_S = 600.0
-"""A change nobody could measure this long after its window was over (its engine has ended) is given up."""
+"""A change that is not measured this long after its window is over (its engine has ended) gets no effect."""
 
 
 class ChangeEffects:

@@ -31,7 +31,7 @@ class Completion:
         self.run_state = run_state
 
     def broken_off(self, flight: Flight, error: Cancelled) -> None:
-        """Ended from outside: by an operator, by this engine's own end, or (a fault) by nobody."""
+        """Settle a flight whose work was cancelled: by an operator, by the end of this engine, or (a fault) without a reason."""
         if flight.fate is None and self.context.token.cancelled:
             flight.fate = "release"
         if flight.token.cancelled:
@@ -41,7 +41,7 @@ class Completion:
             self.settle(flight, Transient(f"broken off: {error.message}", cause="broken off", hint=hint), "")
 
     def stored(self, flight: Flight) -> None:
-        """Count it, say so, tidy up."""
+        """Count a stored recording, report it, remove what its download left."""
         id = flight.recording.id
         if flight.linked is None:
             self.context.totals.stored(flight.duration_s or 0.0)
@@ -130,7 +130,7 @@ def note_decisions(context: EngineContext, flight: Flight, cast: Cast, ids: tupl
 
 
 def unforeseen(error: Exception) -> EngineError:
-    """The engine's error for one nobody had thought of."""
+    """The engine's error for an exception that no stage expects."""
     if is_out_of_memory(error):
         return OutOfMemory(clean_text(str(error), 300), cause="out of memory", hint="lower workers or batches of this stage")
     name = type(error).__name__

@@ -104,7 +104,7 @@ class EngineContext:
         return self.live.current
 
     def profiles(self) -> Sequence[Profile]:
-        """Everybody enrolled, made by the voice model in use, primary first."""
+        """The profiles made by the voice model in use, primary first."""
         return self.profile_store.load(self.models.voice_encoder().id, primary=self.settings.identify.primary)
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:

@@ -23,7 +23,7 @@ def demo_recordings() -> list[Recording]:
 
 
 def enrol_demo_voices(context: EngineContext) -> None:
-    """Enrol everybody of the demo who is not enrolled yet; the host becomes the primary profile."""
+    """Enrol the voices of the demo that are not enrolled yet; the host becomes the primary profile."""
     from gainstage.engine.speech.decode import decode
     from gainstage.engine.voices.profiles import enrol
 

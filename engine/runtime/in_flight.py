@@ -48,7 +48,7 @@ class InFlight:
             self._room.notify_all()
 
     def add_span(self, span: StageSpan) -> None:
-        """Add a pass to the record of its flight; one that has left already is beyond records."""
+        """Add a pass to the record of its flight; nothing happens when the flight has left."""
         with self._room:
             flight = self._flights.get(span.recording)
         if flight is not None:
@@ -57,7 +57,7 @@ class InFlight:
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Whoever waits for room or for jobs looks again now."""
+        """End the waits for room and for jobs now, so that their threads look again."""
         self._jobs.set()
         with self._room:
             self._changes += 1

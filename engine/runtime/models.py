@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from gainstage.engine.speech.transcribe import Transcriber
     from gainstage.engine.text.embed import TextEncoder
 
-"""In the order in which they are loaded; each is also the settings section that names its model."""
-
 
 class OnEvent(Protocol):
-    """Told what happens to models, for the journal."""
+    """Called with what happens to models, for the journal."""
 
     def __call__(self, level: Level, text: str, **data: Any) -> None: ...
 
@@ -56,8 +54,8 @@ class _Role:
 class Models:
     """The models of one engine. Every method may be called from any thread.
 
-    ``settings`` gives those in force at the moment of loading, ``cache`` is where downloads go, ``on_event`` is told what
-    happens.
+    ``settings`` gives those in force at the moment of loading, ``cache`` is where downloads go, ``on_event`` is called
+    with what happens.
     """
 
     def __init__(self, settings: Callable[[], Settings], cache: Path, on_event: OnEvent | None = None) -> None:
@@ -154,18 +152,18 @@ class Models:
         state.since = time.monotonic()
         state.detail = ""
         state.view = ModelView(role, name, None, None, "loading")
-        self._tell("info", f"loading {role} model {name}", role=role)
+        self._report("info", f"loading {role} model {name}", role=role)
         try:
             value, files, state.detail = self._loaders[role](settings)
         except Exception as error:  # each library has its own errors for a broken file; all leave here as one of ours
             known = _explained(role, name, error)
             state.view = ModelView(role, name, None, None, "failed", note=known.message)
-            self._tell("error", str(known), role=role)
+            self._report("error", str(known), role=role)
             raise known from error
         took = time.monotonic() - state.since
         state.view = ModelView(role, name, files.revision, value.device, "ready", load_s=took, memory=_weights_bytes(value))
         detail = f" ({state.detail})" if state.detail else ""
-        self._tell("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
+        self._report("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
         return value
 
     def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
@@ -178,7 +176,7 @@ class Models:
             settings.asr.compute,
             threads=threads_of(CALLS),
             workers=CALLS,
-            warn=lambda text: self._tell("warning", text, role="asr"),
+            warn=lambda text: self._report("warning", text, role="asr"),
         )
         return transcriber, files, transcriber.compute
 
@@ -228,7 +226,7 @@ class Models:
             torch.set_num_threads(threads_of(2))
             return torch_device(wanted, f"{role}.device")
 
-    def _tell(self, level: Level, text: str, **data: Any) -> None:
+    def _report(self, level: Level, text: str, **data: Any) -> None:
         if self._on_event is not None:
             self._on_event(level, text, **data)
 

@@ -140,13 +140,13 @@ class RunStateMachine:
         return True
 
     def busy(self) -> None:
-        """A recording has been taken: what was said of an empty queue is over."""
+        """A recording has been taken: the reason of an idle engine no longer holds."""
         with self._lock:
             if self._state == "running" and self.reason is not None:
                 self.enter("running")
 
     def idle(self) -> bool:
-        """The queue gave nothing: wait for a note or a moment. True when an engine that runs until the queue is empty is done."""
+        """The queue is empty now: wait for news of it, or a moment. True when an engine that runs until the queue is empty is done."""
         if not len(self.in_flight):
             counts = self.context.queue.counts()
             if counts.queued + counts.running == 0:

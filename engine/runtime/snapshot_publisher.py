@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from gainstage.config.origins import told
+from gainstage.config.origins import shown_with_origins
 from gainstage.config.settings import SPECS, value_of
 from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.queue import changes
@@ -77,7 +77,7 @@ class SnapshotPublisher:
         self._journal_trouble: str | None = None
         self._changes_revision = -1
         self._changes_at = float("-inf")
-        self._changes_told: dict[int, ChangeRow] = {}
+        self._changes_recorded: dict[int, ChangeRow] = {}
 
     def start(self) -> None:
         self.devices.start()
@@ -89,7 +89,7 @@ class SnapshotPublisher:
         if not self.context.settings.watch.record:
             return
         with self.context.database.connection() as connection:
-            rows = setting_rows(told(self.context.loaded), changes.live_values(connection))
+            rows = setting_rows(shown_with_origins(self.context.loaded), changes.live_values(connection))
         name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.context.id}.gsr"
         self._recorder = Recorder(self.context.paths.runs / name, label=self.context.title, settings=rows)
 
@@ -139,21 +139,21 @@ class SnapshotPublisher:
         self._recorded = events.cursor  # only now: what could not be written in an outage is written after it
         if self._recorder:
             try:
-                self._recorder.append(frame, fresh, self._news_of_changes(frame))
+                self._recorder.append(frame, fresh, self._new_changes(frame))
             except OSError as error:  # a full disk must not end the figures
                 self.context.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
                 self._recorder.close()
                 self._recorder = None
 
-    def _news_of_changes(self, frame: Snapshot) -> tuple[ChangeRow, ...]:
-        """Changes of settings that are new or have news (their effect), looked at when there is one, and once a minute."""
+    def _new_changes(self, frame: Snapshot) -> tuple[ChangeRow, ...]:
+        """Changes of settings that are new or whose effect is; read when there is a new revision, and once a minute."""
         if frame.revision == self._changes_revision and frame.monotonic - self._changes_at < CHANGES_EVERY_S:
             return ()
         self._changes_revision, self._changes_at = frame.revision, frame.monotonic
         rows = changes.history(self.context.database, 50) if frame.revision else ()
         rows = tuple(row for row in reversed(rows) if row.wall >= self.context.started_wall)
-        fresh = tuple(row for row in rows if self._changes_told.get(row.revision) != row)
-        self._changes_told = {row.revision: row for row in rows}
+        fresh = tuple(row for row in rows if self._changes_recorded.get(row.revision) != row)
+        self._changes_recorded = {row.revision: row for row in rows}
         return fresh
 
     def build(self, slow: bool = True) -> Snapshot:
@@ -188,13 +188,13 @@ class SnapshotPublisher:
         )
         if slow:
             frame = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
-            self._tell_stall(frame.verdict)
-            self._tell_journal()
+            self._report_stall(frame.verdict)
+            self._report_journal_trouble()
             self._verdict = frame.verdict
             self.history.append(frame)
         return frame
 
-    def _tell_stall(self, now: Verdict) -> None:
+    def _report_stall(self, now: Verdict) -> None:
         """A stall begins and ends once in the journal."""
         was, is_now = self._verdict.health == "stalled", now.health == "stalled"
         if is_now and not was:
@@ -202,11 +202,11 @@ class SnapshotPublisher:
         elif was and not is_now:
             self.context.journal.log("info", "no longer stalled", kind="state")
 
-    def _tell_journal(self) -> None:
+    def _report_journal_trouble(self) -> None:
         """That the journal's file cannot be written, and that it can again; both are kept in memory and in the database."""
         was, self._journal_trouble = self._journal_trouble, self.context.journal.trouble
         if self._journal_trouble and not was:
-            text = f"the journal's file cannot be written: {self._journal_trouble}; see to the disk of {self.context.paths.logs}"
+            text = f"the journal's file cannot be written: {self._journal_trouble}; check the disk of {self.context.paths.logs}"
             self.context.journal.log("warning", text, kind="state")
         elif was and not self._journal_trouble:
             self.context.journal.log("info", "the journal's file is written again", kind="state")

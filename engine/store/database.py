@@ -180,7 +180,7 @@ class Database:
             yield connection
 
     def _take(self, stack: ExitStack) -> Connection[TupleRow]:
-        """A connection of the pool. A server that refuses is told from a pool that is merely busy."""
+        """A connection of the pool. A server that refuses is distinguished from a pool that is busy."""
         end = time.monotonic() + PATIENCE_S
         failures = self._pool.get_stats().get("connections_errors", 0)
         while True:
@@ -190,7 +190,7 @@ class Database:
                 if self._down_since is not None or self._pool.get_stats().get("connections_errors", 0) > failures:
                     self._lost()
                     why = self._revive()
-                    hint = why.hint if why else "see to the server; what is done waits for it"
+                    hint = why.hint if why else "check the server; finished work waits for it"
                     text = f"{self.where} does not answer" + (f": {why.message}" if why else "")
                     raise Transient(text, cause=self.AWAY, hint=hint) from None
                 if time.monotonic() > end:

@@ -99,7 +99,7 @@ def typed(error: psycopg.Error, parts: dict[str, str], where: str) -> EngineErro
         return Transient(f"{where}: {text}", cause="database busy", hint="it is tried again; look for a statement that hangs")
     lost = isinstance(error, psycopg.OperationalError) or (isinstance(error, psycopg.InterfaceError) and "connection" in text)
     if state.startswith(_AWAY) or (lost and not state):
-        return Transient(f"{where} does not answer: {text}", cause=AWAY, hint="see to the server; what is done waits for it")
+        return Transient(f"{where} does not answer: {text}", cause=AWAY, hint="check the server; finished work waits for it")
     return None
 
 

@@ -162,7 +162,7 @@ def begin(connection: Connection[TupleRow], recording: str) -> int:
 
 
 def committed(connection: Connection[TupleRow], transaction: int) -> bool:
-    """Whether an earlier transaction whose end nobody heard of came through. Call it where it cannot be running any more."""
+    """Whether an earlier transaction whose answer was lost was committed. Call it where it cannot be running any more."""
     row = connection.execute("select pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
     return row == ("committed",)
 

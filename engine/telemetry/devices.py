@@ -37,7 +37,7 @@ _REASONS = (
     (0x200, "board limit"),
     (0x400, "reliability limit"),
 )
-"""Clock event reasons in words. Idle, application clocks and display clocks slow nothing down that should be fast."""
+"""Clock event reasons in words. Idle, application clocks and display clocks are left out: they slow no work down."""
 
 _GONE = frozenset(
     {
@@ -243,7 +243,7 @@ def _energy_j(kept: _Memory, counter_mj: int | None) -> float | None:
 
 
 def _throttle(handle: Any) -> tuple[str, ...] | None:
-    """Why the clocks are held down, in words; empty when they are not, None when it cannot be told."""
+    """Why the clocks are held down, in words; empty when they are not, None when it is unknown."""
     mask = _known(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
     if mask is None:  # drivers before 535 know only the older name
         mask = _known(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
@@ -251,7 +251,7 @@ def _throttle(handle: Any) -> tuple[str, ...] | None:
 
 
 def _processes(handle: Any, ours: Set[int]) -> list[GpuProcess] | None:
-    """Everybody on this GPU; None when it may not be seen. Memory of a process may be unknown (containers, old drivers)."""
+    """The processes on this GPU; None when they may not be read. Memory of a process may be unknown (containers, old drivers)."""
     running = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
     if running is None:
         running = _known(pynvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)

@@ -18,7 +18,7 @@ from gainstage.engine.views.snapshot import HostView
 DISK_SAMPLE_S = 5.0
 DISK_WINDOW_S = 900.0
 DISK_LEAST_S = 600.0
-"""Free space is watched this long before a time until full is told."""
+"""Free space is watched this long before a time until full is given."""
 
 DISK_LONGEST_S = 30 * 86_400.0
 """A disk that lasts longer than this is not filling."""
@@ -47,7 +47,7 @@ def full_in_s(samples: Sequence[tuple[float, int]]) -> float | None:
 class Host:
     """Samples the machine; rates are since the call before. Belongs to one thread (the publisher's).
 
-    ``folder`` is where work files lie: its disk is the one that counts. ``work_bytes`` tells their size, if somebody keeps it.
+    ``folder`` is where work files lie: its disk is the one that counts. ``work_bytes`` gives their size, where it is known.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Host:
         self._process.cpu_percent(None)
 
     def read(self, gpu_note: str | None = None) -> HostView:
-        """The machine now. What the platform does not tell is None; costs about a millisecond."""
+        """The machine now. What the platform does not report is None; costs about a millisecond."""
         now = self._clock()
         cpu = psutil.cpu_percent(None) / 100
         if now - self._noted_at >= HISTORY_S:
