@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from gainstage.engine.stages import STAGE_OF_SECTION
@@ -72,24 +73,32 @@ def complete(at_wall: float, now_wall: float, *, window_s: float = WINDOW_S, set
 def figures(frames: Sequence[Snapshot], stage: str | None, least_s: float = LEAST_S) -> Figures | None:
     """Figures of a stretch of frames; None when it is shorter than ``least_s`` or too little was finished in it.
 
-    Only the time in which the engine ran counts. Service times are medians of what the frames say of the stage.
+    Only the time counts in which the engine ran and work waited: a queue that runs empty is no effect of a setting. Service times are medians of what the frames say of the stage.
     """
-    running = [s for s in frames if s.run.state == "running"]
-    if len(running) < 2:
-        return None
-    first, last = running[0], running[-1]
-    took = last.wall - first.wall
-    if took < least_s or last.run.stored - first.run.stored < LEAST_DONE:
+    running = [s for s in frames if s.run.state == "running" and has_work(s)]
+    took = audio_s = 0.0
+    done = 0
+    for first, last in pairwise(frames):
+        if first.run.state == last.run.state == "running" and has_work(first) and has_work(last):
+            took += last.wall - first.wall
+            audio_s += last.run.audio_done_s - first.run.audio_done_s
+            done += last.run.stored - first.run.stored
+    if took < least_s or done < LEAST_DONE:
         return None
     views = [v for s in running if (v := _stage(s, stage)) is not None]
     memory = [max(used) for s in running if (used := [d.memory_used for d in s.devices if d.memory_used is not None])]
     return Figures(
-        audio_hours_per_hour=round((last.run.audio_done_s - first.run.audio_done_s) / took, 2),
+        audio_hours_per_hour=round(audio_s / took, 2),
         service_p50_s=_median([v.service_p50_s for v in views]),
         service_p95_s=_median([v.service_p95_s for v in views]),
-        errors=max(0, last.run.failed - first.run.failed),
+        errors=max(0, running[-1].run.failed - running[0].run.failed),
         gpu_memory=round(median(memory)) if memory else None,
     )
+
+
+def has_work(frame: Snapshot) -> bool:
+    """Whether more work waited than was being done: in the queue, or at a stage."""
+    return frame.run.queued > 0 or any(s.depth for s in frame.stages)
 
 
 def words(before: Figures, after: Figures, frame: Snapshot) -> str:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 
 from gainstage.config.settings import Identify
 from gainstage.engine.errors import Cancelled, EngineError, Throttled
+from gainstage.engine.runtime.throughput import Throughput
 from gainstage.engine.store.rows import StoredDecision
 from gainstage.engine.terms import Cast, Decision
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView, near_limit
@@ -30,7 +31,7 @@ class RunTotals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.started = time.monotonic()
+        self._throughput = Throughput()
         self.last_commit_wall: float | None = None
         self.audio_s = 0.0
         self._stored: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
@@ -44,6 +45,7 @@ class RunTotals:
         with self._lock:
             self.last_commit_wall = time.time()
             self.audio_s += audio_s
+            self._throughput.stored(time.time(), audio_s)
             self._stored.append((now, audio_s))
             while self._stored and self._stored[0][0] < now - 3600:
                 self._stored.popleft()
@@ -65,25 +67,26 @@ class RunTotals:
             troubles = [throttled for t, throttled in self._troubles if t >= edge]
         return finished + len(troubles), len(troubles), sum(troubles)
 
-    def rtfx(self) -> float | None:
-        """Audio seconds stored per wall second over the last 10 minutes (or since the start); None before the first."""
-        now = time.monotonic()
-        window = min(WINDOW_S, now - self.started)
+    def look(self, working: bool) -> None:
+        """Several times a second: whether recordings are in flight."""
         with self._lock:
-            done = [audio for t, audio in self._stored if t >= now - window]
-        return sum(done) / window if done and window > 0 else None
+            self._throughput.look(time.monotonic(), time.time(), working)
+
+    @property
+    def work_s(self) -> float:
+        """Seconds in which recordings were in flight."""
+        with self._lock:
+            return self._throughput.work_s
+
+    def rtfx(self) -> float | None:
+        """Audio seconds stored per second of work now; None while idle."""
+        with self._lock:
+            return self._throughput.rtfx()
 
     def rtfx_history(self) -> tuple[float | None, ...]:
-        """One figure a minute, oldest first, for the minutes this engine has lived, at most 60."""
-        now = time.monotonic()
-        minutes = min(60, int((now - self.started) // 60))
-        sums = [0.0] * minutes
+        """One figure for each whole minute of the clock, oldest first, at most 60; None for an idle one."""
         with self._lock:
-            for t, audio in self._stored:
-                age = int((now - t) // 60)
-                if age < minutes:
-                    sums[minutes - 1 - age] += audio
-        return tuple(s / 60 for s in sums)
+            return self._throughput.history(time.time())
 
     def decisions(self, recording: str, title: str, cast: Cast, ids: tuple[int, ...], identify: Identify) -> None:
         wall = time.time()

@@ -123,6 +123,7 @@ class SnapshotPublisher:
 
     def publish(self, slow: bool) -> None:
         """Build a frame and show it; raises :class:`gainstage.engine.errors.Transient` in an outage."""
+        self.context.totals.look(working=len(self.in_flight) > 0)
         if slow:
             self._counts = self.context.queue.counts()
             self.context.database.ping()
@@ -247,6 +248,7 @@ class SnapshotPublisher:
             audio_stored_s=counts.audio_done_s,
             audio_left_s=self._audio_left(),
             rtfx=totals.rtfx(),
+            work_s=round(totals.work_s, 1),
             rtfx_history=totals.rtfx_history(),
             last_commit_wall=totals.last_commit_wall,
             errors_10m=errors,

@@ -90,7 +90,7 @@ def _run(frame: Snapshot) -> Iterator[Metric]:
     yield _gauge("health", "1 for the verdict.", [((h,), float(h == verdict.health)) for h in HEALTH], ("health",))
     yield _gauge("audio_done_seconds", "Audio of stored recordings.", [((), run.audio_done_s)])
     yield _gauge("audio_left_seconds", "Audio still to do.", [((), run.audio_left_s)])
-    yield _gauge("rtfx", "Audio seconds per second over the last ten minutes.", [((), run.rtfx)])
+    yield _gauge("rtfx", "Audio seconds per second of work, over the last minute with work.", [((), run.rtfx)])
     yield _gauge("left_seconds", "Forecast of the time left.", [((), verdict.forecast.left_s)])
     yield _gauge("retrying", "Recordings waiting for another attempt.", [((), run.retrying)])
     yield _gauge("last_commit_timestamp_seconds", "When a recording was last stored.", [((), run.last_commit_wall)])

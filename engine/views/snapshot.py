@@ -45,14 +45,22 @@ class Run:
     retrying: int
     audio_done_s: float
     audio_left_s: float | None
-    rtfx: float | None  # over the last 10 minutes
-    rtfx_history: tuple[float | None, ...] = ()  # one a minute, oldest first, last 60
+    rtfx: float | None  # now: of the last minute with work, or as far back as three recordings need; None while idle
+    rtfx_history: tuple[
+        float | None, ...
+    ] = ()  # one for each whole minute of the clock, oldest first, last 60; None for an idle one
     last_commit_wall: float | None = None
     errors_10m: int = 0
     finished_10m: int = 0
     throttled_10m: int = 0
     loading: tuple[str, ...] = ()  # "loading models 2/4 · asr tiny 8.1 s"
     audio_stored_s: float | None = None
+    work_s: float | None = None  # in which recordings were in flight here; None in older records
+
+    @property
+    def rtfx_overall(self) -> float | None:
+        """Audio seconds per second of all the time in which this engine had work; None without any."""
+        return self.audio_done_s / self.work_s if self.work_s and self.audio_done_s else None
 
 
 @dataclass(frozen=True, slots=True)

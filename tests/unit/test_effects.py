@@ -108,3 +108,17 @@ def test_an_effect_is_final_when_its_window_is_over() -> None:
 )
 def test_a_setting_acts_on_a_stage_or_on_the_run(key: str, stage: str | None) -> None:
     assert stage_of(key) == stage
+
+
+def test_a_queue_that_runs_empty_is_no_effect_of_a_setting(template: Snapshot) -> None:
+    """Reproduced on a live engine: one slot more was recorded as -83 % because nothing was left two minutes later."""
+    before = steady(template, 0, CHANGED_S, 100, 190)
+    after = steady(template, CHANGED_S + 30, CHANGED_S + 150, 107, 190, done_s=2e5)
+    end = after[-1]
+    empty = replace(end.run, queued=0)
+    calm = tuple(replace(s, depth=0, busy=0) for s in end.stages)
+    idle = [replace(end, wall=end.wall + 10.0 * n, run=empty, stages=calm) for n in range(1, 48)]
+    told = effect([*before, *after, *idle], CHANGED_S, "workers.diarize")
+    assert told.after is not None
+    assert told.after.audio_hours_per_hour == pytest.approx(107)
+    assert told.text.startswith("+7% audio/h")

@@ -76,7 +76,7 @@ def describe(frame: Snapshot) -> None:
     print(f"{verdict.health}  {verdict.reason}".rstrip())
     print(
         f"queued {run.queued}  running {run.running}  stored {run.stored}  failed {run.failed}  skipped {run.skipped}"
-        + (f"  {run.rtfx:.1f}x real time" if run.rtfx else "")
+        + (f"  {speed:.1f}x real time" if (speed := run.rtfx or run.rtfx_overall) else "")
     )
     print(f"bottleneck  {verdict.bottleneck.text or '·'}")
     left = verdict.forecast

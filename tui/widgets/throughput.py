@@ -48,7 +48,11 @@ class ThroughputPanel(Panel):
         return super().heading(p).add("  audio hours per hour", p["muted"])
 
     def corner(self, p: Palette) -> Line:
-        return Line().add("now ", p["faint"]).add(fmt.times(self.run.rtfx), p["bright"]) if self.run else Line()
+        return (
+            Line().add("now ", p["faint"]).add(fmt.times(self.run.rtfx) if self.run.rtfx is not None else "idle", p["bright"])
+            if self.run
+            else Line()
+        )
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         run = self.run
@@ -62,8 +66,7 @@ class ThroughputPanel(Panel):
         top = nice_top(max([*known, run.rtfx or 0.0, 1.0]))
         lines: list[Line] = []
         recent = list(run.rtfx_history[-window:])
-        if run.rtfx is not None:
-            recent.append(run.rtfx)
+        recent.append(run.rtfx)  # None while idle: drawn as a gap
         drawn = stretched(recent, round(2 * cells * min(1.0, len(recent) / (window + 1))))
         graph = braille(drawn, cells, rows, top)
         for i, text in enumerate(graph):

@@ -102,12 +102,12 @@ class VerdictPanel(Panel):
         s = self.frame.snapshot
         assert s is not None
         run = s.run
-        took_s = run.state_since_wall - run.started_wall
+        took_s = run.work_s if run.work_s is not None else run.state_since_wall - run.started_wall
         line = Line().add("✓ ", p["ok+b"]).add("done: ", p["bright"])
         line.add(f"{run.stored:,} stored", p["text"])
         line.add(f", {run.failed:,} failed", p["warn" if run.failed else "text"])
         line.add(f", {run.skipped:,} skipped", p["text"])
-        if run.audio_done_s > 0 and took_s > 0:  # of this engine; the counts are those of the database
+        if run.audio_done_s > 0 and took_s > 0:  # of this engine, while it had work; the counts are those of the database
             speed = f"  ·  {fmt.audio(run.audio_done_s)} of audio in {fmt.roughly(took_s)}, {fmt.times(run.audio_done_s / took_s)} real time"
             line.add(speed if line.used + len(speed) <= width else "", p["muted"])
         return line
