@@ -114,11 +114,15 @@ def serve(
     from gainstage.engine.pipeline import ingest
     from gainstage.engine.runtime.engine import Engine
     from gainstage.engine.store.database import Database
+    from gainstage.engine.store.reach import POOL
 
     engine = None
     try:
         database = retry_until(
-            lambda: Database.open(database_url, paths.database), CancelToken(), patience_s=STARTUP_PATIENCE_S, report=_waiting
+            lambda: Database.open(database_url, paths.database, engine=True, pool_size=max(POOL, loaded.settings.workers.store)),
+            CancelToken(),
+            patience_s=STARTUP_PATIENCE_S,
+            report=_waiting,
         )
         try:
             engine = Engine(

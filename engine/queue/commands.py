@@ -153,7 +153,7 @@ def pending(connection: Link, engine: str) -> tuple[Received, ...]:
 
 def take(db: Database, engine: str, id: int) -> bool:
     """Whether this engine is the one to act on the command now: true once, false when taken, answered or expired."""
-    with db.transaction() as connection:
+    with db.transaction(reserved=True) as connection:
         taken = connection.execute(
             """
             update command_answer a set state = 'taken', at = clock_timestamp() from command c
@@ -166,7 +166,7 @@ def take(db: Database, engine: str, id: int) -> bool:
 
 def answer(db: Database, engine: str, id: int, *, refused: bool = False, text: str = "", data: Any = None) -> None:
     """Answer a command for this engine; a second answer changes nothing."""
-    with db.transaction() as connection:
+    with db.transaction(reserved=True) as connection:
         connection.execute(
             "update command_answer set state = %s, text = %s, data = %s, at = clock_timestamp() "
             "where command = %s and engine = %s and state in ('pending', 'taken')",

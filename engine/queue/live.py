@@ -24,6 +24,8 @@ from gainstage.engine.store.database import Database
 
 PROBE_S = 3.0
 """A silent connection is asked this often whether it lives; the tables are read again then too, so a lost note costs this long."""
+ASK_EVERY_S = 0.5
+"""Between two readings where a pooler lets no notes through."""
 SLICE_S = 0.25
 """Longest wait for a note at a stretch, so that the thread ends promptly when asked to."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
@@ -176,7 +178,14 @@ class Follower(threading.Thread):
                 self._ending.wait(backoff.next())
 
     def _follow(self) -> None:
-        """Listen until the connection is lost or the thread is to end."""
+        """Listen until the connection is lost or the thread is to end; where nothing can be heard, ask again and again."""
+        if not self.db.can_listen:
+            while not self._ending.is_set():
+                with self.db.transaction() as connection:
+                    self._read(connection, {"settings", "commands", "queue"})
+                self.connected.set()
+                self._ending.wait(ASK_EVERY_S)
+            return
         with self.db.own_connection() as connection:
             connection.execute("listen gainstage")
             topics = {"settings", "commands", "queue"}

@@ -1,4 +1,4 @@
-"""The engine's sign of life: a thread and a connection of its own.
+"""The engine's sign of life: a thread, and a connection that only commands share.
 
 Commits that fill the pool, or a recovery that waits for a lock, must not make a living engine look dead.
 """
@@ -37,12 +37,8 @@ class Heartbeat:
             wait_s = period_s if self.context.faults.guarded_step("heartbeat", self._beat) else min(period_s, BEAT_AGAIN_S)
 
     def _beat(self) -> None:
-        """Beat over one connection until the end, or until it is lost."""
-        with self.context.database.own_connection() as connection:
-            connection.execute("set synchronous_commit = off")  # a sign of life need not wait for a disk that is slow
-            while True:
-                if not self.context.queue.beat(connection):
-                    text = "this engine had been given up by the others: registered anew"
-                    self.context.journal.log("warning", text, kind="state")
-                if self._ending.wait(self.context.queue.heartbeat_s):
-                    return
+        with self.context.database.transaction(reserved=True) as connection:
+            connection.execute("set local synchronous_commit = off")  # a sign of life need not wait for a disk that is slow
+            known = self.context.queue.beat(connection)
+        if not known:
+            self.context.journal.log("warning", "this engine had been given up by the others: registered anew", kind="state")

@@ -7,10 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from pgvector.psycopg.halfvec import register_halfvec_info
@@ -22,19 +22,25 @@ from psycopg.types import TypeInfo
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from pydantic import SecretStr
 
-from gainstage.engine.errors import EngineError, Transient
+from gainstage.engine.errors import EngineError, Misconfigured, Transient
 from gainstage.engine.store import trouble
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
+from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
 from gainstage.engine.views.snapshot import DatabaseView
 
 if TYPE_CHECKING:
     from gainstage.engine.store.embedded import EmbeddedPostgres
 
+Pool = ConnectionPool[Connection[TupleRow]]
+
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings say again what our errors say
 
 PATIENCE_S = 30.0
 """Longest wait for a free connection of a pool whose server answers."""
+
+ROOM_S = 5.0
+"""Longest wait of a starting engine for connections to become free."""
 
 LOOK_S = 0.5
 SIZES_EVERY_S = 30.0
@@ -75,6 +81,9 @@ class Database:
         types: Sequence[TypeInfo],
         migrations: Sequence[Migration],
         stack: ExitStack,
+        *,
+        pooler: Pooler | None = None,
+        path: str = SCHEMA,
     ) -> None:
         self.embedded = server is not None
         self.where = where
@@ -91,11 +100,18 @@ class Database:
         self._down_since: float | None = None
         self._reconnects = 0
         self._sizes: tuple[float, int | None, int | None] = (float("-inf"), None, None)
-        self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
-            address,
-            kwargs={"autocommit": True},
+        self.pooler = pooler
+        """The pooler between us and the server, None where there is none."""
+        self._path = path
+        self._pool = self._make_pool(max(1, pool_size))
+        self._reserved: Pool | None = None
+
+    def _make_pool(self, most: int) -> Pool:
+        return ConnectionPool(
+            self._address,
+            kwargs=self._manner,
             min_size=1,
-            max_size=max(1, pool_size),
+            max_size=most,
             open=True,
             configure=self._configure,
             check=ConnectionPool.check_connection,
@@ -104,19 +120,26 @@ class Database:
             name="gainstage",
         )
 
+    @property
+    def _manner(self) -> dict[str, Any]:
+        # behind a pooler the next statement may meet another server connection, which knows nothing of our prepared ones
+        return {"autocommit": True} | ({"prepare_threshold": None} if self.pooler else {})
+
     @classmethod
     def open(
         cls,
         url: str | SecretStr | None,
         folder: Path,
         *,
-        pool_size: int = 6,
+        pool_size: int = POOL,
+        engine: bool = False,
         migrations: Sequence[Migration] = (),
         application: str = "gainstage",
     ) -> Database:
         """Connect to ``url``, or start or join the embedded server of ``folder``; bring the tables up to date.
 
-        ``migrations`` are those of other rooms, beside the store's own. Raises :class:`Misconfigured` saying what to do when
+        ``migrations`` are those of other rooms, beside the store's own. For an ``engine`` the connections it needs are counted
+        first: its pool shrinks where there are few, and it is refused where it would starve others. Raises :class:`Misconfigured` saying what to do when
         the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
         """
         stack = ExitStack()
@@ -132,12 +155,18 @@ class Database:
             where = where or trouble.where_of(parts)
             steps = (*store_migrations(), *migrations)
             with _first_connection(parts, application) as connection, trouble.words(parts, where):
+                check_writable(connection, where)
+                pooler = pooler_of(connection, parts)
                 path = f"{SCHEMA},{vector_schema(connection, where)},public"
-                connection.execute("select set_config('search_path', %s, false)", [path])
-                migrate(connection, steps)
-                types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]
-            address = make_conninfo(url, **_manners(parts, application, path))
-            return cls(address, parts, where, server, pool_size, types, steps, stack)
+                # through a pooler per transaction, only within one transaction do we stay on one server connection
+                with connection.transaction() if pooler == "transaction" else nullcontext():
+                    connection.execute("select set_config('search_path', %s, %s)", [path, pooler == "transaction"])
+                    migrate(connection, steps)
+                    types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]
+                if engine:
+                    pool_size = _pool_of_engine(connection, where, pool_size)
+            address = make_conninfo(url, **_manners(parts, application, None if pooler else path))
+            return cls(address, parts, where, server, pool_size, types, steps, stack, pooler=pooler, path=path)
         except BaseException:
             stack.close()
             raise
@@ -153,41 +182,73 @@ class Database:
 
     def close(self) -> None:
         """Give the connections back and leave the embedded server; safe to call twice."""
-        self._pool.close(timeout=5)
+        with self._lock:
+            pools = (self._pool, self._reserved)
+        for pool in pools:
+            if pool is not None:
+                pool.close(timeout=5)
         self._stack.close()
 
     # -- connections ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[TupleRow]]:
-        """A connection in autocommit mode: each statement stands for itself."""
+    def connection(self, *, reserved: bool = False) -> Iterator[Connection[TupleRow]]:
+        """A connection in autocommit mode: each statement stands for itself (through a pooler per transaction, all of the block
+        are one transaction). ``reserved``: the one kept for heartbeat and commands, for statements that are over in a moment.
+        """
         with ExitStack() as stack, self._words():
-            connection = self._take(stack)
+            connection = self._take(stack, self._reserve() if reserved else self._pool)
             self._found()
+            if self.pooler == "transaction":
+                stack.enter_context(connection.transaction())
+                connection.execute(
+                    "select set_config('search_path', %s, true), set_config('idle_in_transaction_session_timeout', '20s', true)",
+                    [self._path],
+                )
             yield connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection[TupleRow]]:
+    def transaction(self, *, reserved: bool = False) -> Iterator[Connection[TupleRow]]:
         """A connection inside one transaction: committed at the end of the block, rolled back by any exception."""
-        with self.connection() as connection, connection.transaction():
+        with self.connection(reserved=reserved) as connection, connection.transaction():
             yield connection
 
     @contextmanager
     def own_connection(self) -> Iterator[Connection[TupleRow]]:
-        """A connection outside the pool, in autocommit mode, for what takes minutes or listens."""
-        with self._words(), psycopg.connect(self._address, autocommit=True) as connection:
+        """A connection outside the pool, in autocommit mode, for what takes minutes or listens.
+
+        Raises :class:`Misconfigured` where a pooler lends connections per transaction: it has none of one's own.
+        """
+        if self.pooler == "transaction":
+            raise Misconfigured(
+                f"{self.where} is a pooler in transaction mode, which gives no connection for this",
+                cause="database: pooler",
+                hint="name the server's own address in store.database, or a pooler in session mode",
+            )
+        with self._words(), psycopg.connect(self._address, **self._manner) as connection:
             self._configure(connection)
             yield connection
 
-    def _take(self, stack: ExitStack) -> Connection[TupleRow]:
+    def _reserve(self) -> Pool:
+        """The pool of one connection that heartbeat and commands share; made when first asked for."""
+        with self._lock:
+            self._reserved = self._reserved or self._make_pool(1)
+            return self._reserved
+
+    @property
+    def can_listen(self) -> bool:
+        """Whether notes of other sessions reach us; else tables are to be read again and again."""
+        return self.pooler != "transaction"
+
+    def _take(self, stack: ExitStack, pool: Pool) -> Connection[TupleRow]:
         """A connection of the pool. A server that refuses is distinguished from a pool that is busy."""
         end = time.monotonic() + PATIENCE_S
-        failures = self._pool.get_stats().get("connections_errors", 0)
+        failures = pool.get_stats().get("connections_errors", 0)
         while True:
             try:
-                return stack.enter_context(self._pool.connection(timeout=LOOK_S))
+                return stack.enter_context(pool.connection(timeout=LOOK_S))
             except PoolTimeout:
-                if self._down_since is not None or self._pool.get_stats().get("connections_errors", 0) > failures:
+                if self._down_since is not None or pool.get_stats().get("connections_errors", 0) > failures:
                     self._lost()
                     why = self._revive()
                     hint = why.hint if why else "check the server; finished work waits for it"
@@ -206,6 +267,11 @@ class Database:
         return trouble.words(self._parts, self.where, self._lost)
 
     def _configure(self, connection: Connection[TupleRow]) -> None:
+        if self.pooler == "session":  # it takes no settings with the login
+            connection.execute(
+                "select set_config('search_path', %s, false), set_config('idle_in_transaction_session_timeout', '20s', false)",
+                [self._path],
+            )
         for info in self._types:
             (register_halfvec_info if info.name == "halfvec" else register_vector_info)(connection, info)
 
@@ -280,19 +346,33 @@ class Database:
             return examine(connection, self._migrations)
 
 
-def _manners(parts: dict[str, str], application: str, path: str) -> dict[str, str]:
-    """Connection parameters: our search path, an end to transactions of frozen processes, quick notice of dead peers."""
-    options = f"-c search_path={path.replace(' ', chr(92) + ' ')} -c idle_in_transaction_session_timeout=20s"
+def _pool_of_engine(connection: Connection[TupleRow], where: str, wanted: int) -> int:
+    """The size of an engine's pool; connections of an engine that has just ended may take a moment to go."""
+    end = time.monotonic() + ROOM_S
+    while (room := room_of(connection)).pool(wanted) < 1:
+        if time.monotonic() > end:
+            raise no_room(where, room)
+        time.sleep(0.25)
+    return room.pool(wanted)
+
+
+def _manners(parts: dict[str, str], application: str, path: str | None) -> dict[str, str]:
+    """Connection parameters: our search path (None: set otherwise), an end to transactions of frozen processes, quick notice
+    of dead peers."""
     defaults = {"application_name": application, "connect_timeout": "5"}
     if not parts.get("host", "").startswith("/"):
         defaults |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}
-    return {"options": f"{parts.get('options', '')} {options}".strip(), **{k: v for k, v in defaults.items() if k not in parts}}
+    manners = {k: v for k, v in defaults.items() if k not in parts}
+    if path is not None:
+        options = f"-c search_path={path.replace(' ', chr(92) + ' ')} -c idle_in_transaction_session_timeout=20s"
+        manners["options"] = f"{parts.get('options', '')} {options}".strip()
+    return manners
 
 
 @contextmanager
 def _first_connection(parts: dict[str, str], application: str) -> Iterator[Connection[TupleRow]]:
     try:
-        defaults = {"application_name": application, "connect_timeout": "5", "autocommit": True}
+        defaults = {"application_name": application, "connect_timeout": "5", "autocommit": True, "prepare_threshold": None}
         connection = psycopg.connect(**{**defaults, **parts})  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise trouble.unreachable(error, parts) from None

@@ -66,6 +66,24 @@ def unreachable(error: psycopg.Error, parts: dict[str, str]) -> EngineError:
         return Transient(
             f"{where} takes no connection now: {text}", cause=AWAY, hint="wait for it, or close other programs that use it"
         )
+    if "too many connections" in text or "no more connections allowed" in text or "remaining connection slots" in text:
+        return Transient(
+            f"{where} has no connection left: {text}",
+            cause=AWAY,
+            hint="stop another engine or program that uses it, or raise that limit (of the role, the database or the server)",
+        )
+    if "unsupported startup parameter" in text:
+        return Misconfigured(
+            f"{where} is a pooler that takes no options with the login: {text}",
+            cause="database: pooler",
+            hint="take options= out of store.database, or name the server's own address",
+        )
+    if any(sign in text for sign in ("Connection refused", "timeout expired", "No such file or directory", "server closed")):
+        return Transient(
+            f"no database answers at {where}: {text}",
+            cause=AWAY,
+            hint="start the server, correct store.database, or leave it empty for the embedded one",
+        )
     if "does not exist" in text and "database" in text:
         return Misconfigured(
             f"the database is not there: {text}",
