@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from gainstage.config.origins import SettingError
+
 APP = "gainstage"
 
 ENGINE_LOCK = "engine.lock"
+
+
+class HomeError(SettingError):
+    """The home cannot be found or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +34,20 @@ class Paths:
         """The folders under ``home`` (or $GAINSTAGE_HOME), else those of the platform."""
         home = home or os.environ.get("GAINSTAGE_HOME")
         if home:
-            root = Path(home).expanduser().absolute()
+            try:
+                root = Path(home).expanduser().absolute()
+            except RuntimeError as error:
+                raise HomeError(f"the home {home} cannot be found: {error}; name an absolute folder with --home") from None
             return cls(config=root, data=root, cache=root / "cache", logs=root / "logs")
         dirs = platformdirs.PlatformDirs(APP, appauthor=False)
+        try:
+            known = dirs.user_data_path.is_absolute()  # ~ stays ~ where nothing says what it is
+        except RuntimeError:
+            known = False
+        if not known:
+            raise HomeError(
+                "this user has no home folder (no entry in the user database, and HOME is not set); name one with --home"
+            )
         return cls(config=dirs.user_config_path, data=dirs.user_data_path, cache=dirs.user_cache_path, logs=dirs.user_log_path)
 
     @property
@@ -67,5 +85,11 @@ class Paths:
 
     def ensure(self) -> Paths:
         for folder in (self.config, self.data, self.cache, self.logs, self.work, self.runs):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise HomeError(f"{folder} cannot be written: {why}; choose another home with --home") from error
         return self

@@ -206,8 +206,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def run(args: Any) -> int:
-    paths = Paths.of(args.home)
     try:
+        paths = Paths.of(args.home).ensure()
         overrides = dict(_pair(text) for text in args.set)
         loaded = load(profile=args.profile, user_file=paths.settings_file, overrides=overrides)
     except SettingError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from gainstage.tui.commands.registry import COMMANDS, GROUPS, module_of, parser_of
@@ -30,14 +29,28 @@ def overview() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Exit status: 0 fine, 1 something failed, 2 wrong usage or setup, 130 interrupted."""
+    from gainstage.tui.commands import streams
+
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else "console"
+    if closed := streams.prepare(name):
+        print(f"gainstage {name}: {closed}", file=sys.stderr)
+        return 1
     try:
         try:
-            return dispatch(sys.argv[1:] if argv is None else argv)
+            return dispatch(arguments)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe left: `gainstage recordings | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:
+        streams.abandon()
         return 0
+    except OSError as error:
+        if not (why := streams.unwritable(error)):
+            if error.filename is None:
+                raise
+            why = f"{error.filename}: {error.strerror}"
+        print(f"gainstage {name}: {why}", file=sys.stderr)
+        return 1
 
 
 def dispatch(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 ENVIRONMENT = {
     "PYANNOTE_METRICS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime looks up its vendor's host otherwise
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
     # idle OpenMP threads sleep instead of spinning: several stages share the cores, and with spinning a diarizer of two

@@ -43,7 +43,7 @@ def test_a_long_steady_run_grows_by_nothing(database: Database, database_url: st
     assert max(connections) <= OWN + POOL + SPARE  # the spare one is borrowed while a vector index is built, or one is replaced
     grown = statistics.median(memory[half:]) - statistics.median(memory[:half])
     assert grown < 16 * 2**20 + RECORDINGS * 512, f"{grown / 2**20:.1f} MB"
-    assert work_left(tmp_path / "home") == []
+    wait_for(lambda: work_left(tmp_path / "home") == [], "the work folder of the last recording to go")
 
 
 def _connections(database: Database) -> int:

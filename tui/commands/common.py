@@ -140,7 +140,8 @@ def print_json(value: Any) -> None:
         value = asdict(value)
     elif isinstance(value, (list, tuple)):
         value = [asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for v in value]
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str, allow_nan=False)
+    plain_ascii = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"  # else signs would be lost
+    json.dump(value, sys.stdout, ensure_ascii=plain_ascii, indent=2 if sys.stdout.isatty() else None, default=str, allow_nan=False)
     print()
 
 

@@ -49,10 +49,17 @@ def run(name: str, args: argparse.Namespace) -> int:
     server = ConsoleServer(f"cd / && exec {shlex.join(console_command(args))}")
     port = listening.getsockname()[1]
     print(f"{'console' if args.control else 'read-only console'} at {server.url(port)}")
-    print(f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}")
+    print(f"from another machine: ssh -N -L {port}:127.0.0.1:{port} {_user()}@{socket.gethostname()}")
     print("Ctrl-C ends it; the engine goes on", flush=True)
     server.run(listening)
     return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry in the user database
+        return "USER"
 
 
 def console_command(args: argparse.Namespace) -> list[str]:
