@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
+from gainstage.engine.models.download import MAIN_FILE, Plan, Progress, check_room, fetch
+from gainstage.engine.models.download import plan as plan_download
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -24,10 +26,8 @@ PINS = {
 }
 """Hub commits of the default models, used where the setting names no revision."""
 
-_REPOSITORY = {"distil-large-v3": "Systran/faster-distil-whisper-large-v3"}  # of a short faster-whisper name, for messages
-
-MAIN_FILE = {"asr": "model.bin", "diarization": "config.yaml", "voice": "hyperparams.yaml", "embed": "modules.json"}
-"""A folder without it is no model of that role (or a download that did not finish)."""
+_RECOGNISER = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
+"""Files of a repository that a recogniser needs."""
 
 _NOT_NEEDED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.md", ".git*", "*.png", "*.wav", "*.mp3")
 
@@ -49,17 +49,32 @@ class Found:
     origin: str  # "bundled", "folder", "hub"
 
 
-def find(role: str, name: str, revision: str | None, cache: Path, *, download: bool = True) -> Found:
+def find(
+    role: str,
+    name: str,
+    revision: str | None,
+    cache: Path,
+    *,
+    download: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
+    report: Callable[[Progress], object] = lambda _: None,
+) -> Found:
     """The folder behind a model's name; fetched from the hub into ``cache`` only when it is on this machine nowhere.
 
-    Raises :class:`gainstage.engine.errors.Misconfigured`, which names the model and what to do.
+    ``report`` gets the progress of a download, which ends once ``stopped`` says so. Raises
+    :class:`gainstage.engine.errors.Misconfigured`, which names the model and what to do, and :class:`Cancelled`.
     """
     if name.startswith("demo:"):
         return _local(role, name, DEMO / name.removeprefix("demo:"), "bundled")
     folder = Path(name).expanduser()
     if folder.is_dir() or name.startswith(("/", "./", "../", "~")):
         return _local(role, name, folder, "folder")
-    return _from_hub(role, name, revision or PINS.get(name), cache, download)
+    found = _cached(role, name, revision or PINS.get(name), cache)
+    if found is not None:
+        return found
+    if not download:
+        raise unreachable(role, name, revision or PINS.get(name))
+    return _download(plan_of(role, name, revision), name, cache, stopped, report)
 
 
 def fingerprint(folder: Path) -> str:
@@ -94,45 +109,58 @@ def _local(role: str, name: str, folder: Path, origin: str) -> Found:
     return Found(name, folder.absolute(), known, origin)
 
 
-def _from_hub(role: str, name: str, revision: str | None, cache: Path, download: bool) -> Found:
+def _cached(role: str, name: str, revision: str | None, cache: Path) -> Found | None:
+    """The snapshot on this machine: in our cache, or in the user's own of the hub."""
+    repo = repository(name)
+    if repo is None:
+        return None
     with quiet.importing():
         import huggingface_hub
-        from faster_whisper.utils import available_models, download_model
 
-    def snapshot(**options: Any) -> Path:
-        if role == "asr":
-            return Path(download_model(name, revision=revision, **options))
-        if role != "embed":
-            return Path(huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=list(_NOT_NEEDED), **options))
-        # pickled weights only where there are no safetensors
-        folder = Path(
-            huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=[*_NOT_NEEDED, "*.bin"], **options)
+    for place in (str(cache), None):
+        folder = _complete(
+            role,
+            lambda place=place: Path(  # type: ignore[misc]
+                huggingface_hub.snapshot_download(repo, revision=revision, cache_dir=place, local_files_only=True)
+            ),
         )
-        if not any(folder.rglob("*.safetensors")):
-            folder = Path(huggingface_hub.snapshot_download(name, revision=revision, ignore_patterns=list(_NOT_NEEDED), **options))
-        return folder
-
-    for place in (str(cache), None):  # ours first, then the user's own hub cache
-        folder = _complete(role, lambda place=place: snapshot(cache_dir=place, local_files_only=True))  # type: ignore[misc]
         if folder is not None:
             return Found(name, folder, folder.name, "hub")
-    if not download:
-        raise unreachable(role, name, revision)
+    return None
+
+
+def plan_of(role: str, name: str, revision: str | None) -> Plan:
+    """What the hub would send for a model. Raises :class:`Misconfigured` with a cause and a hint when it would not."""
+    revision = revision or PINS.get(name)
+    with quiet.importing():
+        import huggingface_hub
+        from huggingface_hub import constants
+    repo = repository(name)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        known_size = role == "asr" and name in available_models()
-        if known_size or re.fullmatch(r"[\w.-]+/[\w.-]+", name):  # another name is refused without asking
-            # asked once before the download: that tries again for half a minute, which nobody wants to wait for without a network
-            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=REACH_S)
-        folder = snapshot(cache_dir=str(cache))
+        if repo is None or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+            raise ValueError("it is neither a folder, nor a name of the hub, nor a size of faster-whisper")
+        # asked once before: the library tries again for half a minute, which nobody wants to wait for without a network
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=REACH_S)
+        plan = plan_download(role, repo, revision, _RECOGNISER if role == "asr" else None, () if role == "asr" else _NOT_NEEDED)
     except hub_errors() as error:
         raise explained(role, name, revision, error) from error
-    if not (folder / MAIN_FILE[role]).is_file():
+    if role == "embed" and any(file.path.endswith(".safetensors") for file in plan.files):  # pickled weights only where needed
+        plan = replace(plan, files=tuple(file for file in plan.files if not file.path.endswith(".bin")))
+    if MAIN_FILE[role] not in {file.path for file in plan.files}:
         raise Misconfigured(
             f"{role} model {name}: the repository holds no {MAIN_FILE[role]}",
             cause="model not found",
             hint=f"Set {role}.model to a model of the right kind.",
         )
+    return plan
+
+
+def _download(plan: Plan, name: str, cache: Path, stopped: Callable[[], bool], report: Callable[[Progress], object]) -> Found:
+    check_room([plan], cache)
+    try:
+        folder = fetch(plan, cache, stopped=stopped, report=report)
+    except hub_errors() as error:
+        raise explained(plan.role, name, plan.revision, error) from error
     return Found(name, folder, folder.name, "hub")
 
 
@@ -141,7 +169,8 @@ def _complete(role: str, look: Callable[[], Path]) -> Path | None:
         folder = look()
     except (OSError, ValueError):  # not in this cache; a name that cannot be one is explained by the download
         return None
-    return folder if (folder / MAIN_FILE[role]).is_file() else None
+    whole = (folder / MAIN_FILE[role]).is_file() and all(path.exists() for path in folder.rglob("*"))
+    return folder if whole else None  # a link that leads nowhere is a file that was removed to be fetched anew
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -152,18 +181,25 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def repository(name: str) -> str | None:
-    """The hub repository behind a model name; None for a short name whose repository only faster-whisper knows."""
-    return name if "/" in name else _REPOSITORY.get(name)
+    """The hub repository behind a model name; None for a name that is none."""
+    if "/" in name:
+        return name
+    with quiet.importing():
+        from faster_whisper.utils import _MODELS
+
+    found: str | None = _MODELS.get(name)
+    return found
 
 
 def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
     pin = f" --revision {revision}" if revision else ""
+    offline = "HF_HUB_OFFLINE is set: unset it. " if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
     command = f"`hf download {repo}{pin}`" if (repo := repository(name)) else "the same setting"
     return Misconfigured(
         f"{role} model {name} is not on this machine and huggingface.co cannot be reached",
         cause="hub unreachable",
         hint=(
-            f"Connect this machine (HF_ENDPOINT and HTTPS_PROXY are obeyed), or run {command} on one that is"
+            f"{offline}Connect this machine (HF_ENDPOINT and HTTPS_PROXY are obeyed), or run {command} on one that is"
             f" and set {role}.model to the folder, or use the demo profile, whose models are bundled."
         ),
     )
@@ -192,6 +228,9 @@ def explained(role: str, name: str, revision: str | None, error: Exception) -> E
             cause="model not found",
             hint=f"Check the spelling of {role}.model; for a private model run `hf auth login`.",
         )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None and status >= 400:
+        return _answered(role, name, page, int(status), error)
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return Misconfigured(
             f"{role} model {name!r}: {error}", cause="model not found", hint=f"Check the spelling of {role}.model."
@@ -201,3 +240,37 @@ def explained(role: str, name: str, revision: str | None, error: Exception) -> E
             f"{role} model {name}: no room on the disk for it", cause="disk full", hint="Free disk space, or set --home elsewhere."
         )
     return unreachable(role, name, revision)
+
+
+def _answered(role: str, name: str, page: str, status: int, error: Exception) -> EngineError:
+    """What the hub's refusal by a status means."""
+    what = f"{role} model {name}"
+    if status == 401:
+        return Misconfigured(
+            f"{what}: the hub does not take this machine's token",
+            cause="hub token refused",
+            hint="Run `hf auth login` with a valid token, or unset HF_TOKEN: models that are not gated need none.",
+        )
+    if status == 403:
+        return Misconfigured(
+            f"{what}: the hub refuses this account",
+            cause="licence missing",
+            hint=f"Visit {page} and accept the conditions; a fine-grained token needs read access to gated repositories.",
+        )
+    if status == 404:
+        return Misconfigured(
+            f"{what}: the hub has no such file", cause="model not found", hint=f"Check {role}.model and {role}.revision at {page}."
+        )
+    if status == 429:
+        after = getattr(error, "response", None)
+        wait = after.headers.get("Retry-After", "") if after is not None else ""
+        return Misconfigured(
+            f"{what}: the hub asks for a pause (too many requests{f', {wait} s' if wait.isdigit() else ''})",
+            cause="hub throttled",
+            hint="Start again later; with `hf auth login` the hub allows more requests.",
+        )
+    return Misconfigured(
+        f"{what}: the hub answers with an error of its own ({status})",
+        cause="hub out of order",
+        hint="Start again later (status.huggingface.co says how it is); what was fetched is kept.",
+    )

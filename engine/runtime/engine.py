@@ -93,6 +93,10 @@ class Engine:
 
     def _get_ready(self) -> None:
         """Load and check the models, unless asked to leave meanwhile."""
+        models = self.context.models
+        models.stopped = lambda: self.run_state.leaving or self.context.token.cancelled
+        if self.context.with_models:
+            models.check_hub()
         for role in ROLES if self.context.with_models else ():
             if self.run_state.leaving:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sys
 import threading
 import time
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gainstage.config.settings import Settings
-from gainstage.engine.errors import EngineError, Misconfigured
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured
 from gainstage.engine.models import quiet, selftest
+from gainstage.engine.models.download import Progress, check_room, damaged
 from gainstage.engine.models.oom import is_out_of_memory
-from gainstage.engine.models.resolve import Found, find
+from gainstage.engine.models.resolve import Found, find, plan_of
 from gainstage.engine.stages import ROLES
 from gainstage.engine.telemetry.cores import threads_of, torch_device
 from gainstage.engine.terms import ModelId
@@ -62,6 +64,10 @@ class Models:
         self._settings = settings
         self._cache = cache
         self._on_event = on_event
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether a download is to end; set by whoever may be told to leave."""
+        self.on_progress: Callable[[str, Progress], object] = lambda role, progress: None
+        """Gets the role and the progress of a download, twice a second."""
         self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}
         self._loaders: dict[str, Callable[[Settings], tuple[Any, Found, str]]] = {
             "asr": self._load_asr,
@@ -156,7 +162,7 @@ class Models:
         try:
             value, files, state.detail = self._loaders[role](settings)
         except Exception as error:  # each library has its own errors for a broken file; all leave here as one of ours
-            known = _explained(role, name, error)
+            known = self._damaged(role, name) or _explained(role, name, error) if not isinstance(error, Cancelled) else error
             state.view = ModelView(role, name, None, None, "failed", note=known.message)
             self._report("error", str(known), role=role)
             raise known from error
@@ -166,10 +172,54 @@ class Models:
         self._report("info", f"{role} model {name} ready on {value.device} in {took:.1f} s{detail}", role=role, load_s=took)
         return value
 
+    def _damaged(self, role: str, name: str) -> Misconfigured | None:
+        """A cached file whose bytes are not those the hub sent, named with what mends it."""
+        try:
+            found = find(role, name, getattr(self._settings(), role).revision, self._cache, download=False)
+        except (EngineError, OSError):
+            return None
+        wrong = damaged(found.folder) if found.origin == "hub" else []
+        if not wrong:
+            return None
+        blob = (found.folder / wrong[0]).resolve()
+        return Misconfigured(
+            f"{role} model {name}: the cached file {wrong[0]} is damaged",
+            cause="cached model damaged",
+            hint=f"Run: rm {shlex.quote(str(blob))}   The next start fetches it again.",
+        )
+
+    def _find(self, role: str, name: str, revision: str | None, shown_as: str | None = None) -> Found:
+        state = self._roles[shown_as or role]
+
+        def report(progress: Progress) -> None:
+            state.view = replace(state.view, note=str(progress))
+            self.on_progress(role, progress)
+
+        found = find(role, name, revision, self._cache, stopped=lambda: self.stopped(), report=report)
+        state.view = replace(state.view, note="")
+        return found
+
+    def check_hub(self, roles: Iterable[str] = ROLES) -> None:
+        """Ask for all models that are not here before the first byte of any: licences, names, and room for their sum.
+
+        Raises :class:`Misconfigured`.
+        """
+        settings, plans = self._settings(), []
+        for role in roles:
+            section = getattr(settings, role)
+            try:
+                find(role, section.model, section.revision, self._cache, download=False)
+            except Misconfigured as error:
+                if error.cause != "hub unreachable":  # that is how a model reads that is not on this machine
+                    raise
+                plans.append(plan_of(role, section.model, section.revision))
+        if plans:
+            check_room(plans, self._cache)
+
     def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
         from gainstage.engine.speech.recogniser import CALLS, load_transcriber
 
-        files = find("asr", settings.asr.model, settings.asr.revision, self._cache)
+        files = self._find("asr", settings.asr.model, settings.asr.revision)
         transcriber = load_transcriber(
             files,
             settings.asr.device,
@@ -181,20 +231,20 @@ class Models:
         return transcriber, files, transcriber.compute
 
     def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, Found, str]:
-        files = find("voice", settings.voice.model, settings.voice.revision, self._cache)
+        files = self._find("voice", settings.voice.model, settings.voice.revision)
         encoder, figures = self._encoder(files, self._device(settings.voice.device, "voice"))
         return encoder, files, figures
 
     def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, Found, str]:
         from gainstage.engine.models.diarizer import load_diarizer
 
-        files = find("diarization", settings.diarization.model, settings.diarization.revision, self._cache)
+        files = self._find("diarization", settings.diarization.model, settings.diarization.revision)
         device = self._device(settings.diarization.device, "diarization")
 
         def voice_at(name: str, folder: Path) -> VoiceEncoder:
             beside = (folder / name).resolve()
             hub_name, _, revision = name.partition("@")
-            voice = find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, self._cache)
+            voice = self._find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, shown_as="diarization")
             return self._encoder(voice, device)[0]
 
         return load_diarizer(files, device, voice_at), files, ""
@@ -202,7 +252,7 @@ class Models:
     def _load_embed(self, settings: Settings) -> tuple[TextEncoder, Found, str]:
         from gainstage.engine.text.embed import load_text_encoder
 
-        files = find("embed", settings.embed.model, settings.embed.revision, self._cache)
+        files = self._find("embed", settings.embed.model, settings.embed.revision)
         encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype)
         return encoder, files, f"{encoder.dtype} · {selftest.check_texts(files.name, encoder.encode)}"
 

@@ -255,7 +255,7 @@ class SnapshotPublisher:
             finished_10m=finished,
             throttled_10m=throttled,
             loading=tuple(
-                f"{v.role} {v.name}" + (f" {v.load_s:.1f} s" if v.load_s is not None else "")
+                f"{v.role} {v.name}" + (f": {v.note}" if v.note else f" {v.load_s:.1f} s" if v.load_s is not None else "")
                 for v in self.context.models.views()
                 if v.state == "loading"
             ),

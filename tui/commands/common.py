@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -18,9 +19,14 @@ from gainstage.engine.clean import clean_text
 
 if TYPE_CHECKING:
     from gainstage.engine.desk.postgres import PostgresDesk
+    from gainstage.engine.models.download import Progress
+    from gainstage.engine.runtime.models import Models
     from gainstage.engine.store.database import Database
     from gainstage.engine.terms import ModelId, Vector
     from gainstage.engine.views.desk import Desk
+
+
+TELL_EVERY_S = 10.0
 
 
 def place_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> None:
@@ -117,8 +123,26 @@ def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
     """A query's vector made here, for when no engine lives that could; loads the text model."""
     from gainstage.engine.runtime.models import Models
 
-    encoder = Models(lambda: loaded.settings, paths.models).text_encoder()
+    models = Models(lambda: loaded.settings, paths.models)
+    tell_downloads(models)
+    encoder = models.text_encoder()
     return encoder.encode([text], query=True)[0], encoder.id
+
+
+def tell_downloads(models: Models) -> None:
+    """Say on stderr how far the downloads of models are: in place on a terminal, else a line every ten seconds."""
+    said = float("-inf")
+
+    def tell(role: str, progress: Progress) -> None:
+        nonlocal said
+        over = progress.done >= progress.total
+        if sys.stderr.isatty():
+            print(f"\r{role} model: {progress}\x1b[K", end="\n" if over else "", file=sys.stderr, flush=True)
+        elif over or time.monotonic() - said > TELL_EVERY_S:
+            said = time.monotonic()
+            print(f"{role} model: {progress}", file=sys.stderr, flush=True)
+
+    models.on_progress = tell
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from gainstage.tui.commands.common import (
     setting_arguments,
     settings_of,
     speaking,
+    tell_downloads,
 )
 from gainstage.tui.commands.voices_report import check, enrolled, list_profiles, show
 
@@ -121,6 +122,7 @@ def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExt
 
     loaded = settings_of(args)
     models = Models(lambda: loaded.settings, paths_of(args).models)
+    tell_downloads(models)
     extractor = VoiceExtractor(
         models.voice_encoder, voice_batcher(models.voice_encoder, lambda: loaded.settings.voice.batch_seconds)
     )
