@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gainstage.engine.errors import Cancelled, Misconfigured
-from gainstage.engine.flow.locks import FileLock
 from gainstage.engine.models import quiet
 
 CHUNK = 256 * 1024
@@ -171,13 +172,13 @@ class _Fetch:
         try:
             (self.home / "blobs").mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.home / "gainstage.lock")
-            while not lock.acquire(blocking=False):  # another process fetches the same
-                if self.ending.wait(0.2):
+            while not self.ending.wait(0.0):
+                try:
+                    with lock.acquire(timeout=0.2):
+                        self._all()
                     return
-            try:
-                self._all()
-            finally:
-                lock.release()
+                except Timeout:  # another process fetches the same
+                    continue
         except Exception as error:  # handed to whoever waits
             self.error = error
 
