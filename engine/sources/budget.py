@@ -16,6 +16,11 @@ WINDOW_S = 3600.0
 BUCKET_S = 60.0
 BUCKETS = round(WINDOW_S / BUCKET_S) + 1
 
+EVEN_SHARE = 0.8
+"""A site that watches the pace is asked evenly at this share of its budget, not all at once at the beginning of each hour."""
+BURST = 10
+"""Requests to such a site that may come together after a rest: a handful of recordings should not wait."""
+
 COOL_S = 60.0
 """First cool-down after a throttle without a delay of the host's own; doubles with each failed trial."""
 MOST_COOL_S = 3600.0
@@ -39,6 +44,7 @@ class HostState:
     opened: float = 0.0  # when the breaker opened last
     failures: int = 0  # throttles in a row that were not of requests already under way
     throttled: int = 0  # throttles ever
+    paced: float = 0.0  # of a host asked evenly: when a request more would be due, were none ever early
 
     def used(self, now: float) -> int:
         """Requests of the last hour (61 minutes at most)."""
@@ -54,15 +60,23 @@ class BudgetAnswer:
     """Whether to ask the host now (``wait_s`` 0) or after which wait, and why."""
 
     wait_s: float
-    why: Literal["", "budget", "spacing", "cooling down", "trial"] = ""
+    why: Literal["", "budget", "spacing", "pace", "cooling down", "trial"] = ""
     trial: bool = False
 
 
-def ask(state: HostState, now: float, rate: int, gap_s: float = 0.0) -> tuple[HostState, BudgetAnswer]:
+def even_gap_s(rate: int) -> float:
+    """Seconds between requests to a site that is asked evenly."""
+    return WINDOW_S / (EVEN_SHARE * rate)
+
+
+def ask(
+    state: HostState, now: float, rate: int, gap_s: float = 0.0, *, even: bool = False, counted: bool = False
+) -> tuple[HostState, BudgetAnswer]:
     """May a request be made? When it may, the state returned has it counted.
 
-    ``rate`` is the most requests in any hour, ``gap_s`` the least seconds between two. After a cool-down one request is the
-    trial; until it is answered nobody else asks.
+    ``rate`` is the most requests in any hour, ``gap_s`` the least seconds between two; ``even`` spreads them over the hour.
+    ``counted`` is for the second request about something whose first one was counted for both. After a cool-down one request
+    is the trial; until it is answered nobody else asks.
     """
     now = max(now, state.last)  # a clock that was set back must not forget what was counted
     if state.breaker == "open" and now < state.until:
@@ -70,15 +84,19 @@ def ask(state: HostState, now: float, rate: int, gap_s: float = 0.0) -> tuple[Ho
     if state.breaker == "trial" and now < state.until:
         return state, BudgetAnswer(min(TRIAL_LOOK_S, state.until - now), "trial")
     recent = state._recent(now)
-    if (wait := _until_room(recent, now, rate)) > 0:
+    if not counted and (wait := _until_room(recent, now, rate)) > 0:
         return state, BudgetAnswer(wait, "budget")
     if state.counts and (wait := state.last + gap_s - now) > 0:
         return state, BudgetAnswer(wait, "spacing")
+    each_s = even_gap_s(rate) if even and not counted else 0.0
+    if (wait := state.paced - (BURST - 1) * each_s - now) > 0 and each_s:
+        return state, BudgetAnswer(wait, "pace")
     minute = floor(now / BUCKET_S)
     counts = dict(recent)
-    counts[minute] = counts.get(minute, 0) + 1
+    counts[minute] = counts.get(minute, 0) + (0 if counted else 1)
     trial = state.breaker != "closed"
-    state = replace(state, counts=tuple(sorted(counts.items())), last=now)
+    paced = max(state.paced, now) + each_s if each_s else state.paced
+    state = replace(state, counts=tuple(sorted(counts.items())), last=now, paced=paced)
     return (replace(state, breaker="trial", until=now + TRIAL_S) if trial else state), BudgetAnswer(0.0, trial=trial)
 
 
@@ -136,6 +154,7 @@ def to_json(state: HostState) -> dict[str, Any]:
         "opened": state.opened,
         "failures": state.failures,
         "throttled": state.throttled,
+        "paced": state.paced,
     }
 
 

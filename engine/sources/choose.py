@@ -10,7 +10,7 @@ from itertools import islice
 from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.choice import ADDRESSED, RECHECKED, Choice, Left
-from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.hosts import PATIENCE_S, Hosts
 from gainstage.engine.sources.ids import apart
 from gainstage.engine.sources.known import KnownRecordings
 from gainstage.engine.sources.listing import WRITING, Faulty, Found, found_in
@@ -26,6 +26,8 @@ LOOK_UPS = 8
 """Recordings of one round of look-ups: a limit should not cost many more requests than it takes."""
 CHECKED = 30
 """Recordings looked at on their own page before they are queued, where nothing else is asked for."""
+CHECK_PATIENCE_S = 3.0
+"""A look that nobody asked for is not waited for longer: what it would find out, the download finds out as well."""
 OLDER = 5
 """Uploads in a row before the first day wanted that end a listing which is newest first."""
 
@@ -105,10 +107,10 @@ class _Chooser:
         details = self._details(unsure)
         return [details.get(r.key, r) for r in wanted]
 
-    def _details(self, recordings: list[Recording]) -> dict[str, Recording]:
+    def _details(self, recordings: list[Recording], patience_s: float = PATIENCE_S) -> dict[str, Recording]:
         if not recordings:
             return {}
-        found = look_up_all(recordings, self.settings, self.hosts, self.token)
+        found = look_up_all(recordings, self.settings, self.hosts, self.token, patience_s=patience_s)
         self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
         return {r.key: r for r in found}
 
@@ -169,7 +171,7 @@ class _Chooser:
         if self.selection.check == "auto":
             remote = remote[: max(0, CHECKED - self.checks)]
         self.checks += len(remote)
-        details = self._details(remote)
+        details = self._details(remote, CHECK_PATIENCE_S if self.selection.check == "auto" else PATIENCE_S)
         return [r for r in (details.get(r.key, r) for r in batch) if self._is_wanted(r)]
 
 

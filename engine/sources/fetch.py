@@ -15,10 +15,11 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import EngineError, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.work_folder import is_safe
-from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.hosts import COUNTED_S, Hosts
 from gainstage.engine.sources.http import Progress, download
 from gainstage.engine.sources.local import path_of
 from gainstage.engine.sources.policy import host_of
+from gainstage.engine.sources.recent import Recent
 from gainstage.engine.sources.web import Web
 from gainstage.engine.store.database import Database
 from gainstage.engine.telemetry.journal import Journal
@@ -46,6 +47,7 @@ class Fetcher:
         self.web = Web(lambda: settings().fetch)
         self.hosts = Hosts(database, lambda: settings().fetch)
         self._lock = threading.Lock()
+        self._credited: Recent[str, bool] = Recent(10_000)
         self._swept = float("-inf")
         self._throttled: set[str] = set()
         self._budgets: tuple[HostBudget, ...] = ()
@@ -62,7 +64,7 @@ class Fetcher:
             _same_file(kept, target)
             self._journal.log("info", "downloaded before: not asked for again", recording=recording.id, stage="fetch")
             return target
-        leave = self.hosts.enter(host_of(recording.source), token)
+        leave = self.hosts.enter(host_of(recording.source), token, counted=self._is_counted(recording))
         heard = threading.Event()
 
         def answered(share: float | None) -> None:
@@ -81,6 +83,15 @@ class Fetcher:
             _sync(target)
             os.link(target, kept)
         return target
+
+    def _is_counted(self, recording: Recording) -> bool:
+        """Whether a look at its page a while ago was counted for this download too; a second download counts on its own."""
+        looked = recording.extra.get("counted")
+        with self._lock:
+            if not isinstance(looked, int | float) or not 0 <= time.time() - looked < COUNTED_S or recording.id in self._credited:
+                return False
+            self._credited[recording.id] = True
+            return True
 
     def forget(self, id: str) -> None:
         """Drop what is kept of a recording that has ended; an id that names no file keeps nothing."""

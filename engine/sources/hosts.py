@@ -14,7 +14,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import hurry
 from gainstage.engine.sources import budget
 from gainstage.engine.sources.budget import BudgetAnswer, HostState
-from gainstage.engine.sources.policy import host_of
+from gainstage.engine.sources.policy import YOUTUBE, host_of
 from gainstage.engine.store.codec import document
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.outage import retry_until
@@ -26,6 +26,10 @@ LOOK_S = 1.0
 """Longest sleep between two looks, so that a changed fetch.rate acts at once."""
 VIEW_EVERY_S = 2.0
 POSTPONED = "host budget"
+EVEN = frozenset({YOUTUBE})
+"""Hosts that watch the pace: asked evenly, not in a burst."""
+COUNTED_S = 3600.0
+"""A look at a recording's page counts for its download as well, for this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class HostPermit:
 class _Question:
     """One who waits in line for leave."""
 
+    counted: bool = False
     now: float = 0.0
     answer: BudgetAnswer | None = None
     error: EngineError | None = None
@@ -59,13 +64,16 @@ class Hosts:
         self._promised: dict[str, list[float]] = {}
         self._views: tuple[float, tuple[HostBudget, ...]] = (float("-inf"), ())
 
-    def enter(self, host: str, token: CancelToken) -> HostPermit:
-        """Wait for leave to ask ``host`` once. Raises :class:`Postponed` when the wait is long, :class:`gainstage.engine.errors.Cancelled`."""
-        end = time.monotonic() + PATIENCE_S
+    def enter(self, host: str, token: CancelToken, *, counted: bool = False, patience_s: float = PATIENCE_S) -> HostPermit:
+        """Wait for leave to ask ``host`` once; ``counted`` when an earlier request was counted for this one too.
+
+        Raises :class:`Postponed` when the wait is longer than ``patience_s``, :class:`gainstage.engine.errors.Cancelled`.
+        """
+        end = time.monotonic() + patience_s
         while True:
             token.check()
             # without the database nobody knows how often the host was asked: an outage is waited for
-            now, answer = retry_until(lambda: self._ask(host), token)
+            now, answer = retry_until(lambda: self._ask(host, counted), token)
             if answer.wait_s <= 0:
                 return HostPermit(host, now, answer.trial)
             if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
@@ -128,9 +136,9 @@ class Hosts:
     def _now(self, database_now: float) -> float:
         return database_now if self._clock is None else self._clock()
 
-    def _ask(self, host: str) -> tuple[float, BudgetAnswer]:
+    def _ask(self, host: str, counted: bool) -> tuple[float, BudgetAnswer]:
         """Whoever is first in line asks for all who wait: many downloads at once cost few transactions."""
-        mine = _Question()
+        mine = _Question(counted)
         with self._lock:
             self._lines.setdefault(host, []).append(mine)
             turn = self._turns.setdefault(host, threading.Lock())
@@ -153,8 +161,8 @@ class Hosts:
         answers: list[BudgetAnswer] = []
 
         def decide(state: HostState, now: float) -> HostState:
-            for _ in line:
-                state, answer = budget.ask(state, now, settings.rate, settings.sleep)
+            for question in line:
+                state, answer = budget.ask(state, now, settings.rate, settings.sleep, even=host in EVEN, counted=question.counted)
                 answers.append(answer)
             return state
 
@@ -178,12 +186,15 @@ class Hosts:
 
     def _postponed(self, host: str, now: float, answer: BudgetAnswer) -> Postponed:
         wait_s = answer.wait_s + self._place(host, now, now + answer.wait_s)
-        why = "is cooling down after a throttle" if answer.why == "cooling down" else "has had its requests of this hour"
+        why = {"cooling down": "is cooling down after a throttle", "pace": "is asked evenly over the hour"}.get(
+            answer.why, "has had its requests of this hour"
+        )
         return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host", after_s=wait_s)
 
     def _place(self, host: str, now: float, free: float) -> float:
         """Seconds after ``free`` until the turn of one more who waits: they come back at the pace of the budget."""
-        each = max(3600.0 / self._settings().rate, self._settings().sleep)
+        settings = self._settings()
+        each = max(budget.even_gap_s(settings.rate) if host in EVEN else 3600.0 / settings.rate, settings.sleep)
         with self._lock:
             waiting = [at for at in self._promised.get(host, ()) if at > now]
             place = each * len(waiting)

@@ -13,8 +13,10 @@ from statistics import fmean
 
 from gainstage.config.settings import Settings
 from gainstage.engine.advisor.forecast import plan as forecast
+from gainstage.engine.sources.budget import BURST, even_gap_s
+from gainstage.engine.sources.hosts import EVEN
 from gainstage.engine.sources.local import path_of
-from gainstage.engine.sources.policy import host_of
+from gainstage.engine.sources.policy import YOUTUBE, host_of
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
@@ -39,6 +41,8 @@ USUAL_SPEEDS: Mapping[str, Mapping[str, float]] = {
 }
 """Audio seconds per second of one slot where nothing was measured: a rough guess for models of the default size."""
 USUAL_FETCH = 60.0
+TOLD_S = 5400.0
+"""A budget that takes this long is told in hours, also where something else takes longer."""
 
 PARAMETERS: Mapping[str, float] = {
     "tiny": 39e6, "base": 74e6, "small": 244e6, "medium": 769e6, "large-v2": 1550e6, "large-v3": 1550e6, "turbo": 809e6,
@@ -61,9 +65,10 @@ def plan_run(recordings: Sequence[Recording], settings: Settings, database: Data
     left, bottleneck = found.left, found.bottleneck
     polite_s = polite_time(remote, settings.fetch.rate)
     if left.left_s is not None and polite_s > left.left_s:
-        left, bottleneck = Forecast(polite_s, polite_s, polite_s * 1.1, f"fetch.rate {settings.fetch.rate}/h"), "fetch.rate"
+        left, bottleneck = Forecast(polite_s, polite_s, polite_s * 1.1, _budget_words(remote, settings.fetch.rate)), "fetch.rate"
     elif left.left_s is not None:
-        left = Forecast(left.left_s, left.low_s, left.high_s, basis)
+        words = f"; {_budget_words(remote, settings.fetch.rate)}" if polite_s >= TOLD_S else ""
+        left = Forecast(left.left_s, left.low_s, left.high_s, f"{basis}{words}")
     largest = sorted((PCM_BYTES_S * s for s in lengths), reverse=True)[: settings.in_flight]
     media = sorted(sizes, reverse=True)[: settings.in_flight]
     audio_s = sum(lengths)
@@ -102,9 +107,28 @@ def probe(recording: Recording) -> float | None:
 
 
 def polite_time(remote: Sequence[tuple[Recording, float]], rate: int) -> float:
-    """Least seconds the hosts' budgets allow: the first hour's requests go at once, the others at the rate."""
+    """Least seconds the hosts' budgets allow: the first hour's requests go at once, the others at the rate. A site that is
+    asked evenly takes its pace for all but the first ones.
+    """
     hosts = Counter(host_of(r.source) for r, _ in remote)
-    return max((3600.0 * (math.ceil(n / rate) - 1) for n in hosts.values()), default=0.0)
+    return max((_host_time(host, n, rate) for host, n in hosts.items()), default=0.0)
+
+
+def _host_time(host: str, n: int, rate: int) -> float:
+    if host in EVEN:
+        return max(0, n - BURST) * even_gap_s(rate)
+    return 3600.0 * (math.ceil(n / rate) - 1)
+
+
+def _budget_words(remote: Sequence[tuple[Recording, float]], rate: int) -> str:
+    """What the budget of the slowest host means: "1,200 videos: 5 h of downloading at fetch.rate 300/h"."""
+    hosts = Counter(host_of(r.source) for r, _ in remote)
+    host, n = max(hosts.items(), key=lambda each: _host_time(each[0], each[1], rate))
+    hours = _host_time(host, n, rate) / 3600
+    kind = "videos" if host == YOUTUBE else "recordings"
+    return (
+        f"{n:,} {kind}: {hours:.0f} h of downloading at fetch.rate {rate}/h" if hours * 3600 >= TOLD_S else f"fetch.rate {rate}/h"
+    )
 
 
 def speeds_of(settings: Settings, database: Database, *, remote: bool) -> tuple[dict[str, float], str]:

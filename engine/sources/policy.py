@@ -11,6 +11,7 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Transient
 
 SCHEMES = ("http", "https")
+YOUTUBE = "www.youtube.com"
 MOST_URL = 16_384
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -131,5 +132,6 @@ def _refused(host: str) -> Permanent:
 
 
 def host_of(url: str) -> str:
-    """The host politeness is kept for, in lower case."""
-    return (split_url(url).hostname or "").lower()
+    """The host politeness is kept for, in lower case; one for all the names of a site."""
+    host = (split_url(url).hostname or "").lower()
+    return YOUTUBE if host == "youtu.be" or host == "youtube.com" or host.endswith(".youtube.com") else host

@@ -6,22 +6,26 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 
 from gainstage.config.settings import Settings
 from gainstage.engine.errors import Cancelled, Misconfigured, Permanent, Postponed, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources.hosts import Hosts
+from gainstage.engine.sources.budget import even_gap_s
+from gainstage.engine.sources.hosts import PATIENCE_S, Hosts
 from gainstage.engine.sources.policy import host_of
 from gainstage.engine.sources.ytdlp_list import look_up, refused
 from gainstage.engine.terms import Recording
 
 AT_ONCE = 4
 EACH_S = 30.0
-"""Time for one page, on average: a round is given up after this times its length over :data:`AT_ONCE`."""
+"""Time for one page, on average: a round is given up after this times its length over :data:`AT_ONCE`, and its waits for leave."""
 
 
-def look_up_all(recordings: Sequence[Recording], settings: Settings, hosts: Hosts, token: CancelToken) -> list[Recording]:
-    """The recordings with the details of their own pages, in order.
+def look_up_all(
+    recordings: Sequence[Recording], settings: Settings, hosts: Hosts, token: CancelToken, *, patience_s: float = PATIENCE_S
+) -> list[Recording]:
+    """The recordings with the details of their own pages, in order; each page counts for the download as well.
 
     A refusal goes into ``extra["refused"]`` with its reason. Inconclusive ones (network, time, a used-up budget, a throttle)
     come back as they were, and pass. Raises :class:`Cancelled` and :class:`Misconfigured`.
@@ -29,8 +33,8 @@ def look_up_all(recordings: Sequence[Recording], settings: Settings, hosts: Host
     inner = token.child()
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-up")
     try:
-        asked = [pool.submit(_look_up, recording, settings, hosts, inner) for recording in recordings]
-        end = time.monotonic() + EACH_S * (1 + len(recordings) / AT_ONCE)
+        asked = [pool.submit(_look_up, recording, settings, hosts, inner, patience_s) for recording in recordings]
+        end = time.monotonic() + EACH_S * (1 + len(recordings) / AT_ONCE) + len(recordings) * even_gap_s(settings.fetch.rate)
         pending: set[Future[Recording]] = set(asked)
         while pending and time.monotonic() < end:
             token.check()
@@ -49,9 +53,9 @@ def look_up_all(recordings: Sequence[Recording], settings: Settings, hosts: Host
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: CancelToken) -> Recording:
+def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: CancelToken, patience_s: float) -> Recording:
     try:
-        leave = hosts.enter(host_of(recording.source), token)
+        leave = hosts.enter(host_of(recording.source), token, patience_s=patience_s)
     except Postponed as error:
         token.cancel(error.message)  # nobody else of this round would get leave either
         return recording
@@ -66,4 +70,4 @@ def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: Canc
     except (Permanent, Transient) as error:
         return refused(recording, hosts.failed(leave, error))
     hosts.answered(leave)
-    return found
+    return replace(found, extra={**found.extra, "counted": round(time.time())})

@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_script
+from gainstage.engine.sources.recent import Recent
 
 PLAYERS = 8
 """Players kept at once. The site serves a few; each is some megabytes of script."""
 SOLUTIONS = 20_000
 LATE_S = 300.0
 """A player whose script did not end is not run again for this long: every attempt holds a slot until the deadline."""
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Recent(dict[K, V], Generic[K, V]):
-    """A dictionary of the ``most`` entries stored last. Thread-safe for single operations."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-        self._lock = threading.Lock()
-        self._order: OrderedDict[K, None] = OrderedDict()
-
-    def __setitem__(self, key: K, value: V) -> None:
-        with self._lock:
-            self._order[key] = None
-            self._order.move_to_end(key)
-            super().__setitem__(key, value)
-            while len(self._order) > self._most:
-                old, _ = self._order.popitem(last=False)
-                super().pop(old, None)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._order.clear()
-            super().clear()
 
 
 class Players:

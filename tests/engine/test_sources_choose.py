@@ -22,6 +22,7 @@ from gainstage.engine.sources.enqueue import enqueue, hold
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.plan import plan_run, polite_time
 from gainstage.engine.sources.selection import Selection
+from gainstage.engine.sources.ytdlp_list import video_of
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import Recording, Status
@@ -251,6 +252,15 @@ def test_a_plan_knows_the_budget_of_its_host(database: Database, source: Path) -
     many = [(r, 1.0) for r in chosen(database, source).taken]
     assert polite_time(many, 20) == 0.0
     assert polite_time(many, 19) == 3600.0
+
+
+def test_a_plan_says_what_a_channel_costs_at_this_budget(database: Database) -> None:
+    videos = [video_of(f"https://www.youtube.com/watch?v=vid{n:08d}") for n in range(1200)]
+    long = plan_run([replace(v, duration=1800.0) for v in videos if v], Settings(), database)
+    assert long.left.basis.endswith("; 1,200 videos: 5 h of downloading at fetch.rate 300/h")
+    plan = plan_run([replace(v, duration=10.0) for v in videos if v], Settings(), database)
+    assert plan.left.basis == "1,200 videos: 5 h of downloading at fetch.rate 300/h"
+    assert plan.bottleneck == "fetch.rate"
 
 
 def test_a_plan_knows_what_its_models_weigh(database: Database, source: Path) -> None:

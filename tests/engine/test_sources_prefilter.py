@@ -25,7 +25,7 @@ from tests.queue_kit import column, until
 from tests.youtube_kit import CHANNEL, UPLOADS, YouTube, live, player, playing, playlist, playlist_video, video_id
 
 URL = f"https://www.youtube.com/channel/{CHANNEL}"
-SETTINGS = changed(changed(Settings(), "fetch.sleep", 0), "fetch.rate", 1000)
+SETTINGS = changed(changed(Settings(), "fetch.sleep", 0), "fetch.rate", 100_000)
 MEMBERS = {"status": "UNPLAYABLE", "reason": "Join this channel to get access to members-only content"}
 BOT = {"status": "LOGIN_REQUIRED", "reason": "Sign in to confirm you’re not a bot"}
 

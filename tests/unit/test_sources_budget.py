@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gainstage.engine.sources.budget import (
+    BURST,
     COOL_S,
     MOST_COOL_S,
     MOST_NAMED_S,
@@ -18,6 +20,7 @@ from gainstage.engine.sources.budget import (
     HostState,
     answered,
     ask,
+    even_gap_s,
     from_json,
     throttled,
     to_json,
@@ -160,3 +163,42 @@ def test_the_waits_of_a_breaker_are_the_numbers_they_are() -> None:
     assert (COOL_S, MOST_COOL_S, MOST_NAMED_S, TRIAL_S, UNCLEAR_S, WINDOW_S) == (60, 3600, 86_400, 600, 30, 3600)
     state = throttled(HostState(), 100.0, 99.0, after_s=5.0)
     assert state.until == 105.0, "a short delay of the host's own is kept, not the cool-down"
+
+
+# -- a site that is asked evenly --------------------------------------------------------------------------------------------
+
+
+def test_a_site_that_watches_the_pace_is_asked_evenly_after_a_handful() -> None:
+    state, now, granted = HostState(), 1e6, []
+    while now < 1e6 + 3600:
+        state, answer = ask(state, now, 300, 1.0, even=True)
+        if answer.wait_s == 0:
+            granted.append(now)
+        now += max(answer.wait_s, 0.01)
+    gaps = [b - a for a, b in pairwise(granted)]
+    assert all(gap < 1.1 for gap in gaps[: BURST - 1])
+    assert all(abs(gap - even_gap_s(300)) < 0.1 for gap in gaps[BURST + 1 :])
+    assert 0.8 * 300 <= len(granted) <= 300
+
+
+def test_a_look_and_its_download_count_as_one() -> None:
+    state = HostState()
+    state, first = ask(state, 1e6, 1, even=True)
+    assert first.wait_s == 0
+    state, again = ask(state, 1e6 + 5, 1, even=True, counted=True)
+    assert again.wait_s == 0
+    assert state.used(1e6 + 5) == 1
+    state, third = ask(state, 1e6 + 10, 1, even=True)
+    assert third.why == "budget"
+
+
+def test_what_is_counted_already_waits_for_a_throttle_all_the_same() -> None:
+    state = throttled(HostState(), 1e6, 1e6, 600.0)
+    assert ask(state, 1e6 + 1, 300, counted=True)[1].why == "cooling down"
+
+
+def test_the_pace_is_kept_across_a_restart() -> None:
+    state, _ = ask(HostState(), 1e6, 300, even=True)
+    assert from_json(to_json(state)) == state
+    old = {name: value for name, value in to_json(state).items() if name != "paced"}
+    assert from_json(old).paced == 0.0

@@ -17,8 +17,9 @@ from gainstage.engine.errors import Cancelled
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import js_runtime
 from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_script, solver_version
+from gainstage.engine.sources.recent import Recent
 from gainstage.engine.sources.ytdlp import open_ytdlp
-from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN, Recent
+from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
 from tests.world.player import PLAYER, solved
 
 RUNTIME = find_runtime()
