@@ -9,7 +9,8 @@ import re
 import unicodedata
 
 # C0 and C1 controls with DEL, bidi controls and overrides, zero-width and invisible format characters, line separators,
-# tag characters, surrogates. ZWJ (200d) and variation selectors stay: emoji and Indic scripts need them.
+# tag characters, surrogates. ZWJ (200d) and variation selectors stay: emoji and Indic scripts need them. ZWNJ (200c) stays between
+# letters of scripts whose letters join: Persian and Indic words are other words without it.
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their end
@@ -18,8 +19,10 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
+_JOINING = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefc"
+_STRAY_JOINER = re.compile(f"(?<![{_JOINING}])\u200c|\u200c(?![{_JOINING}])")
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
 
@@ -29,7 +32,7 @@ def clean_text(text: str, limit: int = 2000) -> str:
     out, white space is folded to single spaces, the rest normalised (NFC) and cut to ``limit`` characters with an ellipsis.
     """
     text = text[: 4 * limit + 400]  # bound the work on hostile megabytes before looking at them
-    text = _UNSAFE.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text)))
+    text = _STRAY_JOINER.sub("", _UNSAFE.sub("", _BREAKS.sub(" ", _ESCAPES.sub("", text))))
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 

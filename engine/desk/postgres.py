@@ -277,7 +277,7 @@ class PostgresDesk:
         if mode not in ("meaning", "words", "both"):
             raise DeskError(f"no search mode {mode!r}; one of meaning, words, both")
         with _desk_errors():
-            began = time.perf_counter()
+            began, asked = time.perf_counter(), mode
             vector, model, embed_s = None, None, None
             if mode != "words" and search.searchable(self.database):
                 try:
@@ -291,7 +291,12 @@ class PostgresDesk:
                     raise DeskError("searching by meaning needs an engine that runs; by words it works without")
                 mode = "words"
             hits = search.search(self.database, text, vector, model, cast(search.Mode, mode), speaker, limit)
-        return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode)
+            note = None
+            if mode == "words" and not hits and search.only_stop_words(self.database, text):
+                note = "only words too common to be indexed were asked for"
+            elif asked != mode:
+                note = "searched by words alone: no engine runs that could compare meanings"
+        return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)
 
     def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:
         """The query's vector by an engine that lives, else by our own means, else none."""

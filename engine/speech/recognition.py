@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gainstage.engine.models import quiet
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.terms import Word
+from gainstage.engine.text.joining import same_word
 from gainstage.engine.text.sentences import spaced
 
 NO_SPEECH, DOUBT, REPETITIVE = 0.6, -1.0, 2.4
@@ -201,9 +202,13 @@ def _words(timings: list[dict[str, Any]], seconds: float, *, joined_up: bool) ->
     words: list[Word] = []
     for timing in heard:
         text, end, probability = timing["word"], min(float(timing["end"]), seconds), float(timing["probability"])
-        if words and not joined_up and not text.startswith(" "):  # the rest of a word: "-one" after "twenty"
+        led = text.startswith(" ")
+        if (
+            words and not led and (not joined_up or same_word(words[-1].text, text.strip()))
+        ):  # the rest of a word: "-one" after "twenty"
             last = words[-1]
             words[-1] = Word(last.text + text.strip(), last.start, end, min(last.probability, probability))
         else:
-            words.append(Word(text.strip(), min(float(timing["start"]), end), end, probability))
+            lead = " " if joined_up and led and words else ""  # in a script that runs on, a space is part of what was said
+            words.append(Word(lead + text.strip(), min(float(timing["start"]), end), end, probability))
     return tuple(words)

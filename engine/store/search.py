@@ -13,10 +13,12 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from gainstage.engine.errors import Misconfigured
+from gainstage.engine.store import grams
 from gainstage.engine.store.codec import checked_vector, plain
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.vectors import VectorTable, rows_about, tables
 from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.text.sentences import spaced
 from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit
 
 Mode = OneOf["meaning", "words", "both"]
@@ -133,6 +135,8 @@ def _words(connection: Connection[TupleRow], values: dict[str, Any], speaking: S
     if not row or row[0] < values["limit"]:
         any_of_them = _in_all(languages, "replace(plainto_tsquery(text_config({}), %(text)s)::text, ' & ', ' | ')::tsquery")
         ways.append(_ranked(any_of_them, speaking, base=0.0))
+    if grams.has_grams(values["text"]) or any(not spaced(code) for code in languages):
+        ways += _by_grams(connection, values, speaking)
     return SQL("select id, max(score) as score from ({}) as found group by id order by score desc, id limit %(candidates)s").format(
         SQL(" union all ").join(ways)
     )
@@ -144,6 +148,44 @@ def _ranked(query: Composed, speaking: SQL, base: float) -> Composed:
         "select id, {} + ts_rank_cd(tsv, {}, 32) / 2 as score from"
         " (select s.id, s.tsv from segment s where s.tsv @@ {}{} limit {}) as matching"
     ).format(Literal(base), query, query, speaking, Literal(RANKED))
+
+
+def _by_grams(connection: Connection[TupleRow], values: dict[str, Any], speaking: SQL) -> list[Composed]:
+    """The ways of scripts without spaces: every pair of signs of the query and its runs as they are; some of the pairs."""
+    every, some = grams.query_of(values["text"], every=True), grams.query_of(values["text"], every=False)
+    if not every:
+        return []
+    values["every_gram"], values["some_gram"] = every, some
+    values["runs"] = [_literal_pattern(run) for run in grams.runs_of(values["text"])]
+    form = SQL(
+        "select id, {} + ts_rank(grams, {}, 32) / 2 as score from (select s.id, s.grams from segment s"
+        " where s.grams @@ {}{}{} limit {}) as matching"
+    )
+    exactly = SQL(" and s.text ilike all (%(runs)s::text[])")
+    one, other = SQL("%(every_gram)s::tsquery"), SQL("%(some_gram)s::tsquery")
+    first = form.format(Literal(0.5), one, one, exactly, speaking, Literal(RANKED))
+    found = connection.execute(SQL("select count(*) from ({} limit %(limit)s) as few").format(first), values).fetchone()
+    if found and found[0] >= values["limit"]:
+        return [first]
+    return [first, form.format(Literal(0.0), other, other, SQL(""), speaking, Literal(RANKED))]
+
+
+def _literal_pattern(text: str) -> str:
+    return "%" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+
+
+def only_stop_words(db: Database, text: str) -> bool:
+    """Whether a query holds nothing but words too common to be indexed, in some language that is stored here."""
+    text = plain(text)
+    if not text.strip() or grams.has_grams(text):
+        return False
+    with db.connection() as connection:
+        found = connection.execute(
+            "select bool_or(numnode(websearch_to_tsquery(text_config(code), %(text)s)) = 0"
+            " and numnode(websearch_to_tsquery('simple', %(text)s)) > 0) from language",
+            {"text": text},
+        ).fetchone()
+    return bool(found and found[0])
 
 
 def _in_all(languages: list[str], form: LiteralString) -> Composed:

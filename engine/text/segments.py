@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from gainstage.engine.terms import (
     Vector,
     Word,
 )
+from gainstage.engine.text.joining import join, joint, runs_on
 from gainstage.engine.text.sentences import clause_end, sentence_end, spaced
 
 NOBODY = f"{UNKNOWN_PREFIX}?"
@@ -34,14 +35,13 @@ def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcr
     Every word is in exactly one passage; no passage mixes speakers; none is longer than ``max_chars`` or ``max_seconds``
     unless it is a single word. ``turns`` give each passage its confidence, provenance and voice.
     """
-    joiner = " " if spaced(transcript.language) else ""
     by_speaker: dict[str, list[SpeakerTurn]] = {}
     for turn in sorted(turns, key=lambda t: t.start):
         by_speaker.setdefault(turn.speaker, []).append(turn)
     return tuple(
-        _segment(passage, by_speaker.get(passage[0].speaker or NOBODY, ()), transcript, joiner)
+        _segment(passage, by_speaker.get(passage[0].speaker or NOBODY, ()), transcript)
         for run in _runs(words, settings.merge_gap)
-        for passage in _passages(run, settings, len(joiner))
+        for passage in _passages(run, settings, transcript.language)
     )
 
 
@@ -74,12 +74,14 @@ def _runs(words: Sequence[Word], gap_s: float) -> Iterator[Sequence[Word]]:
             first = k
 
 
-def _passages(run: Sequence[Word], settings: Segmentation, joint: int) -> Iterator[Sequence[Word]]:
+def _passages(run: Sequence[Word], settings: Segmentation, language: str) -> Iterator[Sequence[Word]]:
     """A run cut into passages within the limits; where it must be cut, at the best place there is."""
-    chars = [0, *accumulate(len(w.text) + joint for w in run)]  # before each word, every word with its joint
+    between = 1 if spaced(language) else 0
+    after = [len(joint(a.text, b.text, language)) for a, b in pairwise(run)] + [between]
+    chars = [0, *accumulate(len(w.text.strip()) + gap for w, gap in zip(run, after, strict=True))]  # before each word
     first = 0
     while first < len(run):
-        fits = bisect_right(chars, chars[first] + settings.max_chars + joint) - 1
+        fits = bisect_right(chars, chars[first] + settings.max_chars + between) - 1
         late = run[first].start + settings.max_seconds
         while fits > first + 1 and run[fits - 1].end > late:
             fits -= 1
@@ -98,17 +100,21 @@ def _best_end(run: Sequence[Word], chars: Sequence[int], first: int, fits: int, 
     enough = bisect_left(chars, chars[first] + least)
     leaves = bisect_right(chars, chars[-1] - least) - 1
     reaches: list[tuple[int, int]] = [(enough, min(fits, leaves)), (enough, fits), (first + 1, fits)]
-    ends: tuple[Callable[[str], bool], ...] = (sentence_end, clause_end)
+
+    def phrase_end(k: int) -> bool:  # where nothing but a space marks it, as in Thai
+        return clause_end(run[k - 1].text) or (k < len(run) and run[k].text.startswith(" ") and runs_on(run[k].text.strip()))
+
+    ends: tuple[Callable[[int], bool], ...] = (lambda k: sentence_end(run[k - 1].text), phrase_end)
     for is_end in ends:
         for low, high in reaches:
             for k in range(high, max(low, first + 1) - 1, -1):
-                if is_end(run[k - 1].text):
+                if is_end(k):
                     return k
     half = max(first + 1, bisect_left(chars, (chars[first] + chars[fits]) // 2))
     return max(range(min(half, fits), fits + 1), key=lambda k: (run[k].start - run[k - 1].end, k))
 
 
-def _segment(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, joiner: str) -> Segment:
+def _segment(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript) -> Segment:
     start, end = words[0].start, words[-1].end
     weighted = _shares(turns, start, end)
     main = max(weighted, key=lambda pair: pair[1])[0] if weighted else None
@@ -119,7 +125,7 @@ def _segment(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Tr
         profile=main.profile if main else None,
         confidence=_mean_confidence(weighted),
         provenance=main.provenance if main else Provenance.CLUSTER,
-        text=joiner.join(w.text for w in words),
+        text=join([w.text for w in words], transcript.language),
         words=tuple(words),
         looped=any(a < end and b > start for a, b in transcript.looped),
         voice=_mean_voice(weighted),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-_CLOSERS = "\"'”’»)]}」』"
-_ENDS = tuple(".?!…。！？｡")
-_CLAUSES = tuple(",;:–—、，；：")
+_CLOSERS = "\"'”’»)]}」』》〉】〗〕）］｝｣"
+_ENDS = tuple(".?!…‥。！？｡．؟۔।॥።፧၏။។៕៚།༎᠃᥄᭞꓿։‼⁇⁈⁉")
+"""Full stops and question marks of Latin, Greek, Cyrillic, CJK, Arabic, Urdu, Indic, Ethiopic, Burmese, Khmer, Tibetan, Mongolian,
+Limbu, Balinese, Lisu and Armenian writing; Thai and Lao end sentences by a space."""
+_CLAUSES = tuple(",;:–—、，；：､،؛፣፤፥၊៖༔᠂")
 _SHORT = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "jr", "sr", "inc", "ltd", "approx", "bzw", "z.b"}
 """Abbreviations whose full stop ends no sentence."""
 
-_SPACELESS = {"zh", "ja", "yue", "th", "lo", "my", "km"}
+_SPACELESS = {"zh", "ja", "yue", "th", "lo", "my", "km", "bo"}
 
 
 def spaced(language: str) -> bool:
@@ -18,7 +20,7 @@ def spaced(language: str) -> bool:
 
 def sentence_end(word: str) -> bool:
     """Whether a sentence ends with this word: "wall.", 'wall."' but not "Dr." or "J."."""
-    bare = word.rstrip(_CLOSERS)
+    bare = word.strip().rstrip(_CLOSERS)
     if not bare.endswith(_ENDS):
         return False
     stem = bare.rstrip(".").lstrip("\"'“‘(").lower()
@@ -27,4 +29,4 @@ def sentence_end(word: str) -> bool:
 
 def clause_end(word: str) -> bool:
     """Whether a clause ends with this word, by a comma or its like."""
-    return word.rstrip(_CLOSERS).endswith((*_CLAUSES, *_ENDS))
+    return word.strip().rstrip(_CLOSERS).endswith((*_CLAUSES, *_ENDS))

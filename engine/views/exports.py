@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-EXPORT_FORMATS = ("srt", "vtt", "txt", "json", "rttm")
+EXPORT_FORMATS = ("srt", "vtt", "txt", "json", "rttm", "stm", "ctm", "seglst")

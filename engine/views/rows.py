@@ -225,6 +225,7 @@ class SearchResult:
     took_s: float
     embed_s: float | None
     mode: str
+    note: str | None = None  # what an operator should know of the way it was searched
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.store.search import context, index_health, link, search, searchable
+from gainstage.engine.store.search import context, index_health, link, only_stop_words, search, searchable
 from gainstage.engine.store.vectors import build_indexes
 from gainstage.engine.terms import ModelId
 from tests.engine.store_kit import MODELS, TEXT, VOICE, recording, segment, store, vector
@@ -222,3 +222,66 @@ def test_the_link_of_a_local_file_names_the_file(database: Database, tmp_path: P
     store(RecordingStore(database), recording(1, source=str(file)), [segment(0, "hello")])
     (hit,) = search(database, "hello", None, None, "words")
     assert hit.url == f"{file.as_uri()}#t=0.0"
+
+
+# -- scripts without spaces, and Korean -------------------------------------------------------------------------------
+
+SAID = {
+    "zh": "今天北京的天气很好，我们用 machine learning做 iPhone 15 Pro Max的测试。",
+    "ja": "昨日は東京で会議がありました。カメラとAIの話。",
+    "th": "วันนี้อากาศดีมาก เราไปเที่ยวทะเลกัน",
+    "km": "ថ្ងៃនេះអាកាសធាតុល្អ",
+    "lo": "ມື້ນີ້ອາກາດດີ",
+    "my": "ဒီနေ့ရာသီဥတုကောင်းတယ်",
+    "ko": "번역을 부탁해요, 서울에서",
+}
+
+
+@pytest.fixture
+def scripts(database: Database) -> Database:
+    for n, (language, text) in enumerate(SAID.items(), 1):
+        store(RecordingStore(database), recording(n), (segment(0, text),), facts={"language": language})
+    return database
+
+
+@pytest.mark.parametrize(
+    ("language", "query"),
+    [
+        ("zh", "天气"),
+        ("zh", "北京 天气"),
+        ("zh", "好"),
+        ("zh", "测试"),
+        ("zh", "learning"),
+        ("zh", "iPhone 15"),
+        ("zh", "LEARNING做"),
+        ("ja", "東京"),
+        ("ja", "会議"),
+        ("ja", "カメラ"),
+        ("ja", "AI"),
+        ("th", "อากาศ"),
+        ("th", "ทะเล"),
+        ("km", "អាកាស"),
+        ("lo", "ອາກາດ"),
+        ("my", "ရာသီဥတု"),
+        ("ko", "번역"),
+        ("ko", "번역이"),
+        ("ko", "서울"),
+    ],
+)
+def test_words_are_found_in_scripts_that_write_none_apart(scripts: Database, language: str, query: str) -> None:
+    assert texts(scripts, query, None, None, "words")[:1] == [SAID[language]]
+
+
+def test_a_run_is_found_as_it_is_before_its_pairs(database: Database) -> None:
+    said = ("京都へ。東京から", "東京都へ行く", "大阪へ")
+    store(RecordingStore(database), recording(1), [segment(n, text) for n, text in enumerate(said)], facts={"language": "ja"})
+    assert texts(database, "東京都", None, None, "words") == [said[1], said[0]]
+    assert texts(database, "名古屋", None, None, "words") == []
+    assert texts(database, "東京", None, None, "words", "nobody") == []
+
+
+def test_only_stop_words_is_said(library: Database) -> None:
+    assert only_stop_words(library, "the and of")
+    assert not only_stop_words(library, "the rings")
+    assert not only_stop_words(library, "")
+    assert not only_stop_words(library, "天气")

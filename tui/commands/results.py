@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gainstage.engine.views.commands import DeskError
@@ -36,7 +36,10 @@ EXAMPLES = {
   gainstage search "what grows in spring" --mode meaning --json""",
     "export": """examples:
   gainstage export dQw4 --format srt -o subtitles/
-  gainstage export --all --format json -o out/""",
+  gainstage export dQw4 --format vtt --max-speed 17 --line-width 37
+  gainstage export dQw4 --format srt --cues passages       whole passages, as they are stored
+  gainstage export --all --format json -o out/
+  gainstage export --all --format rttm -o out/             who speaks when; stm, ctm, seglst for scorers""",
 }
 
 
@@ -64,9 +67,44 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("ids", metavar="ID", nargs="*", help="ids of recordings, or their starts")
         parser.add_argument("--all", action="store_true", help="every stored recording")
         parser.add_argument(
-            "--format", required=True, choices=EXPORT_FORMATS, help="subtitles, plain text, everything, or speaker turns"
+            "--format",
+            required=True,
+            choices=EXPORT_FORMATS,
+            help="subtitles, plain text, everything, speaker turns, or what scorers read",
         )
         parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: here)")
+        cue_arguments(parser)
+
+
+def cue_arguments(parser: argparse.ArgumentParser) -> None:
+    cues = parser.add_argument_group("subtitles (srt and vtt)")
+    cues.add_argument("--cues", choices=["words", "passages"], default="words", help="cut by word times, or the stored passages")
+    cues.add_argument("--lines", type=bounded(int, 1, 4), default=2, metavar="N", help="most lines of a cue (default: 2)")
+    width = "most columns of a line, a wide sign takes two (default: 42; 32 in Chinese and Korean, 26 in Japanese)"
+    cues.add_argument("--line-width", type=bounded(int, 10, 200), metavar="N", help=width)
+    cues.add_argument("--min-seconds", type=bounded(float, 0.1, 10), default=1.0, metavar="S", help="shortest cue (default: 1)")
+    cues.add_argument("--max-seconds", type=bounded(float, 1, 60), default=7.0, metavar="S", help="longest cue (default: 7)")
+    speed = "most columns a second, where the talk leaves time for it (default: 21)"
+    cues.add_argument("--max-speed", type=bounded(float, 5, 100), default=21.0, metavar="N", help=speed)
+    gap = "time between two cues (default: 0.083, two frames)"
+    cues.add_argument("--gap", type=bounded(float, 0, 1), default=0.083, metavar="S", help=gap)
+    named = "name the speaker where another begins, in every cue, or never; vtt does it by voice tags (default: change)"
+    cues.add_argument("--speakers", choices=["change", "always", "never"], default="change", help=named)
+
+
+def bounded(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """A number of an option, within bounds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return parse
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -172,6 +210,8 @@ def search(args: argparse.Namespace) -> int:
     if not speaking(args):
         print_json(result)
         return 0
+    if result.note:
+        print(plain(result.note, 300))
     if not result.hits:
         print("nothing found")
         return 0
@@ -186,13 +226,25 @@ def search(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     from gainstage.engine.store.export import export_recording
     from gainstage.engine.store.recordings import RecordingStore
+    from gainstage.engine.text.cues import CueStyle
 
     if not args.ids and not args.all:
         raise DeskError("name the recordings to export, or give --all")
+    if args.max_seconds < args.min_seconds:
+        raise DeskError("--max-seconds is less than --min-seconds")
+    style = CueStyle(
+        lines=args.lines,
+        width=args.line_width,
+        shortest_s=args.min_seconds,
+        longest_s=args.max_seconds,
+        speed=args.max_speed,
+        gap_s=args.gap,
+        speakers=args.speakers,
+    )
     args.output.mkdir(parents=True, exist_ok=True)
     with open_database(args) as database:
         store = RecordingStore(database)
         ids = [store.find(i) for i in args.ids] if args.ids else store.stored_ids()
         for id in ids:
-            print(export_recording(store, id, args.format, args.output))
+            print(export_recording(store, id, args.format, args.output, style if args.cues == "words" else None))
     return 0
