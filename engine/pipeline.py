@@ -92,6 +92,7 @@ def link_to(flight: Flight, context: EngineContext, audio: Audio, twin: str, sta
 
 
 def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
+    from gainstage.engine.speech.language import language_warnings
     from gainstage.engine.speech.lines import transcribe_lines
 
     with flight.stage("transcribe", token=token, audio_s=audio.seconds) as slot:
@@ -108,6 +109,8 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
         else:
             transcript = recogniser.transcribe(audio, settings, token=token, progress=progress, submit=submit)
     warn(flight, context, "transcribe", *coverage_warnings(transcript.coverage))
+    languages = language_warnings(transcript, multilingual=recogniser.multilingual, detected=settings.language == "auto")
+    warn(flight, context, "transcribe", *languages)
     return transcript
 
 

@@ -111,6 +111,11 @@ class Transcriber:
 
         return submit
 
+    @property
+    def multilingual(self) -> bool:
+        """Whether it knows more than English."""
+        return bool(self._model.model.is_multilingual)
+
     def _asked_language(self, settings: Asr) -> str | None:
         asked = None if settings.language == "auto" else settings.language
         if asked is None:

@@ -68,6 +68,8 @@ class ResultsTable(Table[SearchHit]):
             if self.result.embed_s is not None:
                 took += f" (embed {fmt.span(self.result.embed_s)})"
             line.add(took, p["muted"])
+            if self.result.note:
+                line.add(f"  ▲ {self.result.note}", p["warn"])
         return line
 
     def corner(self, p: Palette) -> Line:

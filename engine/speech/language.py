@@ -1,0 +1,42 @@
+"""Whether the language a recording was written down in can be believed."""
+
+from __future__ import annotations
+
+import re
+
+from gainstage.engine.terms import RecordingWarning, Transcript
+
+_SURE = 0.5
+"""A detected language less probable than this is a guess."""
+
+_DOUBTFUL = -0.7
+"""Mean log-probability below which a recogniser of one language mostly hears another: it writes words that sound like it."""
+
+_ENGLISH_ONLY = re.compile(r"\bdistil-(?:whisper-)?(?:small|medium|large)")
+"""The distilled models share the vocabulary of all languages and were trained on one."""
+
+_OTHERS = "For other languages set asr.model to small, medium or large-v3-turbo."
+
+_FEWEST = 5
+"""Words below which a recording says nothing of its language."""
+
+
+def language_warnings(transcript: Transcript, *, multilingual: bool, detected: bool) -> tuple[RecordingWarning, ...]:
+    """What to say of a transcript's language: a guess of the recogniser, or a language it may not know.
+
+    ``multilingual``: whether the recogniser knows more than English; ``detected``: whether it was to find the language itself.
+    """
+    if len(transcript.words) < _FEWEST:
+        return ()
+    sure, language = transcript.language_probability, transcript.language
+    if _ENGLISH_ONLY.search(transcript.model) and language != "en":
+        message = f"{language} was spoken (probability {sure:.2f}), and {transcript.model} was trained on English"
+        return (RecordingWarning("language", message, _OTHERS),)
+    if multilingual and detected and sure < _SURE:
+        message = f"its language is a guess: {language} with a probability of {sure:.2f}"
+        return (RecordingWarning("language", message, "Set asr.language if it is another."),)
+    mean = transcript.average_log_probability
+    if not multilingual and mean is not None and mean < _DOUBTFUL:
+        message = f"the recogniser knows English only and is not sure of what it heard (mean log-probability {mean:.2f})"
+        return (RecordingWarning("language", message, _OTHERS),)
+    return ()
