@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: check lint types imports test pythons release-check demo format screenshots pages
+.PHONY: fuzz fuzz-media check lint types imports test pythons release-check demo format screenshots pages
 
 check: lint types imports test pythons
 
@@ -25,6 +25,12 @@ release-check: check
 	uv build
 
 # SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
+# mutants of media files through the decoder; MUTANTS=500 for fewer
+fuzz: fuzz-media
+
+fuzz-media:
+	uv run python -m tests.fuzz.media --count $(or $(MUTANTS),5000)
+
 pages:
 	uv run python -m gainstage.tui.commands.pages
 

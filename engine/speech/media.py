@@ -47,11 +47,27 @@ def opened(source: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+class _Seeking:
+    """A file that answers a seek to nowhere as FFmpeg expects it, instead of with an exception that PyAV prints and drops."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return int(self._file.seek(offset, whence))
+        except (ValueError, OverflowError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            return -1
+
+
 @contextmanager
 def container(source: Path, file: Any, head: bytes) -> Iterator[InputContainer]:
     """The container read from ``file``. Raises :class:`Permanent` "corrupt media" or, for what no medium begins with, "not a media file"."""
     try:
-        opened_container = av.open(file, mode="r", options={"format_whitelist": _FORMATS}, **_OPTIONS)
+        opened_container = av.open(_Seeking(file), mode="r", options={"format_whitelist": _FORMATS}, **_OPTIONS)
     except (av.error.FFmpegError, *_LIBRARY_FAULTS) as error:
         if head.startswith(_SIGNATURES) or head[4:8] == b"ftyp":
             raise corrupt(f"{source.name} cannot be opened: {getattr(error, 'strerror', None) or error}") from error

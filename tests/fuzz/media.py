@@ -1,0 +1,208 @@
+"""Mutants of media files through the decoder: every one ends in audio or a typed refusal, soon and in little memory.
+
+``python -m tests.fuzz.media --count 5000`` (``make fuzz-media``). A mutant is a function of its number; what breaks is kept in ``--keep``
+and named by it. Each is decoded in a child under limits, so that neither a crash nor a hang ends the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import resource
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gainstage.engine.errors import EngineError
+from gainstage.engine.flow.cancel import CancelToken
+from tests.engine.speech_kit import dialogue, write_media
+
+HANG_S = 10.0
+MOST_BYTES = 500 * 1024**2
+MOST_S = 3600.0
+
+CODECS = {
+    "a.wav": "pcm_s16le", "b.wav": "adpcm_ms", "a.aiff": "pcm_s16be", "a.au": "pcm_s16be", "a.caf": "pcm_s16le", "a.w64": "pcm_s16le",
+    "a.flac": None, "a.mp3": None, "a.ogg": None, "a.opus": None, "a.mp4": None, "a.mov": None, "a.mkv": None, "a.webm": None,
+    "a.ts": "aac", "a.flv": "aac", "a.avi": "libmp3lame", "a.aac": "aac", "a.asf": "libmp3lame",
+}  # fmt: skip
+"""The formats that are mutated, with their codec where it is not the usual one."""
+
+
+def originals(folder: Path) -> list[Path]:
+    """One small file per format, and the bundled recordings."""
+    made = []
+    for name, codec in CODECS.items():
+        made.append(write_media(folder / name, dialogue()[: 16_000 * 6], codec=codec, channels=2 if name[0] == "b" else 1))
+    bundled = Path(__file__).parents[1] / "data"
+    return made + sorted(bundled.glob("*.opus"))
+
+
+def mutant(number: int, files: Sequence[bytes]) -> bytes:
+    """The mutant of a number."""
+    draw = random.Random(number)
+    data = bytearray(draw.choice(files))
+    for _ in range(draw.choice((1, 1, 2, 3, 8, 30))):
+        draw.choice(MUTATIONS)(data, draw, files)
+        if not data:
+            data = bytearray(b"\0")
+    return bytes(data)
+
+
+def _place(data: bytearray, draw: random.Random) -> int:
+    """Headers are hit as often as all the rest."""
+    return draw.randrange(min(len(data), draw.choice((64, 512, 4096, len(data)))))
+
+
+def _bytes(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    at = _place(data, draw)
+    data[at : at + 1] = bytes([draw.randrange(256)])
+
+
+def _number(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    """A field made extreme."""
+    at = _place(data, draw)
+    value = draw.choice((0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE, draw.getrandbits(32)))
+    form = draw.choice(("<I", ">I", "<H", ">H"))
+    packed = struct.pack(form, value & (0xFFFF if form[1] == "H" else 0xFFFFFFFF))
+    data[at : at + len(packed)] = packed
+
+
+def _block(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    at, length = _place(data, draw), draw.choice((8, 64, 1024, 20_000))
+    data[at : at + length] = draw.randbytes(min(length, len(data) - at))
+
+
+def _cut(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    del data[draw.randrange(len(data)) :]
+
+
+def _remove(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    at = _place(data, draw)
+    del data[at : at + draw.choice((1, 4, 100, 5000))]
+
+
+def _repeat(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    at, length = _place(data, draw), draw.choice((4, 188, 4096))
+    data[at:at] = bytes(data[at : at + length]) * draw.choice((1, 2, 50))
+
+
+def _splice(data: bytearray, draw: random.Random, files: Sequence[bytes]) -> None:
+    other = draw.choice(files)
+    data[draw.randrange(len(data)) :] = other[draw.randrange(len(other)) :]
+
+
+Mutation = Callable[[bytearray, random.Random, Sequence[bytes]], None]
+MUTATIONS: tuple[Mutation, ...] = (_bytes, _bytes, _number, _number, _number, _block, _cut, _remove, _repeat, _splice)
+
+
+def serve(pipe: Connection) -> None:
+    """The child: paths in, (outcome, detail, bytes of memory at its peak) out."""
+    from gainstage.engine.speech.decode import decode_recording
+
+    resource.setrlimit(resource.RLIMIT_AS, (4 * 1024**3, 4 * 1024**3))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**3, 1024**3))
+    while True:
+        source = pipe.recv()
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                audio = decode_recording(Path(source), Path(work), token=CancelToken(), max_seconds=MOST_S).audio
+                outcome, detail = "audio", f"{audio.seconds:.1f}"
+            except EngineError as error:
+                outcome, detail = "refused", error.cause
+            except Exception as error:
+                outcome, detail = "untyped", f"{type(error).__name__}: {error}"
+        pipe.send((outcome, detail, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
+class Child:
+    """A decoder in a process of its own, replaced when it dies, hangs or has grown."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.first = True
+
+    def decode(self, source: Path) -> tuple[str, str]:
+        """(outcome, detail): "audio", "refused", or a fault: "untyped", "crash", "hang", "memory"."""
+        self._pipe.send(str(source))
+        answered = self._pipe.poll(HANG_S * (6 if self.first else 1))  # the first call imports the libraries
+        self.first = False
+        if not answered:
+            self.close()
+            self._start()
+            return "hang", f"more than {HANG_S:.0f} s"
+        try:
+            outcome, detail, peak = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            self._start()
+            return "crash", f"exit code {code}"
+        if peak > MOST_BYTES:
+            self.close()
+            self._start()
+            return "memory", f"{peak / 1024**2:.0f} MB"
+        return outcome, detail
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+FAULTS = ("untyped", "crash", "hang", "memory")
+
+
+def run(numbers: range, keep: Path, until: float = float("inf")) -> tuple[Counter[str], list[str]]:
+    """Decode the mutants of these numbers; the outcomes counted, and the faults in words."""
+    outcomes: Counter[str] = Counter()
+    faults: list[str] = []
+    child = Child()
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            files = [path.read_bytes() for path in originals(Path(place))]
+            source = Path(place) / "mutant"
+            for number in numbers:
+                if time.monotonic() > until:
+                    break
+                source.write_bytes(mutant(number, files))
+                outcome, detail = child.decode(source)
+                outcomes[outcome if outcome != "refused" else f"refused: {detail}"] += 1
+                if outcome in FAULTS:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    (keep / f"media-{number}").write_bytes(source.read_bytes())
+                    faults.append(f"mutant {number}: {outcome}, {detail}")
+    finally:
+        child.close()
+    return outcomes, faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=5000, help="mutants (default: 5000)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-kept"), help="folder for mutants that broke something")
+    args = parser.parse_args()
+    outcomes, faults = run(range(args.first, args.first + args.count), args.keep, time.monotonic() + 60 * args.minutes)
+    for outcome, count in outcomes.most_common():
+        print(f"{count:6}  {outcome}")
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
