@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: fuzz fuzz-media check lint types imports test pythons release-check demo format screenshots pages
+.PHONY: fuzz fuzz-media check lint types imports test pythons release-check demo format screenshots pages mutants
 
 check: lint types imports test pythons
 
@@ -43,3 +43,7 @@ demo:
 
 screenshots:
 	uv run python -m gainstage.tui.bench.screenshots screenshots
+
+# plants faults one at a time and lists those no test notices: hours, or MODULES=engine/flow/gate.py for minutes
+mutants:
+	uv run python -m tests.mutation $(MODULES)

@@ -1,0 +1,445 @@
+"""Mutation testing: plant one small fault at a time and see whether a test notices.
+
+    python -m tests.mutation                       # every module of MODULES, some hours
+    python -m tests.mutation engine/flow/gate.py   # one of them, some minutes
+
+A mutant changes one comparison, operator, constant, condition, call or return value. It runs in a fork of this process, in which
+only the modules that depend on the changed one are imported anew, with the tests that executed the changed line, quickest first,
+up to the first failure or the time limit. Survivors are printed; those listed with a reason in ``mutation-survivors.md`` count as
+explained, any other makes the exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import copy
+import gc
+import importlib.abc
+import importlib.util
+import io
+import os
+import pickle
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXPLAINED = ROOT / "tests" / "mutation-survivors.md"
+
+ADVISOR = (
+    "tests/unit/test_advisor.py",
+    "tests/unit/test_advisor_edges.py",
+    "tests/unit/test_forecast.py",
+    "tests/unit/test_forecast_simulation.py",
+)
+STAGE = (
+    "tests/unit/test_stage.py",
+    "tests/unit/test_stage_figures.py",
+    "tests/unit/test_stage_gate.py",
+    "tests/unit/test_flow_edges.py",
+)
+BATCH = ("tests/unit/test_batcher.py", "tests/unit/test_batcher_pending.py", "tests/unit/test_flow_edges.py")
+VOICES = (
+    "tests/unit/test_voices_edges.py",
+    "tests/unit/test_voices_analysis.py",
+    "tests/unit/test_voices_evidence.py",
+    "tests/unit/test_voices_library.py",
+)
+QUEUE = ("tests/engine/test_queue_claims.py", "tests/engine/test_queue_recover.py", "tests/engine/test_queue_engines.py")
+MODULES: dict[str, tuple[str, ...]] = {
+    "engine/voices/analysis.py": VOICES,
+    "engine/voices/labelling.py": VOICES,
+    "engine/voices/fast_path.py": (*VOICES, "tests/engine/test_voices_identify.py"),
+    "engine/speech/words.py": ("tests/engine/test_words.py",),
+    "engine/text/segments.py": ("tests/engine/test_segments.py",),
+    "engine/advisor/advice.py": ADVISOR,
+    "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
+    "engine/advisor/bottleneck.py": ADVISOR,
+    "engine/advisor/forecast.py": ADVISOR,
+    "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py",),
+    "engine/advisor/simulation.py": ADVISOR,
+    "engine/advisor/verdict.py": ADVISOR,
+    "engine/advisor/verdict_cache.py": ADVISOR,
+    "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
+    "engine/queue/jobs.py": QUEUE,
+    "engine/sources/budget.py": ("tests/unit/test_sources_budget.py",),
+    "engine/store/writing.py": ("tests/engine/test_store_recordings.py",),
+    "engine/flow/adaptive_budget.py": BATCH,
+    "engine/flow/batch_stats.py": BATCH,
+    "engine/flow/batcher.py": BATCH,
+    "engine/flow/pending.py": BATCH,
+    "engine/flow/cancel.py": ("tests/unit/test_cancel.py",),
+    "engine/flow/gate.py": STAGE,
+    "engine/flow/slot.py": STAGE,
+    "engine/flow/stage.py": STAGE,
+    "engine/flow/stage_stats.py": STAGE,
+    "engine/flow/utilisation.py": STAGE,
+    "engine/flow/locks.py": ("tests/unit/test_work_folder.py",),
+    "engine/flow/work_folder.py": ("tests/unit/test_work_folder.py",),
+    "engine/flow/run_parallel.py": ("tests/unit/test_cancel.py",),
+}
+"""Module to the tests that are to notice its faults."""
+
+DATABASE = ("engine/queue/jobs.py", "engine/store/writing.py")
+"""Modules whose tests need a server: it is kept up between the mutants."""
+
+
+# -- planting faults ------------------------------------------------------------------------------------------------------
+
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div, ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+}  # fmt: skip
+FUNCTIONS = {"min": "max", "max": "min", "any": "all", "all": "any", "floor": "ceil", "ceil": "floor"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One planted fault: where, what stood there and what stands there now."""
+
+    path: str
+    line: int
+    where: str  # qualified name of the function or class
+    before: str
+    after: str
+    code: CodeType = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """What names it in the list of explained survivors, whatever its line."""
+        return f"{self.path} {self.where}: `{self.before}` → `{self.after}`"
+
+
+def _edits(node: ast.AST) -> Iterator[Callable[[Any], ast.AST]]:
+    """Ways to change one node: each takes a copy of it and returns what stands in its place."""
+    if isinstance(node, ast.Compare):
+        for k, op in enumerate(node.ops):
+            yield lambda n, k=k, op=op: _with(n, ops=[*n.ops[:k], COMPARISONS[type(op)](), *n.ops[k + 1 :]])
+    elif isinstance(node, ast.BoolOp):
+        yield lambda n: _with(n, op=ast.Or() if isinstance(n.op, ast.And) else ast.And())
+    elif (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)) or (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    ):
+        yield lambda n: n.operand
+    elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in OPERATORS:
+        yield lambda n: _with(n, op=OPERATORS[type(n.op)]())
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield lambda n: _with(n, value=not n.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield lambda n: _with(n, value=n.value + 1)
+    elif isinstance(node, ast.Name) and node.id in FUNCTIONS and isinstance(node.ctx, ast.Load):
+        yield lambda n: _with(n, id=FUNCTIONS[n.id])
+    elif isinstance(node, ast.If | ast.While | ast.IfExp) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
+        yield lambda n: _with(n, test=ast.UnaryOp(ast.Not(), n.test))
+    elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
+        yield lambda n: _with(n, value=ast.Constant(None))
+    elif isinstance(node, ast.Continue | ast.Break):
+        yield lambda n: ast.Break() if isinstance(n, ast.Continue) else ast.Continue()
+    elif isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        yield lambda n: ast.Pass()
+
+
+def _with(node: Any, **changes: Any) -> Any:
+    for name, value in changes.items():
+        setattr(node, name, value)
+    return node
+
+
+class _Places(ast.NodeVisitor):
+    """Every node worth changing, with the name of what it stands in. Annotations, messages and decorators are left out."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[tuple[Any, ...], ast.AST, str]] = []
+        self._path: list[Any] = []
+        self._names: list[str] = []
+
+    def generic_visit(self, node: ast.AST) -> None:
+        self.found.append((tuple(self._path), node, ".".join(self._names) or "module"))
+        named = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if named:
+            self._names.append(node.name)  # type: ignore[attr-defined]
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns", "decorator_list", "bases", "type_comment", "type_params"):
+                continue
+            children = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+            for k, child in children:
+                if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr):
+                    self._path.append((name, k))
+                    self.visit(child)
+                    self._path.pop()
+        if named:
+            self._names.pop()
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        names = {t.id for t in node.targets if isinstance(t, ast.Name)}
+        if not names & {"__slots__", "__all__"}:
+            self.generic_visit(node)
+
+
+def _reach(tree: ast.AST, path: Sequence[tuple[str, int | None]]) -> tuple[Any, str, int | None, Any]:
+    """(parent, field, place in it, node) at the end of a path."""
+    node: Any = tree
+    for name, k in path[:-1]:
+        node = getattr(node, name) if k is None else getattr(node, name)[k]
+    name, k = path[-1]
+    return node, name, k, getattr(node, name) if k is None else getattr(node, name)[k]
+
+
+def mutants(path: str) -> list[Mutant]:
+    """All mutants of a file that compile to something else."""
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    places = _Places()
+    places.visit(tree)
+    made = []
+    for steps, node, where in places.found:
+        for edit in _edits(node):
+            changed = copy.deepcopy(tree)
+            parent, name, k, target = _reach(changed, steps)
+            new = ast.copy_location(edit(target), target)
+            if k is None:
+                setattr(parent, name, new)
+            else:
+                getattr(parent, name)[k] = new
+            ast.fix_missing_locations(changed)
+            before, after = (_short(n) for n in (node, new))
+            made.append(Mutant(path, node.lineno, where, before, after, compile(changed, str(ROOT / path), "exec")))  # type: ignore[attr-defined]
+    return made
+
+
+def _short(node: ast.AST) -> str:
+    text = " ".join(ast.unparse(node).split("\n", 1)[0].split())
+    return text if len(text) <= 110 else text[:109] + "…"
+
+
+# -- running tests --------------------------------------------------------------------------------------------------------
+
+
+class _Swapped(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module from given code instead of its file."""
+
+    def __init__(self, name: str, path: Path, code: CodeType) -> None:
+        self.name, self.path, self.code = name, path, code
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: object) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.code, module.__dict__)  # noqa: S102  (the code is a mutant of our own)
+
+
+class _Coverage:
+    """A pytest plugin: which tests executed which lines of a file, and how long each took."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.lines: dict[int, set[str]] = defaultdict(set)
+        self.took: dict[str, float] = {}
+        self._test = ""
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename != self.path:
+            return None
+        self.lines[frame.f_lineno].add(self._test)
+        return self._trace
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._test, began = item.nodeid, time.monotonic()
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+        yield
+        sys.settrace(None)
+        self.took[item.nodeid] = time.monotonic() - began
+
+
+def _pytest(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
+    quiet = ["-q", "-x", "-o", "addopts=", "--hypothesis-seed=0", "--no-header", "--tb=no", "-W", "ignore"]
+    quiet += [
+        word
+        for plugin in ("xdist", "cacheprovider", "textual-snapshot", "faulthandler", "junitxml")
+        for word in ("-p", f"no:{plugin}")
+    ]
+    return int(pytest.main([*quiet, *arguments], plugins=list(plugins)))
+
+
+def forked(work: Callable[[], Any], limit_s: float) -> Any:
+    """The result of ``work`` in a fork of this process, None when it took longer, or broke."""
+    handle, name = tempfile.mkstemp()
+    os.close(handle)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        silent = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(silent, stream)
+        try:
+            Path(name).write_bytes(pickle.dumps(work()))
+        finally:
+            os._exit(0)
+    end = time.monotonic() + limit_s
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            break
+        time.sleep(0.01)
+    data = Path(name).read_bytes()
+    os.unlink(name)
+    return pickle.loads(data) if data else None  # noqa: S301  (written by our own fork)
+
+
+def dependents(name: str) -> set[str]:
+    """The module and every loaded one of ours that imports it, directly or not."""
+    ours = {n for n in sys.modules if n.split(".")[0] in ("gainstage", "tests", "conftest") or n.startswith("test_")}
+    imports: dict[str, set[str]] = defaultdict(set)
+    for module in ours:
+        file = getattr(sys.modules[module], "__file__", None)
+        if file is None or not file.endswith(".py"):
+            continue
+        for node in ast.walk(ast.parse(Path(file).read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imports[module] |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+            elif isinstance(node, ast.Import):
+                imports[module] |= {a.name for a in node.names}
+    reached = {name}
+    while more := {m for m in ours - reached if imports[m] & reached}:
+        reached |= more
+    return reached
+
+
+def module_name(path: str) -> str:
+    return "gainstage." + path.removesuffix(".py").replace("/", ".")
+
+
+@dataclass(slots=True)
+class Score:
+    """What became of the mutants of one module."""
+
+    killed: int = 0
+    slow: int = 0  # of these, by the time limit
+    survivors: list[Mutant] = field(default_factory=list)
+
+    @property
+    def all(self) -> int:
+        return self.killed + len(self.survivors)
+
+
+def look(path: str, tests: Sequence[str], every: int = 1, tell: Callable[[str], object] = print) -> Score:
+    """Run every mutant (or every n-th) of one module."""
+    tests = [t for t in tests if (ROOT / t).exists()]
+    seen = forked(lambda: _covered(path, tests), 1200.0)
+    if seen is None:
+        raise SystemExit(f"{path}: its tests do not pass, or not in time")
+    lines, took = seen
+    name, score = module_name(path), Score()
+    with contextlib.redirect_stdout(io.StringIO()):
+        _pytest(["--collect-only", *tests])  # every fork inherits what this has imported, but for what depends on the module
+    stale = dependents(name)
+    gc.collect()
+    gc.freeze()
+    for n, mutant in enumerate(mutants(path)):
+        if n % every:
+            continue
+        chosen = sorted(lines.get(mutant.line, {""}) | (lines.get(0, set())), key=lambda t: took.get(t, 0.0))
+        chosen = list(took) if "" in chosen else chosen
+        limit_s = 20.0 + 5 * sum(took[t] for t in chosen)
+        status = forked(lambda m=mutant, c=chosen: _run(m, name, stale, c), limit_s) if chosen else 0
+        if status == 0:
+            score.survivors.append(mutant)
+            tell(f"  survived {mutant.path}:{mutant.line} {mutant.where}: {mutant.before}  →  {mutant.after}")
+        else:
+            score.killed += 1
+            score.slow += status is None
+    return score
+
+
+def _covered(path: str, tests: Sequence[str]) -> tuple[dict[int, set[str]], dict[str, float]]:
+    plugin = _Coverage(ROOT / path)
+    if _pytest(list(tests), [plugin]) != 0:
+        raise RuntimeError
+    return dict(plugin.lines), plugin.took
+
+
+def _run(mutant: Mutant, name: str, stale: set[str], tests: Sequence[str]) -> int:
+    for module in list(sys.modules):
+        if module in stale:
+            del sys.modules[module]
+    sys.meta_path.insert(0, _Swapped(name, ROOT / mutant.path, mutant.code))
+    return _pytest(tests)
+
+
+def explained() -> Mapping[str, str]:
+    """Reasons by :attr:`Mutant.key` from the list of explained survivors."""
+    if not EXPLAINED.exists():
+        return {}
+    return dict(re.findall(r"^- (engine/\S+ .+`) – (.+)$", EXPLAINED.read_text("utf-8"), re.MULTILINE))
+
+
+def _preload(stack: ExitStack, paths: Sequence[str]) -> None:
+    """Import what every fork needs once, here, without the modules that are to be changed."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    sys.path.insert(0, str(ROOT))
+    import hypothesis.configuration
+    import numpy
+    import pgvector.psycopg
+    import psycopg
+    import psycopg_pool
+    import pydantic
+
+    assert numpy, (pydantic, psycopg, psycopg_pool, pgvector.psycopg)
+    hypothesis.configuration.set_hypothesis_home_dir(stack.enter_context(tempfile.TemporaryDirectory()))
+    if set(paths) & set(DATABASE):
+        from tests.conftest import QUICK, EmbeddedPostgres, quick_folder
+
+        server = EmbeddedPostgres(quick_folder() / f"gainstage-tests-{os.getuid()}", settings=QUICK).start()
+        stack.callback(server.stop)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help="paths of modules; all by default")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th mutant")
+    args = parser.parse_args()
+    paths = args.modules or list(MODULES)
+    if unknown := [p for p in paths if p not in MODULES]:
+        parser.error(f"not in MODULES: {', '.join(unknown)}")
+    os.chdir(ROOT)
+    reasons, open_ones = explained(), 0
+    with ExitStack() as stack:
+        _preload(stack, paths)
+        for path in paths:
+            began = time.monotonic()
+            score = look(path, MODULES[path], args.every, lambda line: print(line, flush=True))
+            left = [m for m in score.survivors if m.key not in reasons]
+            open_ones += len(left)
+            print(
+                f"{path}: {score.killed} of {score.all} killed ({score.slow} by the time limit), "
+                f"{len(score.survivors) - len(left)} explained, {len(left)} open, {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+    return 1 if open_ones else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
