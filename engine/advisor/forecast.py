@@ -101,7 +101,8 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     measured rate moved from window to window, which evens out over a long rest, and from how few recordings are left.
     """
     run = snapshot.run
-    if run.state == "done" or (run.queued + run.running == 0 and run.stored):
+    ended = run.stored + run.failed + run.skipped + run.cancelled
+    if run.state == "done" or (run.queued + run.running == 0 and ended):
         return Forecast(0.0, 0.0, 0.0, "nothing is left")
     if run.state not in ("running", "draining") or (run.state == "draining" and not snapshot.flights):
         return Forecast(None, None, None, f"the engine is {run.state}")
@@ -116,6 +117,8 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     jobs, beyond = jobs_of(snapshot, seed)
     if run.state == "draining":
         jobs, beyond = jobs[: len(snapshot.flights)], 0.0
+    if not jobs:
+        return Forecast(None, None, None, "what is left is in flight at another engine")
     middle = left_s(pipeline, jobs, beyond, seed)
     chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
     relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)

@@ -90,8 +90,8 @@ def _since(history: Sequence[Snapshot], health: Health) -> float:
 
 
 def _starting(now: Snapshot) -> Finding:
-    loading = now.run.loading[-1] if now.run.loading else "starting"
-    return Finding("starting", now.run.state == "starting", loading if now.run.state == "starting" else "the engine is up")
+    starting = now.run.state == "starting"
+    return Finding("starting", starting, (now.run.loading[-1:] or ("",))[0] or "starting" if starting else "the engine is up")
 
 
 def _stopped(now: Snapshot) -> Finding:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -188,12 +189,21 @@ class SnapshotPublisher:
             counters=(("frames", self.frames),),
         )
         if slow:
-            frame = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
+            frame = self._judged(frame)
             self._report_stall(frame.verdict)
             self._report_journal_trouble()
             self._verdict = frame.verdict
             self.history.append(frame)
         return frame
+
+    def _judged(self, frame: Snapshot) -> Snapshot:
+        """The frame with its verdict. A verdict that cannot be made is reported and named, and never takes the frame with it."""
+        try:
+            return self._judge.judge(frame, {key: value_of(self.context.settings, key) for key in SPECS})
+        except Exception as error:  # figures without advice are worth more than none
+            self.context.faults.report("verdict", error)
+            reason = f"no verdict, a fault of gainstage: {type(error).__name__}"
+            return replace(frame, verdict=replace(UNDECIDED, health="degraded", reason=reason, since_wall=frame.wall))
 
     def _report_stall(self, now: Verdict) -> None:
         """A stall begins and ends once in the journal."""

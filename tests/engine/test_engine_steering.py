@@ -13,6 +13,7 @@ import pytest
 
 from gainstage.config.origins import load
 from gainstage.config.paths import Paths
+from gainstage.engine.advisor import forecast
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.desk.replay import ReplayDesk
 from gainstage.engine.errors import Cancelled, Misconfigured, Postponed, Transient
@@ -41,6 +42,31 @@ def test_a_full_disk_holds_the_intake_and_room_lets_it_go_on(database: Database,
         changes.set_value(database, "fetch.disk_floor", 0, "test")  # as good as a disk that was emptied
         until(lambda: ended(database, 3))
         assert engine.run_state.current == "running"
+
+
+def test_a_run_in_which_everything_failed_is_shown_to_its_end(database: Database, tmp_path: Path) -> None:
+    desk = PostgresDesk(database)
+    queue(database, 4, fail="decode")
+    with running(make_engine(database, tmp_path)):
+        until(lambda: ended(database, 4))
+        frame = until(lambda: (f := desk.snapshot()) and f.run.failed == 4 and f.verdict.health == "done" and f)
+        assert frame.verdict.forecast.left_s == 0.0
+        until(lambda: (f := desk.snapshot()) and f.seq > frame.seq)
+
+
+def test_a_verdict_that_breaks_does_not_take_the_figures_with_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = PostgresDesk(database)
+    with running(make_engine(database, tmp_path)) as engine:
+        until(lambda: (f := desk.snapshot()) and f.verdict.health == "healthy")
+        with monkeypatch.context() as broken:
+            broken.setattr(forecast, "eta", lambda *_: 1 // 0)
+            frame = until(lambda: (f := desk.snapshot()) and f.verdict.health == "degraded" and f)
+            assert frame.verdict.reason == "no verdict, a fault of gainstage: ZeroDivisionError"
+            until(lambda: (f := desk.snapshot()) and f.seq > frame.seq + 1)
+            assert told(engine, "verdict: ZeroDivisionError")
+        until(lambda: (f := desk.snapshot()) and f.verdict.health == "healthy")
 
 
 def test_a_pause_of_an_operator_outlasts_what_held_the_engine(database: Database, tmp_path: Path) -> None:

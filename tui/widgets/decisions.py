@@ -175,10 +175,15 @@ class DecisionsTable(FilterTable[DecisionRow]):
         return "", "text"
 
 
+def share_of_scale(variance: float, limit: float) -> float:
+    """Where a variance lies on a scale from 0 to twice the limit: 0..1, and 1 for all beyond it."""
+    return min(1.0, variance / (2 * limit)) if limit > 0 else float(variance > 0)
+
+
 def variance_histogram(rows: tuple[DecisionRow, ...], limit: float, n: int = 24) -> tuple[int, ...]:
     """How many decisions fall into each of ``n`` buckets over 0 .. 2 × ``limit``, the last one open."""
     counts = [0] * n
     for d in rows:
         if d.variance is not None:
-            counts[min(n - 1, int(d.variance / (2 * limit) * n))] += 1
+            counts[min(n - 1, int(share_of_scale(d.variance, limit) * n))] += 1
     return tuple(counts)

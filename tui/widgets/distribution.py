@@ -6,7 +6,7 @@ from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.decisions import variance_histogram
+from gainstage.tui.widgets.decisions import share_of_scale, variance_histogram
 from gainstage.tui.widgets.glyphs import columns_of, spark
 from gainstage.tui.widgets.panel import Panel
 
@@ -43,7 +43,7 @@ class DistributionPanel(Panel):
         rows = height - 3
         lines = []
         cut = n  # in cells: buckets are two cells wide and the limit is in the middle
-        tried = None if self.tried is None or self.tried == limit else round(min(self.tried, 2 * limit) / (2 * limit) * 2 * n)
+        tried = None if self.tried is None or self.tried == limit else round(share_of_scale(self.tried, limit) * 2 * n)
         labels = ticks(max(counts), rows)
         for y, text in enumerate(columns_of(roots, rows)):
             line = Line().fit(f"{labels.get(y, '')}┤", 6, p["faint"], ">")
