@@ -73,7 +73,7 @@ def parse(key: str, text: str) -> Any:
     if text.lstrip().startswith(("{", "[")):
         try:
             return json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SettingError(f"{key}: {error}") from error
     return text
 
@@ -94,7 +94,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Dotted keys of a TOML file; raises :class:`SettingError` with the file and line."""
     try:
         return flatten(tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, tables without end
         raise SettingError(f"{path}: {error}") from error
     except OSError as error:
         raise SettingError(f"{path}: {error.strerror}") from error

@@ -84,9 +84,14 @@ class Paths:
         return self.logs / "engine.log"
 
     def ensure(self) -> Paths:
-        for folder in (self.config, self.data, self.cache, self.logs, self.work, self.runs):
+        """Make every folder that is missing. What was said, by whom, and who asked for it is for their owner only.
+
+        Raises :class:`HomeError` for a folder that cannot be written.
+        """
+        private = (self.logs, self.work, self.runs)
+        for folder in (self.config, self.data, self.cache, *private):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700 if folder in private else 0o777, parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:

@@ -32,8 +32,11 @@ def write_back(path: Path, values: dict[str, Any]) -> int:
                 table[leaf] = value
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
+        fresh.touch(mode=0o600)  # it may hold a password: never more open than the file it replaces
+        if path.exists():
+            fresh.chmod(path.stat().st_mode & 0o777)
         fresh.write_text(tomlkit.dumps(document), "utf-8")
         os.replace(fresh, path)
-    except (OSError, TOMLKitError) as problem:
+    except (OSError, TOMLKitError, ValueError, RecursionError) as problem:
         raise SettingError(f"cannot write {path}: {problem}") from None
     return len(values)

@@ -5,6 +5,7 @@ Applied where a text enters the system, so that what is stored, logged and shown
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -50,6 +51,11 @@ def value_text(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(value_text, value)) or "none"
     return str(value)
+
+
+def terminal_json(text: str) -> str:
+    """A JSON text without any character a terminal acts on or no UTF-8 can hold: the same document, these written as escapes."""
+    return _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else json.dumps(m[0])[1:-1], text)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -385,6 +385,9 @@ def _run(mutant: Mutant, name: str, stale: set[str], tests: Sequence[str]) -> in
     for module in list(sys.modules):
         if module in stale:
             del sys.modules[module]
+            package, _, own = module.rpartition(".")
+            if package in sys.modules:  # it would hand out the old one: from package import module
+                vars(sys.modules[package]).pop(own, None)
     sys.meta_path.insert(0, _Swapped(name, ROOT / mutant.path, mutant.code))
     return _pytest(tests)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gainstage.tui.commands.registry import COMMANDS, GROUPS, module_of, parser_of
 
@@ -77,6 +81,32 @@ def dispatch(arguments: list[str]) -> int:
     return guarded(module_of(name).run, name, args)
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as an exception does, so that what it opened (an embedded server) is closed.
+
+    A command that serves on (an engine, a console) sets handlers of its own. Only the main thread can do this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        for handled in before:  # a second one ends at once
+            signal.signal(handled, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        if before[number] is not signal.SIG_IGN:  # nohup
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def guarded(run: object, name: str, args: argparse.Namespace) -> int:
     """Run a command; faults an operator can mend become one clear line instead of a traceback."""
     from gainstage.config.origins import SettingError
@@ -84,7 +114,8 @@ def guarded(run: object, name: str, args: argparse.Namespace) -> int:
     from gainstage.engine.views.commands import DeskError
 
     try:
-        return int(run(name, args) or 0)  # type: ignore[operator]
+        with ended_by_signals():
+            return int(run(name, args) or 0)  # type: ignore[operator]
     except (SettingError, DeskError, EngineError) as error:
         print(f"gainstage {name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1

@@ -52,7 +52,7 @@ class WorkFolders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def open(self, recording_id: str) -> Iterator[Path]:

@@ -67,7 +67,7 @@ class JournalFile:
 
     def _open(self) -> int:
         if self._handle is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             self._size = os.fstat(self._handle).st_size
             if self._size and os.pread(self._handle, 1, self._size - 1) != b"\n":  # a line cut off by a crash

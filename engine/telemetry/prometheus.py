@@ -6,18 +6,24 @@ Every scrape reads the newest frame: there is one set of figures, and this is an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from gainstage.engine.views.snapshot import DeviceView, Snapshot, StageView
 
 LOOPBACK = "127.0.0.1"
+HERE = (LOOPBACK, "localhost", "::1")
 STATES = ("starting", "running", "paused", "draining", "stopping", "stopped", "done")
 HEALTH = ("healthy", "degraded", "stalled", "paused", "draining", "failed", "stale", "offline", "done", "starting")
 
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Rows = Sequence[tuple[tuple[str, ...], float | None]]
 """Label values and the figure they belong to."""
 
@@ -128,14 +134,39 @@ def _machines(frame: Snapshot) -> Iterator[Metric]:
     yield _gauge("database_p95_seconds", "95th percentile of database round trips.", [((), database.latency_p95_s)])
 
 
+def loopback_only(app: Application) -> Application:
+    """``app`` for requests that name this machine, 403 for any other name: a page of somebody's may have its own name lead here."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        host = None
+        with suppress(ValueError):  # what is no host name is none of ours
+            host = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        if host in HERE:
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"only for 127.0.0.1, localhost and [::1]\n"]
+
+    return guarded
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Scrapes are nobody's news."""
+
+
 class Exporter:
-    """Serves the metrics on loopback until :meth:`close`. Raises ``OSError`` when the port is taken. Port 0 takes a free one."""
+    """Serves the metrics on loopback until :meth:`close`, to requests that name it so.
+
+    Raises ``OSError`` when the port is taken. Port 0 takes a free one.
+    """
 
     def __init__(self, newest: Callable[[], Snapshot | None], port: int) -> None:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(SnapshotCollector(newest))
-        served: tuple[WSGIServer, threading.Thread] = start_http_server(port, LOOPBACK, registry)
-        self._server, self._thread = served
+        app = loopback_only(make_wsgi_app(registry))
+        self._server = make_server(LOOPBACK, port, app, ThreadingWSGIServer, handler_class=_Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="prometheus", daemon=True)
+        self._thread.start()
         self.port = int(self._server.server_port)
 
     def close(self) -> None:

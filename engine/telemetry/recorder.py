@@ -99,7 +99,7 @@ class Recorder:
     """Writes one run to a new file. Belongs to one thread (the publisher's). Raises ``OSError`` as files do."""
 
     def __init__(self, path: Path, *, label: str = "", settings: Sequence[SettingRow] = ()) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self._last: dict[str, Any] | None = None
         self._frames = 0

@@ -188,6 +188,10 @@ def test_values_are_read_and_bounded() -> None:
         (setting(), "2.5"),
         (setting(), "two"),
         (setting(), ""),
+        (setting(), "inf"),
+        (setting(), "nan"),
+        (setting(), "9" * 5000),
+        (setting(value=0.5, default=0.5, low=0, high=2, step=0.01), "1e999"),
         (setting(choices=("a",), default="a"), "b"),
     ):
         with pytest.raises(BadValue):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -59,6 +61,23 @@ async def screen_until(tab: aiohttp.ClientWebSocketResponse, words: str) -> str:
     return text
 
 
+@asynccontextmanager
+async def reading(tab: aiohttp.ClientWebSocketResponse) -> AsyncIterator[None]:
+    """Read a tab all the time, as a browser does: one that answers no ping for half a minute is closed by the server."""
+
+    async def read() -> None:
+        async for _ in tab:
+            pass
+
+    task = asyncio.create_task(read())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def test_each_tab_is_a_console_that_ends_with_it(served: tuple[subprocess.Popen[str], list[str]]) -> None:
     server, (address, tunnel, _) = served
     url = address.split()[-1]
@@ -81,7 +100,7 @@ async def test_each_tab_is_a_console_that_ends_with_it(served: tuple[subprocess.
         assert found
         async with browser.ws_connect(f"{found[1]}?width=100&height=30") as one:
             await screen_until(one, "Recordings")
-            async with browser.ws_connect(f"{found[1]}?width=160&height=48") as two:
+            async with browser.ws_connect(f"{found[1]}?width=160&height=48") as two, reading(one):
                 await screen_until(two, "read-only")
                 assert len({p.pid for p in consoles(server) if p.name() != "sh"}) == 2
         wait_for(lambda: not consoles(server), "the consoles to end with their tabs")

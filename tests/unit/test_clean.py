@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gainstage.engine.clean import clean_text
+from gainstage.engine.clean import clean_text, terminal_json
 
 HOSTILE = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x202E, 0x2066, 0x2028, 0xFEFF, 0xE0001]))
 
@@ -42,3 +43,18 @@ def test_an_escape_sequence_goes_whole() -> None:
 
 def test_megabytes_are_bounded() -> None:
     assert len(clean_text("\x1b]" + "x" * 10_000_000)) <= 2000
+
+
+@given(
+    st.recursive(
+        st.text(st.characters() | st.sampled_from(HOSTILE)), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+@example("\x9b31mred\x1b[2J\u202e\U000e0041\ud800")
+def test_json_for_a_terminal_is_the_same_document_without_teeth(value: object) -> None:
+    for indent in (None, 2):
+        text = terminal_json(json.dumps(value, ensure_ascii=False, indent=indent))
+        text.encode("utf-8")  # nothing in it that no UTF-8 can hold
+        assert json.loads(text) == value
+        assert not [c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs") and c != "\n"]
+        assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\x9b")

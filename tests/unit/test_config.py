@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tomllib
@@ -189,3 +190,46 @@ def test_no_text_stays_text_where_a_setting_must_have_a_value() -> None:
         if not spec.optional:
             assert parse(key, "") == "", key
             assert parse(key, "none") == "none", key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000 + "]" * 5000,
+        "in_flight = " + "9" * 5000,
+        "a" + ".a" * 3000 + " = 1",
+        "[" + "a." * 2000 + "b]\nc = 1",
+        "in_flight = 1e999",
+        "in_flight = nan",
+        "in_flight = \x00",
+        "in_flight = 1\nin_flight = 2",
+        'store.database = "\\ud800"',
+        "in_flight = {" + "a = {" * 2000,
+    ],
+    ids=range(10),
+)
+def test_a_hostile_settings_file_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "gainstage.toml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(SettingError) as refused:
+        load(user_file=file, environ={})
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_settings_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "gainstage.toml"
+    for content in (b"\xff\xfe\x00", b"in_flight = \xc3\x28", bytes(range(256)) * 100):
+        file.write_bytes(content)
+        with pytest.raises(SettingError, match=r"gainstage\.toml"):
+            load(user_file=file, environ={})
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 50_000, "{" * 5000 + "}", "1e999", "nan", "\ud800", "\x00", "-" * 5000])
+def test_a_hostile_value_is_an_error_and_no_traceback(value: str) -> None:
+    refused = []
+    for key in SPECS:
+        with contextlib.suppress(SettingError):
+            load(environ={}, overrides={key: value})
+            continue
+        refused.append(key)
+    assert "in_flight" in refused

@@ -18,7 +18,8 @@ from gainstage.engine.advisor.verdict import verdict
 from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.telemetry.prometheus import SnapshotCollector
-from gainstage.engine.views.snapshot import Snapshot, dumps, loads
+from gainstage.engine.views.frame_json import dumps, loads
+from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.commands.control import describe
 from gainstage.tui.commands.headless import _picture
 from tests.frames_kit import story

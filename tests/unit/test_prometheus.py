@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -101,3 +102,23 @@ def test_it_listens_on_loopback_only_and_frees_its_port(newest: Newest) -> None:
     with socket.socket() as probe:
         probe.settimeout(30)
         assert probe.connect_ex(("127.0.0.1", exporter.port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200), ("127.0.0.1:9000", 200), ("localhost:1", 200), ("LOCALHOST", 200), ("[::1]:9000", 200),
+        ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("evil.example:80@127.0.0.1.evil", 403), ("", 403), ("[::1", 403),
+        ("localhost.evil:80", 403), ("10.0.0.1", 403),
+    ],
+)  # fmt: skip
+def test_a_page_of_another_name_that_leads_here_reads_nothing(exporter: Exporter, host: str, status: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", exporter.port, timeout=30)
+    connection.putrequest("GET", "/metrics", skip_host=True)
+    connection.putheader("Host", host)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    assert answer.status == status
+    assert (b"gainstage_up" in body) is (status == 200)

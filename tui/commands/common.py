@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gainstage.config.origins import ENV_PREFIX, Loaded, load
 from gainstage.config.paths import Paths
 from gainstage.config.settings import SPECS
-from gainstage.engine.clean import clean_text
+from gainstage.engine.clean import clean_text, terminal_json
 
 if TYPE_CHECKING:
     from gainstage.engine.desk.postgres import PostgresDesk
@@ -165,8 +165,8 @@ def print_json(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         value = [asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for v in value]
     plain_ascii = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"  # else signs would be lost
-    json.dump(value, sys.stdout, ensure_ascii=plain_ascii, indent=2 if sys.stdout.isatty() else None, default=str, allow_nan=False)
-    print()
+    indent = 2 if sys.stdout.isatty() else None
+    print(terminal_json(json.dumps(value, ensure_ascii=plain_ascii, indent=indent, default=str, allow_nan=False)))
 
 
 def plain(text: object, limit: int = 200) -> str:
@@ -184,9 +184,10 @@ def clock(seconds: float | None) -> str:
 
 
 def table(headers: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
-    """Aligned plain columns by terminal cells; rich is not needed for a list that may be piped."""
+    """Aligned plain columns by terminal cells; rich is not needed for a list that may be piped. Every cell is made harmless."""
     from rich.cells import cell_len
 
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max([cell_len(h), *(cell_len(r[i]) for r in rows)]) for i, h in enumerate(headers)]
 
     def line(cells: list[str]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from gainstage.engine.clean import terminal_json
 from gainstage.engine.views.commands import Ack, Command, CommandName, DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.frame_json import dumps
@@ -73,17 +74,17 @@ def status(desk: Desk, args: argparse.Namespace) -> int:
 def describe(frame: Snapshot) -> None:
     """The four answers and the stages, in plain text."""
     run, verdict = frame.run, frame.verdict
-    print(f"{verdict.health}  {verdict.reason}".rstrip())
+    print(f"{plain(verdict.health)}  {plain(verdict.reason, 400)}".rstrip())
     print(
         f"queued {run.queued}  running {run.running}  stored {run.stored}  failed {run.failed}  skipped {run.skipped}"
         + (f"  {speed:.1f}x real time" if (speed := run.rtfx or run.rtfx_overall) else "")
     )
-    print(f"bottleneck  {verdict.bottleneck.text or '·'}")
+    print(f"bottleneck  {plain(verdict.bottleneck.text, 400) or '·'}")
     left = verdict.forecast
     if left.left_s is not None:
         print(f"time left  {clock(left.left_s)} ({clock(left.low_s)} to {clock(left.high_s)})")
     if verdict.advice:
-        print(f"try  {verdict.advice.text}  {verdict.advice.expected}")
+        print(f"try  {plain(verdict.advice.text)}  {plain(verdict.advice.expected)}")
     rows = [
         [
             s.name + (" (paused)" if s.paused else ""),
@@ -113,7 +114,7 @@ def watch(desk: Desk, args: argparse.Namespace) -> int:
         frame = desk.snapshot()
         if frame is not None and (frame.engine, frame.seq) != last:
             last = (frame.engine, frame.seq)
-            print(dumps(frame), flush=True)
+            print(terminal_json(dumps(frame)), flush=True)
             printed += 1
         time.sleep(args.every)
     return 0
@@ -141,10 +142,10 @@ def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
         while any(e.alive for e in desk.engines() if args.engine in (None, e.id)):
             frame = desk.snapshot()
             if frame and speaking(args) and sys.stderr.isatty():
-                print(f"\r{frame.run.state}: {len(frame.flights)} in flight ", end="", file=sys.stderr)
+                print(f"\r{plain(frame.run.state)}: {len(frame.flights)} in flight ", end="", file=sys.stderr)
             time.sleep(0.25)
     if speaking(args):
-        print(f"{ack.state}: {plain(ack.text)}")
+        print(f"{plain(ack.state)}: {plain(ack.text)}")
     else:
         print_json(ack)
     return 0 if ack.state == "done" else 1

@@ -160,16 +160,16 @@ def show(args: argparse.Namespace) -> int:
         print_json({**asdict(detail), "segments": content["segments"]})
         return 0
     r = detail.row
-    print(f"{r.id}  {plain(r.title)}  {clock(r.duration_s)}  {r.status}")
+    print(f"{plain(r.id)}  {plain(r.title)}  {clock(r.duration_s)}  {plain(r.status)}")
     print(f"source  {plain(r.source, 500)}")
     for label, value in detail.facts:
-        print(f"{label}  {plain(value)}")
+        print(f"{plain(label, 60)}  {plain(value)}")
     for warning in detail.warnings:
         print(f"▲ {plain(warning.cause, 60)}: {plain(warning.message, 500)}")
         if warning.hint:
             print(f"  what to do: {plain(warning.hint, 500)}")
     if r.error:
-        print(f"\n{r.status} at {r.stage or '·'} (attempt {r.attempt}): {plain(r.error, 1000)}")
+        print(f"\n{plain(r.status)} at {plain(r.stage or '·', 60)} (attempt {r.attempt}): {plain(r.error, 1000)}")
         if r.hint:
             print(f"what to do: {plain(r.hint, 500)}")
         if detail.traceback:

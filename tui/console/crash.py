@@ -16,7 +16,7 @@ def write_report(problem: BaseException, what: str, log: Path) -> str:
     where = traceback.extract_tb(problem.__traceback__)
     last = f"{where[-1].filename}:{where[-1].lineno}" if where else ""
     number = hashlib.sha256(f"{type(problem).__name__}{last}{what}".encode()).hexdigest()[:6]
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{datetime.now().isoformat(timespec='seconds')} {number} {what}\n{text}\n")
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from gainstage.engine.views.rows import SettingRow
@@ -44,7 +45,9 @@ def _number(row: SettingRow, text: str) -> Any:
     try:
         number = float(text.rstrip("%")) * factor
     except ValueError:
-        raise BadValue(f"a number, not {text!r}") from None
+        raise BadValue(f"a number, not {text[:40]!r}") from None
+    if not isfinite(number):
+        raise BadValue(f"a number, not {text[:40]!r}")
     return bounded(row, number)
 
 
