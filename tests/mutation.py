@@ -90,7 +90,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/flow/utilisation.py": STAGE,
     "engine/flow/locks.py": ("tests/unit/test_work_folder.py",),
     "engine/flow/work_folder.py": ("tests/unit/test_work_folder.py",),
-    "engine/flow/run_parallel.py": ("tests/unit/test_cancel.py",),
+    "engine/flow/run_parallel.py": ("tests/unit/test_flow_edges.py",),
 }
 """Module to the tests that are to notice its faults."""
 

@@ -17,7 +17,6 @@ import pytest
 from gainstage.config.paths import Paths
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.terms import Status
 from gainstage.engine.views.frame_json import dumps
 from gainstage.tui.cli import main
 from tests.chaos.kit import wait_for
@@ -43,11 +42,14 @@ def hostile(database: Database, database_url: str) -> str:
         recordings, bad, segments(2, text=f"rings {EVIL}", speaker=f"s{EVIL}"), [decision(EVIL, why=EVIL, speaker=EVIL, rule=EVIL)]
     )
     recordings.add([replace(recording(2), id=f"f{EVIL}", title=EVIL)])
-    recordings.set_status(f"f{EVIL}", Status.FAILED, cause=EVIL, error=EVIL, hint=EVIL, traceback=EVIL)
     frame = random_frame(Random(5))
     frame = replace(frame, engine=EVIL, run=replace(frame.run, state="running", reason=EVIL, source=EVIL))
     frame = replace(frame, verdict=replace(frame.verdict, reason=EVIL, bottleneck=replace(frame.verdict.bottleneck, text=EVIL)))
     with database.transaction() as connection:
+        connection.execute(
+            "update recording set status = 'failed', stage = %s, cause = %s, error = %s, hint = %s, traceback = %s where id = %s",
+            [*[EVIL] * 5, f"f{EVIL}"],
+        )
         connection.execute(
             "insert into engine (id, host, pid, home, version, state, doing, lease_s) values (%s, %s, 1, %s, %s, %s, %s, 1e6)",
             [EVIL] * 6,

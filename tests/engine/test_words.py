@@ -156,3 +156,45 @@ def test_a_word_in_a_splinter_and_a_real_turn_of_its_speaker_is_sure() -> None:
 def test_a_single_sure_word_moves_nobody() -> None:
     assert speakers("yes ropes.", turn(0, 0.38, "A"), turn(0.4, 0.6, "B")) == "AB"
     assert speakers("yes two ropes.", turn(0, 0.78, "A"), turn(0.8, 1.0, "B")) == "AAA"
+
+
+def test_a_turn_that_only_touches_a_word_has_no_share_in_it() -> None:
+    assert placed(1, 2, turn(0, 1, "A"), turn(1, 3, "B")) == ("B", False)
+
+
+def test_a_turn_two_seconds_away_is_within_reach() -> None:
+    assert placed(3, 4, turn(0, 1, "A")) == ("A", False)
+    assert placed(3, 4, turn(6, 9, "B")) == ("B", False)
+
+
+def test_a_span_of_two_voices_that_holds_a_shorter_one_keeps_its_end() -> None:
+    assert placed(5, 6, turn(0, 9, "A"), overlaps=((0.0, 10.0), (1.0, 2.0))) == ("A", True)
+    assert placed(5, 6, turn(0, 9, "A"), overlaps=((0.0, 1.0), (1.0, 2.0), (3.0, 5.0), (6.0, 7.0))) == ("A", False)
+    assert placed(5, 6, turn(0, 9, "A"), overlaps=((0.0, 2.0), (2.0, 5.5))) == ("A", True)
+
+
+def test_a_word_of_one_word_is_a_sentence_too() -> None:
+    assert speakers("Yes. We went home.", turn(0, 0.2, "B"), turn(0.35, 5, "A")) == "BAAA"
+
+
+def loose(*turns: SpeakerTurn, pause: float = 0.0) -> str:
+    """Who says the third word of a sentence whose first two are A's; words of one second."""
+    words = [word(0, 1, "a"), word(1, 2, "b"), word(2 + pause, 3 + pause, "c")]
+    return assign(words, (turn(0, 2, "A"), *turns))[2].speaker or "-"
+
+
+def test_a_word_is_sure_from_half_of_it_and_from_half_a_second_of_a_turn_on() -> None:
+    assert loose(turn(2.5, 9, "B")) == "B"
+    assert loose(turn(2.53125, 9, "B")) == "A"
+    assert loose(turn(2.25, 2.75, "B")) == "B"
+    assert loose(turn(2.25, 2.71875, "B")) == "A"
+    assert loose(turn(2.0, 2.4375, "B"), turn(2.5, 2.9375, "B")) == "A", "two splinters are no turn"
+
+
+def test_a_turn_that_begins_where_the_word_ends_makes_it_no_surer() -> None:
+    assert loose(turn(2.0, 2.4375, "B"), turn(2.5, 2.9375, "B"), turn(3.0, 9.0, "B")) == "A"
+
+
+def test_a_pause_of_exactly_half_a_second_does_not_end_a_sentence() -> None:
+    assert loose(turn(2.5, 2.9375, "B"), pause=0.5) == "A"
+    assert loose(turn(2.5, 2.96875, "B"), pause=0.53125) == "B"

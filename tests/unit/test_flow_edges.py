@@ -1,0 +1,242 @@
+"""Gates, batches and branches at their edges: who waited longest, what a view counts, which failure is raised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from gainstage.engine.errors import Cancelled, Permanent, Transient
+from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
+from gainstage.engine.flow.batch_stats import BatchTally
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.gate import Gate, Visitor
+from gainstage.engine.flow.pending import PendingItem, PendingItems
+from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.views.passes import BatchRecord
+
+PATIENCE_S = 60.0
+
+
+# -- gates
+
+
+def waiting(gate: Gate, recording: str, now: float, priority: int = 0) -> Visitor:
+    visitor = Visitor(recording, priority)
+    assert not gate.arrive(visitor, now)
+    return visitor
+
+
+def test_the_oldest_wait_is_that_of_whoever_came_first_whatever_the_order() -> None:
+    gate = Gate(1, 0.0)
+    gate.arrive(Visitor("inside"), 0.0)
+    assert gate.oldest_wait_s(1.0) is None
+    waiting(gate, "early", 1.0)
+    waiting(gate, "urgent", 4.0, priority=9)
+    assert [v.recording for v in gate.waiters] == ["urgent", "early"]
+    assert gate.oldest_wait_s(10.0) == 9.0
+
+
+def test_a_pause_before_somebody_came_is_no_part_of_their_wait() -> None:
+    gate = Gate(1, 0.0)
+    inside = Visitor("inside")
+    gate.arrive(inside, 0.0)
+    gate.pause("operator", 1.0)
+    gate.resume("operator", 6.0)
+    visitor = waiting(gate, "late", 7.0)
+    assert gate.paused_of(visitor, 9.0) == 0.0
+    gate.pause("operator", 9.0)
+    gate.resume("operator", 11.0)
+    assert gate.oldest_wait_s(12.0) == 3.0
+    gate.leave(inside, 13.0)
+    assert (visitor.waited_s, visitor.paused_s) == (4.0, 2.0)
+
+
+def test_after_a_resize_the_lowest_free_slot_is_still_given_first() -> None:
+    gate = Gate(4, 0.0)
+    inside = [Visitor(str(n)) for n in range(4)]
+    for visitor in inside:
+        gate.arrive(visitor, 0.0)
+    for n in (3, 1, 2, 0):
+        gate.leave(inside[n], 1.0)
+    gate.resize(6, 2.0)
+    gate.resize(5, 2.0)
+    given = [Visitor(f"next {n}") for n in range(5)]
+    for visitor in given:
+        gate.arrive(visitor, 3.0)
+    assert [v.slot.index for v in given if v.slot] == [0, 1, 2, 3, 4]
+
+
+def test_free_slots_beside_waiters_are_neither_starved_nor_blocked() -> None:
+    """Two slots retire: the free one is held back until they have left."""
+    gate = Gate(3, 0.0)
+    inside = [Visitor(str(n)) for n in range(3)]
+    for visitor in inside:
+        gate.arrive(visitor, 0.0)
+    gate.resize(1, 1.0)
+    waiting(gate, "later", 1.0)
+    gate.leave(inside[0], 2.0)
+    gate.blocked = 1
+    assert gate.rates() == (3, 2, 0, 0, 0)
+    assert Gate(3, 0.0).rates() == (3, 0, 3, 0, 0)
+
+
+# -- batches
+
+
+def record(items: int, cost: float, budget: float = 10.0, outcome: str = "ok", service_s: float = 1.0) -> BatchRecord:
+    return BatchRecord("b", items, cost, budget, "texts", "full", 0.0, service_s, outcome, None, 0.25, 0.0)  # type: ignore[arg-type]
+
+
+def test_a_view_counts_calls_items_fill_and_sizes() -> None:
+    tally = BatchTally(0.0)
+    for items in (1, 2, 3, 4, 5, 8, 64, 65, 1000):
+        tally.call(record(items, 5.0), items, 8.0)
+    tally.call(record(7, 5.0, outcome="failed"), 0, 8.0)
+    tally.call(record(7, 5.0, outcome="out of memory"), 0, 8.0)
+    view = tally.view("b", "texts", 10.0, 3, 30.0)
+    assert (view.batches, view.items, view.out_of_memory, view.waiting) == (9, 1152, 1, 3)
+    assert view.sizes == (1, 1, 2, 2, 0, 0, 1, 2)
+    assert (view.items_p50, view.items_max) == (5, 1000)
+    assert view.fill == pytest.approx(0.5)
+    assert view.padding_waste == pytest.approx(0.25)
+    assert view.per_second == pytest.approx(1152 / 30)
+    assert view.service_p50_s == pytest.approx(1.0, rel=0.03)
+    assert view.service_p95_s == pytest.approx(1.0, rel=0.03)
+
+
+def test_a_call_above_its_budget_fills_it_just_once() -> None:
+    tally = BatchTally(0.0)
+    tally.call(record(1, 30.0, budget=10.0), 1, 0.0)
+    view = tally.view("b", "texts", 10.0, 0, 5.0)
+    assert view.fill == 1.0
+    assert view.padding_waste is None
+
+
+def test_nothing_called_yet_is_unknown_and_not_nothing() -> None:
+    view = BatchTally(0.0).view("b", "texts", 10.0, 0, 0.5)
+    assert (view.fill, view.padding_waste, view.per_second, view.items_max, view.service_p50_s) == (None,) * 5
+
+
+def pile(*arrived: float, keys: str = "") -> PendingItems[int]:
+    made: PendingItems[int] = PendingItems(sorts=False)
+    for n, at in enumerate(arrived):
+        made.add(PendingItem(n, n, "owner", 1.0, 0.0, 0.0, n + 1, at), keys[n] if keys else None)
+    return made
+
+
+def test_the_oldest_wait_of_several_groups_counts() -> None:
+    assert pile().oldest_wait_s(9.0) is None
+    assert pile(2.0, 5.0, 7.0, keys="aba").oldest_wait_s(9.0) == 7.0
+    assert pile(5.0, 2.0, keys="ab").oldest_wait_s(9.0) == 7.0
+
+
+def test_a_group_that_is_not_due_does_not_hide_one_that_is() -> None:
+    """The first group is too young, the second old enough; of two that are due the one with the older item goes."""
+    limits = {"budget": 10.0, "linger_s": 5.0, "max_items": None, "everybody_waits": False}
+    assert pile(8.0, 3.0, keys="ab").due(9.0, **limits) == ("b", "age")  # type: ignore[arg-type]
+    assert pile(3.0, 2.0, keys="ab").due(9.0, **limits) == ("a", "age")  # type: ignore[arg-type]
+    assert pile(8.0, 7.0, keys="ab").due(9.0, **limits) is None  # type: ignore[arg-type]
+
+
+def test_a_single_item_that_does_not_fit_says_nothing_about_batches() -> None:
+    budget = AdaptiveBudget(100.0)
+    budget.ran_out(80.0, 1)
+    assert budget.now == 100.0
+    budget.ran_out(80.0, 2)
+    assert budget.now == 40.0
+    budget.ran_out(100.0, 9)
+    assert budget.now == 40.0, "half of more than what is allowed is no news"
+
+
+def test_a_budget_grows_after_sixteen_calls_of_at_least_half_of_it() -> None:
+    budget = AdaptiveBudget(100.0)
+    budget.ran_out(80.0, 2)
+    for _ in range(50):
+        budget.fitted(19.9)
+    for _ in range(15):
+        budget.fitted(20.0)
+    assert budget.now == 40.0
+    budget.fitted(20.0)
+    assert budget.now == 60.0
+    for _ in range(15):
+        budget.fitted(60.0)
+    assert budget.now == 60.0
+    budget.fitted(60.0)
+    assert budget.now == 90.0
+
+
+# -- two branches
+
+
+def held(event: threading.Event) -> Callable[[CancelToken], str]:
+    """A branch that waits until it is cancelled, or for ``event``."""
+
+    def work(token: CancelToken) -> str:
+        event.set()
+        token.wait(PATIENCE_S)
+        token.check()
+        return "not cancelled"
+
+    return work
+
+
+def test_two_branches_give_both_results_and_run_at_once() -> None:
+    meet = threading.Barrier(2)
+
+    def branch(word: str) -> Callable[[CancelToken], str]:
+        def work(_: CancelToken) -> str:
+            meet.wait(PATIENCE_S)
+            return f"{word} on {threading.current_thread().name}"
+
+        return work
+
+    name = threading.current_thread().name
+    assert run_parallel(CancelToken(), branch("one"), branch("two")) == (f"one on {name}", f"two on {name}/b")
+
+
+@pytest.mark.parametrize("guilty", ["first", "second"])
+def test_a_branch_that_fails_ends_the_other_and_is_what_is_raised(guilty: str) -> None:
+    running = threading.Event()
+
+    def fail(_: CancelToken) -> str:
+        assert running.wait(PATIENCE_S)
+        raise Permanent("no audio")
+
+    branches = (fail, held(running)) if guilty == "first" else (held(running), fail)
+    with pytest.raises(Permanent, match="no audio"):
+        run_parallel(CancelToken(), *branches)
+
+
+def test_of_two_failures_the_first_is_raised() -> None:
+    gone = threading.Event()
+
+    def first(_: CancelToken) -> str:
+        try:
+            raise Transient("the first")
+        finally:
+            gone.set()
+
+    def second(token: CancelToken) -> str:
+        assert gone.wait(PATIENCE_S)
+        token.wait(PATIENCE_S)  # the other's failure has been noted
+        raise Permanent("the second")
+
+    with pytest.raises(Transient, match="the first"):
+        run_parallel(CancelToken(), first, second)
+
+
+def test_a_cancelled_recording_cancels_both_branches() -> None:
+    token, one, two = CancelToken(), threading.Event(), threading.Event()
+
+    def cancel() -> None:
+        assert one.wait(PATIENCE_S)
+        assert two.wait(PATIENCE_S)
+        token.cancel("operator asked")
+
+    asking = threading.Thread(target=cancel)
+    asking.start()
+    with pytest.raises(Cancelled, match="operator asked"):
+        run_parallel(token, held(one), held(two))
+    asking.join()
