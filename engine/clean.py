@@ -26,6 +26,8 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+_RAW = re.compile(f"[\u2028\u2029]|{_UNSAFE.pattern}")
+"""What must not stand in a line of JSON as it is."""
 
 
 def clean_text(text: str, limit: int = 2000) -> str:
@@ -55,7 +57,7 @@ def value_text(value: object) -> str:
 
 def terminal_json(text: str) -> str:
     """A JSON text without any character a terminal acts on or no UTF-8 can hold: the same document, these written as escapes."""
-    return _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else json.dumps(m[0])[1:-1], text)
+    return _RAW.sub(lambda m: m[0] if m[0] in "\n\t" else json.dumps(m[0])[1:-1], text)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
