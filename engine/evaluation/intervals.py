@@ -1,0 +1,77 @@
+"""How sure a figure is: bootstrap intervals by recording, and a paired test between two runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+RESAMPLES = 1000
+LOW, HIGH = 2.5, 97.5
+_LEAST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value with its 95 % interval; None is unknown: nothing to measure, or one recording alone."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Errors of so many, in one recording."""
+
+    errors: float
+    of: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The difference of two runs on the same recordings, second minus first. ``p`` is two-sided, by flipping signs."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def pooled(items: Sequence[Share]) -> float | None:
+    """All errors over everything; None of nothing."""
+    of = sum(item.of for item in items)
+    return sum(item.errors for item in items) / of if of > 0 else None
+
+
+def figure(items: Sequence[T], measure: Callable[[Sequence[T]], float | None], resamples: int = RESAMPLES) -> Figure:
+    """The measure of all items, and its percentiles over items drawn again with replacement (one item is one recording)."""
+    value = measure(items)
+    if value is None or len(items) < _LEAST:
+        return Figure(value)
+    rng = np.random.default_rng(0)
+    drawn = (measure([items[k] for k in rng.integers(0, len(items), len(items))]) for _ in range(resamples))
+    values = [one for one in drawn if one is not None]
+    low, high = np.percentile(values, (LOW, HIGH))
+    return Figure(value, float(low), float(high))
+
+
+def paired(first: Mapping[str, Share], second: Mapping[str, Share], resamples: int = RESAMPLES) -> Paired | None:
+    """Two runs compared over the recordings both have; None with fewer than two of them."""
+    names = [name for name in first if name in second]
+    of = sum(second[name].of for name in names)
+    if len(names) < _LEAST or of <= 0:
+        return None
+    weights = np.array([second[name].of for name in names])
+    steps = np.array([second[n].errors - first[n].errors * (second[n].of / first[n].of if first[n].of else 0.0) for n in names])
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(names), (resamples, len(names)))
+    differences = steps[draws].sum(1) / np.maximum(weights[draws].sum(1), 1e-9)
+    low, high = np.percentile(differences, (LOW, HIGH))
+    flips = rng.choice((-1.0, 1.0), (resamples, len(names))) @ steps
+    p = (1 + int((np.abs(flips) >= abs(steps.sum()) - 1e-9).sum())) / (1 + resamples)
+    return Paired(float(steps.sum() / of), float(low), float(high), float(p))

@@ -1,0 +1,133 @@
+"""What is true of recordings, from the files people have: STM, SegLST, RTTM, CTM, plain text and gainstage's own json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gainstage.engine.errors import Misconfigured
+
+KINDS = ("stm", "seglst", "rttm", "ctm", "txt", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Somebody says something from start to end (seconds). ``text`` is None where only the time is known."""
+
+    speaker: str
+    start: float
+    end: float
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """One recording, true or as understood. ``timed`` says whether speakers and times are known, or only the text."""
+
+    name: str
+    parts: tuple[Said, ...]
+    timed: bool = True
+
+    @property
+    def worded(self) -> bool:
+        """Whether the words are known."""
+        return any(part.text is not None for part in self.parts)
+
+    @property
+    def text(self) -> str:
+        """All words in order of time."""
+        return " ".join(part.text for part in sorted(self.parts, key=lambda p: p.start) if part.text)
+
+
+def load_reference(path: Path) -> list[Talk]:
+    """Every recording a file tells of; the kind goes by the name's ending and, for json, by the content.
+
+    Raises :class:`Misconfigured` for a file that is missing, of another kind or broken, with the place.
+    """
+    kind = path.name.lower().rsplit(".", 1)[-1]
+    try:
+        text = path.read_text("utf-8-sig")
+        if kind in ("stm", "rttm", "ctm"):
+            talks = _talks({"stm": _stm, "rttm": _rttm, "ctm": _ctm}[kind](text))
+        elif kind in ("json", "seglst"):
+            talks = _from_json(json.loads(text), path.stem)
+        elif kind == "txt":
+            talks = [Talk(path.stem, (Said("", 0.0, 0.0, text),), timed=False)]
+        else:
+            raise ValueError(f"unknown ending .{kind}")
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise Misconfigured(
+            f"{path.name} is no reference that can be read: {error}",
+            cause="reference cannot be read",
+            hint=f"Formats are {', '.join(KINDS)}; the name's ending says which.",
+        ) from error
+    if not any(talk.parts for talk in talks):
+        raise Misconfigured(f"{path.name} has no entries", cause="reference cannot be read", hint="Is it the right file?")
+    return talks
+
+
+def _talks(rows: Iterable[tuple[str, Said]]) -> list[Talk]:
+    by_name: dict[str, list[Said]] = {}
+    for name, said in rows:
+        if not said.end >= said.start >= 0:
+            raise ValueError(f"{name}: times {said.start} to {said.end}")
+        by_name.setdefault(name, []).append(said)
+    return [Talk(name, tuple(parts)) for name, parts in by_name.items()]
+
+
+def _lines(text: str, least: int) -> Iterable[list[str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith(";;"):
+            fields = line.split()
+            if len(fields) < least:
+                raise ValueError(f"line {number} has {len(fields)} fields, not {least}")
+            yield fields
+
+
+def _stm(text: str) -> Iterable[tuple[str, Said]]:
+    """``file channel speaker start end [<labels>] words``"""
+    for fields in _lines(text, 5):
+        words = fields[5:]
+        if words and words[0].startswith("<") and words[0].endswith(">"):
+            words = words[1:]
+        yield fields[0], Said(fields[2], float(fields[3]), float(fields[4]), " ".join(words))
+
+
+def _rttm(text: str) -> Iterable[tuple[str, Said]]:
+    """``SPEAKER file channel start duration <NA> <NA> speaker ...``"""
+    for fields in _lines(text, 8):
+        if fields[0] == "SPEAKER":
+            start = float(fields[3])
+            yield fields[1], Said(fields[7], start, start + float(fields[4]))
+
+
+def _ctm(text: str) -> Iterable[tuple[str, Said]]:
+    """``file channel start duration word [confidence]``; the channel stands for the speaker"""
+    for fields in _lines(text, 5):
+        start = float(fields[2])
+        yield fields[0], Said(fields[1], start, start + float(fields[3]), fields[4])
+
+
+def _from_json(data: Any, name: str) -> list[Talk]:
+    if isinstance(data, list):  # SegLST
+        return _talks(
+            (str(row["session_id"]), Said(str(row["speaker"]), float(row["start_time"]), float(row["end_time"]), str(row["words"])))
+            for row in data
+        )
+    if not isinstance(data, dict):
+        raise ValueError("neither a list nor an object")
+    if "segments" in data:  # `gainstage export --format json`
+        id = str(data.get("recording", {}).get("id", name)) if isinstance(data.get("recording"), Mapping) else name
+        return _talks((id, Said(str(s["speaker"]), float(s["start"]), float(s["end"]), str(s["text"]))) for s in data["segments"])
+    if "words" in data and data["words"] and isinstance(data["words"][0], Mapping):  # the truth beside a demo recording
+        return _talks(
+            (name, Said(str(w["speaker"]), float(w["start"]), float(w.get("end", w["start"])), str(w["word"])))
+            for w in data["words"]
+        )
+    turns = [(name, Said(str(t[2]), float(t[0]), float(t[1]))) for t in data.get("turns", ())]
+    if turns:
+        return _talks(turns)
+    return [Talk(name, (Said("", 0.0, 0.0, str(data["text"])),), timed=False)]
