@@ -10,7 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ import numpy as np
 from gainstage.config import origins
 from gainstage.config.settings import Settings, changed
 from gainstage.engine.errors import Misconfigured
+from gainstage.engine.evaluation.intervals import Figure
+from gainstage.engine.evaluation.measures import scorers_missing
 from gainstage.engine.evaluation.quality import Hypothesis, Quality, load_truth, score, spoken
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.resolve import DEMO
-from gainstage.engine.terms import Audio, Cast, DiarizationResult, Turn
+from gainstage.engine.terms import Audio, Cast, DiarizationResult, Transcript, Turn
 
 if TYPE_CHECKING:
+    from gainstage.engine.evaluation.scored import Scored
     from gainstage.engine.voices.profile_index import Profile
 
 
@@ -44,6 +47,7 @@ class Row:
     wall_s: float
     quality: Quality
     cast: Cast
+    scored: Scored | None = None  # without the scorers of the extra
 
 
 class Chain:
@@ -83,18 +87,24 @@ class Chain:
 
         return decode(path, Path(self._folder.name), token=self._token)
 
-    def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
-        """What the engine would store; with ``given``, as if the diarizer had said that."""
+    def understand(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Transcript, DiarizationResult | None, Cast]:
+        """What the engine would store: words, anonymous turns (None for the fast path), names. With ``given``, as if the diarizer
+        had said that."""
         from gainstage.engine.voices.identify import identify
 
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
         if not given and (cast := self.fast_path(audio)):
-            return Hypothesis(transcript.words, spoken(cast.turns), None), cast
+            return transcript, None, cast
         heard = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
         cast = identify(
             audio, heard, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
         )
-        return Hypothesis(transcript.words, spoken(cast.turns), spoken(heard.turns)), cast
+        return transcript, heard, cast
+
+    def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
+        """The same as the measures take it."""
+        transcript, heard, cast = self.understand(audio, given)
+        return Hypothesis(transcript.words, spoken(cast.turns), None if heard is None else spoken(heard.turns)), cast
 
     def fast_path(self, audio: Audio) -> Cast | None:
         """The cast of a monologue by the host, if it is one and the settings allow the short way."""
@@ -147,8 +157,43 @@ def measured(chain: Chain, kind: str, path: Path) -> Row:
     """One recording through the chain, against the truth beside it."""
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     began = time.perf_counter()
-    result, cast = chain.result(audio)
-    return Row(kind, path.name, audio.seconds, time.perf_counter() - began, score(truth, result), cast)
+    transcript, heard, cast = chain.understand(audio)
+    took = time.perf_counter() - began
+    result = Hypothesis(transcript.words, spoken(cast.turns), None if heard is None else spoken(heard.turns))
+    scores = _scored(chain, path, audio, transcript, cast) if scorers_missing() == [] else None
+    return Row(kind, path.name, audio.seconds, took, score(truth, result), cast, scores)
+
+
+def _scored(chain: Chain, path: Path, audio: Audio, transcript: Transcript, cast: Cast) -> Scored:
+    """The same recording by the field's own scorers, as it would be stored."""
+    from gainstage.engine.evaluation.references import load_reference
+    from gainstage.engine.evaluation.scored import scored
+    from gainstage.engine.speech.words import assign
+    from gainstage.engine.text.segments import cut
+
+    (truth,) = load_reference(path.with_suffix(".json"))
+    words = assign(transcript.words, cast.turns, cast.overlaps)
+    facts = {
+        "language": transcript.language,
+        "coverage": transcript.coverage.facts(),
+        "turns": [[t.start, t.end, t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
+    }
+    segments = cut(words, cast.turns, transcript, chain.settings.segment)
+    names = [p.name for p in chain.profiles]
+    return scored(truth, segments, facts, cast.decisions, seconds=audio.seconds, enrolled=names)
+
+
+def document(rows: list[Row]) -> dict[str, Any]:
+    """For ``--json``: every figure of the field's scorers with its interval, and the rows."""
+    from gainstage.engine.evaluation.scored import HELP, figures
+
+    scores = [row.scored for row in rows if row.scored is not None]
+    found = figures(scores)
+    shown = {key: found.get(key, Figure(None)) for key in HELP} if scores else {}
+    return {
+        **{key: asdict(one) for key, one in shown.items()},
+        "rows": [asdict(replace(row, scored=None, cast=Cast((), ()))) for row in rows],
+    }
 
 
 def media_with_truth(folder: Path) -> list[Path]:
@@ -188,8 +233,22 @@ def table(rows: list[Row]) -> str:
         same = [row for row in rows if row.kind == kind]
         missed = [name for name, reached in reached_goals(total(same)).items() if not reached]
         lines.append(_line(f"{len(same)} {kind}", same) + ("  MISSED: " + ", ".join(missed) if missed else "  all goals reached"))
+    lines += _scores(rows)
     lines.append("goals: " + ", ".join(f"{name} {goal:.0%}" for name, goal in GOALS.items()))
     return "\n".join(lines)
+
+
+def _scores(rows: list[Row]) -> list[str]:
+    """The figures of the field's scorers, one a line; what to install without them."""
+    from gainstage.engine.evaluation.scored import HELP, figures
+
+    if missing := scorers_missing():
+        return [f"not scored by {', '.join(missing)}: install gainstage[score]", ""]
+    lines = []
+    for key, one in figures([row.scored for row in rows if row.scored is not None]).items():
+        interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
+        lines.append(f"{key:<26}{one.value:>9.4f}  {interval:<20}  {HELP[key]}")
+    return [*lines, ""]
 
 
 def total(rows: list[Row]) -> Quality:

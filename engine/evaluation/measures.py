@@ -31,10 +31,14 @@ MEASURES = {
 """What is measured, and by whom. Rates are errors per unit of truth."""
 
 
+def scorers_missing() -> list[str]:
+    """Which libraries of the extra are not installed."""
+    return [name for name in ("jiwer", "whisper_normalizer", "pyannote.metrics", "meeteval") if not _installed(name)]
+
+
 def need_scorers() -> None:
     """Raises :class:`Misconfigured` where the extra is not installed."""
-    missing = [name for name in ("jiwer", "whisper_normalizer", "pyannote.metrics", "meeteval") if not _installed(name)]
-    if missing:
+    if missing := scorers_missing():
         raise Misconfigured(
             f"scoring needs {', '.join(missing)}",
             cause="scorers not installed",
@@ -73,8 +77,8 @@ def measured(truth: Talk, understood: Talk, turns: Sequence[Said], language: str
         shares |= speaker_word_errors(truth.name, true, heard)
         shares["wder"] = wrong_speakers(true, heard)
     if truth.timed:
-        shares |= diarization_errors(truth.parts, turns)
-        off = abs(len({p.speaker for p in truth.parts}) - len({t.speaker for t in turns}))
+        shares |= diarization_errors(truth.turns, turns)
+        off = abs(len({p.speaker for p in truth.turns}) - len({t.speaker for t in turns}))
         shares |= {"speaker_count_right": Share(float(off == 0), 1.0), "speaker_count_error": Share(float(off), 1.0)}
     return shares
 

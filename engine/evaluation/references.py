@@ -25,11 +25,20 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One recording, true or as understood. ``timed`` says whether speakers and times are known, or only the text."""
+    """One recording, true or as understood. ``timed`` says whether speakers and times are known, or only the text.
+
+    ``own_turns`` are who speaks when, where that is told apart from the words.
+    """
 
     name: str
     parts: tuple[Said, ...]
     timed: bool = True
+    own_turns: tuple[Said, ...] = ()
+
+    @property
+    def turns(self) -> tuple[Said, ...]:
+        """Who speaks when."""
+        return self.own_turns or self.parts
 
     @property
     def worded(self) -> bool:
@@ -60,7 +69,7 @@ def load_reference(path: Path) -> list[Talk]:
             raise ValueError(f"unknown ending .{kind}")
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
         raise Misconfigured(
-            f"{path.name} is no reference that can be read: {error}",
+            f"{path.name} is no reference that can be read: {f'no field {error}' if isinstance(error, KeyError) else error}",
             cause="reference cannot be read",
             hint=f"Formats are {', '.join(KINDS)}; the name's ending says which.",
         ) from error
@@ -122,12 +131,29 @@ def _from_json(data: Any, name: str) -> list[Talk]:
     if "segments" in data:  # `gainstage export --format json`
         id = str(data.get("recording", {}).get("id", name)) if isinstance(data.get("recording"), Mapping) else name
         return _talks((id, Said(str(s["speaker"]), float(s["start"]), float(s["end"]), str(s["text"]))) for s in data["segments"])
-    if "words" in data and data["words"] and isinstance(data["words"][0], Mapping):  # the truth beside a demo recording
-        return _talks(
-            (name, Said(str(w["speaker"]), float(w["start"]), float(w.get("end", w["start"])), str(w["word"])))
-            for w in data["words"]
-        )
-    turns = [(name, Said(str(t[2]), float(t[0]), float(t[1]))) for t in data.get("turns", ())]
+    if "words" in data and data["words"] and isinstance(data["words"][0], Mapping):
+        return [_demo_truth(data, name)]
+    turns = [(name, _turn(t)) for t in data.get("turns", ())]
     if turns:
         return _talks(turns)
     return [Talk(name, (Said("", 0.0, 0.0, str(data["text"])),), timed=False)]
+
+
+def _turn(row: Any) -> Said:
+    """A turn as [start, end, speaker] or as an object with those fields."""
+    if isinstance(row, Mapping):
+        return Said(str(row.get("speaker", row.get("cluster"))), float(row["start"]), float(row["end"]))
+    return Said(str(row[2]), float(row[0]), float(row[1]))
+
+
+def _demo_truth(data: Mapping[str, Any], name: str) -> Talk:
+    """The truth beside a demo recording: turns, and words that last until the next one or the end of their turn."""
+    turns = [Said(str(t["speaker"]), float(t["start"]), float(t["end"])) for t in data["turns"]]
+    words: list[Said] = []
+    rows = sorted(data["words"], key=lambda row: float(row["start"]))
+    for k, row in enumerate(rows):
+        start, speaker = float(row["start"]), str(row["speaker"])
+        turn_end = max((t.end for t in turns if t.speaker == speaker and t.start - 0.05 <= start <= t.end), default=start)
+        following = float(rows[k + 1]["start"]) if k + 1 < len(rows) else turn_end
+        words.append(Said(speaker, start, max(start, min(following, turn_end)), str(row["word"])))
+    return Talk(name, tuple(words), own_turns=tuple(turns))

@@ -65,7 +65,7 @@ def scored(
     """
     language = str(facts.get("language") or "en")
     turns = [Said(str(t[3]), float(t[0]), float(t[1])) for t in facts.get("turns", ())]
-    understood = Talk(truth.name, tuple(Said(s.speaker, s.start, s.end, s.text) for s in segments))
+    understood = Talk(truth.name, tuple(Said(s.speaker, w.start, w.end, w.text) for s in segments for w in s.words))
     shares = measured(truth, understood, turns, language)
     coverage = facts.get("coverage")
     if isinstance(coverage, Mapping):
@@ -75,7 +75,7 @@ def scored(
         words, inserted = _word_claims(truth, segments, language)
         if seconds:
             shares["inserted_words_per_hour"] = Share(float(inserted), seconds / _SECONDS_PER_HOUR)
-    named = truth.timed and bool({p.speaker for p in truth.parts} & set(enrolled))
+    named = truth.timed and bool({p.speaker for p in truth.turns} & set(enrolled))
     searches, trials = _lookups(truth, facts, decisions, set(enrolled)) if named else ((), ())
     return Scored(truth.name, shares, searches, trials, _claims(truth, facts) if named else (), words)
 
@@ -136,7 +136,7 @@ def _word_claims(truth: Talk, segments: Sequence[Segment], language: str) -> tup
 def _speaker_of(truth: Talk, spans: Sequence[tuple[float, float]]) -> str | None:
     """Who speaks most of the time of some spans."""
     shares: dict[str, float] = {}
-    for part in truth.parts:
+    for part in truth.turns:
         seconds = sum(max(0.0, min(part.end, b) - max(part.start, a)) for a, b in spans)
         if seconds > 0:
             shares[part.speaker] = shares.get(part.speaker, 0.0) + seconds

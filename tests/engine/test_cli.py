@@ -221,6 +221,28 @@ def test_export_writes_a_file_per_recording(demo: Demo, form: str, tmp_path: Pat
     assert "name the recordings" in said("export", "--format", form, "--home", home, status=1)
 
 
+def test_stored_recordings_are_scored_against_references_of_several_formats(demo: Demo, tmp_path: Path) -> None:
+    home, result = demo
+    truths = [Path(r.source).with_suffix(".json") for r in demo_recordings()]
+    table = json.loads(said("score", *truths, "--json", "--home", home))
+    assert len(table["recordings"]) == ALL
+    wer, cpwer = (table["figures"][key] for key in ("wer", "cpwer"))
+    assert wer["value"] == pytest.approx(result["quality"]["wer"], abs=0.01)
+    assert wer["low"] <= wer["value"] <= wer["high"]
+    assert cpwer["value"] <= 0.05
+    assert table["figures"]["uncovered_speech_s"]["value"] < 1.0
+    again = json.loads(said("score", *truths, "--json", "--home", home, "--against", table["saved"]))
+    assert (again["compared"]["wer"]["difference"], again["compared"]["wer"]["p"]) == (0.0, 1.0)
+    id = result["recordings"][0]["id"]
+    said("export", id, "--format", "rttm", "-o", tmp_path, "--home", home)
+    turns = json.loads(said("score", tmp_path / f"{id}.rttm", "--recording", id, "--json", "--home", home))
+    assert "der" in turns["figures"]
+    assert "wer" not in turns["figures"], "no words in the reference, no word errors"
+    (tmp_path / "nobody.txt").write_text("words of nobody")
+    assert "--recording" in said("score", tmp_path / "nobody.txt", "--home", home, status=1)
+    assert "cannot be read" in said("score", tmp_path / "gone.stm", "--home", home, status=2)
+
+
 def test_voices_and_decisions(demo: Demo) -> None:
     home, result = demo
     profiles = told("voices", "list", "--home", home)

@@ -58,5 +58,5 @@ def run(name: str, args: argparse.Namespace) -> int:
     if speaking(args):
         print(module.table(result))
     else:
-        print_json(result)
+        print_json(module.document(result) if hasattr(module, "document") else result)
     return 0

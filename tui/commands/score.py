@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,6 @@ def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], asked: str |
 
 
 def _score(store: RecordingStore, id: str, talk: Talk) -> Any:
-    from gainstage.engine.evaluation.references import Talk as Reference
     from gainstage.engine.evaluation.scored import scored
 
     stored = store.get(id)
@@ -104,7 +103,7 @@ def _score(store: RecordingStore, id: str, talk: Talk) -> Any:
     decisions = [one.decision for one in store.decisions(recording=id)]
     enrolled = sorted({score.name for decision in decisions for score in decision.scores})
     return scored(
-        Reference(id, talk.parts, talk.timed),
+        replace(talk, name=id),
         store.segments(id),
         stored.facts,
         decisions,
