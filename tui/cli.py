@@ -11,66 +11,6 @@ from contextlib import contextmanager
 
 from gainstage.tui.commands.registry import COMMANDS, GROUPS, module_of, parser_of
 
-@dataclass(frozen=True, slots=True)
-class CommandEntry:
-    """One command: where its module is, and the line `gainstage --help` shows."""
-
-    module: str
-    summary: str
-
-
-GROUPS: dict[str, dict[str, CommandEntry]] = {
-    "start here": {
-        "demo": CommandEntry("run", "run the main job on the bundled recordings: no network, GPU or server needed"),
-        "run": CommandEntry("run", "ingest sources: files, folders, URLs; follow the run until it is done"),
-        "console": CommandEntry("console", "open the console (the same as gainstage alone)"),
-        "attach": CommandEntry("console", "open the console on a running system, here or by its database URL"),
-        "doctor": CommandEntry("doctor", "check this machine and say how to mend what is missing"),
-    },
-    "results": {
-        "recordings": CommandEntry("results", "list recordings with their state"),
-        "show": CommandEntry("results", "one recording: who said what, how it went"),
-        "search": CommandEntry("results", "find passages by meaning, by words, or both"),
-        "export": CommandEntry("results", "write srt, vtt, txt, json or rttm files"),
-    },
-    "people": {
-        "voices": CommandEntry("voices", "enrol, list, check, rename, merge, import and delete voices"),
-        "decisions": CommandEntry("decisions", "what was decided about each cluster, why, and what other limits would change"),
-    },
-    "queue": {
-        "add": CommandEntry("run", "put sources into the queue"),
-        "retry": CommandEntry("queue", "queue failed recordings again"),
-        "cancel": CommandEntry("queue", "cancel queued or running recordings"),
-        "skip": CommandEntry("queue", "mark recordings as not wanted"),
-        "priority": CommandEntry("queue", "move recordings forward or back in the queue"),
-        "follow": CommandEntry("follow", "list a channel, feed or folder again and again, and take what is new"),
-        "following": CommandEntry("follow", "what is followed, when it is listed next, what came of it"),
-        "unfollow": CommandEntry("follow", "end a subscription"),
-    },
-    "engine": {
-        "engine": CommandEntry("engine", "run an engine in the foreground (systemd, containers)"),
-        "status": CommandEntry("control", "is it healthy, what is the bottleneck, when will it finish"),
-        "watch": CommandEntry("control", "print snapshots as JSON Lines"),
-        "pause": CommandEntry("control", "stop taking new recordings, or pause one stage"),
-        "resume": CommandEntry("control", "take recordings again, or resume one stage"),
-        "stop": CommandEntry("control", "finish what is in flight and end; --now puts it back into the queue"),
-        "serve": CommandEntry("serve", "the console in a browser, on loopback"),
-    },
-    "settings": {
-        "set": CommandEntry("settings", "change a setting on the running system"),
-        "settings": CommandEntry("settings", "every setting with its value, origin and effect"),
-        "undo": CommandEntry("settings", "take the last change back"),
-        "config": CommandEntry("config", "show, validate or explain the configuration"),
-        "completion": CommandEntry("completion", "print a script that completes commands and options in a shell"),
-    },
-    "figures": {
-        "score": CommandEntry("score", "stored recordings against references, by the field's own scorers"),
-        "bench": CommandEntry("bench", "measure this machine, as ratios against a reference of the same run"),
-    },
-}
-
-COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
-
 EXAMPLES = """examples:
   gainstage demo                             the first minute: a console on a running demo
   gainstage run talks/ --profile cpu         ingest a folder of recordings

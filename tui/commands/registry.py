@@ -61,6 +61,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "completion": CommandEntry("completion", "print a script that completes commands and options in a shell"),
     },
     "figures": {
+        "score": CommandEntry("score", "stored recordings against references, by the field's own scorers"),
         "bench": CommandEntry("bench", "measure this machine, as ratios against a reference of the same run"),
     },
 }
