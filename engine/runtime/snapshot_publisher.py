@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gainstage.config.origins import shown_with_origins
@@ -19,6 +20,7 @@ from gainstage.engine.queue import changes
 from gainstage.engine.queue.counts import QueueCounts
 from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.runtime.context import EngineContext
+from gainstage.engine.runtime.disk_use import SHARE
 from gainstage.engine.runtime.in_flight import InFlight
 from gainstage.engine.runtime.run_state import RunStateMachine
 from gainstage.engine.stages import STAGES
@@ -91,7 +93,7 @@ class SnapshotPublisher:
             return
         with self.context.database.connection() as connection:
             rows = setting_rows(shown_with_origins(self.context.loaded), changes.live_values(connection))
-        name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{self.context.id}.gsr"
+        name = time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{time.monotonic_ns() % 1000:03}-{self.context.id}.gsr"
         self._recorder = Recorder(self.context.paths.runs / name, label=self.context.title, settings=rows)
 
     def _start_exporter(self) -> None:
@@ -99,6 +101,10 @@ class SnapshotPublisher:
             from gainstage.engine.telemetry.prometheus import Exporter
 
             self._exporter = Exporter(lambda: self.history[-1] if self.history else None, port)
+
+    def recording(self) -> Path | None:
+        """The file of the recorded run that is being written."""
+        return self._recorder.path if self._recorder else None
 
     def stop(self) -> None:
         """Publish the last frame and end."""
@@ -142,6 +148,9 @@ class SnapshotPublisher:
         if self._recorder:
             try:
                 self._recorder.append(frame, fresh, self._new_changes(frame))
+                if self._recorder.size > self.context.settings.watch.runs_bytes // SHARE:
+                    self._recorder.close()
+                    self._start_recording()
             except OSError as error:  # a full disk must not end the figures
                 self.context.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
                 self._recorder.close()

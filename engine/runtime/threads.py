@@ -42,6 +42,7 @@ class EngineThreads:
         self.publisher = SnapshotPublisher(context, in_flight, run_state, history, each_second=self.change_effects.predict)
         self.heartbeat = Heartbeat(context)
         self.housekeeping = Housekeeping(context, in_flight, self.change_effects)
+        self.housekeeping.writing = self.publisher.recording
         self.follower = Follower(
             context.database,
             context.id,

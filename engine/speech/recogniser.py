@@ -63,7 +63,7 @@ def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:
         )
     if cublas_found():
         return "cuda"
-    mend = "Install it with `pip install nvidia-cublas-cu12`, or put the CUDA 12 libraries on LD_LIBRARY_PATH."
+    mend = "Install it with `uv sync --extra gpu`, or put the CUDA 12 libraries on LD_LIBRARY_PATH."
     if asked == "cuda":
         raise Misconfigured(f"CTranslate2 needs {CUBLAS} for the GPU", cause="CUDA library missing", hint=mend)
     warn(f"the recogniser runs on the CPU: {CUBLAS} is missing. {mend}")

@@ -28,18 +28,15 @@ def examine(connection: Connection[TupleRow], migrations: Sequence[Migration]) -
     """Versions, and what is wrong."""
     row = connection.execute(
         "select current_setting('server_version'), current_setting('server_version_num')::int,"
-        " (select extversion from pg_extension where extname = 'vector'), pg_is_in_recovery(),"
-        " current_setting('max_connections')::int"
+        " (select extversion from pg_extension where extname = 'vector'), pg_is_in_recovery()"
     ).fetchone()
     assert row is not None
-    server, number, vector, standby, connections = row
+    server, number, vector, standby = row
     problems = []
     if number < OLDEST_SERVER:
         problems.append(f"Postgres {server} is too old: 14 or newer is needed")
     if standby:
         problems.append("this server is a standby and takes no writes")
-    if connections < 50:
-        problems.append(f"max_connections is {connections}: an engine uses up to 10, a console 3")
     if steps := unknown_migrations(connection, migrations):
         problems.append(f"a newer gainstage has changed this database: {', '.join(steps)}")
     broken = connection.execute(

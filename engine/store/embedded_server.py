@@ -21,6 +21,9 @@ from gainstage.engine.store.embedded_place import MAJOR, Place
 START_S = 300.0
 """Longest wait for a server that lives but does not answer yet: after a crash it reads its log first."""
 
+STUCK_S = 20.0
+"""A server that neither answers nor reads its log for this long is killed and started again."""
+
 AFTER_KILL_S = 15.0
 """A killed server's children hold its memory for a moment: starting is tried again for this long."""
 
@@ -122,10 +125,16 @@ class Server:
     def _comes_up(self, server: psutil.Process | None) -> bool:
         """Wait until the server takes connections; False when it ended before."""
         end, backoff = time.monotonic() + START_S, Backoff(POLL_S, 0.2, factor=1.2)  # a server that recovers logs each refusal
+        at_work = time.monotonic()
         while server is not None and time.monotonic() < end:
             if self.answers():
                 return True
             if _ended(server):
+                return False
+            if _recovers(server):
+                at_work = time.monotonic()
+            elif time.monotonic() - at_work > STUCK_S:  # it waits for children that are gone: it would do so for minutes
+                _kill(server)
                 return False
             time.sleep(backoff.next())
         return False
@@ -213,6 +222,24 @@ class Server:
             return " ".join(self.place.log.read_text(errors="replace")[-2000:].split())[-600:]
         except OSError:
             return "it left no log"
+
+
+def _recovers(server: psutil.Process) -> bool:
+    """Whether one of its children reads the log, which takes as long as it takes."""
+    try:
+        return any("startup" in " ".join(child.cmdline()) for child in server.children() if not _ended(child))
+    except psutil.Error:
+        return False
+
+
+def _kill(server: psutil.Process) -> None:
+    """End a server that no longer reacts, and its children: the next start reads the log."""
+    with suppress(psutil.Error):
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=STOP_S)
 
 
 def _ended(process: psutil.Process) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from gainstage.engine.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from gainstage.engine.store.database import Database
 
 OWN = 2
 """Connections of an engine outside its pool: one listens, one is kept for heartbeat and commands."""
@@ -118,6 +121,14 @@ def pooler_of(connection: Connection[TupleRow], parts: dict[str, str]) -> Pooler
     thread.start()
     thread.join(PROBE_S)  # a pooler without a server connection for the second lets it wait: it lends them per session
     return answer[0] if answer else "session"
+
+
+def hears_notes(database: Database, within_s: float = 5.0) -> bool:
+    """Whether a note of one session reaches another."""
+    with database.own_connection() as listener, database.connection() as speaker:
+        listener.execute("listen gainstage_trial")
+        speaker.execute("notify gainstage_trial")
+        return any(True for _ in listener.notifies(timeout=within_s, stop_after=1))
 
 
 def _process(connection: Connection[TupleRow]) -> int:

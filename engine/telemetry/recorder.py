@@ -134,5 +134,10 @@ class Recorder:
         self._file.write(RECORD.pack(kind.encode(), len(data), zlib.crc32(data), wall) + data)
         self._file.flush()
 
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return self._file.tell()
+
     def close(self) -> None:
         self._file.close()

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from speech_kit import demo_settings
 
@@ -28,6 +30,7 @@ NAMES = (
     "voice model",
     "embed model",
     "database",
+    "home",
     "disk",
     "yt-dlp",
     "JavaScript",
@@ -164,3 +167,41 @@ def test_without_the_hub_a_model_that_is_not_here_fails_within_seconds(tmp_path:
     )
     assert out.stderr == ""
     assert out.stdout.splitlines() == [f"{role} model|fail|True" for role in ("asr", "diarization", "voice", "embed")]
+
+
+# -- databases that a run cannot use ------------------------------------------------------------------------------------
+
+
+def test_a_database_that_is_read_only_or_has_too_few_connections_fails(tmp_path: Path, database_url: str) -> None:
+    name = urlsplit(database_url).path.lstrip("/")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"create role few_{name} login connection limit 3")  # type: ignore[arg-type]
+        try:
+            for what in ("schema gainstage", "all tables in schema gainstage"):
+                connection.execute(f"grant all on {what} to few_{name}")  # type: ignore[arg-type]
+            few = by_name(demo_settings(), tmp_path, database_url.replace("postgres@", f"few_{name}@"))["database"]
+            connection.execute(f"alter database {name} set default_transaction_read_only = on")  # type: ignore[arg-type]
+            fixed = by_name(demo_settings(), tmp_path, database_url)["database"]
+        finally:
+            connection.execute("set default_transaction_read_only = off")
+            connection.execute(f"drop owned by few_{name}")  # type: ignore[arg-type]
+            connection.execute(f"drop role few_{name}")  # type: ignore[arg-type]
+    assert (few.state, "may have 3 connections" in few.text) == ("fail", True)
+    assert (fixed.state, "default_transaction_read_only is on" in fixed.text) == ("fail", True)
+    assert all("password" not in f"{c.text} {c.mend}" for c in (few, fixed))
+
+
+def test_arithmetic_the_device_lacks_fails_before_the_run(tmp_path: Path) -> None:
+    found = by_name(changed(demo_settings(), "asr.compute", "int8_float16"), tmp_path)["recogniser GPU"]
+    assert (found.state, "int8" in found.mend) == ("fail", True)
+
+
+def test_a_home_that_cannot_be_written_fails() -> None:
+    found = doctor._home(Paths.of("/dev/null/home"))
+    assert (found.state, "cannot be written" in found.text, "--home" in found.mend) == ("fail", True, True)
+
+
+def test_a_proxy_of_the_environment_is_told_apart_from_that_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128")
+    found = doctor._guarded("proxy", lambda: doctor._proxy(Settings()))
+    assert (found.state, "proxy.example" in found.text, "hunter2" in found.text) == ("warn", True, False)

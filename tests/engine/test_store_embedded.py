@@ -231,3 +231,15 @@ def test_binaries_the_servers_user_cannot_read_are_copied_once(own_postgres: Mak
         assert first.place.binaries == second.place.binaries
         assert first.place.binaries.is_relative_to(system)
         assert ask(first, "select 1") == ask(second, "select 1") == 1
+
+
+def test_a_server_that_hangs_without_recovering_is_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gainstage.engine.store.embedded_server.STUCK_S", 1.0)
+    with server(folder) as running:
+        ask(running, "create table if not exists kept_too as select 7 as answer")
+        pid = running.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        running.revive()
+        assert running.pid not in (None, pid)
+        assert ask(running, "select answer from kept_too") == 7

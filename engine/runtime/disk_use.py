@@ -1,0 +1,46 @@
+"""What a living engine leaves on the disk, kept within bounds: recorded runs by size and age, its log by size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+SHARE = 4
+"""A recorded run goes on in a new file at this part of all that runs may take, so that old ones can be removed singly."""
+
+
+def trim_runs(folder: Path, most_bytes: int, most_days: float, *, writing: Path | None = None) -> tuple[str, ...]:
+    """Remove recorded runs that are too old, and the oldest beyond ``most_bytes``; never the one being written. Their names."""
+    found = []
+    for path in folder.glob("*.gsr"):
+        try:
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+        except OSError:  # another engine of this home removed it just now
+            continue
+    removed, total, oldest = [], 0, time.time() - most_days * 86_400
+    for at, size, path in sorted(found, reverse=True):
+        total += size
+        if path != writing and (at < oldest or total > most_bytes):
+            path.unlink(missing_ok=True)
+            total -= size
+            removed.append(path.name)
+    return tuple(removed)
+
+
+def trim_log(log: Path, most_bytes: int) -> bool:
+    """Begin the log anew once it is too long, when it is this process's own output; what it held stays beside it as ``.1``.
+
+    The file is emptied, not replaced: the process writes to it at its end by a handle that it was given.
+    """
+    try:
+        mine, there = os.fstat(sys.__stdout__.fileno() if sys.__stdout__ else 1), log.stat()
+    except (OSError, ValueError):
+        return False
+    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino) or there.st_size <= most_bytes:
+        return False
+    shutil.copyfile(log, log.with_suffix(".log.1"))
+    os.truncate(log, 0)
+    return True

@@ -1,0 +1,76 @@
+"""A living engine's disk use is bounded: recorded runs by size and age, the log by size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from engine_kit import make_engine, queue, running
+
+from gainstage.engine.runtime.disk_use import trim_runs
+from gainstage.engine.store.database import Database
+from tests.queue_kit import until
+
+
+def run_file(folder: Path, name: str, size: int, days: float) -> Path:
+    path = folder / f"{name}.gsr"
+    path.write_bytes(b"x" * size)
+    at = time.time() - days * 86_400
+    os.utime(path, (at, at))
+    return path
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.gsr"))
+
+
+def test_old_runs_go_and_the_oldest_beyond_the_size_but_never_the_one_being_written(tmp_path: Path) -> None:
+    for name, days in (("today", 0.1), ("week", 7), ("month", 29), ("year", 365)):
+        run_file(tmp_path, name, 1000, days)
+    assert trim_runs(tmp_path, 10_000, 30) == ("year.gsr",)
+    assert trim_runs(tmp_path, 2000, 30) == ("month.gsr",)
+    assert left(tmp_path) == ["today", "week"]
+    assert trim_runs(tmp_path, 500, 30, writing=tmp_path / "today.gsr") == ("week.gsr",)
+    assert left(tmp_path) == ["today"]
+
+
+def test_an_engine_that_records_goes_on_in_new_files_and_keeps_within_the_bound(database: Database, tmp_path: Path) -> None:
+    engine = make_engine(database, tmp_path, watch__record=True, watch__runs_bytes=40_000)
+    with running(engine):
+        queue(database, 200, scale=0.05)
+        runs = tmp_path / "runs"
+        until(lambda: len(left(runs)) >= 2, 120)
+        first = left(runs)[0]
+        engine.threads.housekeeping._trimmed_at = float("-inf")
+
+        def bounded() -> bool:
+            engine.threads.housekeeping._trimmed_at = float("-inf")
+            return first not in left(runs)
+
+        until(bounded, 120)
+        writing = engine.threads.publisher.recording()
+        assert writing is not None
+        assert writing.exists()
+
+
+LOG = """
+import sys
+from pathlib import Path
+from gainstage.engine.runtime.disk_use import trim_log
+log = Path(sys.argv[1])
+print("before " * 1000, flush=True)
+assert trim_log(log, 1000)
+print("after", flush=True)
+assert not trim_log(log, 1000)
+"""
+
+
+def test_the_log_of_a_living_engine_begins_anew_and_one_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    with log.open("ab") as out:
+        subprocess.run([sys.executable, "-c", LOG, str(log)], stdout=out, check=True)
+    assert log.read_text() == "after\n"
+    assert log.with_suffix(".log.1").read_text().startswith("before before")
