@@ -81,16 +81,17 @@ def enrol(
     ``ranges`` limits each audio to spans in seconds. ``add`` keeps the exemplars there are and adds to them. Windows of 3 s
     every 1.5 s; quiet ones are skipped, outliers rejected. Raises :class:`Permanent` with less than 30 s of speech left.
     """
-    parts: list[Gathered] = []
-    for audio, spans in zip(audios, ranges or [None] * len(audios), strict=True):
-        parts.append(_listen(audio, spans or [(0.0, audio.seconds)], extractor, token))
-    gathered = Gathered(
-        np.concatenate([p.voices for p in parts]) if parts else np.zeros((0, extractor.model.dimension), np.float32),
-        np.concatenate([p.seconds for p in parts]) if parts else np.zeros(0),
-        sum(p.silent for p in parts),
-    )
+    gathered = _gather(audios, ranges or [None] * len(audios), extractor, token)
     source = {"text": provenance, "fingerprints": [a.fingerprint for a in audios]}
     return _save(store, name, gathered, extractor.model, source, add)
+
+
+def listened_profile(id: int, name: str, audios: Sequence[Audio], extractor: VoiceExtractor, *, token: CancelToken) -> Profile:
+    """A profile by the rules of :func:`enrol` that is kept nowhere. Raises :class:`Permanent` with less than 30 s of speech."""
+    name = checked_name(name)
+    gathered = _gather(audios, [None] * len(audios), extractor, token)
+    kept, _ = _usable(name, gathered)
+    return profile(id, name, extractor.model, spread_exemplars(gathered.voices[kept]))
 
 
 def enrol_speaker(
@@ -124,6 +125,32 @@ def enrol_speaker(
         voices = checked(np.stack([np.frombuffer(voice, np.float32) for voice in seconds]), model.dimension)
     source = {"text": f"{recording}:{speaker}", "fingerprints": [stored.fingerprint] if stored.fingerprint else []}
     return _save(store, name, Gathered(voices, np.array(list(seconds.values()), np.float64), 0), model, source, add)
+
+
+def _gather(
+    audios: Sequence[Audio], ranges: Sequence[Sequence[Span] | None], extractor: VoiceExtractor, token: CancelToken
+) -> Gathered:
+    """The voices of several audios, each limited to its spans; None takes all of it."""
+    parts = [_listen(a, spans or [(0.0, a.seconds)], extractor, token) for a, spans in zip(audios, ranges, strict=True)]
+    return Gathered(
+        np.concatenate([p.voices for p in parts]) if parts else np.zeros((0, extractor.model.dimension), np.float32),
+        np.concatenate([p.seconds for p in parts]) if parts else np.zeros(0),
+        sum(p.silent for p in parts),
+    )
+
+
+def _usable(name: str, gathered: Gathered) -> tuple[NDArray[np.bool_], float]:
+    """Which voices are no outliers (n,), and their seconds. Raises :class:`Permanent` with less than 30 s."""
+    kept = inliers(gathered.voices)
+    seconds = float(gathered.seconds[kept].sum())
+    if seconds < LEAST_S:
+        raise Permanent(
+            f"{seconds:.0f} s of speech are left for {name} ({gathered.silent} windows silent, {int((~kept).sum())} outliers), "
+            f"{LEAST_S:.0f} s are needed",
+            cause="too little speech to enrol",
+            hint="Give more or longer recordings of this person alone",
+        )
+    return kept, seconds
 
 
 def _listen(audio: Audio, spans: Sequence[Span], extractor: VoiceExtractor, token: CancelToken) -> Gathered:
@@ -162,15 +189,7 @@ def _save(
     store: ProfileStore, name: str, gathered: Gathered, model: ModelId, source: Mapping[str, object], add: bool
 ) -> EnrolmentReport:
     name = checked_name(name)
-    kept = inliers(gathered.voices)
-    seconds = float(gathered.seconds[kept].sum())
-    if seconds < LEAST_S:
-        raise Permanent(
-            f"{seconds:.0f} s of speech are left for {name} ({gathered.silent} windows silent, {int((~kept).sum())} outliers), "
-            f"{LEAST_S:.0f} s are needed",
-            cause="too little speech to enrol",
-            hint="Give more or longer recordings of this person alone",
-        )
+    kept, seconds = _usable(name, gathered)
     voices = gathered.voices[kept]
     held = np.arange(len(voices)) % HELD_OUT == HELD_OUT - 1
     enrolled = store.load(model)

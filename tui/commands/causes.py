@@ -17,6 +17,7 @@ OUTCOMES = {
     "Rejected": "left out, with this reason",
     "Throttled": "tried again after a pause",
     "Postponed": "tried later; not an attempt",
+    "NotYet": "looked at again later; left out in the end",
     "OutOfMemory": "tried again with smaller batches, then later",
     "Transient": "tried again, up to `retry.attempts`",
     "Permanent": "failed; not tried again",
@@ -67,10 +68,11 @@ def _named(tree: ast.Module, module: ModuleType) -> Iterator[tuple[str, str, str
         if isinstance(node, ast.Call):
             given = {keyword.arg: keyword.value for keyword in node.keywords}
             kind, cause, hint = _last(node.func), given.get("cause"), given.get("hint")
-        elif isinstance(node, ast.Tuple):
-            classes = [k for k, part in enumerate(node.elts[:-2]) if _outcome(_last(part))]
-            if classes:
-                kind, cause, hint = _last(node.elts[classes[0]]), *node.elts[classes[0] + 1 : classes[0] + 3]
+        if cause is None and isinstance(node, (ast.Call, ast.Tuple)):  # a row of a table: ..., class, cause, hint, ...
+            row = node.elts if isinstance(node, ast.Tuple) else node.args
+            at = next((k for k, part in enumerate(row[:-2]) if _outcome(_last(part))), None)
+            if at is not None:
+                kind, cause, hint = _last(row[at]), row[at + 1], row[at + 2]
         if cause is None or hint is None:
             continue
         for name in _texts(cause, module, scope):
