@@ -24,13 +24,13 @@ pythons:
 release-check: check
 	uv build
 
-# SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
 # mutants of media files through the decoder; MUTANTS=500 for fewer
 fuzz: fuzz-media
 
 fuzz-media:
 	uv run python -m tests.fuzz.media --count $(or $(MUTANTS),5000)
 
+# SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
 pages:
 	uv run python -m gainstage.tui.commands.pages
 

@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -115,6 +115,7 @@ class PcmWriter:
         self._digest = hashlib.sha256()
         self._most = None if max_seconds is None else round(max_seconds * SAMPLE_RATE)
         self._gain, self._levels = gain, levels
+        self._floats = Floats()
         self._resampler: av.AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None
 
@@ -142,12 +143,13 @@ class PcmWriter:
     def _prepared(self, frame: AudioFrame) -> AudioFrame:
         """The frame for the resampler: itself, or one channel made of it here."""
         channels = frame.layout.nb_channels
-        if self._levels is None and self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS:
+        as_it_is = self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS
+        if as_it_is and (self._levels is None or channels == 1):
             return frame
-        samples = floats(frame)
+        samples = self._floats.of(frame)
         if self._levels is not None and channels > 1:
             self._levels.add(samples, frame.sample_rate)
-        if self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS:
+        if as_it_is:
             return frame
         one = samples.mean(axis=0) if self.channel is None else samples[min(self.channel, channels - 1)]
         self.loudest = max(self.loudest, float(np.abs(one).max(initial=0.0)))
@@ -190,16 +192,25 @@ class PcmWriter:
             )
 
 
-def floats(frame: AudioFrame) -> NDArray[np.float32]:
-    """``(channels, n) float32`` in [-1, 1] of a frame in any sample format."""
-    values: NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    result: NDArray[np.float32] = values.astype(np.float32)
-    if values.dtype.kind == "u":
-        result -= 128
-        result /= 128
-    elif values.dtype.kind == "i":
-        result /= np.float32(2.0 ** (8 * values.dtype.itemsize - 1))
-    np.nan_to_num(result, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-    return result
+class Floats:
+    """Frames in any sample format as ``(channels, n) float32``.
+
+    FFmpeg turns them into one plane first: PyAV looks for the end of a list of planes that eight and more fill up, and crashes.
+    """
+
+    def __init__(self) -> None:
+        self._converter: av.AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
+
+    def of(self, frame: AudioFrame) -> NDArray[np.float32]:
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind or self._converter is None:
+            self._converter = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+            self._kind = kind
+        frame.pts = None
+        channels = frame.layout.nb_channels
+        made = [
+            np.frombuffer(memoryview(f.planes[0])[: 4 * channels * f.samples], np.float32) for f in self._converter.resample(frame)
+        ]
+        values = np.concatenate(made) if made else np.zeros(0, np.float32)
+        return np.nan_to_num(values.reshape(-1, channels).T, nan=0.0, posinf=1.0, neginf=-1.0)

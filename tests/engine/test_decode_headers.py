@@ -308,6 +308,22 @@ def test_any_number_of_channels_becomes_one(tmp_path: Path, work: Path, channels
     whole(source, work)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.flac", "flac"), ("a.m4a", "aac"), ("a.mkv", "libopus")])
+@pytest.mark.parametrize("layout", ["quad", "5.1", "7.1"])
+def test_planes_of_many_channels_do_not_crash_the_reader(tmp_path: Path, work: Path, name: str, codec: str, layout: str) -> None:
+    source = tmp_path / name
+    count = {"quad": 4, "5.1": 6, "7.1": 8}[layout]
+    with av.open(str(source), "w", format="ipod" if name == "a.m4a" else None) as container:
+        stream = container.add_stream(codec, rate=48_000, layout=layout)
+        pcm = np.repeat((tone(SECONDS, 48_000) * 32767).astype(np.int16)[:, None], count, 1)
+        for at in range(0, len(pcm), 960):
+            frame = av.AudioFrame.from_ndarray(pcm[at : at + 960].reshape(1, -1), format="s16", layout=layout)
+            frame.rate, frame.pts = 48_000, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    whole(source, work)
+
+
 @pytest.mark.parametrize("name", ["a.ts", "a.flv", "a.mp3", "a.aac", "a.mkv", "a.mp4", "a.opus", "a.wav", "a.avi"])
 def test_a_broken_file_is_refused_in_words_or_taken(tmp_path: Path, work: Path, name: str) -> None:
     codec = {"ts": "aac", "flv": "aac", "avi": "libmp3lame"}.get(name[2:])
