@@ -46,6 +46,9 @@ GPU_SLOT_STAGES = frozenset(stage.name for stage in PIPELINE if stage.gpu and no
 """Where one slot more is one recording more on the GPU at once."""
 
 OUTSIDE_STAGES = frozenset(stage.name for stage in PIPELINE if stage.outside)
+INSIDE_STAGES = frozenset(STAGES) - OUTSIDE_STAGES
+"""Whose work this machine does itself."""
+
 FEEDERS = {stage.name: stage.after for stage in PIPELINE}
 """Stage to the stages that feed it."""
 

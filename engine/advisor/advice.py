@@ -145,11 +145,18 @@ def more_cpu_slots(case: Case) -> Advice | None:
 
 
 def cpu_ceiling(case: Case) -> Advice | None:
-    """The CPU is full and there is no GPU to move the work to."""
+    """The CPU is full and there is no GPU to move the work to: the engine's own work, or that of others."""
     cpu = case.now.host.cpu
     if case.bottleneck.kind != "stage" or case.bottleneck.stage in OUTSIDE_STAGES or cpu is None or cpu < 0.9 or case.now.devices:
         return None
-    return Advice("cpu-bound", "CPU-bound: this is the ceiling of this machine", evidence=f"CPU {cpu:.0%}", confidence="high")
+    shares = forecast.cpu_shares(case.now)
+    if shares is None:
+        return Advice("cpu-full", "The CPU is full; whose work fills it is not known", evidence=f"CPU {cpu:.0%}", confidence="low")
+    evidence = f"CPU {cpu:.0%}: engine {shares.engine:.0%}, everything else {shares.others:.0%}"
+    if shares.others >= OTHERS_MATTER:
+        text = f"Something else on this machine takes {shares.others:.0%} of its CPU: end it, or move the engine"
+        return Advice("cpu-others", text, evidence=evidence, confidence="high")
+    return Advice("cpu-bound", "CPU-bound: this is the ceiling of this machine", evidence=evidence, confidence="high")
 
 
 def more_fetch_slots(case: Case) -> Advice | None:
@@ -223,6 +230,12 @@ def hardware_throttles(case: Case) -> Advice | None:
     return Advice("hardware-throttle", text, evidence=", ".join(dict.fromkeys(reasons)), confidence="high")
 
 
+OTHERS_MATTER = 0.2
+"""CPU share of other programs from which the engine is not at the ceiling of the machine."""
+
+LEFT_WORTH_S = 30.0
+"""Advice for less time than this helps nobody: its change needs half of it to act."""
+
 WORTH = 0.05
 """What more slots should bring at least, as a share of the throughput: less is lost in its noise, and memory is not."""
 
@@ -241,12 +254,16 @@ RULES: tuple[Callable[[Case], Advice | None], ...] = (
 )
 
 
-def advice(case: Case, advise: Callable[[Advice, Case], Advice | None] | None = None) -> Advice | None:
-    """The first rule that holds and is worth it, with what it should bring.
+def advice(
+    case: Case, advise: Callable[[Advice, Case], Advice | None] | None = None, *, left_s: float | None = None
+) -> Advice | None:
+    """The first rule that holds and is worth it, with what it should bring; None while paused and in the last seconds.
 
     ``advise`` fills that in, or answers None for advice that is not worth it; :func:`expected` where none is given.
     """
-    if case.now.run.state not in ("running", "paused"):
+    if case.now.run.state != "running":
+        return None
+    if left_s is not None and left_s < LEFT_WORTH_S:
         return None
     for rule in RULES:
         candidate = rule(case)

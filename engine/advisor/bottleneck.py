@@ -16,6 +16,7 @@ WAITING = 0.05
 """Blocked share of the stage before that counts as work held up, where no recording waits at this moment."""
 
 UNKNOWN = Bottleneck(None, "unknown", "not known yet")
+MEASURING = Bottleneck(None, "unknown", "measuring: shares need some seconds of work")
 
 
 def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
@@ -26,8 +27,12 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     """
     now = history[-1]
     stages = {s.name: s for s in now.stages}
-    if now.run.state in ("starting", "stopped", "done") or all(s.busy_share is None for s in now.stages):
-        return UNKNOWN if now.run.state != "done" else Bottleneck(None, "none", "nothing to do")
+    if now.run.state == "done":
+        return Bottleneck(None, "none", "nothing to do")
+    if now.run.state in ("starting", "stopped"):
+        return UNKNOWN
+    if all(s.busy_share is None for s in now.stages):
+        return MEASURING if now.run.running else UNKNOWN
     limiting = [s for s in now.stages if holds_up(s, stages)]
     if limiting:
         worst = max(limiting, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
@@ -105,8 +110,19 @@ def _source(now: Snapshot) -> Bottleneck | None:
         if budget.used >= budget.rate:
             return Bottleneck("fetch", "source", f"source limited: {budget.host} is at its {budget.rate} requests an hour")
     if now.run.queued == 0 and now.run.running > 0:
-        return Bottleneck(None, "source", "source limited: nothing is left to take", f"{now.run.running} in flight")
+        return Bottleneck(None, "source", f"intake is finished: {now.run.running} to go{_slowest(now)}", _busiest(now))
     return None
+
+
+def _slowest(now: Snapshot) -> str:
+    """The stage where most audio stands: being worked on, or waiting."""
+    audio: dict[str, float] = {}
+    for flight in now.flights:
+        for name in (flight.stage, flight.side_stage):
+            if name:
+                audio[name] = audio.get(name, 0.0) + (flight.duration_s or 0.0) * (1.0 - (flight.progress or 0.0))
+    top = max(audio, key=lambda name: audio[name], default=None)
+    return "" if top is None or audio[top] == 0 else f", {top} is slowest"
 
 
 def _busiest(now: Snapshot) -> str:

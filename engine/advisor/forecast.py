@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, pstdev
 
-from gainstage.engine.advisor.simulation import Job, Pipeline, SimulationResult, StageModel, backlog, simulate
-from gainstage.engine.stages import GPU_STAGES
+from gainstage.engine.advisor.simulation import Job, Pipeline, StageModel, backlog, simulate
+from gainstage.engine.stages import GPU_STAGES, INSIDE_STAGES
 from gainstage.engine.views.snapshot import FlightView, Forecast, Run, Snapshot, StageView
 
 MOST_SIMULATED = 160
@@ -25,6 +25,9 @@ UNKNOWN_S = 600.0
 
 ENOUGH_DONE = 3
 """Recordings that must be done before a finish time is shown."""
+
+CPU_CEILING = 0.97
+"""CPU share above which more work only makes all of it slower."""
 
 GPU_CEILING = 0.95
 """SM share above which more work on a GPU only makes all of it slower."""
@@ -149,7 +152,7 @@ class Expected:
     rtfx_before: float
     rtfx_after: float
     left_before_s: float
-    gpu_bound: bool  # more was asked of the GPU than it has
+    full: str | None  # "GPU" or "CPU" when more was asked of it than it has
 
     @property
     def gain(self) -> float:
@@ -165,7 +168,7 @@ class Expected:
         if abs(self.gain) < LITTLE:
             return f"audio/h about the same, done in {span(self.left_before_s)}"
         words = f"{self.gain * 100:+.0f}% audio/h, done in {span(self.left_before_s)} → {span(self.left_after_s)}"
-        return words + (" (the GPU is then full)" if self.gpu_bound else "")
+        return words + (f" (the {self.full} is then full)" if self.full else "")
 
 
 def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], seed: int = 0) -> Expected | None:
@@ -186,22 +189,45 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     mean = mean_s(run) or UNKNOWN_S
     full = backlog(max(160, 3 * min(now.in_flight, 80)), mean, seed)
     before, after = simulate(now, full, seed), simulate(then, full, seed)
-    slower = 1.0
-    if now.sm is not None and (work := _gpu_work(before)) > 0:
-        share = now.sm * _gpu_work(after) / work
-        if share > GPU_CEILING and share > now.sm:
-            slower = share / max(GPU_CEILING, now.sm)
-            then = replace(then, stages={n: _slowed(m, slower) if n in GPU_STAGES else m for n, m in then.stages.items()})
+    bound = None
+    for device, share, ceiling, stages in _ceilings(snapshot, now.sm):
+        work = sum(busy for name, busy in before.busy.items() if name in stages)
+        wanted = share * sum(busy for name, busy in after.busy.items() if name in stages) / work if work > 0 else 0.0
+        if wanted > ceiling and wanted > share:
+            slower = wanted / max(ceiling, share)
+            then = replace(then, stages={n: _slowed(m, slower) if n in stages else m for n, m in then.stages.items()})
             after = simulate(then, full, seed)
+            bound = device
     jobs, beyond = jobs_of(snapshot, seed)
     rates = before.rtfx, after.rtfx
     if not rates[0] or not rates[1]:
         return None
-    return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), slower > 1.0)
+    return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), bound)
 
 
-def _gpu_work(outcome: SimulationResult) -> float:
-    return sum(busy for name, busy in outcome.busy.items() if name in GPU_STAGES)
+def _ceilings(snapshot: Snapshot, sm: float | None) -> tuple[tuple[str, float, float, frozenset[str]], ...]:
+    """(device, share the engine uses of it now, share it may reach, stages that use it) of what can be read of GPU and CPU."""
+    known = [] if sm is None else [("GPU", sm, GPU_CEILING, GPU_STAGES)]
+    if (cpu := cpu_shares(snapshot)) is not None:
+        known.append(("CPU", cpu.engine, max(0.0, CPU_CEILING - cpu.others), INSIDE_STAGES))
+    return tuple(known)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuShares:
+    """Shares of all cores: of the engine, and of everything else on the machine (its Postgres included)."""
+
+    engine: float
+    others: float
+
+
+def cpu_shares(snapshot: Snapshot) -> CpuShares | None:
+    """Who uses the CPU now; None where it cannot be read."""
+    host = snapshot.host
+    if host.cpu is None or host.engine_cpu is None or not host.cores:
+        return None
+    engine = min(host.cpu, host.engine_cpu / host.cores)
+    return CpuShares(engine, host.cpu - engine)
 
 
 def _slowed(model: StageModel, factor: float) -> StageModel:

@@ -55,13 +55,14 @@ def verdict(
     first = next(f for f in findings if f.holds)
     limiting = bottleneck(history)
     case = Case(history, limiting, settings)
+    left = forecast.eta(now, int(case.value("in_flight"))) if left is None else left
     return Verdict(
         health=first.health,
         reason=first.reason,
         since_wall=_since(history, first.health),
         bottleneck=limiting,
-        advice=advice(case, advise),
-        forecast=forecast.eta(now, int(case.value("in_flight"))) if left is None else left,
+        advice=advice(case, advise, left_s=left.left_s),
+        forecast=left,
         why=tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings),
     )
 

@@ -115,6 +115,12 @@ class Stage:
             self._stats.settle()
         self._retire(retired)
 
+    def begin_measuring(self) -> None:
+        """Work comes after an idle time: shares are measured from the next pass on."""
+        with self._lock:
+            self._advance()
+            self._stats.begin_anew()
+
     def set_priority(self, recording_id: str, priority: int) -> bool:
         """Change the priority of a waiting recording; False when it does not wait here."""
         with self._lock:

@@ -9,6 +9,12 @@ from gainstage.engine.telemetry.meters import Recent
 from gainstage.engine.views.passes import StageFigures, StageSpan, StageTotals
 from gainstage.engine.views.snapshot import SlotView, StageView
 
+SHARE_S = 60.0
+"""Seconds that the shares of a view look back over, since the first work at most."""
+
+LEAST_S = 4.0
+"""Shares over less work than this are not known yet."""
+
 
 class StageStats:
     """The figures of one gate."""
@@ -47,6 +53,10 @@ class StageStats:
             self._last_error = span.cause
             self._retries += retry
 
+    def begin_anew(self) -> None:
+        """Measure shares from the next work on."""
+        self._utilisation.begin_anew()
+
     def figures(self, now: float, window_s: float) -> StageFigures:
         length, sums = self._utilisation.window(window_s)
         return StageFigures(
@@ -78,7 +88,9 @@ class StageStats:
 
     def view(self, name: str, note: str | None, now: float) -> StageView:
         gate = self._gate
-        figures = self.figures(now, 60.0)
+        worked_s = self._utilisation.worked_s()
+        measured = worked_s is not None and worked_s >= LEAST_S
+        figures = self.figures(now, min(SHARE_S, worked_s) if measured and worked_s is not None else SHARE_S)
         _, sums = self._utilisation.window(SPAN_S)
         wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
         service_p50_s, service_p95_s = self._services.median_and_p95(now)
@@ -97,9 +109,9 @@ class StageStats:
             service_p50_s=service_p50_s,
             service_p95_s=service_p95_s,
             rtfx=sums[AUDIO] / sums[SERVED] if sums[SERVED] > 0 else None,
-            busy_share=figures.busy_share,
-            starved_share=figures.starved_share,
-            blocked_share=figures.blocked_share,
+            busy_share=figures.busy_share if measured else None,
+            starved_share=figures.starved_share if measured else None,
+            blocked_share=figures.blocked_share if measured else None,
             slots=tuple(_slot_view(slot, gate.capacity, now) for _, slot in sorted(gate.slots.items())),
             trend=self._utilisation.trend(),
             last_error=self._last_error,

@@ -20,12 +20,13 @@ class Utilisation:
     Not locked: its stage calls it under its own lock, with times that never go back.
     """
 
-    __slots__ = ("_last", "_marks", "_origin", "_rates", "_second", "_sums", "_trend")
+    __slots__ = ("_last", "_marks", "_origin", "_rates", "_second", "_since", "_sums", "_trend")
 
     def __init__(self, now: float) -> None:
         self._origin = now
         self._last = 0.0
         self._second = 0
+        self._since: float | None = None
         self._trend: tuple[int, tuple[float, ...]] = (-1, ())  # of the step it was made for
         self._sums = [0.0] * 8
         self._rates = (0, 0, 0, 0, 0)
@@ -34,6 +35,16 @@ class Utilisation:
     def set_rates(self, rates: tuple[int, int, int, int, int]) -> None:
         """Slots (live, busy, starved, blocked, paused) from the last :meth:`advance` on."""
         self._rates = rates
+        if self._since is None and rates[1]:
+            self._since = self._last
+
+    def begin_anew(self) -> None:
+        """Shares are measured from the next work on (from now where a slot is in use): what was idle before says nothing."""
+        self._since = self._last if self._rates[1] else None
+
+    def worked_s(self) -> float | None:
+        """Seconds since the first work after :meth:`begin_anew`; None before any."""
+        return None if self._since is None else self._last - self._since
 
     def finished(self, audio_s: float | None, service_s: float) -> None:
         """A pass ended well now."""

@@ -67,10 +67,10 @@ class RunTotals:
             troubles = [throttled for t, throttled in self._troubles if t >= edge]
         return finished + len(troubles), len(troubles), sum(troubles)
 
-    def look(self, working: bool) -> None:
-        """Several times a second: whether recordings are in flight."""
+    def look(self, working: bool) -> bool:
+        """Several times a second: whether recordings are in flight. True when work begins after an idle time."""
         with self._lock:
-            self._throughput.look(time.monotonic(), time.time(), working)
+            return self._throughput.look(time.monotonic(), time.time(), working)
 
     @property
     def work_s(self) -> float:

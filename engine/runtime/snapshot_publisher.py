@@ -130,7 +130,9 @@ class SnapshotPublisher:
 
     def publish(self, slow: bool) -> None:
         """Build a frame and show it; raises :class:`gainstage.engine.errors.Transient` in an outage."""
-        self.context.totals.look(working=len(self.in_flight) > 0)
+        if self.context.totals.look(working=len(self.in_flight) > 0):
+            for stage in self.context.stages.values():
+                stage.begin_measuring()
         if slow:
             self._counts = self.context.queue.counts()
             self.context.database.ping()

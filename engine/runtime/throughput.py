@@ -19,6 +19,9 @@ LEAST_STORED = 3
 LONGEST_S = 600.0
 """Time with work that "now" looks back over at most."""
 
+IDLE_S = 10.0
+"""Without work for this long an engine was idle, and what it did before says nothing of what comes."""
+
 LEAST_WORK_S = 15.0
 """A minute with less work than this is idle: what was stored in it was made before."""
 
@@ -30,16 +33,24 @@ class Throughput:
         self.work_s = 0.0
         self._looked_at: float | None = None
         self._working = False
+        self._worked_at = float("-inf")
         self._stored: deque[tuple[float, float]] = deque()  # (work seconds so far, audio seconds), the last LONGEST_S of work
         self._minutes: dict[int, list[float]] = {}  # minute of the clock -> [audio seconds, work seconds]
 
-    def look(self, now: float, wall: float, working: bool) -> None:
-        """Count the time since the last look as work when there was work at its start. ``now`` is monotonic, both in seconds."""
+    def look(self, now: float, wall: float, working: bool) -> bool:
+        """Count the time since the last look as work when there was work at its start. ``now`` is monotonic, both in seconds.
+
+        True when work begins after an idle time.
+        """
         if self._looked_at is not None and self._working:
             passed = max(0.0, now - self._looked_at)
             self.work_s += passed
             self._minute(wall)[1] += min(60.0, passed)
+        begins = working and now - self._worked_at >= IDLE_S
         self._looked_at, self._working = now, working
+        if working:
+            self._worked_at = now
+        return begins
 
     def stored(self, wall: float, audio_s: float) -> None:
         """A recording of this length was stored."""

@@ -75,7 +75,8 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """A gate. ``busy_share`` is busy slot-seconds over capacity-seconds of the last 60 s."""
+    """A gate. ``busy_share`` is busy slot-seconds over capacity-seconds of the last 60 s, since the first work
+    after an idle time at most; None until a few seconds of work are measured."""
 
     name: str
     capacity: int

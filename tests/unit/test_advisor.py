@@ -172,7 +172,11 @@ def test_the_bottleneck_is_told_with_its_evidence(busy: Snapshot) -> None:
     [
         (lambda f: stage(f, "transcribe", busy_share=0.6), "none", "no bottleneck"),
         (lambda f: stage(f, "transcribe", paused=True), "none", "no bottleneck"),
-        (lambda f: run(stage(f, "transcribe", busy_share=0.6), queued=0), "source", "nothing is left to take"),
+        (
+            lambda f: run(stage(f, "transcribe", busy_share=0.6), queued=0),
+            "source",
+            "intake is finished: 24 to go, transcribe is slowest",
+        ),
         (
             lambda f: replace(stage(f, "transcribe", busy_share=0.6), budgets=(HostBudget("tube", 300, 300, "closed"),)),
             "source",
@@ -185,7 +189,7 @@ def test_the_bottleneck_is_told_with_its_evidence(busy: Snapshot) -> None:
         ),
         (lambda f: run(f, state="starting"), "unknown", "not known"),
         (lambda f: run(f, state="done"), "none", "nothing to do"),
-        (lambda f: replace(f, stages=tuple(replace(s, busy_share=None) for s in f.stages)), "unknown", "not known"),
+        (lambda f: replace(f, stages=tuple(replace(s, busy_share=None) for s in f.stages)), "unknown", "measuring"),
     ],
 )
 def test_without_a_busy_stage_the_source_or_nothing_is_the_limit(busy: Snapshot, change: Change, kind: str, text: str) -> None:
@@ -239,7 +243,10 @@ def store_waits(frame: Snapshot) -> Snapshot:
         (lambda f: gpu(f, sm=0.97), {}, "gpu-bound", None),
         (lambda f: gpu(f, sm=0.97, **FULL), {}, "smaller-asr-batch", 12),
         (lambda f: replace(f, devices=()), {}, "more-transcribe", 3),
-        (lambda f: host(replace(f, devices=()), cpu=0.95), {}, "cpu-bound", None),
+        (lambda f: host(replace(f, devices=()), cpu=0.95, cores=2, engine_cpu=1.8), {}, "cpu-bound", None),
+        (lambda f: host(replace(f, devices=()), cpu=0.95, cores=2, engine_cpu=0.5), {}, "cpu-others", None),
+        (lambda f: host(replace(f, devices=()), cpu=0.95, engine_cpu=None), {}, "cpu-full", None),
+        (lambda f: run(f, state="paused"), {}, None, None),
         (lambda f: gpu(f, throttle=("thermal slowdown (driver)",)), {}, "hardware-throttle", None),
         (
             lambda f: stage(stage(f, "transcribe", busy_share=0.4), "decode", busy_share=0.97, depth=5, rtfx=5.0),

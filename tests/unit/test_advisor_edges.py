@@ -122,8 +122,8 @@ def test_more_slots_give_only_what_is_left_of_the_gpu(busy: Snapshot) -> None:
     free = forecast.expect(at(narrow, 0.1), 200, {"workers.transcribe": 4})
     assert then is not None
     assert free is not None
-    assert then.gpu_bound
-    assert not free.gpu_bound
+    assert then.full == "GPU"
+    assert free.full is None
     assert then.gain == pytest.approx(0.95 / 0.5 - 1, abs=0.12)
     assert free.gain > 2.0
 
@@ -134,7 +134,7 @@ def test_a_full_gpu_does_not_slow_a_stage_that_runs_on_the_cpu(busy: Snapshot) -
     wide = replace(narrow, stages=tuple(replace(s, capacity=8, rtfx=400.0) if s.name != "decode" else s for s in narrow.stages))
     then = forecast.expect(at(wide, 0.6), 200, {"workers.decode": 2})
     assert then is not None
-    assert then.gpu_bound  # 0.6 for one slot, 1.2 for two
+    assert then.full == "GPU"  # 0.6 for one slot, 1.2 for two
     assert then.gain == pytest.approx(1.0, abs=0.1), "the GPU stages are wide enough even when slowed"
 
 
@@ -144,7 +144,7 @@ def test_work_on_the_cpu_asks_nothing_of_the_gpu(busy: Snapshot) -> None:
     bare = replace(bare, stages=tuple(replace(s, capacity=1, rtfx=20.0 if s.name == "decode" else None) for s in bare.stages))
     then = forecast.expect(at(bare, 0.9), 200, {"workers.decode": 2})
     assert then is not None
-    assert not then.gpu_bound
+    assert then.full is None
     assert then.gain == pytest.approx(1.0, abs=0.05)
 
 

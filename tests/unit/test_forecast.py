@@ -100,8 +100,25 @@ def test_a_full_gpu_gives_no_more(busy: Snapshot) -> None:
     full = tuple(replace(d, sm=0.97, sm_history=(0.97,) * 12) for d in busy.devices)
     then = forecast.expect(replace(busy, devices=full), 24, {"workers.transcribe": 4})
     assert then is not None
-    assert then.gpu_bound
+    assert then.full == "GPU"
     assert then.gain < 0.05
+
+
+def test_a_full_cpu_gives_no_more(busy: Snapshot) -> None:
+    """Reproduced: CPU at 100 %, and Tune promised +30 % for one slot more."""
+    alone = replace(busy, devices=(), host=replace(busy.host, cpu=1.0, cores=2, engine_cpu=1.95))
+    then = forecast.expect(alone, 24, {"workers.transcribe": 4})
+    assert then is not None
+    assert then.full == "CPU"
+    assert abs(then.gain) < 0.05
+    assert "(the CPU is then full)" in then.text or "about the same" in then.text
+    beside = replace(alone, host=replace(alone.host, cpu=0.97, engine_cpu=0.5))  # others have the rest, and keep it
+    assert (crowded := forecast.expect(beside, 24, {"workers.transcribe": 4})) is not None
+    assert abs(crowded.gain) < 0.05
+    room = replace(alone, host=replace(alone.host, cpu=0.3, engine_cpu=0.5))
+    assert (free := forecast.expect(room, 24, {"workers.transcribe": 4})) is not None
+    assert free.full is None
+    assert free.gain > 0.3
 
 
 def test_what_it_cannot_know_it_does_not_say(busy: Snapshot) -> None:

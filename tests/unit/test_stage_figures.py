@@ -84,6 +84,8 @@ def test_a_wait_at_the_next_gate_blocks_the_stage_before() -> None:
     clock = Clock()
     decode, asr = Stage("decode", 2, clock=clock), Stage("asr", 1, clock=clock)
     inside = threading.Event()
+    with decode.enter("a", token=CancelToken()):  # shares are measured from the first work on
+        pass
 
     def wait_behind() -> None:
         with asr.enter("b", token=CancelToken(), after=decode):
@@ -197,3 +199,23 @@ def test_oldest_wait_and_presence_leave_pauses_out() -> None:
     token.cancel("done")
     waiter.join(PATIENCE_S)
     assert len(errors) == 1
+
+
+def test_shares_begin_with_the_first_work_and_anew_after_an_idle_time() -> None:
+    clock = Clock()
+    stage = Stage("asr", 1, clock=clock)
+    clock.now += 55.0
+    assert stage.view().busy_share is None  # nothing came yet: not 0
+    with stage.enter("a", token=CancelToken()):
+        clock.now += 2.0
+        assert stage.view().busy_share is None  # two seconds say nothing
+        clock.now += 6.0
+        assert stage.view().busy_share == 1.0  # though it was free for most of the minute
+    clock.now += 2.0
+    assert stage.view().busy_share == pytest.approx(0.8)
+    clock.now += 600.0
+    stage.begin_measuring()
+    assert stage.view().busy_share is None
+    with stage.enter("b", token=CancelToken()):
+        clock.now += 5.0
+        assert stage.view().busy_share == 1.0

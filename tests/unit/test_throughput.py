@@ -82,3 +82,14 @@ def test_nothing_stored_is_no_rate() -> None:
     clock.run(90, working=True)
     assert clock.throughput.rtfx() is None
     assert clock.throughput.history(clock.wall)[-1] == 0.0
+
+
+def test_work_begins_after_an_idle_time_once() -> None:
+    throughput = Throughput()
+    assert not throughput.look(0.0, 1e6, False)
+    assert throughput.look(1.0, 1e6, True)
+    assert not throughput.look(2.0, 1e6, True)
+    assert not throughput.look(3.0, 1e6, False)
+    assert not throughput.look(8.0, 1e6, True)  # the next recording, not another run
+    assert not throughput.look(9.0, 1e6, False)
+    assert throughput.look(18.0, 1e6, True)
