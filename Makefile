@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: fuzz fuzz-media check lint types imports test pythons release-check demo format screenshots pages mutants
+.PHONY: fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
 
 check: lint types imports test pythons
 
@@ -25,10 +25,14 @@ release-check: check
 	uv build
 
 # mutants of media files through the decoder; MUTANTS=500 for fewer
-fuzz: fuzz-media
+fuzz: fuzz-media fuzz-text
 
 fuzz-media:
 	uv run python -m tests.fuzz.media --count $(or $(MUTANTS),5000)
+
+# settings, names, frames, feeds: MINUTES=30 for longer; what breaks is kept in tests/fuzz/seeds.txt
+fuzz-text:
+	uv run python -m tests.fuzz.text --minutes $(or $(MINUTES),5)
 
 # SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
 pages:
@@ -47,3 +51,8 @@ screenshots:
 # plants faults one at a time and lists those no test notices: hours, or MODULES=engine/flow/gate.py for minutes
 mutants:
 	uv run python -m tests.mutation $(MODULES)
+
+# known faults of what is installed, and patterns of unsafe code in ours
+audit:
+	uv export --quiet --no-emit-project --format requirements-txt | uvx pip-audit --disable-pip --requirement /dev/stdin
+	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe

@@ -93,11 +93,13 @@ def wrapped(text: str, cells: int, most: int = 200) -> list[str]:
         for word in display(paragraph.strip()).split(" "):
             while width(word) > cells - indent:
                 room = cells - width(line) - (1 if line.strip() else 0)
-                if room < 4:
+                if room < min(4, cells - indent):
                     lines.append(line)
                     line = " " * indent
                     continue
                 head = set_cell_size(word, room).rstrip(" ")
+                if not head:  # one cell, and a character of two
+                    head, word = "…", "…" + word[1:]
                 lines.append(f"{line} {head}" if line.strip() else line + head)
                 line, word = " " * indent, word[len(head) :]
             joined = f"{line} {word}" if line.strip() else line + word
