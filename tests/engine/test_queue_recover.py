@@ -160,3 +160,47 @@ def test_a_wish_outlives_the_engine_it_was_told(database: Database) -> None:
     assert set(queue.recover().ended) == {"r0000", "r0001"}
     assert (column(database, "r0000", "status"), column(database, "r0001", "status")) == ("cancelled", "skipped")
     assert jobs(database) == 0
+
+
+def test_one_recording_that_goes_on_does_not_hide_another_that_ends(database: Database) -> None:
+    """Three come back from a dead engine: one wished away and one held at too many deaths end, the one between is queued."""
+    queue = job_queue(database, stalled_s=0.0, most_deaths=2)
+    queue.add(recordings(3))
+    assert [claim.recording.id for _ in range(3) if (claim := queue.take())] == ["r0000", "r0001", "r0002"]
+    with database.transaction() as connection:
+        connection.execute("update recording set wish = 'cancelled' where id = 'r0002'")
+        connection.execute("update recording set deaths = 1 where id = 'r0000'")
+    back = queue.recover()
+    assert (back.requeued, sorted(back.ended)) == (("r0001",), ["r0000", "r0002"])
+    assert [column(database, id, "status") for id in ("r0000", "r0001", "r0002")] == ["failed", "queued", "cancelled"]
+
+
+def test_what_an_engine_holds_is_told_by_the_database_and_can_be_given_back(database: Database) -> None:
+    queue, other = job_queue(database, "one"), job_queue(database, "two")
+    queue.add(recordings(2))
+    claim, theirs = queue.take(), other.take()
+    assert claim
+    assert theirs
+    held = queue.held()
+    assert {id: (h.job, h.worker, h.turn, h.wish) for id, h in held.items()} == {
+        claim.recording.id: (claim.job, claim.worker, claim.turn, None)
+    }
+    assert queue.give_back(claim.recording.id, held[claim.recording.id])
+    assert column(database, claim.recording.id, "status") == "queued"
+    assert column(database, claim.recording.id, "attempt") == 0
+    assert not queue.give_back(claim.recording.id, held[claim.recording.id]), "it is nobody's any more"
+    assert queue.held() == {}
+
+
+def test_a_released_recording_has_not_been_tried(database: Database) -> None:
+    queue = job_queue(database)
+    queue.add(recordings(1))
+    claim = queue.take()
+    assert claim
+    decision = queue.release(claim)
+    assert (decision.retry, decision.counted) == (True, False)
+
+
+def test_a_queue_takes_nothing_before_it_is_registered(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="before register"):
+        JobQueue(database, "one", heartbeat_s=1, stalled_s=3).take()

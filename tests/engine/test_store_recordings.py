@@ -207,6 +207,22 @@ def test_a_recording_never_queued_and_one_without_speech_can_be_stored(recording
     assert (found.row.status, found.row.segments, found.row.speakers) == ("stored", 0, 0)
 
 
+@pytest.mark.parametrize(("language", "kept"), [("de", "de"), (None, ""), ("x-invented-language", "x-invent")])
+def test_the_language_of_the_words_is_stored_with_them(recordings: RecordingStore, language: str | None, kept: str) -> None:
+    """Search chooses its rules by it, and knows which languages there are."""
+    store(recordings, recording(1), segments(2), facts={"language": language})
+    assert scalar(recordings.db, "select string_agg(distinct language, ',') from segment") == kept
+    assert scalar(recordings.db, "select count(*) from language where code = %s", kept) == 1
+
+
+def test_vectors_need_their_model_wherever_they_stand(recordings: RecordingStore) -> None:
+    only_the_second = (replace(segments(2)[0], voice=None, vector=None), replace(segments(2)[1], voice=None))
+    with pytest.raises(Permanent, match="without its model"):
+        store(recordings, recording(1), only_the_second, models={"voice": VOICE})
+    store(recordings, recording(1), [replace(s, vector=None) for s in segments(2)], models={"voice": VOICE})
+    assert len(recordings.segments("rec00001", vectors=True)) == 2
+
+
 def test_storing_again_replaces_every_row(recordings: RecordingStore) -> None:
     store(recordings, recording(1), segments(200), [decision()] * 3)
     store(recordings, recording(1), segments(2), [decision("other")])

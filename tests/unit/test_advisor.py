@@ -87,7 +87,13 @@ Change = Callable[[Snapshot], Snapshot]
         (lambda f: stage(f, "diarize", paused=True), "paused", "diarize paused"),
         (lambda f: run(f, state="draining", by="dana", running=3), "draining", "3 left (dana)"),
         (lambda f: run(f, state="done", queued=0, running=0, stored=1205, failed=9, skipped=41), "done", "1,205 stored, 9 failed"),
+        (lambda f: run(f, state="done", queued=3, running=0, stored=0, failed=0), "done", "0 stored"),
+        (lambda f: run(f, queued=0, running=0, stored=4, failed=4, skipped=0, cancelled=0), "done", "4 stored, 4 failed"),
+        (lambda f: run(f, queued=0, running=0, stored=0, failed=0, skipped=2, cancelled=2), "done", "2 skipped"),
         (lambda f: run(f, queued=0, running=0, stored=0, failed=0, skipped=0, cancelled=0), "healthy", "queue is empty"),
+        (lambda f: database(f, up=False, down_since_wall=f.wall - 30), "degraded", "database down"),
+        (lambda f: database(f, latency_p95_s=1.0), "healthy", ""),
+        (lambda f: run(f, throttled_10m=3), "degraded", "throttled ×3"),
         (lambda f: run(f, errors_10m=3, finished_10m=100), "degraded", "3 of 100 failed"),
         (lambda f: run(f, errors_10m=2, finished_10m=100), "healthy", ""),
         (lambda f: run(f, errors_10m=1, finished_10m=4), "healthy", ""),  # one failure is no rate

@@ -238,3 +238,98 @@ def test_fetch_slots_are_only_advised_where_fetch_is_the_bottleneck(busy: Snapsh
         assert (None if advised is None else advised.new) == expected
     throttled = replace(held, run=replace(held.run, throttled_10m=1))
     assert more_fetch_slots(Case([throttled], Bottleneck("fetch", "stage", ""), SETTINGS)) is None
+
+
+# -- where a figure is exactly at a limit -------------------------------------------------------------------------------
+
+
+def advised(frame: Snapshot, **settings: Any) -> str | None:
+    told = verdict([frame], SETTINGS | settings).advice
+    return None if told is None else f"{told.id} {told.new}"
+
+
+@pytest.mark.parametrize(
+    ("sm", "says"),
+    [
+        (0.59, "more-transcribe 4"),
+        (0.6, "more-transcribe 3"),
+        (0.84, "more-transcribe 3"),
+        (0.85, None),
+        (0.94, None),
+        (0.96, "gpu-bound None"),
+    ],
+)
+def test_gpu_slots_follow_its_share(busy: Snapshot, sm: float, says: str | None) -> None:
+    assert advised(at(steady_queue(busy), sm)) == says
+
+
+def steady_queue(frame: Snapshot) -> Snapshot:
+    """Nothing but the GPU says anything: no rule after those of the GPU holds."""
+    return replace(frame, run=replace(frame.run, throttled_10m=0), decisions=replace(frame.decisions, split_share_24h=None))
+
+
+@pytest.mark.parametrize(("cpu", "says"), [(0.79, "more-decode 3"), (0.8, None), (0.89, None), (0.9, "cpu-bound None")])
+def test_cpu_slots_follow_its_share(busy: Snapshot, cpu: float, says: str | None) -> None:
+    held = stage(quiet(steady_queue(busy)), "decode", busy_share=0.97, depth=5, rtfx=5.0)
+    assert advised(replace(held, devices=(), host=replace(held.host, cpu=cpu))) == says
+
+
+@pytest.mark.parametrize(("times", "says"), [(2, None), (3, "fewer-fetch 9")])
+def test_fetch_slots_go_down_from_the_third_throttle_on(busy: Snapshot, times: int, says: str | None) -> None:
+    calm = quiet(steady_queue(busy))
+    assert advised(replace(calm, run=replace(calm.run, throttled_10m=times))) == says
+
+
+@pytest.mark.parametrize(("clusters", "split", "says"), [(20, 9, "splits-moved None"), (19, 9, None), (20, 8, None)])
+def test_splits_are_told_from_twenty_clusters_and_twice_the_usual_on(
+    busy: Snapshot, clusters: int, split: int, says: str | None
+) -> None:
+    calm = quiet(busy)
+    odd = replace(calm, decisions=replace(calm.decisions, clusters=clusters, split=split, split_share_24h=0.2))
+    assert advised(odd) == says
+
+
+@pytest.mark.parametrize(("done", "sure"), [(9, "low"), (10, "medium"), (49, "medium"), (50, "high")])
+def test_confidence_grows_with_what_is_finished(busy: Snapshot, done: int, sure: str) -> None:
+    told = verdict([replace(busy, run=replace(busy.run, finished_10m=done))], SETTINGS).advice
+    assert told is not None
+    assert told.confidence == sure
+
+
+def test_a_stage_whose_slots_are_all_busy_with_nobody_waiting_can_stall(busy: Snapshot) -> None:
+    """One is served and one waits: as many as are busy wait, which is no sign of nothing to do."""
+    held = stage(busy, "decode", busy=1, depth=1, service_p95_s=5.0)
+    held = replace(held, flights=(), stages=tuple(s for s in held.stages if s.name == "decode"))
+    frames = [replace(held, wall=held.wall + t) for t in range(0, 120, 10)]
+    assert verdict(frames, SETTINGS).health == "stalled"
+    away = [replace(f, database=replace(f.database, up=False, down_since_wall=f.wall - 5)) for f in frames]
+    assert verdict(away, SETTINGS).health != "stalled"
+    stopping = [replace(f, run=replace(f.run, state="paused")) for f in frames]
+    assert verdict(stopping, SETTINGS).health == "paused"
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence"),
+    [("store", "database p95 40 ms"), ("fetch", "1 throttled in 10 m, 12 MB/s"), ("decode", "CPU 44%")],
+)
+def test_the_evidence_is_of_the_kind_of_the_stage(busy: Snapshot, name: str, evidence: str) -> None:
+    held = stage(quiet(busy), name, busy_share=0.97, depth=5)
+    held = replace(
+        held,
+        run=replace(held.run, throttled_10m=1),
+        host=replace(held.host, cpu=0.44, net_rx=12e6),
+        database=replace(held.database, latency_p95_s=0.04),
+    )
+    assert bottleneck([held]).evidence == evidence
+
+
+def test_without_a_bottleneck_the_busiest_stage_is_named(busy: Snapshot) -> None:
+    calm = stage(quiet(busy), "embed", busy_share=0.61)
+    assert bottleneck([calm]).evidence == "busiest is embed at 61%"
+
+
+def test_a_busy_time_ends_where_the_stage_was_idle_or_unknown(busy: Snapshot) -> None:
+    held = stage(busy, "transcribe", busy_share=0.95)
+    for broken in (stage(busy, "transcribe", busy_share=0.5), stage(busy, "transcribe", busy_share=None)):
+        frames = [replace(f, wall=1000.0 + 60 * n) for n, f in enumerate((held, broken, held, held, held))]
+        assert "busy for 2m00s" in bottleneck(frames).text
