@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
+.PHONY: world fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
 
 check: lint types imports test pythons
 
@@ -23,6 +23,11 @@ pythons:
 # before a release: everything, then the wheel in dist/
 release-check: check
 	uv build
+
+
+# the outside world on loopback: the model hub, the video site, a proxy, a pooler
+world:
+	uv run pytest tests/world tests/engine/test_database_reach.py
 
 # mutants of media files through the decoder; MUTANTS=500 for fewer
 fuzz: fuzz-media fuzz-text

@@ -68,6 +68,16 @@ class EmbeddedPostgres:
         process = self._server.process() if self._server else None
         return process.pid if process else None
 
+    @property
+    def shared(self) -> bool:
+        """Whether another process uses the server now; only while it is started here."""
+        if self._users is None:
+            return False
+        with self._gate():
+            alone = self._alone(self._users)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            return not alone
+
     def start(self) -> EmbeddedPostgres:
         if self._users is not None:
             return self

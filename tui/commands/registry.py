@@ -52,6 +52,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "resume": CommandEntry("control", "take recordings again, or resume one stage"),
         "stop": CommandEntry("control", "finish what is in flight and end; --now puts it back into the queue"),
         "serve": CommandEntry("serve", "the console in a browser, on loopback"),
+        "backup": CommandEntry("backup", "write the embedded database into one file"),
+        "restore": CommandEntry("backup", "replace the embedded database by what a backup holds"),
     },
     "settings": {
         "set": CommandEntry("settings", "change a setting on the running system"),
