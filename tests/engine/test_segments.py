@@ -239,3 +239,39 @@ def test_a_sentence_end_before_a_passage_does_not_end_it(language: str) -> None:
     assert [w for s in found for w in s.words] == list(words)
     assert all(s.words for s in found)
     assert found[0].text == "短い。"
+
+
+@pytest.mark.parametrize(("before", "after", "profile"), [(1.0, 9.0, 1), (0.5, 7.5, 2)])
+def test_a_passage_beside_all_turns_of_its_speaker_takes_after_the_nearest(before: float, after: float, profile: int) -> None:
+    """The passage lasts from 3 to 6; one turn ends before it, one begins after it."""
+    voice = np.array([1, 0], np.float32)
+    turns = [
+        turn(0, before, "A", profile=1, confidence=0.9, voice=voice),
+        turn(after, 20, "A", profile=2, confidence=0.5, voice=-voice),
+    ]
+    (only,) = cut((Word("Hello.", 3, 6, 1, "A"),), turns, transcript(), Segmentation())
+    assert (only.profile, only.confidence) == (profile, 0.9 if profile == 1 else 0.5)
+    assert only.voice is not None
+    assert only.voice == pytest.approx(voice if profile == 1 else -voice)
+
+
+def test_a_turn_that_only_touches_a_passage_lends_it_nothing() -> None:
+    turns = [turn(0, 3, "A", profile=1, confidence=0.25), turn(3, 6, "A", profile=2, confidence=0.75)]
+    (only,) = cut((Word("Hello.", 3, 6, 1, "A"),), turns, transcript(), Segmentation())
+    assert (only.profile, only.confidence) == (2, 0.75)
+
+
+def test_voices_that_cancel_out_are_no_voice() -> None:
+    voice = np.array([1, 0], np.float32)
+    turns = [turn(0, 2, "A", voice=voice), turn(2, 4, "A", voice=-voice)]
+    (only,) = cut((Word("Hello.", 0, 4, 1, "A"),), turns, transcript(), Segmentation())
+    assert only.voice is None
+
+
+def test_a_passage_may_fill_its_limits_to_the_last_character_and_second() -> None:
+    words = said("aaaa " * 9 + "aaaaa.")  # 9 x 5 + 6 = 51 characters
+    assert len(texts(words, max_chars=51, min_chars=0)) == 1
+    assert len(texts(words, max_chars=50, min_chars=0)) == 2
+    timed = tuple(Word("a", 2.5 * n, 2.5 * n + 2.5, 1, "A") for n in range(4))  # 10 s
+    assert len(texts(timed, max_seconds=10)) == 1
+    assert len(texts(timed, max_seconds=9)) == 2

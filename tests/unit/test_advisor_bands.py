@@ -79,3 +79,26 @@ def test_a_level_is_never_entered_without_its_dwell_nor_left_within_its_hysteres
             assert limit is not None
             assert value is not None
             assert value < limit - HOT.hysteresis
+
+
+def test_the_limits_are_those_of_the_manual() -> None:
+    assert bands.gpu_memory(0.92) == Band(pytest.approx(0.87), 0.92, hysteresis=0.02, dwell_s=5)  # type: ignore[arg-type]
+    assert bands.gpu_temperature(90.0) == Band(85.0, 90.0, hysteresis=3, dwell_s=10)
+    assert bands.stage_age(10.0) == Band(15.0, 30.0)
+    assert bands.gpu_share(while_bottleneck=True) == Band(0.5, 0.2, hysteresis=0.05, dwell_s=30, high_is_bad=False)
+
+
+def test_a_band_without_a_limit_is_reached_by_nothing_but_ok() -> None:
+    none = Band(None, None)
+    assert [none.reached(1e9, level) for level in ("ok", "warn", "crit")] == [True, False, False]
+    assert [none.holds(1e9, level) for level in ("ok", "warn", "crit")] == [True, False, False]
+
+
+def test_a_value_at_the_edge_of_the_hysteresis_still_holds() -> None:
+    assert HOT.holds(79, "warn")
+    assert not HOT.holds(78.99, "warn")
+    low = Band(0.5, 0.25, hysteresis=0.125, high_is_bad=False)
+    assert low.holds(0.625, "warn")
+    assert not low.holds(0.6251, "warn")
+    assert low.reached(0.5, "warn")
+    assert not low.reached(0.5001, "warn")

@@ -202,3 +202,18 @@ def test_the_pace_is_kept_across_a_restart() -> None:
     assert from_json(to_json(state)) == state
     old = {name: value for name, value in to_json(state).items() if name != "paced"}
     assert from_json(old).paced == 0.0
+
+
+def test_whoever_asks_during_a_trial_looks_again_soon() -> None:
+    state, first = ask(throttled(HostState(), 0.0, 0.0, 10.0), 10.0, 300)
+    assert first.trial
+    assert ask(state, 11.0, 300)[1].wait_s == 2.0
+    assert ask(state, 10.0 + TRIAL_S - 0.5, 300)[1].wait_s == 0.5, "no longer than the trial lasts"
+
+
+def test_an_answer_to_a_request_made_when_the_breaker_opened_does_not_close_it() -> None:
+    state = throttled(HostState(), 100.0, 100.0, None)
+    assert answered(state, 100.0).breaker == "open"
+    assert answered(state, 100.5) == replace(state, breaker="closed", until=0.0, failures=0)
+    again = throttled(state, 101.0, 100.0, None)
+    assert (again.failures, again.throttled, again.until) == (1, 2, state.until), "it was under way already"
