@@ -279,7 +279,8 @@ class PostgresDesk:
         with _desk_errors():
             began, asked = time.perf_counter(), mode
             vector, model, embed_s = None, None, None
-            if mode != "words" and search.searchable(self.database):
+            comparable = mode != "words" and bool(search.searchable(self.database))
+            if comparable:
                 try:
                     vector, model = self._vector_of(text)
                 except EngineError:
@@ -295,7 +296,8 @@ class PostgresDesk:
             if mode == "words" and not hits and search.only_stop_words(self.database, text):
                 note = "only words too common to be indexed were asked for"
             elif asked != mode:
-                note = "searched by words alone: no engine runs that could compare meanings"
+                why = "no engine runs that could compare meanings" if comparable else "nothing stored here has a text vector"
+                note = f"searched by words alone: {why}"
         return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)
 
     def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:

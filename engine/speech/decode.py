@@ -41,7 +41,7 @@ _MOST_GAIN = _PEAK / _SILENT
 
 _ONLY = "audio.pcm.part"
 
-_MOST_TRACKS = 16
+_MOST_TRACKS = 8
 """Tracks beyond this are not looked at: each costs a file of PCM."""
 
 _MOST_APART = 8
