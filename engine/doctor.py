@@ -166,6 +166,10 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
         if error.cause != "hub unreachable":  # that is how a model reads that is not on this machine
             raise
         return _on_the_hub(role, section.model, section.revision or PINS.get(section.model))
+    if role == "asr":
+        from gainstage.engine.speech.recogniser import check_folder
+
+        check_folder(found)
     return Check(label, "ok", f"{found.name}, {found.origin}{', ' + found.revision[:19] if found.revision else ''}")
 
 

@@ -28,6 +28,7 @@ def load_transcriber(
     ``device`` is "auto", "cpu" or "cuda"; ``compute`` "auto" is float16 on a GPU and int8 on a CPU. ``workers`` calls run
     at once, each on ``threads`` CPU threads. Raises :class:`Misconfigured`.
     """
+    check_folder(found)
     with quiet.importing():
         import ctranslate2
         from faster_whisper import WhisperModel
@@ -50,8 +51,26 @@ def load_transcriber(
             num_workers=workers,
             local_files_only=True,
         )
+    mels, filters = int(model.model.n_mels), int(model.feature_extractor.mel_filters.shape[0])
+    if mels != filters:
+        raise _unfit(found, f"its weights take {mels} mel bands and preprocessor_config.json makes {filters}")
     label = f"{found.name}@{found.revision}" if found.revision else found.name
     return Transcriber(model, label, device, compute, listening_of(found.folder))
+
+
+def check_folder(found: Found) -> None:
+    """Refuse a folder whose files are not those of one recogniser, before anything is loaded: faster-whisper would fetch the
+    tokenizer of another model. Raises :class:`Misconfigured`."""
+    if not (found.folder / "tokenizer.json").is_file():
+        raise _unfit(found, "it has no tokenizer.json")
+
+
+def _unfit(found: Found, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"recogniser {found.name}: {why}",
+        cause="model files do not fit",
+        hint="Take all files of one model: fetch it again, or choose another asr.model.",
+    )
 
 
 def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:

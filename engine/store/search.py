@@ -16,7 +16,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.store import grams
 from gainstage.engine.store.codec import checked_vector, plain
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.vectors import VectorTable, rows_about, tables
+from gainstage.engine.store.vectors import LONGEST_INDEXED, VectorTable, rows_about, tables
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.text.sentences import spaced
 from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit
@@ -253,6 +253,8 @@ def index_health(db: Database) -> IndexHealth:
                 "select indisvalid, pg_size_pretty(pg_relation_size(indexrelid)) from pg_index where indexrelid = to_regclass(%s)",
                 [counted[0][1].index],
             ).fetchone()
+            if counted[0][1].model.dimension > LONGEST_INDEXED:
+                index = f"exact scan: no index holds more than {LONGEST_INDEXED:,} dimensions"
             if built:
                 index = f"hnsw {built[1]}" if built[0] else "hnsw, being built"
     return IndexHealth(

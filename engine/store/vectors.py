@@ -24,6 +24,8 @@ Role = Literal["embed", "voice"]
 TABLES: dict[Role, str] = {"embed": "text_vector", "voice": "voice_vector"}
 LOCK = 0x6761_696E_7665_6374  # "gainvect"
 LONGEST_INLINE = 3900  # numbers of half precision that fit a page
+LONGEST_INDEXED = 4000
+"""The longest vectors of half precision that pgvector indexes; longer ones are searched one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def build_indexes(db: Database, index_rows: int) -> tuple[str, ...]:
             return ()
         for table in tables(connection, "embed"):
             rows = rows_about(connection, table, index_rows)
-            if rows < index_rows or _index_stands(connection, table):
+            if rows < index_rows or table.model.dimension > LONGEST_INDEXED or _index_stands(connection, table):
                 continue
             connection.execute(SQL("drop index concurrently if exists {}").format(Identifier(table.index)))
             memory_mb = min(1024, max(64, rows * (2 * table.model.dimension + 500) * 12 // 10 // 2**20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import pickle
@@ -224,6 +225,31 @@ def test_a_broken_folder_is_said_in_words(tmp_path: Path, role: str, file: str, 
     with pytest.raises(Misconfigured, match=r"cannot be loaded|not safe to load"):
         found.load([role])
     assert found.views()[ROLES.index(role)].state == "failed"
+
+
+def test_files_of_two_recognisers_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "asr"
+    shutil.copytree(FOLDERS / "asr", folder)
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(config | {"feature_size": 128}))
+    found, _ = registry(tmp_path, asr__model=str(folder))
+    with pytest.raises(Misconfigured, match=r"take 80 mel bands and preprocessor_config\.json makes 128") as caught:
+        found.transcriber()
+    assert caught.value.cause == "model files do not fit"
+    (folder / "tokenizer.json").unlink()
+    found, _ = registry(tmp_path, asr__model=str(folder))
+    with pytest.raises(Misconfigured, match=r"no tokenizer\.json"):
+        found.transcriber()
+
+
+def test_a_pipeline_of_version_3_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "diarization"
+    shutil.copytree(FOLDERS / "diarization", folder)
+    lines = "pipeline:\n  name: pyannote.audio.pipelines.SpeakerDiarization\n  params: {segmentation: a/b, embedding: c/d}\n"
+    (folder / "config.yaml").write_text(lines)
+    found, _ = registry(tmp_path, diarization__model=str(folder))
+    with pytest.raises(Misconfigured, match="a pipeline of version 3 has none"):
+        found.diarizer({})
 
 
 def test_arithmetic_the_device_lacks_is_refused_with_the_choices(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.store.search import context, index_health, link, only_stop_words, search, searchable
-from gainstage.engine.store.vectors import build_indexes
+from gainstage.engine.store.vectors import build_indexes, ensure_table
 from gainstage.engine.terms import ModelId
 from tests.engine.store_kit import MODELS, TEXT, VOICE, recording, segment, store, vector
 
@@ -285,3 +285,9 @@ def test_only_stop_words_is_said(library: Database) -> None:
     assert not only_stop_words(library, "the rings")
     assert not only_stop_words(library, "")
     assert not only_stop_words(library, "天气")
+
+
+def test_vectors_too_long_for_any_index_are_searched_one_by_one_and_that_is_said(database: Database) -> None:
+    ensure_table(database, "embed", ModelId("long", "1", 5000))
+    assert build_indexes(database, 0) == ()
+    assert index_health(database).index == "exact scan: no index holds more than 4,000 dimensions"
