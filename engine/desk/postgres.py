@@ -333,6 +333,20 @@ class PostgresDesk:
             return preview(sources, options, self.in_force(), self.database, self.snapshot(), token=CancelToken())
 
 
+def _account(account: dict[str, Any]) -> str:
+    """Where the speech seconds of a recording went, and the first places left without words."""
+    text = (
+        f"{account['speech_s']:.1f} s = {account['worded_s']:.1f} under words + {account['judged_silent_s']:.1f} judged non-speech"
+        f" + {account['left_s']:.1f} left"
+    )
+    if account["left"]:
+        places = ", ".join(f"{start:.0f}-{end:.0f} s" for start, end in account["left"][:5])
+        text += f" ({places}{', ...' if len(account['left']) > 5 else ''})"
+    if account["stray_words"]:
+        text += f"; {account['stray_words']} words without speech ({account['stray_s']:.1f} s)"
+    return text
+
+
 def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str], ...]:
     """What is worth reading of a recording's facts; turns are for programs."""
     said = [("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
@@ -345,6 +359,8 @@ def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str]
         said.append(("overlapped speech", f"{facts['overlap_s']:.1f} s"))
     if facts.get("looped"):
         said.append(("repetition loops", str(len(facts["looped"]))))
+    if account := facts.get("coverage"):
+        said.append(("speech", _account(account)))
     said.append(("settings revision", str(revision or 0)))
     return tuple((name, str(value)) for name, value in said if value)
 

@@ -23,6 +23,9 @@ SPLINTER_S = 0.5
 SENTENCE_PAUSE_S = 0.5
 """A pause that ends a sentence for want of punctuation."""
 
+BORDER_S = 1.0
+"""How near the edge of overlapped speech a word's speaker is not sure: the diarizer's edges there are that far off."""
+
 FIRM = 2
 """Words of a sentence whose speaker is sure, from which on the others follow them."""
 
@@ -34,18 +37,24 @@ def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequen
     further than :data:`NEAR_S` from every turn keeps ``speaker`` None: nobody was found speaking there. ``turns`` are in time
     order and may overlap.
 
-    A word is loose when its speaker's turns cover less than half of it or are splinters. Where the firm words of its sentence are
-    all one person's it is that person's too.
+    A word is loose when its speaker's turns cover less than half of it or are splinters, or when it lies within :data:`BORDER_S` of
+    the edge of overlapped speech. Where the firm words of its sentence are all one person's it is that person's too; at the edge
+    of an overlap only where that person speaks there as well.
     """
     index = _Index(turns)
     spoken = _Spans(overlaps)
     near = [index.around(word) for word in words]
     placed = [_placed(word, turns, spoken) for word, turns in zip(words, near, strict=True)]
     for sentence in _sentences(placed):
-        firm = [k for k in sentence if not _loose(placed[k], near[k])]
+        edge = {k for k in sentence if spoken.edge_near(placed[k].start, placed[k].end)}
+        loose = {k for k in sentence if _loose(placed[k], near[k])}
+        firm = [k for k in sentence if k not in loose and k not in edge]
         people = {placed[k].speaker for k in firm}
         if FIRM <= len(firm) < len(sentence) and len(people) == 1 and None not in people:
-            placed[sentence.start : sentence.stop] = [replace(placed[k], speaker=placed[firm[0]].speaker) for k in sentence]
+            (person,) = people
+            for k in sentence:
+                if k in loose or _speaks(person, placed[k], near[k]):
+                    placed[k] = replace(placed[k], speaker=person)
     return tuple(placed)
 
 
@@ -64,6 +73,10 @@ def _loose(word: Word, turns: Sequence[SpeakerTurn]) -> bool:
     own = [t for t in turns if t.speaker == word.speaker and t.start < word.end and t.end > word.start]
     covered = sum(min(word.end, t.end) - max(word.start, t.start) for t in own)
     return covered < (word.end - word.start) / 2 or all(t.end - t.start < SPLINTER_S for t in own)
+
+
+def _speaks(person: str | None, word: Word, turns: Sequence[SpeakerTurn]) -> bool:
+    return any(t.speaker == person and t.start < word.end and t.end > word.start for t in turns)
 
 
 def _placed(word: Word, turns: Sequence[SpeakerTurn], spoken: _Spans) -> Word:
@@ -113,6 +126,10 @@ class _Spans:
             else:
                 self.starts.append(start)
                 self.ends.append(end)
+
+    def edge_near(self, start: float, end: float) -> bool:
+        """Whether a span begins or ends within :data:`BORDER_S` of a word."""
+        return any(bisect_left(edges, start - BORDER_S) < bisect_left(edges, end + BORDER_S) for edges in (self.starts, self.ends))
 
     def touch(self, start: float, end: float) -> bool:
         k = bisect_left(self.ends, start)

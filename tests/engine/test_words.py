@@ -198,3 +198,22 @@ def test_a_turn_that_begins_where_the_word_ends_makes_it_no_surer() -> None:
 def test_a_pause_of_exactly_half_a_second_does_not_end_a_sentence() -> None:
     assert loose(turn(2.5, 2.9375, "B"), pause=0.5) == "A"
     assert loose(turn(2.5, 2.96875, "B"), pause=0.53125) == "B"
+
+
+# -- edges of overlapped speech ---------------------------------------------------------------------------------------
+
+
+def overlapped(text: str, overlap: tuple[float, float], *turns: SpeakerTurn) -> str:
+    words = [word(0.4 * i, 0.4 * i + 0.3, t) for i, t in enumerate(text.split())]
+    return "".join(w.speaker or "-" for w in assign(words, turns, [overlap]))
+
+
+def test_a_word_at_the_edge_of_an_overlap_goes_to_the_speaker_of_its_sentence_who_speaks_there_too() -> None:
+    """Ben's turn begins within Ada's last word; most of the word lies in it by the diarizer's early edge."""
+    turns = (turn(0, 3.95, "A"), turn(3.62, 7, "B"))
+    text = "one two three four five six seven eight nine ten. Yes I do think so"
+    assert overlapped(text, (3.62, 3.95), *turns) == "AAAAAAAAAABBBBB"
+
+
+def test_a_word_at_the_edge_of_an_overlap_stays_where_the_sentences_speaker_is_silent() -> None:
+    assert overlapped("a b c d e f", (1.5, 1.6), turn(0, 1.55, "A"), turn(1.5, 5, "B")) == "AAAABB"

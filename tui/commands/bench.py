@@ -16,6 +16,7 @@ EXAMPLES = {
   voices-quality  who is recognised by how much speech, what each rule is worth
   decisions       stored decisions decided again under other limits
   diarize         what shared frames save the diarizer, at which errors
+  recogniser      shared calls: batch fill, the same words, processor time
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
   console         first picture, processor, keys, memory, what it takes from an engine
@@ -33,6 +34,7 @@ MODULES = {
     "live": "gainstage.engine.bench.live",
     "voices": "gainstage.engine.bench.voices",
     "quality": "gainstage.engine.bench.quality",
+    "recogniser": "gainstage.engine.bench.recogniser",
     "console": "gainstage.tui.bench.console",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",

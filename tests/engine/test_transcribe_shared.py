@@ -1,0 +1,130 @@
+"""Windows of several recordings in one call: the same words as alone, and nobody pays for another recording."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from speech_kit import audio_of, demo_settings, dialogue, models, silence
+
+from gainstage.engine.bench.recogniser import same
+from gainstage.engine.errors import Cancelled, OutOfMemory
+from gainstage.engine.flow.batcher import Batcher
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.selftest import clip
+from gainstage.engine.speech.recognition import Decoded, Window
+from gainstage.engine.terms import Audio, Transcript
+
+ASR = demo_settings().asr
+
+
+def shared(run: object, budget: float, producers: int) -> Batcher[Window, Decoded]:
+    return Batcher(
+        "windows", run, cost=lambda _: 1.0, budget=budget, linger_s=60.0, key=lambda w: w.decoding, producers=lambda: producers
+    )  # type: ignore[arg-type]
+
+
+def transcript(audio: Audio, batcher: Batcher[Window, Decoded] | None = None, token: CancelToken | None = None) -> Transcript:
+    token = token or CancelToken()
+    submit = None if batcher is None else lambda windows, token: batcher.submit(windows, token=token)
+    return models().transcriber().transcribe(audio, ASR, token=token, submit=submit)
+
+
+@pytest.fixture(scope="module")
+def audios(tmp_path_factory: pytest.TempPathFactory) -> list[Audio]:
+    """Talk of several lengths, and a recording in which nobody speaks."""
+    folder = tmp_path_factory.mktemp("shared")
+    parts = [dialogue(), np.concatenate([dialogue(), dialogue()]), np.concatenate([silence(0.2), clip("other")]), silence(2.0)]
+    return [audio_of(folder, samples, str(k)) for k, samples in enumerate(parts)]
+
+
+@pytest.mark.parametrize("budget", [1.0, 3.0, 16.0])
+def test_words_are_the_same_alone_and_in_any_company(audios: list[Audio], budget: float) -> None:
+    alone = [transcript(audio) for audio in audios]
+    sizes: list[int] = []
+
+    def run(windows: list[Window]) -> Sequence[Decoded]:
+        sizes.append(len(windows))
+        return models().transcriber().decode(windows)
+
+    talking = len(audios) - 1
+    with shared(run, budget, talking) as batcher, ThreadPoolExecutor(len(audios)) as pool:
+        batcher.resize(linger_s=0.2)
+        together = list(pool.map(lambda audio: transcript(audio, batcher), audios))
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+    assert max(sizes) <= budget
+    if budget == 16.0:
+        assert max(sizes) > 2, "no call was shared"
+
+
+def test_out_of_memory_in_a_shared_call_costs_no_recording_its_words(audios: list[Audio]) -> None:
+    alone = [transcript(audio) for audio in audios[:2]]
+
+    def small(windows: list[Window]) -> Sequence[Decoded]:
+        if len(windows) > 1:
+            raise OutOfMemory("no room", cause="out of memory")
+        return models().transcriber().decode(windows)
+
+    with shared(small, 8.0, 2) as batcher, ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda audio: transcript(audio, batcher), audios[:2]))
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_a_cancelled_recording_takes_only_its_own_windows_out(audios: list[Audio]) -> None:
+    alone = transcript(audios[0])
+    seen: list[int] = []
+    held, waiting = threading.Event(), threading.Event()
+
+    def run(windows: list[Window]) -> Sequence[Decoded]:
+        held.wait(60.0)
+        seen.append(len(windows))
+        return models().transcriber().decode(windows)
+
+    doomed = CancelToken()
+    with shared(run, 1.0, 2) as batcher, ThreadPoolExecutor(2) as pool:
+
+        def cancelled() -> Transcript:
+            def submit(windows: Sequence[Window], token: CancelToken) -> list[Decoded | Exception]:
+                waiting.set()
+                return batcher.submit(windows, token=token)
+
+            return models().transcriber().transcribe(audios[1], ASR, token=doomed, submit=submit)
+
+        gone = pool.submit(cancelled)
+        assert waiting.wait(60.0)
+        kept = pool.submit(transcript, audios[0], batcher)
+        doomed.cancel("not wanted")
+        held.set()
+        with pytest.raises(Cancelled, match="not wanted"):
+            gone.result(60.0)
+        assert same(kept.result(60.0), alone)
+    assert len(seen) < len(alone.utterances) + 6, "windows of the cancelled recording were run"
+
+
+def test_another_language_or_option_is_another_call(tmp_path: Path) -> None:
+    audio = audio_of(tmp_path, dialogue())
+    keys: set[object] = set()
+
+    def run(windows: list[Window]) -> Sequence[Decoded]:
+        keys.add(windows[0].decoding)
+        assert len({window.decoding for window in windows}) == 1
+        return models().transcriber().decode(windows)
+
+    with shared(run, 16.0, 2) as batcher, ThreadPoolExecutor(2) as pool:
+        batcher.resize(linger_s=0.2)
+        beams = [
+            pool.submit(
+                models().transcriber().transcribe,
+                audio,
+                demo_settings(asr__beam=beam).asr,
+                token=CancelToken(),
+                submit=lambda windows, token: batcher.submit(windows, token=token),
+            )
+            for beam in (1, 2)
+        ]
+        assert all(one.result(60.0).words for one in beams)
+    assert len(keys) == 2
