@@ -1,0 +1,146 @@
+"""A whole video, from its page to its media, on a fake site behind a proxy without a name server."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gainstage.config.settings import Fetch
+from gainstage.engine.errors import Cancelled, Misconfigured, Transient
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources import js_runtime
+from gainstage.engine.sources.js_runtime import find_runtime, solver_version
+from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
+from gainstage.engine.sources.ytdlp_list import look_up, video_of
+from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
+from tests.http_server import wait_until
+from tests.world.site import World, certificates, challenged, standing
+from tests.youtube_kit import player, video_id
+
+MEDIA = bytes(range(256)) * 1000
+pytestmark = [
+    pytest.mark.skipif(find_runtime() is None or solver_version() is None, reason="no deno or no yt-dlp-ejs on this machine"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return certificates(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def world(signed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[World, Fetch]]:
+    """The site, and settings that lead there. Looking up any name fails the test."""
+    authority, certificate = signed
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    real = socket.getaddrinfo
+
+    def lookup(host: Any, *rest: Any, **named: Any) -> Any:
+        assert host in ("127.0.0.1", b"127.0.0.1"), f"{host} was looked up"
+        return real(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    PLAYERS_SEEN.clear()
+    site = World(MEDIA)
+    for n in (1, 2, 3):
+        site.youtube.players[video_id(n)] = challenged(n, len(MEDIA))
+    with standing(site, certificate) as proxy:
+        yield site, Fetch.model_validate({"proxy": proxy, "timeout": 10})
+    PLAYERS_SEEN.clear()
+
+
+def url(n: int) -> str:
+    return f"https://www.youtube.com/watch?v={video_id(n)}"
+
+
+def fetch(n: int, folder: Path, settings: Fetch, token: CancelToken | None = None) -> bytes:
+    return fetch_with_ytdlp(url(n), folder, settings, token=token or CancelToken(), progress=lambda _: None).read_bytes()
+
+
+def test_a_challenge_is_solved_and_no_name_is_looked_up(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    assert fetch(1, tmp_path, settings) == MEDIA
+    assert set(site.connected) == {"www.youtube.com", "rr1.googlevideo.com"}
+    assert site.count("player-js") == 1
+
+
+def test_look_up_and_downloads_of_all_recordings_share_the_player(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    listed = video_of(url(1))
+    assert listed is not None
+    assert look_up(listed, settings, token=CancelToken()).duration == 57.0
+    for n in (1, 2, 3):
+        (tmp_path / str(n)).mkdir()
+        assert fetch(n, tmp_path / str(n), settings) == MEDIA
+    assert site.count("player-js") == 1
+
+
+def test_a_media_address_that_ran_out_is_asked_for_anew(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    site.refuse_first = 10
+    with pytest.raises(Transient) as caught:
+        fetch(1, tmp_path, settings)
+    assert caught.value.cause == "media refused"
+    pages = site.count("watch")
+    site.refuse_first = 0
+    assert fetch(1, tmp_path, settings) == MEDIA
+    assert site.count("watch") > pages
+
+
+def test_a_player_that_changed_is_a_fault_of_the_setup(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    site.script = "var x = {signatureTimestamp: 20700};"
+    with pytest.raises(Misconfigured) as caught:
+        fetch(1, tmp_path, settings)
+    assert (caught.value.cause, "yt-dlp" in caught.value.hint) == ("challenge failed", True)
+
+
+def test_an_endless_player_gives_its_slot_back(world: tuple[World, Fetch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, settings = world
+    site.script = site.script.replace("this.m.n=", "for (;;) {} this.m.n=")
+    monkeypatch.setattr(js_runtime, "DEADLINE_S", 2.0)
+    with pytest.raises(Transient) as caught:
+        fetch(1, tmp_path, settings)
+    assert caught.value.cause == "challenge timed out"
+
+
+def test_a_stop_ends_an_endless_player(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    site.script = site.script.replace("this.m.n=", "for (;;) {} this.m.n=")
+    token = CancelToken()
+    stopper = threading.Thread(target=lambda: (wait_until(lambda: site.count("player-js") > 0), token.cancel("enough")))
+    stopper.start()
+    with pytest.raises(Cancelled):
+        fetch(1, tmp_path, settings, token)
+    stopper.join()
+
+
+def test_the_original_language_is_fetched(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    answer = challenged(1, len(MEDIA), tag="de")
+    (audio,) = answer["streamingData"]["adaptiveFormats"]
+    dub = {**audio, "url": audio["url"].replace("id=de", "id=en"), "bitrate": 190_000}
+    audio["audioTrack"] = {"id": "de.4", "displayName": "German original", "audioIsDefault": False}
+    dub["audioTrack"] = {"id": "en.3", "displayName": "English", "audioIsDefault": True}
+    answer["streamingData"]["adaptiveFormats"] = [dub, audio]
+    site.youtube.players[video_id(1)] = answer
+    assert fetch(1, tmp_path, settings) == MEDIA
+    assert {line.split()[1] for line in site.asked if line.startswith("media")} == {"de"}
+
+
+def test_an_inner_address_is_refused_behind_the_proxy_too(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    answer = player(1)
+    answer["streamingData"]["adaptiveFormats"][0]["url"] = "https://192.168.0.1/videoplayback?id=1"
+    site.youtube.players[video_id(1)] = answer
+    with pytest.raises(Exception, match="inside this network") as caught:
+        fetch(1, tmp_path, settings)
+    assert getattr(caught.value, "cause", "") == "private address refused"
+    assert "192.168.0.1" not in site.connected
