@@ -68,7 +68,7 @@ CAUSES: tuple[Reason, ...] = (
         r"[Cc]loudflare|attempting impersonation|impersonation target",
         Permanent,
         "browser check",
-        "set fetch.impersonate to a browser (it needs curl_cffi: uv sync --extra impersonate)",
+        "the site wants a browser: fetch.cookies of one that has passed its check may help",
     ),
     Reason(r"DRM", Rejected, "DRM protected", "it cannot be had: its owner has encrypted it"),
     Reason(
