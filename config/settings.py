@@ -196,6 +196,9 @@ class Fetch(Section):
         None, "Language of the audio where a video has several, as in de or pt-BR; empty takes the original one."
     )
     player_client: str | None = knob(None, "YouTube clients that yt-dlp plays, by comma, when the default ones are refused.")
+    po_token_provider: str | None = knob(
+        None, "Address of a provider of YouTube's proof-of-origin tokens (bgutil), as in http://127.0.0.1:4416."
+    )
     visitor_data: SecretStr | None = knob(None, "YouTube's visitor data of a browser without a login.")
     proxy: SecretStr | None = knob(None, "Proxy for downloads: http://host:port.")
     max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")

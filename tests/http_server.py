@@ -36,6 +36,9 @@ class Request(BaseHTTPRequestHandler):
         else:
             route(self)
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     @property
     def hit(self) -> int:
         """How often this path has been asked, this time counted."""

@@ -104,6 +104,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     from yt_dlp.version import __version__
 
     from gainstage.engine.sources.ytdlp_guard import Sockets, handler_for
+    from gainstage.engine.sources.ytdlp_pot import provider_of, register
     from gainstage.engine.sources.ytdlp_solver import equip
 
     plugin_dirs.value = []
@@ -123,6 +124,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     try:
         with translated(token), Guarded({**options(settings), **more, "logger": told}) as ytdlp:
             equip(ytdlp, token)
+            register(provider_of(settings))
             try:
                 yield ytdlp
             finally:

@@ -14,7 +14,6 @@ import socket
 import time
 import urllib.request
 import urllib.response
-import weakref
 import zlib
 from typing import Any
 
@@ -49,25 +48,26 @@ class Sockets:
         self.token = token
         self.fault: EngineError | None = None
         """Our own error that ended a read: yt-dlp tries again and then keeps its words only."""
-        self._open: list[weakref.ref[socket.socket]] = []
+        self._open: list[socket.socket] = []
         self._remove = token.on_cancel(self._shut)
 
     def add(self, sock: socket.socket) -> None:
-        self._open.append(weakref.ref(sock))
+        self._open = [each for each in self._open if each.fileno() >= 0] + [sock]
         if self.token.cancelled:
             self._shut()
 
     def _shut(self) -> None:
-        for sock in filter(None, (here() for here in list(self._open))):
+        for sock in list(self._open):
             with contextlib.suppress(OSError):  # the plain socket's own: a TLS socket must not be touched under its reader
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """yt-dlp leaves what failed to the garbage collector."""
         self._remove()
-        for sock in filter(None, (here() for here in self._open)):
+        for sock in self._open:
             if (number := socket.socket.detach(sock)) >= 0:
                 os.close(number)
+        self._open = []
 
 
 class Cut(OSError):

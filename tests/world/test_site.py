@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from gainstage.config.settings import Fetch
 from gainstage.engine.errors import Cancelled, Misconfigured, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import js_runtime
 from gainstage.engine.sources.js_runtime import find_runtime, solver_version
+from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 from gainstage.engine.sources.ytdlp_list import look_up, video_of
 from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
-from tests.http_server import wait_until
+from tests.http_server import running, wait_until
 from tests.world.site import World, certificates, challenged, standing
 from tests.youtube_kit import player, video_id
 
@@ -144,3 +146,47 @@ def test_an_inner_address_is_refused_behind_the_proxy_too(world: tuple[World, Fe
         fetch(1, tmp_path, settings)
     assert getattr(caught.value, "cause", "") == "private address refused"
     assert "192.168.0.1" not in site.connected
+
+
+# -- ways out on a bad day --------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_of_tokens_is_asked_where_the_operator_says(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    import json
+
+    from yt_dlp.extractor.youtube._base import _PoTokenContext
+
+    _, settings = world
+    bindings: list[dict[str, Any]] = []
+
+    def give(request: Any) -> None:
+        bindings.append(json.loads(request.rfile.read(int(request.headers["Content-Length"]))))
+        request.answer(200, b'{"poToken": "dG9rZW4="}', Content_Type="application/json")
+
+    with running() as provider:
+        provider.serve("/get_pot", give)
+        given = settings.model_copy(
+            update={"po_token_provider": provider.url, "player_client": "mweb", "visitor_data": SecretStr("vis")}
+        )
+        with open_ytdlp(given, CancelToken()) as ytdlp:
+            youtube = ytdlp.get_info_extractor("Youtube")
+            youtube.initialize()
+            about = {"ytcfg": youtube._get_default_ytcfg("mweb"), "visitor_data": "vis", "required": True}
+            token = youtube.fetch_po_token("mweb", context=_PoTokenContext.GVS, video_id=video_id(1), **about)
+    assert token == "dG9rZW4="
+    assert bindings[0]["content_binding"] in ("vis", video_id(1))
+    assert set(bindings[0]) == {"content_binding", "bypass_cache"}
+
+
+def test_another_client_is_played_where_the_operator_says(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    _, settings = world
+    assert fetch(1, tmp_path, settings.model_copy(update={"player_client": "tv, mweb"})) == MEDIA
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"po_token_provider": "file:///etc"}, {"po_token_provider": "nowhere"}, {"cookies_browser": "netscape"}]
+)
+def test_a_way_out_that_is_none_stops_with_what_to_do(wrong: dict[str, str]) -> None:
+    with pytest.raises(Misconfigured) as caught, open_ytdlp(Fetch.model_validate(wrong), CancelToken()):
+        pass
+    assert caught.value.hint
