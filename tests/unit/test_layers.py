@@ -55,6 +55,7 @@ TYPE_CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
         ("engine/runtime/context.py", TYPE_CHECKING + "import gainstage.engine.pipeline", "the rooms of the engine"),
         ("engine/sources/ids.py", "import gainstage.engine.voices.limits", "the rooms of the engine"),
         ("engine/attic.py", "ROOM = 'without a place in the contract'", "the rooms of the engine"),
+        ("engine/runtime/faults.py", TYPE_CHECKING + "import gainstage.engine.runtime.engine", "no circle of imports"),
         ("config/paths.py", TYPE_CHECKING + "import gainstage.engine.terms", "config knows nobody"),
         ("engine/clean.py", "import gainstage.tui.render.safe", "the engine never sees the terminal"),
         ("tui/render/format.py", "import torch", "the console never loads a model library"),
