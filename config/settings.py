@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from gainstage.config.defaults import MEMORY_LIMIT_PERCENT
+
 
 class Effect(StrEnum):
     """When a changed value acts on a running engine."""
@@ -251,7 +253,9 @@ class Store(Section):
 
 
 class Watch(Section):
-    memory_limit: float = knob(92, "GPU memory above this is a warning; advice stays below it.", ge=10, le=100, step=1, unit="%")
+    memory_limit: float = knob(
+        MEMORY_LIMIT_PERCENT, "GPU memory above this is a warning; advice stays below it.", ge=10, le=100, step=1, unit="%"
+    )
     prometheus_port: int = knob(
         0, "Port of the Prometheus endpoint on loopback; 0 is off.", effect=Effect.RUN, ge=0, le=65535, step=1
     )

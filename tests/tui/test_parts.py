@@ -37,7 +37,7 @@ from gainstage.tui.state.command_log import CommandLog, describe
 from gainstage.tui.state.frame import Age, Contact, contact_of
 from gainstage.tui.widgets.detail import bars
 from gainstage.tui.widgets.distribution import ticks
-from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, resampled, similarity, spark
+from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, similarity, spark
 from gainstage.tui.widgets.recordings_table import Paged
 from gainstage.tui.widgets.results import link_of
 from gainstage.tui.widgets.table import LONGEST_ID, Column, Ranking, fitted
@@ -279,10 +279,8 @@ def test_similarity_strip_reads_like_a_ruler() -> None:
     assert similarity(Line(), 0.0, 0.5, 1.0, 0.75, 21, P, "bar").text == "├─────────●────┼────┤"
 
 
-def test_histograms_and_resampling() -> None:
+def test_histograms_stack_their_columns() -> None:
     assert columns_of([0, 1, 4, 2], 2, each=2) == ["    █   ", "  ▄ █ █ "]
-    assert resampled([1, 2, 3, 4], 2) == [1.5, 3.5]
-    assert resampled([], 3) == [None] * 3
 
 
 def test_bars_of_stages_follow_each_other() -> None:

@@ -128,7 +128,7 @@ async def test_memory_of_the_past_is_bounded(driven: Run, desk_at: Run) -> None:
 def test_importing_the_console_loads_no_model_library() -> None:
     code = (
         "import sys, importlib\n"
-        "for name in ['gainstage.tui.console.app', 'gainstage.tui.console.global_actions', 'gainstage.tui.bench.screenshots' if False else 'gainstage.tui.console.poller'] + ['gainstage.tui.screens.' + s for s in "
+        "for name in ['gainstage.tui.console.app', 'gainstage.tui.console.global_actions', 'gainstage.tui.console.poller'] + ['gainstage.tui.screens.' + s for s in "
         "('deck','recordings','voices','tune','host','logs','search')]: importlib.import_module(name)\n"
         "heavy = {'torch','faster_whisper','pyannote','speechbrain','sentence_transformers','transformers','ctranslate2','av','scipy'}\n"
         "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))\n"

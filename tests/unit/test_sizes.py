@@ -12,7 +12,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 FILES = [
     path
-    for package in ("config", "engine")
+    for package in ("config", "engine", "tui")
     for path in sorted((ROOT / package).rglob("*.py"))
     if "recipe" not in path.parts  # how the bundled models were trained: run once, not part of the wheel
 ]

@@ -122,13 +122,15 @@ class GainstageApp(App[int]):
         self._typeahead = TypeAhead(self, super().on_event)
         self._palettes = themes.PaletteCache()
         self._interval: Timer | None = None
+        self._start_theme(themes.theme_for(theme, colourless=colourless))
+
+    def _start_theme(self, name: str) -> None:
         for known in themes.themes_for(self.console.color_system).values():
             self.register_theme(known)
-        chosen = themes.theme_for(theme, colourless=colourless)
-        if themes.THEMES[chosen].ansi:
-            self.theme = chosen
+        if themes.THEMES[name].ansi:
+            self.theme = name
         else:  # an assignment would parse every style a second time before the first frame
-            self.set_reactive(App.theme, chosen)
+            self.set_reactive(App.theme, name)
             self.stylesheet.set_variables(self.get_css_variables())
 
     # -- life
@@ -226,8 +228,7 @@ class GainstageApp(App[int]):
             del self.events[:-EVENTS_KEPT]
         self.events_dropped += news.dropped
         for ack in news.acks:
-            sent = self.command_log.acknowledged(ack)
-            if sent is not None:
+            if (sent := self.command_log.acknowledged(ack)) is not None:
                 self.finished(sent)
         if news.broken and news.broken not in self.reported:
             self.reported.add(news.broken)
@@ -240,8 +241,7 @@ class GainstageApp(App[int]):
     def redraw_now(self) -> None:
         """Draw the present frame again: the operator changed how it is looked at."""
         self.frame = self.frame_now()
-        screen = self.desk_screen
-        if screen is not None:
+        if (screen := self.desk_screen) is not None:
             self.run_guarded("drawing", lambda: screen.show(self.frame))
 
     # -- screens
@@ -311,8 +311,7 @@ class GainstageApp(App[int]):
     def finished(self, sent: Sent) -> None:
         """A command has its final acknowledgement: say so, and ask for what it may have changed."""
         self.notice(*describe(sent))
-        screen = self.desk_screen
-        if screen is not None:
+        if (screen := self.desk_screen) is not None:
             screen.watch_again()
 
     @property
@@ -325,8 +324,7 @@ class GainstageApp(App[int]):
     def notice(self, text: str, band: str = "info") -> None:
         """Show a short message in the corner."""
         self.notices.add(text, band, self.desk.now())
-        screen = self.desk_screen
-        if screen is not None and screen.is_running:
+        if (screen := self.desk_screen) is not None and screen.is_running:
             screen.show_bars(self.frame)
 
     def notices_now(self) -> list[Notice]:
@@ -372,10 +370,7 @@ class GainstageApp(App[int]):
 
     @property
     def edge(self) -> str:
-        """The token of frames: their colour tells live from frozen, scrubbed and replayed."""
-        if not self.frame.live:
-            return "warn"
-        return {"live": "line", "frozen": "info", "scrub": "change"}[self.frame.mode]
+        return self.frame.edge
 
     @property
     def theme_name(self) -> str:
@@ -390,11 +385,7 @@ class GainstageApp(App[int]):
         self._palettes.clear()
         self.palette_version += 1
         if self.is_running and self.desk_screen is not None:
-            self.call_after_refresh(self._redraw_everything)
-
-    def _redraw_everything(self) -> None:
-        for widget in self.screen.query(Live):
-            widget.refresh()
+            self.call_after_refresh(lambda: self.screen.query(Live).refresh())
 
     def _fatal_error(self) -> None:
         """In place of Textual's own, which prints the locals of every frame, and with them whatever secrets they hold."""

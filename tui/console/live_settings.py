@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from gainstage.config.defaults import MEMORY_LIMIT_PERCENT
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.state.feeds import Feed
 
 OWN = ("console.refresh", "console.theme", "console.keys")
-MEMORY_LIMIT = 0.92
 
 
 class LiveSettings:
@@ -28,4 +28,4 @@ class LiveSettings:
     def memory_limit(self) -> float:
         """``watch.memory_limit`` as a share."""
         row = self.rows.get("watch.memory_limit")
-        return float(row.value) / 100 if row is not None else MEMORY_LIMIT
+        return (float(row.value) if row is not None else MEMORY_LIMIT_PERCENT) / 100

@@ -68,6 +68,11 @@ class Frame:
         """Whether the figures have stopped moving and are drawn faded."""
         return self.mode == "live" and self.contact in (Contact.STALE, Contact.OFFLINE, Contact.STOPPED)
 
+    @property
+    def edge(self) -> str:
+        """The token of frames: their colour tells live from frozen, scrubbed and replayed."""
+        return {"live": "line", "frozen": "info", "scrub": "change"}[self.mode] if self.live else "warn"
+
 
 EMPTY = Frame(None, 0.0, None, Contact.UNKNOWN)
 """Before anything is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView, near_limit
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches
@@ -39,9 +39,8 @@ _NARROW = (
 
 
 def is_grey(d: DecisionRow, variance_limit: float, range_limit: float) -> bool:
-    """Within 10 % of a limit, on either side."""
-    near = (d.variance, variance_limit), (d.range, range_limit)
-    return any(value is not None and limit > 0 and abs(value - limit) <= 0.1 * limit for value, limit in near)
+    """Near one of the limits, on either side."""
+    return near_limit(d.variance, variance_limit) or near_limit(d.range, range_limit)
 
 
 def short_why(d: DecisionRow) -> str:

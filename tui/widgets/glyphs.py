@@ -93,19 +93,6 @@ def nice_top(peak: float) -> float:
     return next(power * f for f in (1, 2, 5, 10) if power * f >= peak * 0.999)
 
 
-def resampled(values: Sequence[float | None], points: int) -> list[float | None]:
-    """The values stretched or averaged to ``points`` points, unknown where nothing is known."""
-    n = len(values)
-    if n == 0 or points <= 0:
-        return [None] * max(0, points)
-    out: list[float | None] = []
-    for i in range(points):
-        a, b = i * n // points, max(i * n // points + 1, (i + 1) * n // points)
-        group = [v for v in values[a:b] if v is not None]
-        out.append(sum(group) / len(group) if group else None)
-    return out
-
-
 def similarity(
     line: Line, low: float | None, mean: float | None, high: float | None, limit: float | None, cells: int, p: Palette, token: str
 ) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gainstage.config.defaults import MEMORY_LIMIT_PERCENT
 from gainstage.engine.views.snapshot import DeviceView, HostView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
@@ -31,7 +32,7 @@ class GpuPanel(Panel):
         self.devices: tuple[DeviceView, ...] = ()
         self.chosen = 0
         self.window_s = WINDOWS_S[1]
-        self.limit = 0.92
+        self.limit = MEMORY_LIMIT_PERCENT / 100
         self.levels: dict[str, str] = {}
         self.host: HostView | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gainstage.config.defaults import MEMORY_LIMIT_PERCENT
 from gainstage.engine.views.snapshot import (
     DatabaseView,
     DeviceView,
@@ -31,7 +32,7 @@ class UsersPanel(Panel):
         super().__init__(id="users")
         self.device: DeviceView | None = None
         self.models: tuple[ModelView, ...] = ()
-        self.limit = 0.92
+        self.limit = MEMORY_LIMIT_PERCENT / 100
 
     def show(self, device: DeviceView | None, models: tuple[ModelView, ...], limit: float) -> None:
         if (device, models, limit) != (self.device, self.models, self.limit):
