@@ -18,16 +18,13 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from gainstage.config.errors import SettingError
 from gainstage.config.settings import SPECS, Settings, Spec, value_of
 
 ENV_PREFIX = "GAINSTAGE_"
 NOT_SETTINGS = frozenset({"GAINSTAGE_HOME"})
 MASK = "***"
 """What is shown of a secret."""
-
-
-class SettingError(ValueError):
-    """A setting is unknown, malformed or out of range; the text says which, where, and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from gainstage.config.origins import SettingError
+from gainstage.config.errors import SettingError
 
 APP = "gainstage"
 

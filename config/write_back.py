@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gainstage.config.origins import SettingError
+from gainstage.config.errors import SettingError
 
 
 def write_back(path: Path, values: dict[str, Any]) -> int:

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gainstage.config.origins import Loaded, SettingError, load
+from gainstage.config.errors import SettingError
+from gainstage.config.origins import Loaded, load
 from gainstage.config.paths import Paths
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient

@@ -12,7 +12,8 @@ from typing import Any
 from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
-from gainstage.config.origins import MASK, SettingError, explain, parse, spec_of
+from gainstage.config.errors import SettingError
+from gainstage.config.origins import MASK, explain, parse, spec_of
 from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
 from gainstage.engine.clean import value_text
 from gainstage.engine.queue.rows import Link, document, plain

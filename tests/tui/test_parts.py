@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gainstage.config.origins import SettingError
+from gainstage.config.errors import SettingError
 from gainstage.config.settings import SPECS
 from gainstage.config.write_back import write_back
 from gainstage.engine.desk.scripted.desk import ScriptedDesk

@@ -43,7 +43,7 @@ def setting_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, str]:
-    from gainstage.config.origins import SettingError
+    from gainstage.config.errors import SettingError
 
     pairs = {}
     for text in getattr(args, "set", None) or []:

@@ -224,7 +224,7 @@ class TuneScreen(TableScreen):
 
 def write_to_file(path: Path, values: dict[str, Any]) -> int:
     """Write live values into the settings file; how many. Raises ``DeskError`` where the file cannot be read or written."""
-    from gainstage.config.origins import SettingError
+    from gainstage.config.errors import SettingError
     from gainstage.config.write_back import write_back
 
     try:
