@@ -212,8 +212,10 @@ def _database(paths: Paths, url: str | None) -> Check:
         if database.pooler:
             text += f", through a pooler in {database.pooler} mode"
         problems = list(found.problems)
-        if database.can_listen and not hears_notes(database):
-            problems.append("notes (LISTEN, NOTIFY) do not arrive: commands and settings act after seconds")
+        if database.can_listen:
+            with database.own_connection() as listener, database.connection() as speaker:
+                if not hears_notes(listener, speaker):
+                    problems.append("notes (LISTEN, NOTIFY) do not arrive: commands and settings act after seconds")
     if room.pool() < 1:
         refusal = no_room(database.where, room)
         return Check("database", "fail", refusal.message, refusal.hint)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from gainstage.engine.errors import Misconfigured
-
-if TYPE_CHECKING:
-    from gainstage.engine.store.database import Database
 
 OWN = 2
 """Connections of an engine outside its pool: one listens, one is kept for heartbeat and commands."""
@@ -123,12 +120,11 @@ def pooler_of(connection: Connection[TupleRow], parts: dict[str, str]) -> Pooler
     return answer[0] if answer else "session"
 
 
-def hears_notes(database: Database, within_s: float = 5.0) -> bool:
-    """Whether a note of one session reaches another."""
-    with database.own_connection() as listener, database.connection() as speaker:
-        listener.execute("listen gainstage_trial")
-        speaker.execute("notify gainstage_trial")
-        return any(True for _ in listener.notifies(timeout=within_s, stop_after=1))
+def hears_notes(listener: Connection[TupleRow], speaker: Connection[TupleRow], within_s: float = 5.0) -> bool:
+    """Whether a note of one session reaches another; both in autocommit mode."""
+    listener.execute("listen gainstage_trial")
+    speaker.execute("notify gainstage_trial")
+    return any(True for _ in listener.notifies(timeout=within_s, stop_after=1))
 
 
 def _process(connection: Connection[TupleRow]) -> int:
