@@ -240,3 +240,23 @@ def test_a_cancelled_recording_cancels_both_branches() -> None:
     with pytest.raises(Cancelled, match="operator asked"):
         run_parallel(token, held(one), held(two))
     asking.join()
+
+
+def test_a_branch_that_is_cancelled_alone_is_not_taken_for_a_success() -> None:
+    def stop(_: CancelToken) -> str:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        run_parallel(CancelToken(), lambda _: "fine", stop)
+
+
+def test_figures_of_the_last_minutes_leave_out_what_came_before() -> None:
+    """Half-filled calls in the first minute, full ones after it: the recent fill is that of the full ones."""
+    tally = BatchTally(0.0)
+    tally.call(record(1, 5.0), 1, 0.0)
+    for minute in range(1, 12):
+        tally.view("b", "texts", 10.0, 0, 60.0 * minute)
+    tally.call(record(4, 10.0), 4, 0.0)
+    view = tally.view("b", "texts", 10.0, 0, 720.0)
+    assert view.fill == 1.0
+    assert view.items == 5
