@@ -146,3 +146,89 @@ def test_a_failing_console_leaves_an_id_and_no_secrets(tmp_path: Path) -> None:
         assert "hunter2" not in log
     finally:
         t.close()
+
+
+# -- the command line around it
+
+EARLY = """
+import os, signal, sys, time
+from pathlib import Path
+from gainstage.engine.desk.scripted.desk import ScriptedDesk
+from gainstage.tui.console import launch
+class Slow(launch.GainstageApp):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        os.kill(os.getpid(), signal.SIGHUP)  # before the loop runs and its handlers stand
+launch.GainstageApp = Slow
+raise SystemExit(launch.run_console(ScriptedDesk(clock=time.monotonic, start_at=60.0), log=Path(sys.argv[1])))
+"""
+
+
+def test_a_terminal_that_hangs_up_before_the_first_picture_is_given_back(tmp_path: Path) -> None:
+    t = Terminal(EARLY, tmp_path / "console.log")
+    try:
+        assert t.ended() == 129
+        assert b"\x1b[?1049h" not in t.seen or restored(t.seen)
+        assert b"Traceback" not in t.seen
+    finally:
+        t.close()
+
+
+def gainstage(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command without a terminal."""
+    command = [sys.executable, "-m", "gainstage.tui.cli", *args]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | environ)
+
+
+@pytest.mark.parametrize("args", [("console", "--scripted"), ("attach",), ()])
+def test_without_a_terminal_the_console_says_so(args: tuple[str, ...], tmp_path: Path) -> None:
+    done = gainstage(*args, *(("--home", str(tmp_path)) if args else ()))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "the console needs a terminal" in done.stderr
+    assert "gainstage status" in done.stderr
+    assert not (tmp_path / "postgres").exists(), "no database was made for a console that cannot open"
+
+
+def test_an_unknown_theme_names_those_there_are() -> None:
+    done = gainstage("console", "--theme", "solarised")
+    assert done.returncode == 2
+    assert "gainstage-light" in done.stderr
+    done = gainstage("config", "show", GAINSTAGE_CONSOLE__THEME="solarised")
+    assert done.returncode == 2
+    assert "gainstage-light" in done.stderr
+
+
+ENCODED = """
+import sys
+from gainstage.tui.cli import main
+raise SystemExit(main(["console", "--scripted", "--at", "60"]))
+"""
+
+
+@pytest.mark.parametrize(("encoding", "plain"), [("iso8859-1", True), ("utf-8", False)])
+def test_a_terminal_that_is_not_utf8_is_drawn_in_ascii(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, plain: bool
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.setenv("GAINSTAGE_HOME", str(tmp_path / "home"))
+    t = Terminal(ENCODED, tmp_path / "console.log")
+    try:
+        t.until(b"HEALTHY")
+        while t.read(0.5):
+            pass
+        drawn = t.seen.decode("utf-8", "replace")
+        assert ("\N{BOX DRAWINGS LIGHT HORIZONTAL}" in drawn) is not plain
+        assert "\\u25" not in drawn, "nor as an escape"
+        assert drawn.isascii() is plain
+    finally:
+        t.close()
+
+
+@pytest.mark.parametrize("args", ["--help", "run --help", "settings --json"])
+def test_a_reader_that_leaves_early_ends_a_command_quietly(args: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gainstage.tui.cli {args} | true; exit ${{PIPESTATUS[0]}}"
+    environ = os.environ | {"GAINSTAGE_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environ)
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.rows import IndexHealth, RecordingPage
 from gainstage.engine.views.snapshot import SCHEMA, DecisionsView
+from gainstage.tui.render.theme import no_palette
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -452,3 +456,47 @@ async def test_a_replay_without_recordings_offers_none_to_add(driven: Run, desk_
         await d.wait(1)
         assert "a recorded run holds no other recordings" in d.text
         assert "adds sources" not in d.text
+
+
+async def test_a_change_mark_never_covers_a_time_of_the_axis(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("after-change")) as d:
+        panel = d.app.desk_screen.throughput
+        p = no_palette()
+        for seconds_ago in (0.0, 1.0, 20.0, 800.0, 890.0, 899.0):
+            panel.changes = ((panel.wall - seconds_ago, "changed"),)
+            axis = panel._axis(900.0, 40, 6, p).text
+            assert axis.count("◆") == 1, axis
+            assert len(re.findall(r"\d\d:\d\d", axis)) == 2, axis
+
+
+@pytest.mark.parametrize("columns", [80, 90, 100])
+async def test_the_time_left_is_shown_before_the_time_of_day(driven: Run, desk_at: Run, columns: int) -> None:
+    async with driven(desk_at("bottleneck"), size=(columns, 24)) as d:
+        await d.press("space")
+        first = d.text.splitlines()[0]
+        assert re.search(r"ETA \d+m ±\d+s", first), first
+        assert "frozen" in first
+
+
+async def test_the_detail_of_a_running_recording_says_where_it_is(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck")) as d:
+        await d.press("2")
+        serving = [f for f in d.app.newest.flights if f.stage == "transcribe" and not f.waiting]
+        flight = next(f for f in serving if f.progress and f.expected_p95_s is not None)
+        await d.command(f"filter rec:{flight.id}")
+        await d.press("down")
+        text = d.app.desk_screen.detail.as_text()
+        assert re.search(r"transcribe +[━╸─]+ +\d+%", text), text
+        assert "for its length" in text
+        await d.command("filter status:stored")
+        await d.press("up")
+        assert "for its length" not in d.app.desk_screen.detail.as_text()
+
+
+async def test_narrow_tables_show_titles(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck"), size=(80, 24)) as d:
+        item = d.app.desk_screen.flights.items[0]
+        assert item.view.title[:12] in d.text
+        await d.press("2")
+        row = d.app.desk_screen.rows.selected
+        assert row.title[:12] in d.text

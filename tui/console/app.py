@@ -96,7 +96,7 @@ class GainstageApp(App[int]):
         self.settings_file = settings_file
         self.attach = attach
         self.manual = manual
-        self._early_signals = early_signals or []
+        self._early_signals = [] if early_signals is None else early_signals
         self.poller = Poller(desk, self.pace.hz)
         self.timeline = Timeline(self.poller.ring)
         self.frames = FrameBuilder(desk, self.timeline, read_only=self.read_only)

@@ -114,17 +114,15 @@ class DetailPanel(Panel):
         line = Line().fit(f.stage, 11, p["accent"])
         if f.waiting:
             return [line.add(f"waiting for {fmt.span(f.in_stage_s)}", p["text"])]
-        meter(line, f.progress, 12, p, "bar")
+        meter(line, f.progress, 8, p, "bar")
         line.fit(fmt.percent(f.progress), 5, p["text"], ">").add(f"  {fmt.span(f.in_stage_s)}", p["bright"])
         if f.expected_p95_s is not None:
             token = {"ok": "muted", "warn": "warn", "crit": "crit"}[lateness(f.in_stage_s, f.expected_p95_s)]
             line.add(f"  p95 {fmt.span(f.expected_p95_s)} for its length", p[token])
-        if f.side_stage:
-            line.add(f"  + {f.side_stage}", p["muted"])
-        lines = [line]
-        if f.note:
-            lines.append(Line().gap(11, p["ground"]).clip(f.note, width - 11, p["warn" if f.attempt > 1 else "muted"]))
-        return lines
+        beside = " · ".join(filter(None, (f"{f.side_stage} beside it" if f.side_stage else "", f.note)))
+        if not beside:
+            return [line]
+        return [line, Line().gap(11, p["ground"]).clip(beside, width - 11, p["warn" if f.attempt > 1 else "muted"])]
 
     def _fault(self, width: int, p: Palette, most: int = 4) -> list[Line]:
         assert self.detail is not None
