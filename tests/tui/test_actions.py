@@ -436,7 +436,7 @@ async def test_pages_of_the_palette(driven: Run, desk_at: Run) -> None:
         await d.press("pagedown")
         assert palette.chosen > 10
         await d.press("pagedown", "pagedown", "pagedown", "pagedown", "pagedown")
-        assert palette.chosen == len(palette.found) - 1
+        assert palette.chosen == len(palette.matching) - 1
         await d.press("pageup", "pageup", "pageup", "pageup", "pageup", "pageup")
         assert palette.chosen == 0
 

@@ -156,7 +156,7 @@ async def test_hostile_text_in_every_row_changes_nothing_but_its_cells(driven: R
                 ),
             )
             deck.show(frame)
-            deck.ticker.tell([Event(1, base.wall, "warning", "retry", text)])
+            deck.ticker.take_events([Event(1, base.wall, "warning", "retry", text)])
             for widget in (deck.flights, deck.stages, deck.verdict, deck.machine, deck.ticker, deck._status, deck._nav):
                 width, height = widget.size
                 for y in range(height):

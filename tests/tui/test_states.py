@@ -60,10 +60,10 @@ async def test_stale_then_offline_then_back(driven: Run, desk_at: Run) -> None:
         assert "STALE" in d.text
         assert d.app.frame.faded
         await d.press("P")
-        assert "no word from the engine" in d.noticed[-1]
+        assert "no snapshot from the engine" in d.noticed[-1]
         await d.wait(5)
         assert "OFFLINE" in d.text
-        assert "No word from the engine since" in d.text
+        assert "No snapshot from the engine since" in d.text
         held.clear()
         await d.wait(1)
         assert "HEALTHY" in d.text
@@ -264,7 +264,7 @@ async def test_a_fault_of_the_console_shows_its_id_and_spares_the_engine(driven:
         await d.pilot.pause()
         number = next(iter(app.reported))
         assert f"fault {number}" in d.text
-        assert "engine is not touched" in d.text
+        assert "engine is not affected" in d.text
         log = app.log_path.read_text()
         assert number in log
         assert "RuntimeError" in log
@@ -357,9 +357,9 @@ async def test_an_engine_that_was_killed_is_told_from_one_out_of_reach_and_enter
         rows[:] = [replace(rows[0], state="lost")]
         await d.wait(3)
         assert "✗ LOST" in d.text
-        assert "never signed off" in d.text
+        assert "without signing off" in d.text
         await d.press("P")
-        assert "the engine is gone" in d.noticed[-1]
+        assert "the engine has ended" in d.noticed[-1]
         await d.press("enter")
         assert started == [True]
 

@@ -82,4 +82,4 @@ async def test_keys_that_open_nothing_are_passed_on_at_once(driven: Run, desk_at
     async with driven(desk_at()) as d:
         burst(d.app, keys)
         await d.settle()
-        assert not d.app._typeahead._held
+        assert not d.app._typeahead._waiting

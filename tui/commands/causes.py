@@ -43,7 +43,7 @@ class Cause:
 
 def causes() -> list[Cause]:
     """All causes that have a hint, by room and name, each once for every way it ends."""
-    found: dict[tuple[str, str, str], Cause] = {}
+    by_name: dict[tuple[str, str, str], Cause] = {}
     root = Path(gainstage.engine.__file__).parent
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -55,10 +55,10 @@ def causes() -> list[Cause]:
         module = importlib.import_module(".".join(("gainstage.engine", *parts)))
         room = parts[0] if len(parts) > 1 else "engine"
         for name, outcome, hint in _named(tree, module):
-            known = found.setdefault((room, name, outcome), Cause(room, name, outcome, ()))
+            known = by_name.setdefault((room, name, outcome), Cause(room, name, outcome, ()))
             if hint not in known.hints:
-                found[room, name, outcome] = replace(known, hints=(*known.hints, hint))
-    return sorted(found.values(), key=lambda c: (c.room, c.name.lower(), c.outcome))
+                by_name[room, name, outcome] = replace(known, hints=(*known.hints, hint))
+    return sorted(by_name.values(), key=lambda c: (c.room, c.name.lower(), c.outcome))
 
 
 def _named(tree: ast.Module, module: ModuleType) -> Iterator[tuple[str, str, str]]:
@@ -100,8 +100,8 @@ def _outcome(kind: str | None) -> str | None:
     """What happens on an error of this class."""
     if kind in OUTCOMES:
         return OUTCOMES[kind]
-    found = getattr(errors, kind or "", None)
-    bases = found.__mro__ if isinstance(found, type) else ()
+    error = getattr(errors, kind or "", None)
+    bases = error.__mro__ if isinstance(error, type) else ()
     return next((OUTCOMES[base.__name__] for base in bases if base.__name__ in OUTCOMES), None)
 
 

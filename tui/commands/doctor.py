@@ -21,12 +21,12 @@ def run(name: str, args: argparse.Namespace) -> int:
     from gainstage.tui.commands.common import database_url
 
     loaded = settings_of(args)
-    found = checks(loaded.settings, paths_of(args), database_url=database_url(args, loaded))
+    results = checks(loaded.settings, paths_of(args), database_url=database_url(args, loaded))
     if not speaking(args):
-        print_json(list(found))
+        print_json(list(results))
     else:
-        for check in found:
+        for check in results:
             print(f"{MARKS[check.state]} {check.name:<18} {plain(check.text, 300)}")
             if check.mend and check.state != "ok":
                 print(f"  {'':<18} → {plain(check.mend, 400)}")
-    return 1 if any(c.state == "fail" for c in found) else 0
+    return 1 if any(c.state == "fail" for c in results) else 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gainstage.engine.store.database import Database
 
 GONE_S = 20.0
-"""Without any engine for this long while work is left, following gives up with the engine's last words."""
+"""Without any engine for this long while work is left, following gives up and prints the end of the engine's log."""
 
 
 Ending = Literal["done", "left", "alone"]
@@ -90,7 +90,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> E
             elif time.monotonic() - alone_since > GONE_S:
                 from gainstage.engine.process import log_tail
 
-                console.print(f"no engine is left and {now.left} recordings are not done. Its last words:", markup=False)
+                console.print(f"no engine is left and {now.left} recordings are not done. The end of its log:", markup=False)
                 console.print(log_tail(paths), markup=False, highlight=False)
                 return "alone"
             time.sleep(0.25)

@@ -144,10 +144,12 @@ Words in angle brackets stand for what the message names.
 
 def troubleshooting_page() -> str:
     """TROUBLESHOOTING.md: every cause by room, with what becomes of the recording or command and what an operator can do."""
-    lines, found = [TROUBLE_HEAD], causes()
-    for room in dict.fromkeys(cause.room for cause in found):
+    lines, every_cause = [TROUBLE_HEAD], causes()
+    for room in dict.fromkeys(cause.room for cause in every_cause):
         lines += [f"## {room}", ""]
-        lines += table(("cause", "what becomes of it", "what helps"), [_cause(cause) for cause in found if cause.room == room])
+        lines += table(
+            ("cause", "what becomes of it", "what helps"), [_cause(cause) for cause in every_cause if cause.room == room]
+        )
     return "\n".join(lines)
 
 

@@ -61,7 +61,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace, ack: Ack) -> int:
     """The acknowledgement; as JSON with ``state`` and ``text`` beside it where it is not simply done."""
     if not speaking(args):
-        told = {
+        answer = {
             "key": args.key,
             "old": ack.old,
             "new": ack.new,
@@ -69,7 +69,7 @@ def report(args: argparse.Namespace, ack: Ack) -> int:
             "effect": ack.effect,
             "applied_after_s": ack.applied_after_s,
         }
-        print_json(told if ack.state == "done" else told | {"state": ack.state, "text": ack.text})
+        print_json(answer if ack.state == "done" else answer | {"state": ack.state, "text": ack.text})
     else:
         after = f" after {ack.applied_after_s:.2f} s" if ack.applied_after_s is not None else ""
         change = f"{args.key} {plain(ack.old)} → {plain(ack.new)}" if ack.revision is not None else ""

@@ -1,4 +1,4 @@
-"""How often the picture moves: as often as the operator wants, slower where every frame is taken from the work."""
+"""How often the picture moves: as often as the operator wants, slower where drawing takes processor time from the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one pump: a thread of its own asks the desk, the screen takes what has come. The two never wait for each other.
+"""The poller: a thread of its own asks the desk, the screen takes what has come. The two never wait for each other.
 
 The desk may block for as long as a database cares to; so every question to it is asked here, off the thread that draws.
 Commands and one-off queries go by short workers instead (see :mod:`gainstage.tui.console.app`), so that a slow search never ages the frame.
@@ -22,7 +22,7 @@ from gainstage.tui.state.feeds import Feed, FeedResult
 EVENTS_KEPT = 20_000
 ACK_EVERY_S = 0.1
 SILENT_AFTER_S = 2.0
-"""A desk that has not answered for this long is said to be silent: nothing is known of the engine then."""
+"""A desk that has not answered for this long counts as silent: nothing is known of the engine then."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class News:
     acks: list[Ack] = field(default_factory=list)
     error: str | None = None
     engines: int = 1
-    asked: bool = False  # the desk has been asked at least once, and has answered or said why not
+    asked: bool = False  # the desk has been asked at least once, and has answered or given an error
     broken: str | None = None  # traceback of the reader, when it died
 
 
@@ -140,8 +140,8 @@ class Poller:
         events, dropped = [], 0
         try:
             snapshot = self._desk.snapshot()
-            found = self._desk.events(self._cursor)
-            events, dropped, self._cursor = list(found.items), found.dropped, found.cursor
+            fresh_events = self._desk.events(self._cursor)
+            events, dropped, self._cursor = list(fresh_events.items), fresh_events.dropped, fresh_events.cursor
             if self._desk.now() >= self._engines_due:
                 engines = sum(e.alive for e in self._desk.engines())
                 self._engines_due = self._desk.now() + 2.0

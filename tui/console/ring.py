@@ -58,7 +58,7 @@ class Ring:
 
     @property
     def bytes(self) -> int:
-        """Memory held by the frames."""
+        """Memory that the frames take."""
         with self._lock:
             return sum(len(b.packed) for b in self._blocks) + sum(len(text) for _, text in self._open)
 
@@ -80,7 +80,7 @@ class Ring:
         return True
 
     def prepend(self, older: tuple[Snapshot, ...]) -> int:
-        """Frames from before the console was there; those not older than what is held are left out. Returns how many were taken."""
+        """Frames from before the console was there; those not older than the ones here are left out. Returns how many were taken."""
         walls = self.walls()
         until = walls[0] if walls else float("inf")
         taken, last = [], float("-inf")
@@ -112,7 +112,7 @@ class Ring:
         return loads(self._unpacked[1][max(0, bisect_right(block.walls, wall) - 1)])
 
     def step(self, wall: float, frames: int) -> float | None:
-        """The time ``frames`` frames away from a time, clamped to what is held; None when empty."""
+        """The time ``frames`` frames away from a time, clamped to the frames here; None when empty."""
         walls = self.walls()
         if not walls:
             return None

@@ -1,4 +1,4 @@
-"""Leaving the console when it is told to end or loses its terminal; Textual itself goes on drawing for nobody."""
+"""Leaving the console on a signal to end or when the terminal is lost; Textual itself would go on drawing."""
 
 from __future__ import annotations
 

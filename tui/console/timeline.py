@@ -8,48 +8,48 @@ from gainstage.tui.state.frame import Mode
 
 
 class Timeline:
-    """Live shows what comes; frozen holds one picture; scrub shows a frame of the ring. The work goes on in all three."""
+    """Live shows what comes; frozen keeps one picture; scrub shows a frame of the ring. The work goes on in all three."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self.mode: Mode = "live"
-        self.held: Snapshot | None = None
+        self.kept: Snapshot | None = None
         self.since = 0.0
         self.newer = 0
 
     def shown(self, newest: Snapshot | None) -> Snapshot | None:
         """The snapshot to draw."""
-        return newest if self.mode == "live" else self.held
+        return newest if self.mode == "live" else self.kept
 
     def arrived(self, frames: int) -> None:
-        """Count frames that came while the view was held."""
+        """Count frames that came while the view showed an older one."""
         if self.mode != "live":
             self.newer += frames
 
     def freeze(self, newest: Snapshot | None, now: float) -> bool:
-        """Hold the picture, or let go of it. Returns whether it is held now."""
+        """Freeze the picture, or go back to live. Returns whether it is frozen now."""
         if self.mode != "live":
             self.live()
             return False
-        self.mode, self.held, self.since, self.newer = "frozen", newest, now, 0
+        self.mode, self.kept, self.since, self.newer = "frozen", newest, now, 0
         return True
 
     def scrub(self, newest: Snapshot | None, now: float, frames: int) -> str | None:
         """Move through the ring; returns why not, in words, when there is nowhere to go."""
-        here = self.held if self.mode != "live" else newest
+        here = self.kept if self.mode != "live" else newest
         if here is None or not len(self._ring):
             return "no frames yet"
         if self.mode == "live" and frames > 0:
             return "this is the newest frame"
         wall = self._ring.step(here.wall, frames)
-        found = self._ring.at(wall) if wall is not None else None
-        if found is None or found.wall == here.wall:
+        frame = self._ring.at(wall) if wall is not None else None
+        if frame is None or frame.wall == here.wall:
             return "no older frame" if frames < 0 else "no newer frame"
         if self.mode == "live":
             self.since, self.newer = now, 0
-        self.mode, self.held = "scrub", found
+        self.mode, self.kept = "scrub", frame
         return None
 
     def live(self) -> None:
         """Back to now."""
-        self.mode, self.held, self.newer = "live", None, 0
+        self.mode, self.kept, self.newer = "live", None, 0

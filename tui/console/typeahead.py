@@ -27,15 +27,15 @@ class TypeAhead:
     def __init__(self, app: App[int], pass_on: Callable[[Key | Paste], Awaitable[None]]) -> None:
         self._app = app
         self._pass_on = pass_on
-        self._held: deque[Key | Paste] = deque()
+        self._waiting: deque[Key | Paste] = deque()
         self._until = 0.0
         self._settled: Callable[[], bool] = lambda: True
 
     async def take(self, event: Key | Paste) -> None:
         """Pass a key or pasted text on, or keep it behind those that wait."""
-        if self._held or not self._ready:
-            self._held.append(event)
-            if len(self._held) == 1:
+        if self._waiting or not self._ready:
+            self._waiting.append(event)
+            if len(self._waiting) == 1:
                 self._look_soon()
             return
         await self._dispatch(event)
@@ -65,7 +65,7 @@ class TypeAhead:
         self._app.set_timer(LOOK_EVERY_S, lambda: self._app.call_later(self._release))
 
     async def _release(self) -> None:
-        while self._held and self._ready:
-            await self._dispatch(self._held.popleft())
-        if self._held:
+        while self._waiting and self._ready:
+            await self._dispatch(self._waiting.popleft())
+        if self._waiting:
             self._look_soon()

@@ -1,4 +1,4 @@
-"""What a dry run found, in words: for ``add --dry-run`` and for the console's preview."""
+"""The result of a dry run, in words: for ``add --dry-run`` and for the console's preview."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gainstage.tui.render.format import audio, roughly, size, times
 
 
 def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
-    """(what, words) of a plan; what is unknown is left out or said to be."""
+    """(what, words) of a plan; what is unknown is left out or called unknown."""
     about = "about " if plan.unknown else ""
     words = f"{about}{audio(plan.audio_s)}"
     if plan.unknown:

@@ -1,4 +1,4 @@
-"""Reading a typed value for a setting, before it is sent. The engine has the last word; this catches what it would refuse."""
+"""Reading a typed value for a setting, before it is sent. The engine checks it again; this catches what it would refuse."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DeskScreen(Screen[None]):
-    """Subclasses name themselves, give :meth:`body`, and take frames, events and answers when the pump brings them."""
+    """Subclasses name themselves, give :meth:`body`, and take frames, events and answers when the poller brings them."""
 
     NAME: ClassVar[str] = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012
@@ -56,7 +56,7 @@ class DeskScreen(Screen[None]):
         """The panels."""
         raise NotImplementedError
 
-    # -- what the pump brings; each called only while this screen is shown
+    # -- what the poller brings; each called only while this screen is shown
 
     def feeds(self) -> tuple[Feed, ...]:
         """What to ask the desk for while this screen is shown."""
@@ -65,7 +65,7 @@ class DeskScreen(Screen[None]):
     def apply(self, frame: Frame) -> None:
         """Draw a frame: hand slices to the panels."""
 
-    def tell(self, events: list[Event]) -> None:
+    def take_events(self, events: list[Event]) -> None:
         """Lines of the journal this screen has not seen yet, oldest first; also those of the time it was not shown."""
 
     def receive(self, answer: FeedResult) -> None:
@@ -88,13 +88,13 @@ class DeskScreen(Screen[None]):
             self.apply(frame)
 
     def _catch_up(self) -> None:
-        held = self.console.events
-        fresh = len(held)
-        while fresh > 0 and held[fresh - 1].seq > self._seen:
+        events = self.console.events
+        fresh = len(events)
+        while fresh > 0 and events[fresh - 1].seq > self._seen:
             fresh -= 1
-        if fresh < len(held):
-            self._seen = held[-1].seq
-            self.tell(held[fresh:])
+        if fresh < len(events):
+            self._seen = events[-1].seq
+            self.take_events(events[fresh:])
 
     def show_bars(self, frame: Frame) -> None:
         console = self.console
@@ -117,7 +117,7 @@ class DeskScreen(Screen[None]):
         return self.query_one(Prompt)
 
     def watch_again(self) -> None:
-        """Ask the pump for the feeds as they are now."""
+        """Have the feeds polled as they are now."""
         if self.is_active:
             self.console.watch_feeds(self.feeds())
 

@@ -1,4 +1,4 @@
-"""1 Deck: the whole run at a glance, and the hands on it."""
+"""1 Deck: the whole run at a glance, and the keys that act on it."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class DeckScreen(RecordingActionsScreen):
 
     # -- drawing
 
-    def tell(self, events: list[Event]) -> None:
-        self.ticker.tell(events)
+    def take_events(self, events: list[Event]) -> None:
+        self.ticker.take_events(events)
         for e in events:
             if e.recording and e.kind in ("stored", "failure", "skipped", "cancelled"):
                 self.outcomes[e.recording] = "failed" if e.kind == "failure" else e.kind
@@ -158,8 +158,8 @@ class DeckScreen(RecordingActionsScreen):
                 f"{stage.name} has no slots of its own to set" if console.settings else "settings are not read yet", "warn"
             )
             return
-        held = console.command_log.staged.get(key)
-        value = held.new if held is not None else row.value
+        staged = console.command_log.staged.get(key)
+        value = staged.new if staged is not None else row.value
         try:
             new = bounded(row, value + step)
         except BadValue as problem:
@@ -266,7 +266,7 @@ WELCOME: list[list[tuple[str, str]]] = [
     [("gainstage add URL ...  ", "text"), ("queues recordings from any shell", "muted")],
     [("gainstage attach       ", "text"), ("watches an engine of another database or machine", "muted")],
 ]
-"""What a first look at an empty desk says."""
+"""What an operator reads before there is any engine."""
 
 
 def why_empty(frame: Frame, cells: int = 76) -> list[list[tuple[str, str]]]:

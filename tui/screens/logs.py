@@ -31,8 +31,8 @@ class LogsScreen(TableScreen):
     def on_mount(self) -> None:
         self.set_focus(self.log_tail)
 
-    def tell(self, events: list[Event]) -> None:
-        self.log_tail.tell(events, self.console.events_dropped)
+    def take_events(self, events: list[Event]) -> None:
+        self.log_tail.take_events(events, self.console.events_dropped)
         self.line.show(self.log_tail.selected)
 
     def apply(self, frame: Frame) -> None:

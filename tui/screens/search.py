@@ -119,14 +119,14 @@ class SearchScreen(DeskScreen):
             except DeskError as problem:
                 return str(problem)
 
-        def found(result: SearchResult | str) -> None:
+        def show(result: SearchResult | str) -> None:
             if isinstance(result, str):
                 self.results.show(None, text, error=result)
             else:
                 self.results.show(result, text)
                 self._show_place()
 
-        self.console.ask("search", question, found)
+        self.console.ask("search", question, show)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self._show_place()
@@ -158,8 +158,8 @@ class SearchScreen(DeskScreen):
 
     def do_speaker(self, words: str) -> None:
         names: list[str | None] = [None, *self.speakers]
-        held = self.options.speaker
-        self.options.speaker = words.strip() or names[(names.index(held) + 1 if held in names else 0) % len(names)]
+        speaker = self.options.speaker
+        self.options.speaker = words.strip() or names[(names.index(speaker) + 1 if speaker in names else 0) % len(names)]
         self.options.redraw()
         self._search()
 
@@ -188,7 +188,7 @@ class SearchScreen(DeskScreen):
         console = self.console
         hit = self.results.selected
         if hit is None:
-            console.notice("nothing found to copy", "info")
+            console.notice("no passage under the cursor", "info")
             return
         console.copy_to_clipboard(quote(hit))
         console.notice("quote and link copied", "ok")

@@ -91,9 +91,9 @@ class TuneScreen(TableScreen):
         row = self.settings.setting
         if row is None or self.focused is not self.settings:
             return
-        held = console.command_log.staged.get(row.key)
+        staged = console.command_log.staged.get(row.key)
         try:
-            self._stage(row, stepped(row, held.new if held is not None else row.value, steps))
+            self._stage(row, stepped(row, staged.new if staged is not None else row.value, steps))
         except BadValue as problem:
             console.notice(f"{row.key}: {problem}", "info")
 
@@ -113,8 +113,8 @@ class TuneScreen(TableScreen):
         row = self.settings.setting
         if row is None:
             return
-        held = self.console.command_log.staged.get(row.key)
-        value = held.new if held is not None else row.value
+        staged = self.console.command_log.staged.get(row.key)
+        value = staged.new if staged is not None else row.value
         start = "" if row.secret else fmt.value(value)
         self.prompt.ask(f"{row.key} = ", self._typed, start=start, suggest=list(row.choices) or None, hint=row.help)
 

@@ -217,7 +217,7 @@ def refusal(action: Action, frame: Frame) -> str | None:
     if frame.mode == "scrub":
         return "the view is in the past; \\ goes back to live"
     if frame.contact is Contact.FOREIGN and frame.snapshot is not None:
-        return f"the engine speaks schema {frame.snapshot.schema}, this console does not: read-only"
+        return f"the engine writes schema {frame.snapshot.schema}, which this console cannot read: read-only"
     if action.needs == "engine":
         match frame.contact:
             case Contact.UNKNOWN:
@@ -227,9 +227,9 @@ def refusal(action: Action, frame: Frame) -> str | None:
             case Contact.STOPPED:
                 return "the engine has stopped"
             case Contact.OFFLINE if frame.lost:
-                return "the engine is gone"
+                return "the engine has ended"
             case Contact.OFFLINE | Contact.STALE:
-                return f"no word from the engine for {frame.age_s or 0:.1f} s"
+                return f"no snapshot from the engine for {frame.age_s or 0:.1f} s"
     return None
 
 

@@ -15,39 +15,39 @@ SIGNS = {"ok": " ", "warn": "▲", "crit": "■"}
 
 def metrics(s: Snapshot, memory_limit: float) -> dict[str, tuple[Band, float | None]]:
     """Every banded figure of a snapshot with its band."""
-    found: dict[str, tuple[Band, float | None]] = {
+    figures: dict[str, tuple[Band, float | None]] = {
         "disk": (bands.DISK_FULL_S, s.host.disk_full_in_s),
         "database": (bands.DATABASE_P95_S, s.database.latency_p95_s),
         "throttled": (bands.THROTTLED, float(s.run.throttled_10m)),
     }
     tried = s.run.finished_10m + s.run.errors_10m
-    found["errors"] = (bands.ERROR_RATE, s.run.errors_10m / tried if tried >= 10 else None)
+    figures["errors"] = (bands.ERROR_RATE, s.run.errors_10m / tried if tried >= 10 else None)
     for d in s.devices:
         key = f"gpu{d.index}"
-        found[f"{key}.sm"] = (bands.gpu_share(s.verdict.bottleneck.stage in GPU_STAGES), d.sm)
+        figures[f"{key}.sm"] = (bands.gpu_share(s.verdict.bottleneck.stage in GPU_STAGES), d.sm)
         share = d.memory_used / d.memory_total if d.memory_used is not None and d.memory_total else None
-        found[f"{key}.memory"] = (bands.gpu_memory(memory_limit), share)
-        found[f"{key}.temperature"] = (bands.gpu_temperature(d.slowdown_at), d.temperature)
-    return found
+        figures[f"{key}.memory"] = (bands.gpu_memory(memory_limit), share)
+        figures[f"{key}.temperature"] = (bands.gpu_temperature(d.slowdown_at), d.temperature)
+    return figures
 
 
 class Alerts:
     """The level of every metric, by name; ``ok`` for what is not known."""
 
     def __init__(self) -> None:
-        self._held: dict[str, BandState] = {}
+        self._states: dict[str, BandState] = {}
 
     def step(self, snapshot: Snapshot, memory_limit: float) -> None:
         """A new live frame."""
-        self._held = {
-            name: bands.step(band, self._held.get(name, BandState()), value, snapshot.wall)
+        self._states = {
+            name: bands.step(band, self._states.get(name, BandState()), value, snapshot.wall)
             for name, (band, value) in metrics(snapshot, memory_limit).items()
         }
 
     def of(self, name: str) -> str:
         """``ok``, ``warn`` or ``crit``."""
-        held = self._held.get(name)
-        return held.level if held is not None else "ok"
+        state = self._states.get(name)
+        return state.level if state is not None else "ok"
 
     def token(self, name: str) -> str:
         """The token of a meter for this metric."""

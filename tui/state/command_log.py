@@ -1,4 +1,4 @@
-"""Commands on their way: staged, sent, acknowledged. Nothing on screen changes because a command was sent; only acknowledgements tell."""
+"""Commands on their way: staged, sent, acknowledged. Nothing on screen changes before the acknowledgement."""
 
 from __future__ import annotations
 
@@ -55,23 +55,23 @@ class CommandLog:
         return sent
 
     def answered(self, sent: Sent, ack: Ack) -> Sent:
-        """Note what the desk said when it took the command."""
+        """Note the desk's answer when it took the command."""
         fresh = replace(sent, ack=ack)
-        for i, held in enumerate(self.history):
-            if held.number == sent.number:
+        for i, known in enumerate(self.history):
+            if known.number == sent.number:
                 self.history[i] = fresh
         return fresh
 
     def acknowledged(self, ack: Ack) -> Sent | None:
         """Note a final acknowledgement; the command it belongs to."""
-        for i, held in enumerate(self.history):
-            if held.ack is not None and held.ack.id == ack.id and held.ack.state == "pending":
-                self.history[i] = replace(held, ack=ack)
+        for i, known in enumerate(self.history):
+            if known.ack is not None and known.ack.id == ack.id and known.ack.state == "pending":
+                self.history[i] = replace(known, ack=ack)
                 return self.history[i]
         return None
 
     def stage(self, key: str, old: Any, new: Any, due: float | None = None) -> None:
-        """Hold a value back; staging the old value drops it."""
+        """Keep a value without sending it; staging the old value drops it."""
         if new == old:
             self.staged.pop(key, None)
         else:

@@ -16,12 +16,12 @@ class Contact(StrEnum):
     """How the engine can be reached."""
 
     UNKNOWN = "unknown"  # the desk has not answered yet
-    NONE = "none"  # nobody has ever written a snapshot
+    NONE = "none"  # no snapshot has ever been written
     LIVE = "live"
     STALE = "stale"
     OFFLINE = "offline"
-    STOPPED = "stopped"  # the engine said goodbye
-    FOREIGN = "foreign"  # it speaks another schema
+    STOPPED = "stopped"  # the engine signed off
+    FOREIGN = "foreign"  # it writes another schema
 
 
 Mode = Literal["live", "frozen", "scrub"]
@@ -41,12 +41,12 @@ class Frame:
     label: str = ""
     live: bool = True
     read_only: bool = False
-    error: str | None = None  # what the desk said last, when it could not be asked
+    error: str | None = None  # the last error of the desk, when it could not be asked
     engines: int = 1
 
     @property
     def health(self) -> Health:
-        """The verdict as shown: what the engine says of itself, unless its word is old."""
+        """The verdict as shown: the engine's own, unless its last snapshot is old."""
         if self.contact in (Contact.UNKNOWN, Contact.NONE, Contact.OFFLINE, Contact.STOPPED):
             return "offline"
         if self.contact is Contact.STALE:
@@ -55,7 +55,7 @@ class Frame:
 
     @property
     def lost(self) -> bool:
-        """Whether the engine is gone without a word: it fell silent, and the database knows of none that lives."""
+        """Whether the engine ended without signing off: it sends nothing, and the database knows of none that is alive."""
         return self.contact is Contact.OFFLINE and self.engines == 0
 
     @property
@@ -79,7 +79,7 @@ EMPTY = Frame(None, 0.0, None, Contact.UNKNOWN)
 
 
 def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = True) -> Contact:
-    """How old word becomes stale, then offline. ``asked``: the desk has answered at least once, with a snapshot or without."""
+    """How an old snapshot becomes stale, then offline. ``asked``: the desk has answered at least once, with a snapshot or without."""
     if snapshot is None or age_s is None:
         return Contact.NONE if asked else Contact.UNKNOWN
     if snapshot.schema != SCHEMA:
@@ -93,7 +93,7 @@ def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = Tru
 
 
 class Age:
-    """How long ago the engine last gave word, by the reader's own clock.
+    """How long ago the engine last sent a snapshot, by the reader's own clock.
 
     The first snapshot may be a row some engine left behind hours ago, so it is aged by the time written in it. From then on
     only its moving on counts: clocks of two machines need not agree.

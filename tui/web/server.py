@@ -17,7 +17,7 @@ from aiohttp import web
 from textual_serve.server import Server
 
 HERE = ("127.0.0.1", "localhost", "[::1]")
-"""Names a browser on this machine, or at the end of a tunnel, calls us by; a name of somebody's own would be a rebound one."""
+"""Names a browser on this machine, or at the end of a tunnel, calls us by; any other name points here by DNS rebinding."""
 
 CLOSING_S = 5.0
 """How long consoles may take to end when the server does."""
@@ -69,8 +69,8 @@ class ConsoleServer:
         raise web.HTTPFound(f"/{self.secret}/")
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        asked = request.query.get("fontsize", "")
-        size = int(asked) if asked.isdecimal() and int(asked) in FONT_SIZES else 15
+        font_size = request.query.get("fontsize", "")
+        size = int(font_size) if font_size.isdecimal() and int(font_size) in FONT_SIZES else 15
         page = Template(files("gainstage.tui.web").joinpath("console.html").read_text("utf-8"))
         # the name the browser used: at the end of a tunnel the port is another one
         websocket = f"ws://{request.host}/{self.secret}/ws"
@@ -104,7 +104,7 @@ class ConsoleServer:
 
 @web.middleware
 async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse other names for this machine (DNS rebinding) and other sites' pages (a websocket asks nobody)."""
+    """Refuse other names for this machine (DNS rebinding) and other sites' pages (browsers let any page open a websocket)."""
     host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
     origin = request.headers.get("Origin")
     if host not in HERE or (origin is not None and urlsplit(origin).netloc != request.host):

@@ -68,7 +68,7 @@ def place(frame: Frame) -> tuple[str, str]:
 
 
 def eta(frame: Frame) -> str:
-    """Time left with its interval: ``ETA 6h10 ±40m``; empty where there is nothing left to wait for, or nobody who works."""
+    """Time left with its interval: ``ETA 6h10 ±40m``; empty where nothing is left to wait for, or no engine works."""
     s = frame.snapshot
     if s is None or frame.health == "offline" or s.verdict.health == "done" or s.run.state in ("stopped", "done"):
         return ""
@@ -250,7 +250,7 @@ LEAST = (60, 16)
 
 
 class NoticeBox(Live):
-    """The newest few notices over the lower right corner; the same words twice are one notice with a number."""
+    """The newest few notices over the lower right corner; the same text again is one notice with a number."""
 
     FADES = False
     SHOWN = 4

@@ -57,11 +57,11 @@ class ChangesPanel(Table[ChangeRow]):
         return ("◇", "muted") if item.undone_by is not None else ("◆", "change")
 
     def cell(self, item: ChangeRow, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
-        gone = item.undone_by is not None
+        undone = item.undone_by is not None
         line = Line().add(fmt.clock(item.wall), p["faint"]).gap(1, p["ground"]).fit(item.by, 9, p["muted"]).gap(1, p["ground"])
-        line.clip(f"{item.key} ", width - line.used, p["muted" if gone else "text"])
-        line.add(f"{fmt.value(item.old)} → {fmt.value(item.new)}", p["muted" if gone else "bright+b"])
-        if gone:
+        line.clip(f"{item.key} ", width - line.used, p["muted" if undone else "text"])
+        line.add(f"{fmt.value(item.old)} → {fmt.value(item.new)}", p["muted" if undone else "bright+b"])
+        if undone:
             line.clip(f"  undone by {item.undone_by}", width - line.used, p["muted"])
         return line
 

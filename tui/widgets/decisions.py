@@ -1,4 +1,4 @@
-"""Speaker decisions as they fall: the similarities of each cluster drawn against the threshold, and what followed from them."""
+"""Speaker decisions as they are made: the similarities of each cluster drawn against the threshold, and what followed from them."""
 
 from __future__ import annotations
 

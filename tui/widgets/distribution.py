@@ -63,15 +63,15 @@ class DistributionPanel(Panel):
 
 def ticks(top: int, rows: int) -> dict[int, str]:
     """Labels of a root scale of ``rows`` rows up to ``top``, by row from above: round numbers, never on neighbouring rows."""
-    found: dict[int, str] = {}
+    labels: dict[int, str] = {}
     power = 10 ** max(0, len(str(top)) - 1)
     while power >= 1:
         for value in (5 * power, 2 * power, power):
             row = min(rows - 1, int(rows * (1 - (value / top) ** 0.5))) if 0 < value <= top else -1
-            if row >= 0 and not {row - 1, row, row + 1} & found.keys():
-                found[row] = fmt.brief(value)
+            if row >= 0 and not {row - 1, row, row + 1} & labels.keys():
+                labels[row] = fmt.brief(value)
         power //= 10
-    return found
+    return labels
 
 
 def _marked(line: Line, column: int, p: Palette) -> Line:

@@ -44,7 +44,7 @@ _NARROW = (
 
 @dataclass(frozen=True, slots=True)
 class FlightCell:
-    """A row: what the engine says of it, and how it left once it did."""
+    """A row: the recording as the engine reports it, and how it ended."""
 
     view: FlightView
     left: str | None = None  # "stored", "failed", "gone"
@@ -108,11 +108,11 @@ class FlightsPanel(FilterTable[FlightCell]):
         for key, flight in self._known.items():
             if key in here:
                 continue
-            gone = flight if flight.left else replace(flight, left=outcomes.get(key, "gone"), left_at=now)
-            if gone.left == "gone" and key in outcomes:
-                gone = replace(gone, left=outcomes[key])
-            if 0 <= now - gone.left_at < LEAVES_AFTER_S:
-                here[key] = gone
+            leaving = flight if flight.left else replace(flight, left=outcomes.get(key, "gone"), left_at=now)
+            if leaving.left == "gone" and key in outcomes:
+                leaving = replace(leaving, left=outcomes[key])
+            if 0 <= now - leaving.left_at < LEAVES_AFTER_S:
+                here[key] = leaving
         self._known = here
         self._total = len(flights)
         wanted = self.filter
@@ -183,22 +183,22 @@ class FlightsPanel(FilterTable[FlightCell]):
 
     def cell(self, item: FlightCell, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         v = item.view
-        gone = item.left is not None
+        has_left = item.left is not None
         match key:
             case "id":
-                return v.id, "muted" if gone else "text"
+                return v.id, "muted" if has_left else "text"
             case "title":
-                return v.title, "muted" if gone else "text" if v.waiting else "bright"
+                return v.title, "muted" if has_left else "text" if v.waiting else "bright"
             case "length":
                 return fmt.runtime(v.duration_s), "muted"
             case "stage":
-                if gone:  # how it ended may come a frame later than that it left
+                if has_left:  # how it ended may come a frame later than that it left
                     return ("…" if item.left == "gone" else item.left or ""), "muted"
                 return v.stage, "muted" if v.waiting else "text"
             case "progress":
                 return self._progress(item, width, p)
             case "age":
-                return ("" if gone else fmt.span(v.in_stage_s)), "muted" if v.waiting else "text"
+                return ("" if has_left else fmt.span(v.in_stage_s)), "muted" if v.waiting else "text"
             case "late":
                 return self._late(item)
             case "rtfx":

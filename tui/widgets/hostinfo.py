@@ -24,7 +24,7 @@ STUCK_FACTOR = 3.0
 
 
 class UsersPanel(Panel):
-    """Who holds the memory of the GPU: our models one by one, then strangers."""
+    """Who holds the memory of the GPU: our models one by one, then other processes."""
 
     TITLE = "who uses it"
 
@@ -55,9 +55,9 @@ class UsersPanel(Panel):
             lines.append(row(f"{model.role} {model.name.rpartition('/')[2]}{state}", model.memory, "text", model.device or ""))
         if d is None:
             return lines or [Line().add("no models loaded", p["faint"])]
-        held = sum(m.memory or 0 for m in self.models)
-        if d.memory_ours is not None and d.memory_ours > held:
-            lines.append(row("our buffers and batches", d.memory_ours - held, "text"))
+        by_models = sum(m.memory or 0 for m in self.models)
+        if d.memory_ours is not None and d.memory_ours > by_models:
+            lines.append(row("our buffers and batches", d.memory_ours - by_models, "text"))
         for process in d.processes:
             if not process.ours:
                 lines.append(row(f"other: {process.name} pid {process.pid}", process.memory, "warn"))

@@ -96,7 +96,7 @@ class LogTail(FilterTable[LogLine]):
 
     # -- lines in
 
-    def tell(self, events: list[Event], dropped: int) -> None:
+    def take_events(self, events: list[Event], dropped: int) -> None:
         """New lines, oldest first."""
         self.dropped = dropped
         if not events:
@@ -124,10 +124,10 @@ class LogTail(FilterTable[LogLine]):
     def _append(self, e: Event) -> None:
         if self.fold:
             for i in range(len(self.entries) - 1, max(-1, len(self.entries) - 1 - FOLD_BACK), -1):
-                held = self.entries[i]
-                if e.level in ("warning", "error", "debug") and _same(held.event, e):
+                earlier = self.entries[i]
+                if e.level in ("warning", "error", "debug") and _same(earlier.event, e):
                     del self.entries[i]
-                    self.entries.append(LogLine(e, held.times + 1))
+                    self.entries.append(LogLine(e, earlier.times + 1))
                     return
         self.entries.append(LogLine(e))
 
@@ -294,8 +294,8 @@ class EventPanel(Table[str]):
             return
         width = max(20, self.inner[0] - 2)
         fields = {"kind": e.kind, "stage": e.stage, "recording": e.recording, "thread": e.thread, "engine": e.engine, **e.data}
-        said = "  ".join(f"{k}={fmt.value(v)}" for k, v in fields.items() if v is not None)
-        lines = [*safe.wrapped(safe.conceal(e.text), width), *safe.wrapped(safe.conceal(said), width)]
+        shown_fields = "  ".join(f"{k}={fmt.value(v)}" for k, v in fields.items() if v is not None)
+        lines = [*safe.wrapped(safe.conceal(e.text), width), *safe.wrapped(safe.conceal(shown_fields), width)]
         if e.traceback:
             trace = safe.conceal(e.traceback).splitlines()
             shown = trace if self.whole else trace[-1:]

@@ -42,7 +42,7 @@ class ResultsTable(Table[SearchHit]):
     def __init__(self) -> None:
         super().__init__(id="results")
         self.result: SearchResult | None = None
-        self.asked = ""
+        self.query_text = ""
         self.error: str | None = None
         self.busy = False
 
@@ -52,8 +52,8 @@ class ResultsTable(Table[SearchHit]):
     def recording_of(self, item: SearchHit) -> str:
         return item.recording
 
-    def show(self, result: SearchResult | None, asked: str, error: str | None = None, *, busy: bool = False) -> None:
-        self.result, self.asked, self.error, self.busy = result, asked, error, busy
+    def show(self, result: SearchResult | None, query: str, error: str | None = None, *, busy: bool = False) -> None:
+        self.result, self.query_text, self.error, self.busy = result, query, error, busy
         self.cursor, self.top, self.cursor_key = 0, 0, None
         self.set_items(result.hits if result is not None else ())
         self.redraw()
@@ -87,8 +87,8 @@ class ResultsTable(Table[SearchHit]):
                     for i, t in enumerate(safe.wrapped(self.error, max(20, self.inner[0] - 6)))
                 ),
             ]
-        if self.asked and not self.busy:
-            return [Line(), Line().add("  nobody said anything like  ", p["muted"]).add(self.asked, p["accent"])]
+        if self.query_text and not self.busy:
+            return [Line(), Line().add("  no passage matches  ", p["muted"]).add(self.query_text, p["accent"])]
         return [] if self.busy else [Line(), Line().add("  Ask what was said: a question, a phrase, a name.", p["muted"])]
 
     def cell(self, item: SearchHit, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
@@ -106,16 +106,16 @@ class ResultsTable(Table[SearchHit]):
         return "", "text"
 
     def _said(self, text: str, width: int, p: Palette) -> Line:
-        """The passage from a little before the first word asked for; all of them stand out."""
+        """The passage from a little before the first word of the query; all words of the query stand out."""
         text = safe.display(text)
-        words = [re.escape(w) for w in re.findall(r"\w+", self.asked) if len(w) > 2]
-        asked = re.compile(rf"\b(?:{'|'.join(words)})" if words else r"(?!)", re.IGNORECASE)
-        first, start = asked.search(text), 0
+        words = [re.escape(w) for w in re.findall(r"\w+", self.query_text) if len(w) > 2]
+        wanted = re.compile(rf"\b(?:{'|'.join(words)})" if words else r"(?!)", re.IGNORECASE)
+        first, start = wanted.search(text), 0
         if first is not None and safe.width(text) > width:
             start = text.rfind(" ", 0, max(0, first.start() - width // 3)) + 1
         shown = safe.clip(("… " if start else "") + text[start:], width)
         line, at = Line(), 0
-        for hit in asked.finditer(shown):
+        for hit in wanted.finditer(shown):
             line.add(shown[at : hit.start()], p["text"]).add(hit.group(), p["bright+b"])
             at = hit.end()
         return line.add(shown[at:], p["text"])

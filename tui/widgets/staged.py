@@ -55,7 +55,7 @@ class StagedPanel(Panel):
             if row.risk and height > 3:
                 lines.append(Line().add("  ▲ ", p["warn"]).clip(row.risk, width - 4, p["text"]))
         if self.staged and height > len(lines) + 1:
-            lines.append(Line().add("  ✓ in range; the engine has the last word", p["muted"]))
+            lines.append(Line().add("  ✓ in range; the engine checks it again", p["muted"]))
         row = self.row
         if row is None:
             return lines

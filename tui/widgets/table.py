@@ -158,14 +158,14 @@ class Table(Panel, Generic[T]):
         self._longest_id = max(self._longest_id, max(map(len, ids), default=0))  # never back: columns keep their places
         self._asked = None
         if self.cursor_key is not None and self.touched:
-            held = items[self.cursor] if self.cursor < len(items) else None
-            if held is None or self.key_of(held) != self.cursor_key:
-                found = self.find(self.cursor_key)
-                if found is not None:
-                    shift = found - self.cursor
+            there = items[self.cursor] if self.cursor < len(items) else None
+            if there is None or self.key_of(there) != self.cursor_key:
+                place = self.find(self.cursor_key)
+                if place is not None:
+                    shift = place - self.cursor
                     if self.top + shift >= 0 and self.top:
                         self.top += shift
-                    self.cursor = found
+                    self.cursor = place
         self.cursor = max(0, min(self.cursor, len(items) - 1))
         now = self.selected
         self.cursor_key = self.key_of(now) if now is not None else None
@@ -351,7 +351,7 @@ class Ranking:
         self._due = 0.0
 
     def order(self, items: Sequence[T], key: Any, rank: Any, now: float, *, at_once: bool = False) -> list[T]:
-        """``items`` in the held order, re-sorted by ``rank`` when a second has passed or ``at_once``."""
+        """``items`` in the order of before, re-sorted by ``rank`` when a second has passed or ``at_once``."""
         if at_once or now >= self._due or now < self._due - 2 * self._every_s:
             self._due = now + self._every_s
             ranked = sorted(items, key=rank)

@@ -34,7 +34,7 @@ class TickerPanel(Panel):
         super().__init__(id="ticker", focusable=False)
         self.events: tuple[Event, ...] = ()
 
-    def tell(self, events: list[Event]) -> None:
+    def take_events(self, events: list[Event]) -> None:
         """Newer lines; only those worth a glance are kept."""
         worth = [e for e in events if e.level in ("warning", "error") or e.kind not in _QUIET]
         if worth:

@@ -54,22 +54,22 @@ class VerdictPanel(Panel):
                 .add(" adds sources first  ·  elsewhere: gainstage attach URL  ·  to look around: gainstage demo", p["muted"]),
             ]
         if f.contact is Contact.FOREIGN:
-            return [Line().add(f"The engine speaks schema {s.schema}, this console another: read-only.", p["warn"])]
+            return [Line().add(f"The engine writes schema {s.schema}, which this console cannot read: read-only.", p["warn"])]
         if f.contact is Contact.STOPPED:
             line = Line().add(f"The engine stopped at {fmt.clock(s.wall)}. ", p["bright"]).extend(self._starter(p))
             if s.run.reason and s.run.state != "done":  # why it ended matters more than what it had done
                 return [line, Line().add("■ ", p["crit"]).clip(s.run.reason, width - 2, p["text"])]
             return [line, self._finished(width, p)]
         if f.lost:
-            gone = f"The engine is gone: it fell silent at {fmt.clock(f.now - (f.age_s or 0))} and never signed off.  "
+            ended = f"The engine has ended without signing off; its last snapshot is of {fmt.clock(f.now - (f.age_s or 0))}.  "
             return [
-                Line().add(gone, p["crit"]).extend(self._starter(p)),
+                Line().add(ended, p["crit"]).extend(self._starter(p)),
                 Line().add("Nothing is lost: what it had in flight is taken up again.", p["muted"]),
             ]
         if f.contact is Contact.OFFLINE:
             why = f": {f.error}" if f.error else ""
             return [
-                Line().clip(f"No word from the engine since {fmt.clock(f.now - (f.age_s or 0))}{why}", width, p["crit"]),
+                Line().clip(f"No snapshot from the engine since {fmt.clock(f.now - (f.age_s or 0))}{why}", width, p["crit"]),
                 Line().add("What is shown is the last frame. Keys that need the engine are refused until it is back.", p["muted"]),
             ]
         if s.verdict.health == "starting" or s.run.loading:

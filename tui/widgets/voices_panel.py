@@ -11,7 +11,7 @@ from gainstage.tui.widgets.panel import Panel
 
 
 def outcome(d: DecisionRow) -> tuple[str, str]:
-    """The decision in a glyph and a word, with its token; a split is no fault, only news."""
+    """The decision in a glyph and a word, with its token; a split is no fault."""
     if d.massive:
         return ("■ SPLIT massive" if d.split else "▲ MASSIVE"), "warn"
     return ("◆ SPLIT", "info") if d.split else ("● KEEP", "muted")

@@ -34,10 +34,10 @@ class WhatIfPanel(Panel):
         self.asking = False
 
     def show(self, settings: Mapping[str, SettingRow]) -> None:
-        held = {key: settings[key] for key in KEYS if key in settings}
-        if held != self.settings:
-            self.settings = held
-            self.tried = {k: v for k, v in self.tried.items() if k in held and v != held[k].value}
+        limits = {key: settings[key] for key in KEYS if key in settings}
+        if limits != self.settings:
+            self.settings = limits
+            self.tried = {k: v for k, v in self.tried.items() if k in limits and v != limits[k].value}
             self.redraw()
 
     def show_result(self, result: WhatIf | None) -> None:

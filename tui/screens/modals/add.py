@@ -36,8 +36,8 @@ def split(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     except ValueError:
         words = text.split()
     for word in words:
-        name, found, value = word.partition("=")
-        if found and "/" not in name and name.isidentifier():
+        name, equals, value = word.partition("=")
+        if equals and "/" not in name and name.isidentifier():
             options[name] = int(value) if value.isdigit() else value
         elif word == "oldest":
             options["order"] = "oldest"

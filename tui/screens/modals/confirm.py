@@ -1,4 +1,4 @@
-"""Questions before something that cannot be taken back. No is always the default; to kill takes a typed word."""
+"""Questions before something that cannot be taken back. No is always the default; stopping at once takes a typed word."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ class ConfirmScreen(Dialog[bool]):
         return "y  n  Esc"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
-        body = [Line().add(text, p["text"]) for said in self.explained for text in (safe.wrapped(said, width) if said else [""])]
+        body = [
+            Line().add(text, p["text"])
+            for paragraph in self.explained
+            for text in (safe.wrapped(paragraph, width) if paragraph else [""])
+        ]
         return [Line(), *body, Line(), buttons(self.names, self.chosen, p)]
 
     def action_other(self) -> None:

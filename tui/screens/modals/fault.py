@@ -20,14 +20,14 @@ class FaultScreen(Dialog[None]):
         self.number, self.what, self.kind, self.log_file = number, what, kind, log
 
     def heading_text(self) -> str:
-        return f"the console stumbled · fault {self.number}"
+        return f"a fault of the console · {self.number}"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         return [
             Line(),
             Line().add("■ ", p["crit"]).clip(f"{self.kind} during {self.what}", width - 2, p["bright"]),
             Line(),
-            Line().add("The engine is not touched and goes on.", p["text"]),
+            Line().add("The engine is not affected.", p["text"]),
             Line().add("The traceback is in", p["text"]),
             Line().clip(f"  {self.log_file}", width, p["accent"]),
             Line(),

@@ -53,7 +53,7 @@ class PaletteScreen(Dialog[str]):
     def __init__(self, screen_name: str) -> None:
         super().__init__()
         self.actions = [a for a in actions_on(screen_name) if a.palette and not a.id.startswith(("cursor", "page"))]
-        self.found = list(self.actions)
+        self.matching = list(self.actions)
         self.chosen = 0
 
     def compose(self) -> ComposeResult:
@@ -69,16 +69,16 @@ class PaletteScreen(Dialog[str]):
         self.query_one(Input).focus()
 
     def heading_text(self) -> str:
-        return f"{len(self.found)} actions"
+        return f"{len(self.matching)} actions"
 
     def corner_text(self) -> str:
         return "↑↓ Enter  Esc"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
-        first = max(0, min(self.chosen - SHOWN + 3, len(self.found) - SHOWN))
+        first = max(0, min(self.chosen - SHOWN + 3, len(self.matching) - SHOWN))
         lines = []
         console = self.console
-        for i, action in enumerate(self.found[first : first + SHOWN], first):
+        for i, action in enumerate(self.matching[first : first + SHOWN], first):
             q = p.on_cursor() if i == self.chosen else p
             why = refusal(action, console.frame)
             line = (
@@ -96,20 +96,20 @@ class PaletteScreen(Dialog[str]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         scored = [(score(event.value, a), -n, a) for n, a in enumerate(self.actions)]
-        self.found = [a for points, _, a in sorted(scored, key=lambda t: t[:2], reverse=True) if points > 0]
+        self.matching = [a for points, _, a in sorted(scored, key=lambda t: t[:2], reverse=True) if points > 0]
         self.chosen = 0
         self.panel.redraw()
 
     @on(Input.Submitted)
     def _entered(self) -> None:
-        self.dismiss(self.found[self.chosen].id if self.found else None)
+        self.dismiss(self.matching[self.chosen].id if self.matching else None)
 
     def action_move(self, rows: int) -> None:
-        self.chosen = max(0, min(len(self.found) - 1, self.chosen + rows))
+        self.chosen = max(0, min(len(self.matching) - 1, self.chosen + rows))
         self.panel.redraw()
 
     def on_click(self, event: events.Click) -> None:
-        first = max(0, min(self.chosen - SHOWN + 3, len(self.found) - SHOWN))
+        first = max(0, min(self.chosen - SHOWN + 3, len(self.matching) - SHOWN))
         row = event.screen_y - self.panel.region.y - 1
-        if self.panel.region.contains(event.screen_x, event.screen_y) and 0 <= first + row < len(self.found):
-            self.dismiss(self.found[first + row].id)
+        if self.panel.region.contains(event.screen_x, event.screen_y) and 0 <= first + row < len(self.matching):
+            self.dismiss(self.matching[first + row].id)
