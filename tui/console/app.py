@@ -350,11 +350,6 @@ class GainstageApp(App[int]):
     def open_link(self, url: str | None) -> None:
         self._global_actions.open_link(url)
 
-    @property
-    def browser_at_hand(self) -> bool:
-        """Whether a link can be opened where the operator sits; elsewhere a text browser would fight for the terminal."""
-        return bool(self.is_web or sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
     def leave(self) -> None:
         """Close the console with status 0."""
         self.exit(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -330,8 +332,13 @@ class GlobalActions:
             shell.notice("no link here", "info")
             return
         shell.copy_to_clipboard(url)
-        if shell.browser_at_hand:
+        if shell.is_web or browser_here():
             shell.open_url(url)
             shell.notice("opened, and copied", "ok")
         else:
             shell.notice("link copied: no browser on this machine", "ok")
+
+
+def browser_here() -> bool:
+    """Whether this machine has a browser with a window; a text browser would fight for the terminal."""
+    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -39,8 +39,8 @@ class Shell(Console, Protocol):
         """The command that opens this console again."""
 
     @property
-    def browser_at_hand(self) -> bool:
-        """Whether a link can be opened where the operator sits."""
+    def is_web(self) -> bool:
+        """Whether the console is shown in a browser."""
 
     @property
     def theme_name(self) -> str:
