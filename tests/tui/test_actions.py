@@ -60,7 +60,7 @@ def test_refusals_say_why(desk_at: Run) -> None:
     assert refusal(pause, live) is None
     cases = {
         "no engine": Frame(None, 0.0, None, Contact.NONE),
-        "no word": Frame(snapshot, 0.0, 9.0, Contact.OFFLINE),
+        "no snapshot": Frame(snapshot, 0.0, 9.0, Contact.OFFLINE),
         "stopped": Frame(snapshot, 0.0, 9.0, Contact.STOPPED),
         "replay": Frame(snapshot, 0.0, 0.1, Contact.LIVE, live=False),
         "read-only": Frame(snapshot, 0.0, 0.1, Contact.LIVE, read_only=True),
@@ -70,7 +70,7 @@ def test_refusals_say_why(desk_at: Run) -> None:
     for words, frame in cases.items():
         assert words in (refusal(pause, frame) or ""), words
     assert refusal(BY_ID["help"], cases["no engine"]) is None
-    assert refusal(BY_ID["retry"], cases["no word"]) is None, "a desk without an engine still takes commands for the queue"
+    assert refusal(BY_ID["retry"], cases["no snapshot"]) is None, "a desk without an engine still takes commands for the queue"
 
 
 async def test_screens_by_key_palette_and_command_line(driven: Run, desk_at: Run) -> None:

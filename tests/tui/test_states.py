@@ -364,14 +364,14 @@ async def test_an_engine_that_was_killed_is_told_from_one_out_of_reach_and_enter
         assert started == [True]
 
 
-async def test_a_stale_picture_keeps_what_the_engine_said_last(driven: Run, desk_at: Run) -> None:
+async def test_an_engine_that_ended_with_everything_done_is_stopped_and_its_figures_stay(driven: Run, desk_at: Run) -> None:
     desk = desk_at("done")
-    held: list[Any] = []
-    async with driven(Bent(desk, lambda s: held[0] if held else s)) as d:
+    last: list[Any] = []
+    async with driven(Bent(desk, lambda s: last[0] if last else s)) as d:
         assert "✓ done: " in d.text
-        held.append(desk.snapshot())
+        last.append(desk.snapshot())
         await d.wait(2.5)
-        assert "STALE" in d.text
+        assert "STOPPED" in d.text
         assert "✓ done: " in d.text
         assert "Queue is empty" not in d.text
         assert "seen 2s ago" in d.text or "seen 3s ago" in d.text

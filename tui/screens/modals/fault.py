@@ -20,7 +20,7 @@ class FaultScreen(Dialog[None]):
         self.number, self.what, self.kind, self.log_file = number, what, kind, log
 
     def heading_text(self) -> str:
-        return f"a fault of the console · {self.number}"
+        return f"the console failed · fault {self.number}"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         return [
