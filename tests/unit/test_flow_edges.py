@@ -9,7 +9,7 @@ import pytest
 
 from gainstage.engine.errors import Cancelled, Permanent, Transient
 from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
-from gainstage.engine.flow.batch_stats import BatchTally
+from gainstage.engine.flow.batch_stats import BatchStats
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.gate import Gate, Visitor
 from gainstage.engine.flow.pending import PendingItem, PendingItems
@@ -90,12 +90,12 @@ def record(items: int, cost: float, budget: float = 10.0, outcome: str = "ok", s
 
 
 def test_a_view_counts_calls_items_fill_and_sizes() -> None:
-    tally = BatchTally(0.0)
+    stats = BatchStats(0.0)
     for items in (1, 2, 3, 4, 5, 8, 64, 65, 1000):
-        tally.call(record(items, 5.0), items, 8.0)
-    tally.call(record(7, 5.0, outcome="failed"), 0, 8.0)
-    tally.call(record(7, 5.0, outcome="out of memory"), 0, 8.0)
-    view = tally.view("b", "texts", 10.0, 3, 30.0)
+        stats.call(record(items, 5.0), items, 8.0)
+    stats.call(record(7, 5.0, outcome="failed"), 0, 8.0)
+    stats.call(record(7, 5.0, outcome="out of memory"), 0, 8.0)
+    view = stats.view("b", "texts", 10.0, 3, 30.0)
     assert (view.batches, view.items, view.out_of_memory, view.waiting) == (9, 1152, 1, 3)
     assert view.sizes == (1, 1, 2, 2, 0, 0, 1, 2)
     assert (view.items_p50, view.items_max) == (5, 1000)
@@ -107,15 +107,15 @@ def test_a_view_counts_calls_items_fill_and_sizes() -> None:
 
 
 def test_a_call_above_its_budget_fills_it_just_once() -> None:
-    tally = BatchTally(0.0)
-    tally.call(record(1, 30.0, budget=10.0), 1, 0.0)
-    view = tally.view("b", "texts", 10.0, 0, 5.0)
+    stats = BatchStats(0.0)
+    stats.call(record(1, 30.0, budget=10.0), 1, 0.0)
+    view = stats.view("b", "texts", 10.0, 0, 5.0)
     assert view.fill == 1.0
     assert view.padding_waste is None
 
 
 def test_nothing_called_yet_is_unknown_and_not_nothing() -> None:
-    view = BatchTally(0.0).view("b", "texts", 10.0, 0, 0.5)
+    view = BatchStats(0.0).view("b", "texts", 10.0, 0, 0.5)
     assert (view.fill, view.padding_waste, view.per_second, view.items_max, view.service_p50_s) == (None,) * 5
 
 
@@ -252,11 +252,11 @@ def test_a_branch_that_is_cancelled_alone_is_not_taken_for_a_success() -> None:
 
 def test_figures_of_the_last_minutes_leave_out_what_came_before() -> None:
     """Half-filled calls in the first minute, full ones after it: the recent fill is that of the full ones."""
-    tally = BatchTally(0.0)
-    tally.call(record(1, 5.0), 1, 0.0)
+    stats = BatchStats(0.0)
+    stats.call(record(1, 5.0), 1, 0.0)
     for minute in range(1, 12):
-        tally.view("b", "texts", 10.0, 0, 60.0 * minute)
-    tally.call(record(4, 10.0), 4, 0.0)
-    view = tally.view("b", "texts", 10.0, 0, 720.0)
+        stats.view("b", "texts", 10.0, 0, 60.0 * minute)
+    stats.call(record(4, 10.0), 4, 0.0)
+    view = stats.view("b", "texts", 10.0, 0, 720.0)
     assert view.fill == 1.0
     assert view.items == 5
