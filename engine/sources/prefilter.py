@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import replace
 
 from gainstage.config.settings import Settings
 from gainstage.engine.errors import Cancelled, Misconfigured, Permanent, Postponed, Throttled, Transient
@@ -70,4 +69,4 @@ def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: Canc
     except (Permanent, Transient) as error:
         return refused(recording, hosts.failed(leave, error))
     hosts.answered(leave)
-    return replace(found, extra={**found.extra, "counted": round(time.time())})
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -104,7 +105,7 @@ def _entries(ytdlp: Any, info: dict[str, Any] | None, token: CancelToken, depth:
     elif _is_address(info):
         found = to_recording(info)
         alone = depth == 0  # its own page was read: there is nothing more to look up
-        yield replace(found, extra={**found.extra, "looked_up": True}) if alone else found
+        yield replace(found, extra={**found.extra, **looked_up()}) if alone else found
 
 
 def _is_address(info: dict[str, Any]) -> bool:
@@ -136,6 +137,11 @@ def _each(entries: Any) -> Iterable[dict[str, Any] | None]:
             return
 
 
+def looked_up() -> dict[str, Any]:
+    """What is noted of an item whose own page was read: nothing more to look up, and one request counted for its download too."""
+    return {"looked_up": True, "counted": round(time.time())}
+
+
 def look_up(recording: Recording, settings: Fetch, *, token: CancelToken) -> Recording:
     """A listed item with the details of its own page: length, date, kind, and why it cannot be had. One request or a few.
 
@@ -152,7 +158,7 @@ def look_up(recording: Recording, settings: Fetch, *, token: CancelToken) -> Rec
         duration=found.duration or recording.duration,
         published=found.published or recording.published,
         channel=found.channel or recording.channel,
-        extra={**recording.extra, **found.extra, "looked_up": True},
+        extra={**recording.extra, **found.extra, **looked_up()},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.sources.budget import COOL_S
 from gainstage.engine.sources.fetch import Fetcher
-from gainstage.engine.sources.hosts import POSTPONED, Hosts
+from gainstage.engine.sources.hosts import COUNTED_S, POSTPONED, Hosts
 from gainstage.engine.store.database import Database
 from gainstage.engine.telemetry.journal import Journal
 from gainstage.engine.terms import Recording
@@ -283,3 +284,16 @@ def test_many_who_ask_at_once_are_answered_in_few_transactions(database: Databas
         thread.join()
     assert asked.views()[0].used == 16
     assert len(made) == 2
+
+
+def test_a_download_whose_page_was_read_a_while_ago_counts_once(database: Database, tmp_path: Path) -> None:
+    fetcher = Fetcher(lambda: Settings(), database, Journal(), tmp_path / "partial")
+    looked = Recording("yt-a", "youtube:a", "https://www.youtube.com/watch?v=a", "A", extra={"counted": time.time() - 60})
+    assert [fetcher._is_counted(looked), fetcher._is_counted(looked)] == [True, False], "a second attempt counts on its own"
+    assert not fetcher._is_counted(replace(looked, id="yt-b", extra={"counted": time.time() - 2 * COUNTED_S}))
+    assert not fetcher._is_counted(replace(looked, id="yt-c", extra={}))
+    token = CancelToken()
+    fetcher.hosts.enter("www.youtube.com", token)
+    fetcher.hosts.enter("www.youtube.com", token, counted=True)
+    assert [(view.host, view.used) for view in fetcher.hosts.views()] == [("www.youtube.com", 1)]
+    fetcher.close()

@@ -166,6 +166,7 @@ def looked_up(youtube: YouTube, answer: Any) -> Recording:
 def test_a_look_up_tells_title_length_and_day(youtube: YouTube) -> None:
     found = looked_up(youtube, player(7))
     assert (found.title, found.duration, found.published) == ("Talk 7", 1800.0, "2026-05-04")
+    assert isinstance(found.extra.pop("counted"), int), "its page counts for its download as well"
     assert found.extra == {"fetch": "ytdlp", "short": False, "looked_up": True}
     assert found.id == f"yt-{video_id(7)}"
     assert looked_up(youtube, player(7, isShort=True)).extra["short"] is True
