@@ -271,7 +271,8 @@ def steady_queue(frame: Snapshot) -> Snapshot:
 @pytest.mark.parametrize(("cpu", "says"), [(0.79, "more-decode 3"), (0.8, None), (0.89, None), (0.9, "cpu-bound None")])
 def test_cpu_slots_follow_its_share(busy: Snapshot, cpu: float, says: str | None) -> None:
     held = stage(quiet(steady_queue(busy)), "decode", busy_share=0.97, depth=5, rtfx=5.0)
-    assert advised(replace(held, devices=(), host=replace(held.host, cpu=cpu))) == says
+    host = replace(held.host, cpu=cpu, cores=8, engine_cpu=8 * cpu)  # all of it the engine's own
+    assert advised(replace(held, devices=(), host=host)) == says
 
 
 @pytest.mark.parametrize(("times", "says"), [(2, None), (3, "fewer-fetch 9")])
