@@ -7,6 +7,7 @@ AIFF-C (Apple), AU (Sun), CAF (Apple), ISO BMFF (ISO 14496-12), Matroska (RFC 95
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import struct
@@ -87,7 +88,13 @@ def _beyond(ends: Iterator[int], size: int) -> int:
 
 
 def _at(file: BinaryIO, place: int, length: int) -> bytes:
-    file.seek(place)
+    """Bytes of a place; none where a damaged length points beyond what a file system can hold."""
+    try:
+        file.seek(place)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return b""
     return file.read(length)
 
 

@@ -296,6 +296,13 @@ def test_a_damaged_avi_does_not_grow(tmp_path: Path, work: Path) -> None:
     assert length_or_cause(source, work) in ("corrupt media", pytest.approx(SECONDS, abs=2))
 
 
+def test_a_length_beyond_any_file_is_corrupt_and_not_tried_again(tmp_path: Path, work: Path) -> None:
+    source = talk(tmp_path / "a.mkv")
+    data = source.read_bytes()
+    source.write_bytes(data[:4] + b"\x01\x7f\xff\xff\xff\xff\xff\xf0" + data[12:])
+    assert length_or_cause(source, work) in REFUSALS or length_or_cause(source, work) == pytest.approx(SECONDS, abs=0.2)
+
+
 @pytest.mark.parametrize("channels", [3, 7, 9, 24, 32, 64])
 def test_any_number_of_channels_becomes_one(tmp_path: Path, work: Path, channels: int) -> None:
     samples: Samples = np.repeat(tone(SECONDS)[:, None], channels, 1)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gainstage.engine.errors import EngineError
+from gainstage.engine.errors import EngineError, Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from tests.engine.speech_kit import dialogue, write_media
 
@@ -113,8 +113,10 @@ def serve(pipe: Connection) -> None:
             try:
                 audio = decode_recording(Path(source), Path(work), token=CancelToken(), max_seconds=MOST_S).audio
                 outcome, detail = "audio", f"{audio.seconds:.1f}"
-            except EngineError as error:
+            except Permanent as error:
                 outcome, detail = "refused", error.cause
+            except EngineError as error:
+                outcome, detail = "tried again", error.cause
             except Exception as error:
                 outcome, detail = "untyped", f"{type(error).__name__}: {error}"
         pipe.send((outcome, detail, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
@@ -135,7 +137,7 @@ class Child:
         self.first = True
 
     def decode(self, source: Path) -> tuple[str, str]:
-        """(outcome, detail): "audio", "refused", or a fault: "untyped", "crash", "hang", "memory"."""
+        """(outcome, detail): "audio", "refused", or a fault: "untyped", "tried again" (for nothing), "crash", "hang", "memory"."""
         self._pipe.send(str(source))
         answered = self._pipe.poll(HANG_S * (6 if self.first else 1))  # the first call imports the libraries
         self.first = False
@@ -161,7 +163,7 @@ class Child:
         self._process.join()
 
 
-FAULTS = ("untyped", "crash", "hang", "memory")
+FAULTS = ("untyped", "tried again", "crash", "hang", "memory")
 
 
 def run(numbers: range, keep: Path, until: float = float("inf")) -> tuple[Counter[str], list[str]]:
