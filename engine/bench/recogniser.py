@@ -85,7 +85,7 @@ def _recordings(folder: Path, count: int, seed: int) -> list[Audio]:
     for path in media_with_truth(DEMO / "recordings"):
         (folder / path.stem).mkdir()
         decoded = decode(path, folder / path.stem, token=CancelToken())
-        pieces.append(getattr(decoded, "audio", decoded).read())
+        pieces.append(decoded.read())
     made = []
     for n in range(count):
         samples = np.concatenate([pieces[k] for k in rng.integers(0, len(pieces), int(rng.integers(2, 6)))])
