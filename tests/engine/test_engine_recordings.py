@@ -269,8 +269,7 @@ def test_an_engine_that_stays_says_that_it_is_done_and_goes_on_when_more_comes(d
     queue(database, 3)
     with running(make_engine(database, tmp_path)) as engine:
         until(lambda: ended(database, 3))
-        frame = until(lambda: (f := desk.snapshot()) and f.verdict.health == "done" and f)
-        assert frame.run.reason == "the queue is empty"
+        until(lambda: (f := desk.snapshot()) and f.verdict.health == "done" and f.run.reason == "the queue is empty")
         assert desk.engines()[0].alive
         Backlog(database).add(simulated_recordings(2, seed=9))
         until(lambda: ended(database, 5))

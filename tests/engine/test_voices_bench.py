@@ -31,8 +31,8 @@ def test_every_way_is_first_as_often_as_the_others_and_has_every_slice() -> None
 
 def test_slices_add_up_and_repeats_give_medians() -> None:
     told = [({"seconds": 1.0, "peak_mb": 5.0}, {"seconds": 9.0, "peak_mb": 7.0}, {"seconds": 2.0, "peak_mb": 6.0})] * 2
-    assert bench.Figures(tuple(told)).total("seconds") == 4.0
-    assert bench.Figures(tuple(told)).peak_mb == 7.0
+    assert bench.VoiceFigures(tuple(told)).total("seconds") == 4.0
+    assert bench.VoiceFigures(tuple(told)).peak_mb == 7.0
 
 
 def test_a_small_run_gives_every_figure() -> None:
