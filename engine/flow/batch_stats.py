@@ -31,7 +31,7 @@ class _Sums:
         )
 
 
-class BatchTally:
+class BatchStats:
     """Counts, sums and quantiles of one batcher."""
 
     def __init__(self, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
 from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
-from gainstage.engine.flow.batch_stats import BatchTally
+from gainstage.engine.flow.batch_stats import BatchStats
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.pending import PendingItem, PendingItems, Submission
 from gainstage.engine.views.passes import BatchRecord, Why
@@ -79,14 +79,14 @@ class Batcher(Generic[T, R]):
         self._clock = clock
         self._wall = wall
         self._linger_s = _not_negative(linger_s)
-        self._allowance = AdaptiveBudget(budget)
+        self._adaptive = AdaptiveBudget(budget)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._pile: PendingItems[T] = PendingItems(sorts=sort is not None)
+        self._pending: PendingItems[T] = PendingItems(sorts=sort is not None)
         self._open: set[Submission[R]] = set()
         self._arrivals = 0
         self._end: EngineError | None = None  # why nothing is taken any more
-        self._tally = BatchTally(clock())
+        self._stats = BatchStats(clock())
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-batcher-{n + 1}" if runners > 1 else f"{name}-batcher", daemon=True)
             for n in range(runners)
@@ -114,7 +114,7 @@ class Batcher(Generic[T, R]):
             for entry, key in zip(entries, keys, strict=True):
                 self._arrivals += 1
                 entry.order, entry.arrived = self._arrivals, now
-                self._pile.add(entry, key)
+                self._pending.add(entry, key)
             self._changed.notify()
         try:
             remove = token.on_cancel(lambda: self._withdraw(submission))
@@ -135,11 +135,11 @@ class Batcher(Generic[T, R]):
         with self._lock:
             if linger_s is not None:
                 self._linger_s = _not_negative(linger_s)
-            if budget is not None and budget != self._allowance.setting:
-                self._allowance.reset(budget)
+            if budget is not None and budget != self._adaptive.setting:
+                self._adaptive.reset(budget)
             self._changed.notify_all()
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """``producers()`` may have changed: look again."""
         with self._lock:
             self._changed.notify()
@@ -168,7 +168,7 @@ class Batcher(Generic[T, R]):
         Cache hits and fallbacks belong to the owner, who fills them in.
         """
         with self._lock:
-            return self._tally.view(self.name, self.unit, self._allowance.now, len(self._pile), self._clock())
+            return self._stats.view(self.name, self.unit, self._adaptive.now, len(self._pending), self._clock())
 
     # -- the runner's side ------------------------------------------------------------------------------------------
 
@@ -186,8 +186,8 @@ class Batcher(Generic[T, R]):
         with self._lock:
             while self._end is None:
                 now = self._clock()
-                budget = self._allowance.now
-                due = self._pile.due(
+                budget = self._adaptive.now
+                due = self._pending.due(
                     now,
                     budget=budget,
                     linger_s=self._linger_s,
@@ -196,12 +196,12 @@ class Batcher(Generic[T, R]):
                 )
                 if due is not None:
                     key, why = due
-                    batch = self._pile.take(key, budget=budget, max_items=self._max_items)
-                    self._tally.waited([now - e.arrived for e in batch])
-                    if len(self._pile):
+                    batch = self._pending.take(key, budget=budget, max_items=self._max_items)
+                    self._stats.waited([now - e.arrived for e in batch])
+                    if len(self._pending):
                         self._changed.notify()  # another runner may have something to do as well
                     return batch, why
-                oldest = self._pile.oldest_wait_s(now)
+                oldest = self._pending.oldest_wait_s(now)
                 self._changed.wait(None if oldest is None else max(0.0, self._linger_s - oldest))
             return None
 
@@ -250,7 +250,7 @@ class Batcher(Generic[T, R]):
             batcher=self.name,
             items=len(part),
             cost=sum(e.cost for e in part),
-            budget=self._allowance.now,
+            budget=self._adaptive.now,
             unit=self.unit,
             why=why,
             waited_s=max(0.0, began - min(e.arrived for e in part)),
@@ -266,11 +266,11 @@ class Batcher(Generic[T, R]):
         good = sum(not isinstance(r, Exception) for r in results)
         with self._lock:
             if record.outcome == "ok":
-                self._allowance.fitted(record.cost)
+                self._adaptive.fitted(record.cost)
             elif record.outcome == "out of memory":
-                self._allowance.ran_out(record.cost, record.items)
-            self._tally.call(record, good, _cells(part))
-            self._tally.refused += len(results) - good
+                self._adaptive.ran_out(record.cost, record.items)
+            self._stats.call(record, good, _cells(part))
+            self._stats.refused += len(results) - good
             for entry, result in zip(part, results, strict=False):
                 self._deliver(entry, result)
 
@@ -300,7 +300,7 @@ class Batcher(Generic[T, R]):
         with self._lock:
             if submission in self._open:
                 self._open.discard(submission)
-                self._pile.withdraw(submission)
+                self._pending.withdraw(submission)
                 submission.close()
                 self._changed.notify()  # whoever is left may now be everybody
 
@@ -308,7 +308,7 @@ class Batcher(Generic[T, R]):
         with self._lock:
             self._end = self._end or end
             for submission in list(self._open):
-                self._pile.withdraw(submission)
+                self._pending.withdraw(submission)
                 submission.close()
             self._open.clear()
             self._changed.notify_all()

@@ -103,7 +103,7 @@ def test_a_lingering_batch_goes_when_the_limits_or_the_producers_change() -> Non
         submitter = Submitter(batcher, [4])
         waits_for(batcher, 1)
         producers[0] = 1
-        batcher.nudge()
+        batcher.wake()
         assert submitter.done().results == [8]
         assert batcher.view().budget == 2.0
 

@@ -59,6 +59,8 @@ TYPE_CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
         ("config/paths.py", TYPE_CHECKING + "import gainstage.engine.terms", "config knows nobody"),
         ("engine/clean.py", "import gainstage.tui.render.safe", "the engine never sees the terminal"),
         ("tui/render/format.py", "import torch", "the console never loads a model library"),
+        ("tui/render/format.py", TYPE_CHECKING + "import gainstage.tui.console.app", "rooms of the terminal, from the top down"),
+        ("tui/widgets/live.py", "import gainstage.engine.desk.postgres", "the console knows the engine by its views"),
     ],
 )
 def test_an_import_that_breaks_a_contract_is_found(tree: Path, file: str, planted: str, contract: str) -> None:
