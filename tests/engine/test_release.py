@@ -17,6 +17,7 @@ import pytest
 from gainstage.engine.doctor import PYTHONS
 from gainstage.tui.commands.registry import COMMANDS
 from tests.conftest import new_home
+from tests.tui.pty_kit import Terminal
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = [f"{major}.{minor}" for major, minor in PYTHONS]
@@ -102,3 +103,14 @@ def test_the_wheel_runs_the_demo(version: str, wheel: Path, tmp_path: Path, fold
     assert [r["status"] for r in result["recordings"]] == ["stored"] * 5
     assert result["quality"]["wer"] < 0.04
     assert result["quality"]["speaker_accuracy"] > 0.95
+    console_opens(program)
+
+
+def console_opens(program: Path) -> None:
+    """The console in a terminal: its first picture, and a dialog over it."""
+    with Terminal(
+        [str(program), "console", "--scripted"], environment() | {"TERM": "xterm-256color"}, columns=80, rows=24
+    ) as terminal:
+        terminal.until("detach")
+        terminal.type("?")
+        terminal.until("keys of Deck")

@@ -135,6 +135,11 @@ class GainstageApp(App[int]):
 
     # -- life
 
+    def on_load(self) -> None:
+        # On Python 3.12 and later Textual asks for eager tasks: an input of a screen that is being pushed would then look for
+        # the screen on the stack before it is there, and end the app.
+        asyncio.get_running_loop().set_task_factory(None)
+
     def on_mount(self) -> None:
         self.set_keymap(self.keymap)
         if self.manual:
