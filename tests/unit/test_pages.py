@@ -93,7 +93,8 @@ def test_a_page_made_from_the_code_is_what_the_code_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_link_leads_somewhere(name: str) -> None:
-    for link in some(links(name)):
+    found = links(name) if name == "SECURITY.md" else some(links(name))
+    for link in found:
         path, _, anchor = link.partition("#")
         page = ROOT / path if path else ROOT / name
         assert page.exists(), f"{name}: {link}"
