@@ -1,4 +1,4 @@
-"""Who speaks: the rules, as pure functions from evidence and limits to rulings. Nothing here reads audio, a model or a clock.
+"""Speaker decisions as pure functions: from evidence and limits to rulings. No audio, model or clock is read here.
 
 :func:`judge` is what a live run and a replay both call; :mod:`gainstage.engine.voices.labelling` turns its rulings into a cast.
 """
@@ -16,14 +16,14 @@ from gainstage.engine.voices.profile_index import Candidate
 SHORTEST_CLUSTER_S = 3.0
 FEWEST_VOICES = 3
 BONUSES = ((10.0, 1.05), (5.0, 1.02))
-"""A cluster longer than so many seconds has its best score multiplied by this before it meets the threshold."""
+"""(seconds, factor): the best score of a cluster longer than this is multiplied by the factor before the threshold test."""
 
 Rule = Literal["variance", "range", "under limits", "too short", "too few"]
 ClusterResult = Literal["accepted", "too short", "no voice", "nobody enrolled", "below threshold", "too close", "taken", "split"]
 
 
 class Stats(NamedTuple):
-    """Of the similarities of a cluster's samples. ``variance`` is the population's and at most ``spread``² / 4."""
+    """Statistics of the similarities of a cluster's samples. ``variance`` is the population variance, at most ``spread``² / 4."""
 
     mean: float
     variance: float
@@ -33,7 +33,7 @@ class Stats(NamedTuple):
 
 
 class TurnLabel(NamedTuple):
-    """What one turn is called: ``who`` indexes the cluster's candidates, None is unknown."""
+    """The label of one turn: ``who`` is the index of the cluster's candidate, None is unknown."""
 
     who: int | None
     confidence: float | None
@@ -45,7 +45,8 @@ NOBODY = TurnLabel(None, None, Provenance.CLUSTER)
 
 
 class Ruling(NamedTuple):
-    """What was concluded for a cluster. ``who`` and ``margin`` are the cluster level's best candidate, accepted or not."""
+    """The decision about one cluster. ``who`` and ``margin`` are those of the best candidate for its mean voice, accepted or
+    not."""
 
     evidence: ClusterEvidence
     stats: Stats | None
@@ -54,27 +55,27 @@ class Ruling(NamedTuple):
     verdict: ClusterResult
     who: int | None
     margin: float | None
-    label: TurnLabel | None  # of the whole cluster; None when split
-    labels: tuple[TurnLabel, ...] = ()  # one per turn when split
-    unknown: str | None = None  # what its unknown turns are called
-    holder: str | None = None  # the cluster that has the person already
+    label: TurnLabel | None  # of the whole cluster; None when it is split
+    labels: tuple[TurnLabel, ...] = ()  # one per turn when the cluster is split
+    unknown: str | None = None  # the name of its unknown turns
+    holder: str | None = None  # the cluster that the person was assigned to instead
 
     def label_of(self, turn: int) -> TurnLabel:
-        """What a turn is called, by its number in the evidence."""
+        """The label of a turn, by the turn's index in the evidence."""
         return self.labels[turn] if self.label is None else self.label
 
     @property
     def accepted(self) -> Candidate | None:
-        """Whom the whole cluster was given to."""
+        """The person that the whole cluster was assigned to; None when it was not accepted."""
         return self.evidence.candidates[self.who] if self.verdict == "accepted" and self.who is not None else None
 
     def name(self, label: TurnLabel) -> str:
-        """The speaker's name of one of the cluster's turns."""
+        """The speaker's name for a label of this cluster."""
         return (self.unknown or UNKNOWN_PREFIX) if label.who is None else self.evidence.candidates[label.who].name
 
 
 def statistics(similarities: Sequence[float]) -> Stats | None:
-    """Statistics of at least 3 similarities, None for fewer."""
+    """Statistics of at least 3 similarities; None for fewer."""
     n = len(similarities)
     if n < FEWEST_VOICES:
         return None
@@ -85,9 +86,9 @@ def statistics(similarities: Sequence[float]) -> Stats | None:
 
 
 def two_mode_gap(values: Sequence[float]) -> float:
-    """Distance between the means of the two groups that a cut parts best (Otsu: largest variance between groups).
+    """Distance between the means of the two groups that the best cut separates (Otsu: largest variance between groups).
 
-    Two voices in one cluster give the distance between them; one voice gives little. 0 for fewer than two values.
+    Two voices in one cluster give the distance between them, one voice gives a small value. 0 for fewer than two values.
     """
     ranked = sorted(values)
     n, total = len(ranked), sum(ranked)
@@ -102,7 +103,7 @@ def two_mode_gap(values: Sequence[float]) -> float:
 
 
 def split_rule(stats: Stats | None, limits: Limits) -> tuple[bool, Rule]:
-    """Whether a cluster holds more than one voice, and the rule that says so."""
+    """Whether a cluster holds more than one voice, and the rule that decided it."""
     if stats is None:
         return False, "too few"
     if stats.variance > limits.variance_limit:
@@ -113,7 +114,7 @@ def split_rule(stats: Stats | None, limits: Limits) -> tuple[bool, Rule]:
 
 
 def bonus(seconds: float) -> float:
-    """Factor on the score of a long cluster."""
+    """Factor on the score of a cluster, 1 unless it is long (see ``BONUSES``). ``seconds`` is its speech."""
     for longer, factor in BONUSES:
         if seconds > longer:
             return factor
@@ -121,7 +122,7 @@ def bonus(seconds: float) -> float:
 
 
 def judge(evidence: Sequence[ClusterEvidence], limits: Limits) -> tuple[Ruling, ...]:
-    """Rulings on all clusters of one recording, by first appearance; their order in ``evidence`` does not matter."""
+    """Rulings on all clusters of one recording, ordered by first appearance; the order of ``evidence`` does not matter."""
     ordered = sorted(evidence, key=lambda e: (e.start, e.cluster))
     return _numbered(_exclusive([_rule(e, limits) for e in ordered]))
 
@@ -140,7 +141,7 @@ def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
 
 
 def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, ClusterResult]:
-    """The best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
+    """The index of the best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
     scores = evidence.scores
     if not evidence.similarities:
         return None, None, "no voice"
@@ -157,7 +158,7 @@ def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | Non
 
 
 def _lead(scores: Sequence[float], who: int) -> float | None:
-    """How far ``who`` leads the best of the others, rounded like scores; None with nobody else."""
+    """The score of ``who`` minus the best other score, rounded like scores; None when there is no other candidate."""
     best = None
     for i, score in enumerate(scores):
         if i != who and (best is None or score > best):
@@ -166,7 +167,7 @@ def _lead(scores: Sequence[float], who: int) -> float | None:
 
 
 def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
-    """Nobody is two clusters of one recording: the best score keeps the person, the others are unknown."""
+    """Assign a person to one cluster of a recording at most: the one with the best claim; the others become unknown."""
     holders: dict[int, int] = {}
     for i, r in enumerate(rulings):
         person = r.accepted
@@ -187,12 +188,13 @@ def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
 
 
 def _claim(ruling: Ruling) -> tuple[float, float]:
-    """What a cluster's claim on its person weighs: the score with its bonus, then speech."""
+    """Sort key of a cluster's claim on its person: the score with its bonus, then seconds of speech."""
     return max(ruling.evidence.scores) * bonus(ruling.evidence.seconds), ruling.evidence.seconds
 
 
 def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, ...]:
-    """Each turn of a split cluster by its own voice: the primary at ``split_threshold``, else the best other that passes."""
+    """A label for each turn of a split cluster by its own voice: the primary from ``split_threshold`` on, else the best other
+    person that passes threshold and margin."""
     primary = next((i for i, c in enumerate(evidence.candidates) if c.primary), None)
     labels = []
     for turn in evidence.turns:
@@ -218,10 +220,10 @@ def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int
 
 
 def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], below_s: float) -> tuple[TurnLabel, ...]:
-    """One pass in time order over a split cluster: a turn shorter than ``below_s`` joins its neighbours.
+    """Smooth a split cluster in one pass in time order: a turn shorter than ``below_s`` takes the label of its neighbours.
 
-    It does when the cluster's turns right before and after it, with nobody else in between, agree with each other and differ
-    from it. A turn that was changed supports nobody, neither as what it was nor as what it became, so nothing cascades.
+    It does so when the cluster's turns directly before and after it, with no other speaker in between, have the same label and
+    it has another. A changed turn counts for no other turn, neither with its old nor with its new label, so changes do not cascade.
     """
     found, turns = list(labels), evidence.turns
     for i in range(1, len(turns) - 1):
@@ -235,7 +237,7 @@ def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], below_s: 
 
 
 def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float | None:
-    """What a turn's own voice scores against ``who``; None for the unknown and for a turn without a voice."""
+    """Score of a turn's own voice against ``who``; None for an unknown person and for a turn without a voice."""
     row = evidence.turns[turn]
     if who is None or not row.scores:
         return None
@@ -243,7 +245,7 @@ def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float |
 
 
 def _numbered(rulings: list[Ruling]) -> tuple[Ruling, ...]:
-    """Names for the unknown: one per cluster that has unknown turns, by the first of these."""
+    """Name the unknown speakers: one name per cluster with unknown turns, numbered by the start of the first of them."""
     first: dict[int, float] = {}
     for r, ruling in enumerate(rulings):
         if ruling.label is not None:

@@ -1,4 +1,4 @@
-"""Voices kept in the database, so that a run with changed thresholds extracts nothing again."""
+"""Voices (speaker embeddings) cached in the database, so that a run with other thresholds extracts none again."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Key = tuple[int, int]
 
 
 class VoiceCache:
-    """Voices by audio fingerprint, span, model and preprocessing. Thread-safe; ``hits`` and ``misses`` count spans asked for.
+    """Voices by audio fingerprint, span, model and preprocessing. Thread-safe; ``hits`` and ``misses`` count requested spans.
 
-    It is there to save work and never stands in its way: while the database is away or busy everything is a miss and nothing is
-    kept. ``enabled()`` False (``voice.cache`` off) does the same.
+    A cache failure never fails a run: while the database is away or busy, every span is a miss and nothing is stored. The same
+    holds when ``enabled()`` returns False (``voice.cache`` off).
     """
 
     def __init__(self, database: Database, enabled: Callable[[], bool] = lambda: True) -> None:
@@ -35,7 +35,7 @@ class VoiceCache:
         self.misses = 0
 
     def get(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
-        """What is known of ``spans``, in one statement."""
+        """The cached entries of ``spans``, read in one statement; spans without an entry are left out."""
         found: dict[Key, Vector | Refusal] = {}
         if self._enabled():
             with suppress(Transient):
@@ -46,7 +46,7 @@ class VoiceCache:
         return found
 
     def put(self, fingerprint: str, voices: Mapping[Key, Vector | Refusal], model: ModelId, preprocessing: str) -> None:
-        """Keep voices, and why others are none, in one statement; what is there already stays."""
+        """Store voices, and the reasons why spans have none, in one statement; existing entries are not changed."""
         if not (voices and self._enabled()):
             return
         starts, ends = [list(column) for column in zip(*voices, strict=True)]
@@ -88,7 +88,7 @@ class VoiceCache:
 
 
 def _voice(stored: bytes, model: ModelId) -> Vector | None:
-    """A stored voice, None when the row is damaged: then it is extracted anew."""
+    """Decode a stored voice; None when the row is damaged, so that the voice is extracted again."""
     vector = np.frombuffer(stored, "<f4")
     if len(vector) != model.dimension:
         return None

@@ -1,4 +1,4 @@
-"""Are the profiles good? Each against its own voices and held-out windows, all against each other."""
+"""How well the profiles separate people: each is scored against its own voices and held-out windows, and against every other."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LOOSE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class ProfileCheck:
-    """One profile. Scores are those of its exemplars, each against the others."""
+    """The check of one profile. Scores are those of its exemplars, each scored against the others."""
 
     name: str
     exemplars: int
     cohesion: float | None
     own_mean: float | None
     own_low: float | None  # 10th percentile
-    held_out: float | None  # mean score of windows kept out at enrolment
+    held_out: float | None  # mean score of windows held out at enrolment
     threshold: float  # in force
     suggestion: Suggestion
     warnings: tuple[str, ...]
@@ -34,37 +34,37 @@ class ProfileCheck:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The voices of ``other`` scored against ``name``."""
+    """The voices of ``other``, scored against the profile ``name``."""
 
     name: str
     other: str
     cosine: float  # of the centroids
     mean: float
     highest: float
-    accepted: int  # voices of ``other`` that would pass as ``name`` by threshold alone
+    accepted: int  # how many voices of ``other`` reach the threshold of ``name``
     voices: int
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryCheck:
-    """Every profile of one model, every ordered pair of them (most alike first), and what the library as a whole suggests."""
+    """Every profile of one model, every ordered pair of them (most similar first), and the threshold the whole library suggests."""
 
     model: ModelId
     profiles: tuple[ProfileCheck, ...]
     pairs: tuple[Pair, ...]
     library: Suggestion
-    normalised: bool  # there are enough people to normalise scores against
+    normalised: bool  # whether there are enough people to normalise scores
 
 
 def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | None = None) -> LibraryCheck:
-    """Score the profiles of ``model`` against each other, their own voices and what enrolment held out. Changes nothing."""
+    """Score the profiles of ``model`` against their own voices, their held-out windows and each other. Nothing is changed."""
     reports = store.reports()
     held = {id: report.get("held_out") for id, report in reports.items()}
     return judged(store.load(model, primary), model, limits, held)
 
 
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
-    """See :func:`check`. Pure."""
+    """Pure part of :func:`check`; ``held_out`` holds the mean score of the held-out windows by profile id."""
     index = ProfileIndex(profiles, model)
     tables = [index.similarities(p.voices) for p in index.profiles]
     checks, pairs = [], []

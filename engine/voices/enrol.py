@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 WINDOW_S = 3.0
 HOP_S = 1.5
 LEAST_S = 30.0
-"""Speech that a profile needs."""
+"""Least seconds of speech that a profile is made from."""
 
 QUIET_BELOW_LOUD_DB = 30.0
 FLOOR_DB = -60.0
 SHORTEST_SEGMENT_S = 1.5
 HELD_OUT = 5
-"""Every fifth window is kept out of the exemplars, so that the profile is scored against speech it was not made from."""
+"""Every fifth window is held out of the exemplars, so that the profile is scored against speech it was not made from."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentReport:
-    """How good a profile is. Seconds count speech that was used; cosines lie in -1..1."""
+    """Quality of a profile. Seconds count the speech that was used; cosines lie in -1..1."""
 
     name: str
     profile: int
@@ -48,17 +48,17 @@ class EnrolmentReport:
     outliers: int
     exemplars: int
     cohesion: float | None  # mean pairwise cosine of the windows used
-    held_out: float | None  # mean score of windows the exemplars do not hold
-    nearest: str | None  # the other profile most alike
-    nearest_cosine: float | None  # of both centroids
-    suggested: float | None  # threshold, shown and never applied
+    held_out: float | None  # mean score of the windows held out of the exemplars
+    nearest: str | None  # the most similar other profile
+    nearest_cosine: float | None  # between both centroids
+    suggested: float | None  # suggested threshold: shown, never applied
     reason: str
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Voices of one person with the speech behind them, before judgement. ``seconds`` (n,) of each voice's own speech."""
+    """Voices of one person before outliers are rejected. ``seconds`` (n,) is the speech that each voice adds."""
 
     voices: NDArray[np.float32]
     seconds: NDArray[np.float64]
@@ -76,10 +76,10 @@ def enrol(
     ranges: Sequence[Sequence[Span] | None] | None = None,
     add: bool = False,
 ) -> EnrolmentReport:
-    """Enrol a person from audio in which nobody else speaks, or the next version of one who is enrolled.
+    """Enrol a person from audio in which nobody else speaks, or save the next version of an enrolled person.
 
-    ``ranges`` limits each audio to spans in seconds. ``add`` keeps the exemplars there are and adds to them. Windows of 3 s
-    every 1.5 s; quiet ones are skipped, outliers rejected. Raises :class:`Permanent` with less than 30 s of speech left.
+    ``ranges`` limits each audio to spans in seconds. ``add`` keeps the present exemplars and adds to them. Windows of 3 s start
+    every 1.5 s; quiet windows are skipped and outliers rejected. Raises :class:`Permanent` when less than 30 s of speech is left.
     """
     gathered = _gather(audios, ranges or [None] * len(audios), extractor, token)
     source = {"text": provenance, "fingerprints": [a.fingerprint for a in audios]}
@@ -87,7 +87,7 @@ def enrol(
 
 
 def listened_profile(id: int, name: str, audios: Sequence[Audio], extractor: VoiceExtractor, *, token: CancelToken) -> Profile:
-    """A profile by the rules of :func:`enrol` that is kept nowhere. Raises :class:`Permanent` with less than 30 s of speech."""
+    """A profile made by the rules of :func:`enrol` but not stored. Raises :class:`Permanent` with less than 30 s of speech."""
     name = checked_name(name)
     gathered = _gather(audios, [None] * len(audios), extractor, token)
     kept, _ = _usable(name, gathered)
@@ -104,9 +104,9 @@ def enrol_speaker(
     *,
     add: bool = False,
 ) -> EnrolmentReport:
-    """Enrol a speaker of a stored recording from the voices stored with the segments; no audio and no model is needed.
+    """Enrol a speaker of a stored recording from the voices stored with its segments; neither audio nor a model is needed.
 
-    Raises :class:`Permanent` when nobody of that name speaks there long enough, or another model made the voices.
+    Raises :class:`Permanent` when no speaker of that name has enough speech there, or when another model made the voices.
     """
     stored = recordings.get(recording)
     segments = [s for s in recordings.segments(recording, vectors=True) if s.speaker == speaker]
@@ -130,7 +130,7 @@ def enrol_speaker(
 def _gather(
     audios: Sequence[Audio], ranges: Sequence[Sequence[Span] | None], extractor: VoiceExtractor, token: CancelToken
 ) -> Gathered:
-    """The voices of several audios, each limited to its spans; None takes all of it."""
+    """Extract the voices of several audios, each limited to its spans in seconds; None uses the whole audio."""
     parts = [_listen(a, spans or [(0.0, a.seconds)], extractor, token) for a, spans in zip(audios, ranges, strict=True)]
     return Gathered(
         np.concatenate([p.voices for p in parts]) if parts else np.zeros((0, extractor.model.dimension), np.float32),
@@ -140,7 +140,7 @@ def _gather(
 
 
 def _usable(name: str, gathered: Gathered) -> tuple[NDArray[np.bool_], float]:
-    """Which voices are no outliers (n,), and their seconds. Raises :class:`Permanent` with less than 30 s."""
+    """Which voices are not outliers (n,) bool, and their seconds of speech. Raises :class:`Permanent` with less than 30 s."""
     kept = inliers(gathered.voices)
     seconds = float(gathered.seconds[kept].sum())
     if seconds < LEAST_S:
@@ -154,7 +154,7 @@ def _usable(name: str, gathered: Gathered) -> tuple[NDArray[np.bool_], float]:
 
 
 def _listen(audio: Audio, spans: Sequence[Span], extractor: VoiceExtractor, token: CancelToken) -> Gathered:
-    """Voices of the audible windows of an audio. Nothing of it goes to the cache: the profile is the only copy kept."""
+    """Voices of the audible windows of an audio. They are not cached: the profile holds the only copy."""
     wanted: list[Span] = []
     for start, end in spans:
         end = min(end, audio.seconds)
@@ -177,7 +177,7 @@ def _level_db(audio: Audio, start: float, end: float) -> float:
 
 
 def _own_seconds(windows: Sequence[Span]) -> NDArray[np.float64]:
-    """Seconds each window adds to those before it, so that overlapping windows are not counted twice."""
+    """Seconds each window adds to those before it (n,), so that overlapping windows are not counted twice."""
     seconds, reached = [], -np.inf
     for start, end in windows:
         seconds.append(end - max(start, min(reached, end)))

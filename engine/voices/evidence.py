@@ -1,4 +1,4 @@
-"""What is known of a recording's clusters before anything is decided; decisions are made from this alone, now and in replay."""
+"""The evidence about a recording's clusters. Decisions are made from it alone, in a live run and in a replay."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 Reference = Literal["primary", "self"]
 
 ALL_KEPT = 8
-"""Scores against every profile are kept up to this many profiles; beyond, those that can decide anything."""
+"""Up to this many profiles, the scores against all of them are kept; above it, only those that a rule can use."""
 
 
 class TurnRow(NamedTuple):
-    """One turn, or piece of a long turn. ``scores`` follow the cluster's candidates; empty where it has no voice."""
+    """One turn, or a piece of a long turn. ``scores`` has one entry per candidate of the cluster; empty when it has no voice."""
 
     start: float
     end: float
-    similarity: float | None  # to the reference of the cluster
+    similarity: float | None  # cosine to the cluster's reference
     refused: str | None  # why it has no voice
     scores: tuple[float, ...]
-    follows: bool  # nobody else speaks between it and the cluster's turn before
+    follows: bool  # no other speaker between it and the cluster's turn before
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterEvidence:
-    """One cluster: its speech, the similarities of its samples to ``reference``, its mean voice's scores, and its turns.
+    """One cluster: its speech, the similarities of its samples to ``reference``, the scores of its mean voice, and its turns.
 
-    ``scores`` follow ``candidates`` and are empty when no turn has a voice or nobody is enrolled. ``turns`` are in time order;
-    no rule looks at them unless the cluster is split, so a replay may leave them out where it is not.
+    ``scores`` has one entry per candidate and is empty when no turn has a voice or nobody is enrolled. ``turns`` are in time
+    order; rules use them only when the cluster is split, so a replay may leave them out for others.
     """
 
     cluster: str
     seconds: float
-    start: float  # of its first turn
+    start: float  # start of its first turn, in seconds
     similarities: tuple[float, ...]
     reference: Reference
     candidates: tuple[Candidate, ...]
@@ -53,13 +53,13 @@ class ClusterEvidence:
 
     @property
     def turn_count(self) -> int:
-        """Turns as the diarizer gave them: pieces that touch are one."""
+        """Number of turns that the diarizer reported: pieces that touch are one turn."""
         return sum(i == 0 or self.turns[i - 1].end != t.start for i, t in enumerate(self.turns))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a span has no voice: "too short", "silent", "no finite voice"."""
+    """Why a span has no voice: "too short", "silent" or "no finite voice"."""
 
     reason: str
 
@@ -68,16 +68,17 @@ TOO_SHORT = Refusal("too short")
 
 
 def wanted(spans: Sequence[ClusterSpans]) -> list[tuple[float, float]]:
-    """The spans whose voices are needed, in the order :func:`build_evidence` takes them back."""
+    """The spans (start, end in seconds) whose voices are needed, in the order that :func:`build_evidence` expects."""
     return [p for c in spans for p in c.pieces if p[1] - p[0] >= SHORTEST_VOICE_S]
 
 
 def build_evidence(
     spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], index: ProfileIndex
 ) -> tuple[tuple[ClusterEvidence, ...], tuple[tuple[Vector | None, ...], ...]]:
-    """Evidence of each cluster, and beside it the voice of each of its turns.
+    """The evidence of each cluster, and the voices of each cluster's turns.
 
-    ``voices`` belong to :func:`wanted` of ``spans``. Raises :class:`gainstage.engine.voices.vectors.BadVoice` for a voice that is none.
+    ``voices`` has one entry per span of :func:`wanted`, in its order. Raises :class:`gainstage.engine.voices.vectors.BadVoice` for
+    a vector that is not a valid voice.
     """
     it = iter(voices)
     order = {(piece, c.cluster): i for i, (piece, c) in enumerate(sorted(((p, c) for c in spans for p in c.pieces), key=_in_time))}
@@ -139,9 +140,9 @@ def _cluster_evidence(
 
 
 def _telling(scores: NDArray[np.float64], primary: int | None) -> list[int]:
-    """Columns of (n, p) scores worth keeping: all of a few, else the primary and whoever is among the three best of any row.
+    """Columns of (n, p) scores that are kept: all when there are few, else the primary and the three best of each row.
 
-    No rule looks further than the best, the runner-up and the primary, so nothing that decides is lost.
+    Rules use only the best, the runner-up and the primary, so no score that can decide is lost.
     """
     people = scores.shape[1]
     if people <= ALL_KEPT:
@@ -151,7 +152,7 @@ def _telling(scores: NDArray[np.float64], primary: int | None) -> list[int]:
 
 
 def _to_self(matrix: NDArray[np.float32], picked: Sequence[int]) -> NDArray[np.float64]:
-    """Cosine of each voice to the mean of the samples without itself: 1.0 for an only one."""
+    """Cosine of each voice to the mean of the picked samples without itself (n,); 1.0 when it is the only sample."""
     rows = matrix.astype(np.float64)
     total = rows[list(picked)].sum(axis=0)
     rest = np.repeat(total[None], len(rows), axis=0)
@@ -162,7 +163,7 @@ def _to_self(matrix: NDArray[np.float32], picked: Sequence[int]) -> NDArray[np.f
 
 
 def profile_scores(candidates: Sequence[Candidate], scores: Sequence[float], limits: Limits) -> tuple[ProfileScore, ...]:
-    """Scores with the thresholds in force, in the candidates' order; empty when there are no scores."""
+    """Scores with the thresholds in force, in the order of the candidates; empty when there are no scores."""
     if not scores:
         return ()
     return tuple(
@@ -172,7 +173,7 @@ def profile_scores(candidates: Sequence[Candidate], scores: Sequence[float], lim
 
 
 def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEvidence, ...]:
-    """The turns of a cluster as a stored decision holds them."""
+    """The turns of a cluster in the form that a stored decision holds."""
     return tuple(
         TurnEvidence(t.start, t.end, profile_scores(evidence.candidates, t.scores, limits), t.similarity, t.refused, t.follows)
         for t in evidence.turns
@@ -180,7 +181,7 @@ def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEviden
 
 
 def restore_evidence(decision: Decision) -> ClusterEvidence:
-    """The evidence a stored decision rests on."""
+    """The evidence that a stored decision was made from."""
     ranked = sorted(decision.scores, key=lambda s: (not s.primary, s.profile))
     order = [s.profile for s in ranked]
     turns = []

@@ -1,4 +1,4 @@
-"""What of a person's voices becomes a profile: outliers out, cohesion measured, exemplars chosen to spread. Pure."""
+"""How a profile is made from a person's voices: outliers rejected, cohesion measured, spread exemplars chosen. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gainstage.engine.voices.vectors import mean_voice
 
 OUTLIER_MADS = 3.0
 LEAST_DROP = 0.15
-"""A voice this much less alike to the others than usual is an outlier at the earliest, however tight the others are."""
+"""Least distance below the median similarity at which a voice is an outlier, however close together the others are."""
 
 
 def inliers(voices: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of (n, d) voices belong together, (n,) bool.
+    """Which of (n, d) unit voices are not outliers, (n,) bool.
 
-    A voice is out when its cosine to the mean of those still in lies more than three (scaled) median deviations, and at least
-    0.15, below the median; repeated until nobody leaves.
+    A voice is an outlier when its cosine to the mean of the remaining ones lies more than three scaled median absolute deviations
+    (factor 1.4826), and at least 0.15, below the median. This is repeated until no more voices are rejected.
     """
     inside = np.ones(len(voices), bool)
     while inside.sum() >= 3:
@@ -32,7 +32,7 @@ def inliers(voices: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def cohesion(voices: NDArray[np.float32]) -> float | None:
-    """Mean cosine between two different ones of (n, d) voices; None for fewer than two."""
+    """Mean cosine over all pairs of (n, d) unit voices; None for fewer than two voices."""
     n = len(voices)
     if n < 2:
         return None
@@ -41,8 +41,8 @@ def cohesion(voices: NDArray[np.float32]) -> float | None:
 
 
 def spread_exemplars(voices: NDArray[np.float32], most: int = MOST_EXEMPLARS) -> NDArray[np.float32]:
-    """At most ``most`` of (n, d) voices, chosen to spread: first the one nearest the mean, then always the one least like any
-    chosen so far."""
+    """At most ``most`` of (n, d) voices by farthest-point selection: first the one most similar to the mean, then each time the
+    one least similar to all chosen so far. The order of ``voices`` is kept."""
     if len(voices) <= most:
         return voices
     picked = [int(np.argmax(voices @ mean_voice(voices)))]

@@ -1,4 +1,4 @@
-"""A ruling in one or two plain sentences with the numbers it rests on."""
+"""A ruling as one or two plain sentences with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gainstage.engine.voices.profile_index import SMALLEST_COHORT
 
 
 def why(ruling: Ruling, limits: Limits, seconds_by_speaker: Mapping[str, float]) -> str:
-    """One or two sentences for the operator."""
+    """One or two sentences for the operator; ``seconds_by_speaker`` is used for a split cluster."""
     return " ".join(part for part in (_unity(ruling, limits), _name(ruling, limits, seconds_by_speaker)) if part)
 
 
@@ -62,7 +62,7 @@ def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
 
 
 def _shares(ruling: Ruling, seconds: Mapping[str, float]) -> str:
-    """Who got how many turns of a split cluster."""
+    """How many turns of a split cluster each speaker has."""
     turns: dict[str, int] = {}
     for label in ruling.labels:
         turns[ruling.name(label)] = turns.get(ruling.name(label), 0) + 1

@@ -30,24 +30,26 @@ if TYPE_CHECKING:
     from gainstage.engine.voices.cache import VoiceCache
 
 LINGER_S = 0.005
-"""A recording hands in all its windows at once; mates from other recordings come while the model is busy."""
+"""Seconds to wait for more windows. It is short: a recording submits all its windows at once, and those of other recordings
+arrive while the model is busy."""
 
 RUNNERS = 2
-"""While one call is on the device the next one is read and put together."""
+"""While one call runs on the device, the next one is read and assembled."""
 
 CPU_BATCH_S = 8.0
-"""On a CPU a larger call is no faster, only larger in memory. Full-size ECAPA-TDNN, processor ms per second of audio on one
-thread: windows of 1.2 s in calls of 1, 4, 16, 32: 106, 79, 67, 74; of 3.7 s in calls of 1, 2, 8, 16: 82, 78, 99, 74."""
+"""Seconds of audio per call on a CPU, where a larger call needs more memory and is no faster. Full-size ECAPA-TDNN, CPU ms per
+second of audio on one thread: windows of 1.2 s in calls of 1, 4, 16, 32: 106, 79, 67, 74; of 3.7 s in calls of 1, 2, 8, 16: 82,
+78, 99, 74."""
 
 SILENT = Refusal("silent")
 NO_VOICE = Refusal("no finite voice")
 
 Span = tuple[float, float]
-"""Start and end in seconds; taken to the millisecond."""
+"""Start and end in seconds; rounded to the millisecond."""
 
 
 class Encoder(Protocol):
-    """What is needed of a voice model: see :class:`gainstage.engine.models.voice.VoiceEncoder`."""
+    """The interface of a voice model: see :class:`gainstage.engine.models.voice.VoiceEncoder`."""
 
     id: ModelId
     device: str
@@ -57,9 +59,9 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WindowVoice:
-    """The voice of one window and the number of the call it was made in."""
+    """The voice of one window and the number of the model call that made it."""
 
-    voice: NDArray[np.float32]  # (d,), NaN when the model found none
+    voice: NDArray[np.float32]  # (d,); NaN when the model returned no finite voice
     call: int
 
 
@@ -68,7 +70,7 @@ VoiceBatcher = Batcher[Window, WindowVoice]
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """Voices in the order of the spans, and what they cost."""
+    """Voices in the order of the spans, and the work they took."""
 
     voices: tuple[Vector | Refusal, ...]
     model: ModelId
@@ -85,9 +87,9 @@ def voice_batcher(
     on_batch: Callable[[BatchRecord], object] | None = None,
     linger_s: float = LINGER_S,
 ) -> VoiceBatcher:
-    """The batcher voices are made in: windows of one length per call, ``budget()`` seconds of audio at most.
+    """The batcher that makes voices: each call holds windows of one length and at most ``budget()`` seconds of audio.
 
-    Out of memory halves a call and tries the same windows again; later calls grow back towards the budget.
+    When memory runs out, the call is halved and the same windows are tried again; later calls grow back to the budget.
     """
     calls, turn = itertools.count(1), threading.Lock()
 
@@ -127,7 +129,7 @@ def _free_device_memory() -> None:
 
 
 class VoiceExtractor:
-    """Thread-safe. ``encoder`` gives the model in use, ``cache`` may be None."""
+    """Extracts voices for all recordings. Thread-safe. ``encoder`` returns the model in use, ``cache`` may be None."""
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class VoiceExtractor:
 
     @property
     def model(self) -> ModelId:
-        """The model voices are made by at present."""
+        """The model that makes voices at present."""
         return self._encoder().id
 
     def extract(
@@ -158,10 +160,11 @@ class VoiceExtractor:
         recording: str | None = None,
         cached: bool = True,
     ) -> Extraction:
-        """The voice of each span, or why it has none; equal spans are listened to once.
+        """The voice (d,) of each span, or the reason why it has none; equal spans are extracted once.
 
-        ``fingerprint`` keys the cache (default: the audio's own), which is left alone without ``cached``. Raises
-        :class:`gainstage.engine.errors.EngineError` when a model call failed, among them :class:`gainstage.engine.errors.OutOfMemory` and :class:`gainstage.engine.errors.Cancelled`.
+        ``fingerprint`` is the cache key (default: that of the audio); without ``cached`` the cache is neither read nor written.
+        Raises :class:`gainstage.engine.errors.EngineError` when a model call fails, among them
+        :class:`gainstage.engine.errors.OutOfMemory` and :class:`gainstage.engine.errors.Cancelled`.
         """
         began = time.monotonic()
         model, key = self.model, fingerprint or audio.fingerprint
@@ -187,7 +190,7 @@ class VoiceExtractor:
     def _make(
         self, audio: Audio, spans: Sequence[tuple[int, int]], model: ModelId, token: CancelToken
     ) -> tuple[dict[tuple[int, int], Vector | Refusal], int, int]:
-        """Voices of spans that nobody knows yet, how many windows they took, and in how many calls."""
+        """Extract spans that are not cached: their voices, the number of windows, and the number of calls."""
         asked: list[Window] = []
         owners: list[int] = []
         samples = samples_of(audio)
@@ -229,7 +232,7 @@ class VoiceExtractor:
             )
 
     def view(self) -> BatcherView:
-        """The batcher's figures with the cache's and the refusals."""
+        """The figures of the batcher, the cache and the refusals."""
         with self._lock:
             refused = self._refused.total()
         view = self.batcher.view()
@@ -237,14 +240,14 @@ class VoiceExtractor:
         return replace(view, refused=view.refused + refused, cache_hits=hits, cache_misses=misses)
 
     def close(self) -> None:
-        """End the batcher's threads; safe to call twice."""
+        """Stop the batcher's threads; safe to call twice."""
         self.batcher.close()
 
 
 def averaged(voices: NDArray[np.float32], owners: Sequence[int], count: int) -> list[Vector | Refusal]:
     """The voice of each of ``count`` spans: the normalised mean of its windows' voices ((n, d), NaN where there is none).
 
-    ``owners`` (n,) says whose window each is; a span without one is silent.
+    ``owners`` (n,) is the span index of each window; a span without a window is silent.
     """
     own = np.asarray(owners, np.intp)
     finite = np.isfinite(voices).all(axis=1)

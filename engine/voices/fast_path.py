@@ -1,4 +1,4 @@
-"""The fast path: a recording in which only the primary speaker is heard needs no diarization."""
+"""The fast path: a recording in which only the primary speaker talks is not diarized."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 PLACES = 12
 PLACE_S = 5.0
 SHORTEST_S = 24.0
-"""A shorter recording has no room for twelve places worth listening to; it is diarized in a moment anyway."""
+"""Shortest recording for the fast path, in seconds: a shorter one has no room for twelve useful samples and is diarized fast."""
 
 CLUSTER = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What was heard at the places: ``similarities`` to the primary (n,), scores of every profile (n, p)."""
+    """Evidence of the sampled spans: ``similarities`` to the primary (n,), ``scores`` against every profile (n, p)."""
 
     spans: tuple[Span, ...]
     similarities: tuple[float, ...]
@@ -47,19 +47,19 @@ class Places:
 
     @property
     def low(self) -> float:
-        """The 10th percentile."""
+        """The 10th percentile of the similarities."""
         return round(float(np.percentile(self.similarities, 10)), DECIMALS)
 
 
 def places(seconds: float) -> tuple[Span, ...]:
-    """Twelve spans spread evenly over the whole recording, 5 s each or less where they would overlap."""
+    """Twelve spans (start, end in seconds) spread evenly over a recording, 5 s each, or shorter where they would overlap."""
     step = seconds / PLACES
     length = min(PLACE_S, step)
     return tuple((step * (i + 0.5) - length / 2, step * (i + 0.5) + length / 2) for i in range(PLACES))
 
 
 def doubt(heard: Places, limits: Limits, primary: int) -> str | None:
-    """Why the fast path is not taken; None when every place is the primary speaker. Pure."""
+    """Why the fast path is not taken; None when every sample is the primary speaker. Pure."""
     if heard.mean < limits.fast_path_mean:
         return f"mean {heard.mean:.3f} is below {limits.fast_path_mean:.2f}"
     if heard.low < limits.fast_path_low:
@@ -80,7 +80,7 @@ def monologue(
     journal: Journal | None = None,
     recording: str | None = None,
 ) -> Cast | None:
-    """The cast of a recording that is the primary speaker throughout, else None: any doubt or failure takes the full path.
+    """The cast of a recording in which the primary speaker talks throughout. None after any doubt or failure: it is diarized then.
 
     Raises :class:`Cancelled`, and :class:`Misconfigured` for profiles that cannot be used.
     """
@@ -121,7 +121,7 @@ def _cast(
     limits: Limits,
     revision: int,
 ) -> Cast:
-    """One turn from start to end, and the one decision behind it."""
+    """A cast of one turn from start to end, with one decision."""
     person, middle = index.profiles[primary], mean_voice(voices)
     ranked = profile_scores(index.candidates, index.scores(index.similarities(middle[None]))[0].tolist(), limits)
     stats = statistics(heard.similarities)

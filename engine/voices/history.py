@@ -1,4 +1,4 @@
-"""The versions of a profile: what each was made from and how good it was found to be."""
+"""The versions of a profile: the recordings each was made from and its quality figures."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from gainstage.engine.voices.profile_store import ProfileStore
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One version, as enrolment or import left it. Cosines lie in -1..1; None where it was not measured."""
+    """One version, as enrolment or import stored it. Cosines lie in -1..1; None where not measured."""
 
     version: int
     in_use: bool
     created_wall: float
     model: str
     exemplars: int
-    seconds: float  # of speech
+    seconds: float  # seconds of speech it was made from
     cohesion: float | None
-    held_out: float | None  # mean score of windows kept out of it
+    held_out: float | None  # mean score of windows held out of the exemplars
     nearest: str | None
     nearest_cosine: float | None
-    suggested: float | None  # threshold, never applied
+    suggested: float | None  # suggested threshold, never applied
     reason: str
     warnings: tuple[str, ...]
     provenance: str
 
 
 def versions(store: ProfileStore, name: str) -> tuple[VersionRow, ...]:
-    """Every version of a profile, newest first. Raises :class:`Permanent` when nobody is called that."""
+    """Every version of a profile, newest first. Raises :class:`Permanent` when there is no profile of that name."""
     id = store.find(name)
     with store.database.connection() as connection:
         rows = connection.execute(

@@ -1,4 +1,4 @@
-"""Names for the turns of a recording: voices extracted in batches, then decided."""
+"""Names for the turns of a recording: voices are extracted in batches, then decisions are made."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def identify(
 ) -> Cast:
     """Who speaks when, with the decisions behind the names.
 
-    The exclusive turns are named: each of at least half a second gets a voice, all of them in one go, so that any limit can be
-    tried later without audio or model. ``together`` names clusters that are one person on purpose. Raises ``ForeignVoice`` for
-    a profile of another model, and what extraction raises.
+    The exclusive turns are named. Voices of all turns of at least half a second are extracted in one request, so that other limits
+    can be tried later without audio or model. ``together`` groups clusters that are known to be one person. Raises
+    ``ForeignVoice`` for a profile of another model, and the errors of :meth:`VoiceExtractor.extract`.
     """
     index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     heard = merged(diarization, together)
@@ -62,5 +62,5 @@ def identify(
 
 
 def as_primary(profiles: Sequence[Profile], primary: str | None) -> list[Profile]:
-    """The profiles with the one called ``primary`` as the primary; as they are without a name."""
+    """The profiles with the one named ``primary`` marked as primary; unchanged when no name is given."""
     return list(profiles) if not primary else [replace(p, primary=p.name == primary) for p in profiles]

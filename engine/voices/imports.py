@@ -1,4 +1,4 @@
-"""Profiles that other tools wrote as JSON: read with suspicion, never bent to fit."""
+"""Import of profiles that other tools wrote as JSON: everything is validated, and nothing is changed to make it fit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from gainstage.engine.voices.vectors import BadVoice, ForeignVoice, checked
 MOST_BYTES = 64 * 1024**2
 HINT = "a profile is a JSON object with a name and embeddings, or a centroid"
 ONE_PERSON = 0.15
-"""Rows of a flat list that are less alike than this on average are no voices of one person: the list was cut wrongly."""
+"""When the rows of a flat list are less similar than this on average, they are not voices of one person: the list was cut at
+the wrong length."""
 
 
 class _File(BaseModel):
-    """What the known tools write; whatever else there is is left alone."""
+    """The fields that the known tools write; others are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -40,7 +41,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A profile read from a file. ``exemplars`` (k, d) unit vectors, k <= 64; the centroid's where there are none."""
+    """A profile read from a file. ``exemplars`` (k, d) unit vectors, k <= 64; the centroid alone where the file has none."""
 
     name: str
     version: Version
@@ -52,8 +53,8 @@ class Imported:
 def read_profile(path: Path, model: ModelId, *, name: str | None = None) -> Imported:
     """Read a profile for ``model`` (name, centroid, embeddings flat or nested, threshold).
 
-    Raises :class:`Permanent` for a file that is no profile, ``BadVoice`` for NaN, infinite and zero vectors, ``ForeignVoice`` for
-    another dimension or model.
+    Raises :class:`Permanent` for a file that is not a profile, ``BadVoice`` for NaN, infinite and zero vectors, ``ForeignVoice``
+    for another dimension or model.
     """
     found = _parsed(path)
     warnings = []
@@ -93,7 +94,8 @@ def read_profile(path: Path, model: ModelId, *, name: str | None = None) -> Impo
 
 
 def import_profile(store: ProfileStore, path: Path, model: ModelId, *, name: str | None = None) -> Imported:
-    """Read a profile and keep it: a new person, or the next version of one of that name."""
+    """Read a profile and store it as a new person, or as the next version of the profile of that name. Errors of
+    :func:`read_profile`."""
     imported = read_profile(path, model, name=name)
     store.save(imported.name, imported.version, threshold=imported.threshold)
     return imported
@@ -126,7 +128,7 @@ def _foreign(message: str) -> NoReturn:
 
 
 def _rows(value: Any, dimension: int, what: str) -> NDArray[np.float32]:
-    """Vectors written as one flat list, a list of lists, or deeper nested, as (k, d) unit vectors."""
+    """Vectors written as a flat list, a list of lists or deeper nested lists, as (k, d) unit vectors."""
     try:
         array = np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):
@@ -139,5 +141,5 @@ def _rows(value: Any, dimension: int, what: str) -> NDArray[np.float32]:
 
 
 def _short(name: str) -> str:
-    """A model's name without its owner: older tools wrote either."""
+    """A model's name without its owner: older tools wrote either form."""
     return name.strip().rstrip("/").rsplit("/", 1)[-1].lower()

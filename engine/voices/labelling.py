@@ -1,4 +1,4 @@
-"""From rulings to the cast of a recording: named turns in time order, and the decisions as they are stored."""
+"""From rulings to the cast of a recording: named turns in time order, and the decisions in the form that is stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.vectors import mean_voice
 
 Voices = Sequence[Sequence[Vector | None]]
-"""The voice of each turn of each cluster, in the order of the evidence."""
+"""The voice of each turn of each cluster, in the order of the evidence; None for a turn without one."""
 
 
 def decide(
@@ -25,9 +25,9 @@ def decide(
     voices: Voices | None = None,
     overlaps: tuple[tuple[float, float], ...] = (),
 ) -> Cast:
-    """The cast of a recording from its evidence: a pure function, the same for a live run and a replay.
+    """The cast of a recording from its evidence. Pure: a live run and a replay give the same result.
 
-    Every turn of the evidence is in the cast exactly once; pieces of a long turn that got one name are one turn again.
+    Every turn of the evidence is in the cast exactly once; pieces of a long turn that have the same name are joined again.
     """
     by_cluster = {e.cluster: v for e, v in zip(evidence, voices, strict=True)} if voices is not None else {}
     rulings = judge(evidence, limits)
@@ -48,7 +48,7 @@ def seconds_by_speaker(ruling: Ruling) -> dict[str, float]:
 
 
 def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
-    """The ruling as it is stored, with every number it rests on."""
+    """The ruling in the form that is stored, with every number it was made from."""
     evidence, stats = ruling.evidence, ruling.stats
     seconds = seconds_by_speaker(ruling)
     person = ruling.accepted
@@ -81,7 +81,7 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
 
 
 def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -> list[SpeakerTurn]:
-    """The turns of a cluster with names on them, in time order; touching pieces of an unsplit cluster are joined."""
+    """The named turns of a cluster in time order; touching pieces of an unsplit cluster are joined."""
     rows = ruling.evidence.turns
     found: list[SpeakerTurn] = []
     start = 0

@@ -1,4 +1,4 @@
-"""The numbers a decision about speakers rests on, taken from the settings and kept with every decision."""
+"""The numbers that speaker decisions depend on: taken from the settings and stored with every decision."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Limits:
 
     @classmethod
     def from_settings(cls, identify: Identify) -> Limits:
-        """The limits of these settings."""
+        """The limits that these settings give."""
         return cls(**{f.name: float(getattr(identify, f.name)) for f in fields(cls)})
 
     @classmethod
     def from_record(cls, record: Mapping[str, float]) -> Limits:
-        """The limits stored with a decision (see :meth:`record`); keys that are not limits are left out."""
+        """The limits stored with a decision (see :meth:`record`); other keys are ignored."""
         known = {f.name for f in fields(cls)}
         given = {key.removeprefix(PREFIX): float(value) for key, value in record.items()}
         return cls(**{key: value for key, value in given.items() if key in known})
 
     def record(self) -> dict[str, float]:
-        """The limits by setting key, as stored with a decision."""
+        """The limits by setting key, in the form stored with a decision."""
         return {PREFIX + f.name: getattr(self, f.name) for f in fields(self)}
 
     def changed(self, changes: Mapping[str, float]) -> Limits:
-        """A copy with some settings changed, by key. ``KeyError`` for a key that is not a limit of decisions."""
+        """A copy with some settings changed, by key. Raises ``KeyError`` for a key that is not a limit."""
         known = {PREFIX + f.name for f in fields(self)}
         for key in changes:
             if key not in known:
@@ -49,7 +49,7 @@ class Limits:
         return replace(self, **{key.removeprefix(PREFIX): float(value) for key, value in changes.items()})
 
     def threshold(self, primary: bool, own: float | None) -> float:
-        """What a profile's score must reach: the primary's setting, another profile's own threshold, else the other setting."""
+        """The score a profile must reach: the primary's setting, a profile's ``own`` threshold, or the setting for others."""
         if primary:
             return self.primary_threshold
         return self.other_threshold if own is None else own

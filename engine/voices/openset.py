@@ -1,4 +1,5 @@
-"""People nobody enrolled: where the line between same and different lies in this library's own voices. Pure; only ever shown."""
+"""Threshold suggestions from the library's own voices: where same-person and different-person scores separate. Pure; the
+suggestions are only shown."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from gainstage.engine.voices.profile_index import BEST_EXEMPLARS, Profile, Profi
 from gainstage.engine.voices.vectors import DECIMALS
 
 FEWEST_SCORES = 20
-"""Same-speaker and different-speaker scores below which no threshold is suggested."""
+"""Least number of same-speaker and of different-speaker scores that a suggestion needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class EqualError:
-    """Where false rejections and false acceptances are equally frequent: ``rate`` of both, at ``threshold``."""
+    """The equal error rate: false rejections and false acceptances both have the share ``rate`` at ``threshold``."""
 
     rate: float
     threshold: float
@@ -25,7 +26,7 @@ class EqualError:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A threshold an operator may take, and why; None when there is too little to go by."""
+    """A threshold that an operator may set, and the reason; None when there are too few scores."""
 
     threshold: float | None
     reason: str
@@ -33,9 +34,10 @@ class Suggestion:
 
 
 def equal_error(same: ArrayLike, different: ArrayLike) -> EqualError:
-    """The EER point of scores of same-speaker and different-speaker pairs. Raises ``ValueError`` when either is empty.
+    """The equal error rate (EER) of the scores of same-speaker and different-speaker pairs. Raises ``ValueError`` when either is
+    empty.
 
-    Where the two do not overlap the rate is 0 and the threshold lies half-way between them.
+    When the two do not overlap, the rate is 0 and the threshold lies half-way between them.
     """
     targets, others = np.sort(np.asarray(same, np.float64)), np.sort(np.asarray(different, np.float64))
     if not (len(targets) and len(others)):
@@ -50,7 +52,7 @@ def equal_error(same: ArrayLike, different: ArrayLike) -> EqualError:
 
 
 def suggest(same: Sequence[float], different: Sequence[float]) -> Suggestion:
-    """A threshold between a person's own scores and those of others: the EER point, or half-way where nothing overlaps."""
+    """A threshold between a person's own scores and those of others: the EER threshold, or half-way when they do not overlap."""
     if len(same) < FEWEST_SCORES or len(different) < FEWEST_SCORES:
         have = f"{len(same)} own scores and {len(different)} of others"
         return Suggestion(None, f"too little to go by: {have}, {FEWEST_SCORES} of each are needed")
@@ -63,7 +65,7 @@ def suggest(same: Sequence[float], different: Sequence[float]) -> Suggestion:
 
 
 def own_scores(exemplars: NDArray[np.float32]) -> list[float]:
-    """Each exemplar scored against the others as a voice is against a profile; empty for fewer than two."""
+    """Scores of each exemplar against the others, computed as for a voice against a profile; empty for fewer than two."""
     if len(exemplars) < 2:
         return []
     cosines = exemplars.astype(np.float64) @ exemplars.astype(np.float64).T
@@ -73,7 +75,8 @@ def own_scores(exemplars: NDArray[np.float32]) -> list[float]:
 
 
 def library_scores(profiles: Sequence[Profile]) -> tuple[list[float], list[float]]:
-    """(same, different) over a library: every exemplar against its own profile without it, and against each other profile."""
+    """(same, different) scores over a library: each exemplar against its own profile without it, and against every other
+    profile."""
     same: list[float] = []
     different: list[float] = []
     if not profiles:
@@ -88,5 +91,5 @@ def library_scores(profiles: Sequence[Profile]) -> tuple[list[float], list[float
 
 
 def calibrate(profiles: Sequence[Profile]) -> Suggestion:
-    """A threshold suggested by the whole library's exemplars (one model's). Windows of 3 s: clusters of turns score higher."""
+    """A threshold suggested from all exemplars of one model. They are 3 s windows; clusters of turns score higher."""
     return suggest(*library_scores(profiles))

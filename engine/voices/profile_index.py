@@ -1,4 +1,4 @@
-"""Enrolled people as the engine scores voices against them."""
+"""The enrolled profiles as a matrix that voices are scored against."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gainstage.engine.voices.vectors import DECIMALS, checked, mean_voice, same_
 MOST_EXEMPLARS = 64
 BEST_EXEMPLARS = 3
 SMALLEST_COHORT = 20
-"""Other known voices needed before scores are normalised against them."""
+"""Number of other profiles needed before scores are normalised."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """An enrolled person. ``centroid`` (d,) and ``exemplars`` (k, d), k <= 64 and maybe 0, are unit vectors of ``model``.
 
-    ``threshold`` is the profile's own, None for the setting's. Build it with :func:`profile`, which checks the vectors.
+    ``threshold`` is the profile's own, None uses the setting. Build it with :func:`profile`, which checks the vectors.
     """
 
     id: int
@@ -36,7 +36,7 @@ class Profile:
 
     @property
     def voices(self) -> NDArray[np.float32]:
-        """What voices are scored against, (k, d): the exemplars, else the centroid alone."""
+        """The vectors that voices are scored against, (k, d): the exemplars, or the centroid when there are none."""
         return self.exemplars if len(self.exemplars) else self.centroid[None]
 
 
@@ -51,7 +51,7 @@ def profile(
     primary: bool = False,
     version: int = 1,
 ) -> Profile:
-    """A profile with checked vectors; the centroid is the mean of the exemplars where none is given.
+    """A profile with checked vectors; without ``centroid`` it is the mean of the exemplars.
 
     Raises :class:`gainstage.engine.voices.vectors.BadVoice` or ``ForeignVoice`` for vectors that cannot be used.
     """
@@ -65,16 +65,16 @@ def profile(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A profile as a stored decision remembers it: enough to decide again without its vectors."""
+    """A profile as stored with a decision: enough to decide again without its vectors."""
 
     id: int
     name: str
     primary: bool
-    threshold: float | None  # its own; None: the setting's
+    threshold: float | None  # its own threshold; None uses the setting
 
 
 class ProfileIndex:
-    """Profiles stacked for scoring. Raises :class:`ForeignVoice` when one was made by another model than ``model``."""
+    """Profiles stacked into one matrix. Raises :class:`ForeignVoice` when a model other than ``model`` made one of them."""
 
     def __init__(self, profiles: Sequence[Profile], model: ModelId) -> None:
         for p in profiles:
@@ -96,13 +96,13 @@ class ProfileIndex:
 
     @property
     def normalised(self) -> bool:
-        """Whether there are enough other voices to normalise scores against."""
+        """Whether there are enough other profiles to normalise scores."""
         return self._cohort is not None
 
     def similarities(self, voices: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Cosine of (n, d) voices to the p profiles as (n, p), rounded: the mean of the 3 best exemplars, else the centroid's.
+        """Cosine of (n, d) voices to the p profiles as (n, p), rounded: the mean over the 3 best exemplars, or the centroid's.
 
-        Raises :class:`BadVoice` or :class:`ForeignVoice` for vectors that are no voices of this model.
+        Raises :class:`BadVoice` or :class:`ForeignVoice` for vectors that are not voices of this model.
         """
         units = checked(voices, self.model.dimension)
         cosines = np.clip(units.astype(np.float64) @ self._rows.T, -1.0, 1.0)
@@ -117,11 +117,12 @@ class ProfileIndex:
         return np.round(scores, DECIMALS)
 
     def scores(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Similarities (n, p) as scores: normalised against the cohort when there is one, else unchanged.
+        """Similarities (n, p) as scores: normalised against the cohort of other profiles when there is one, else unchanged.
 
-        A voice that is alike to everybody (noise, a telephone) scores lower, a profile that everybody is alike to counts for
-        less: half the excess of either over the library's usual level between different people is taken off. Only levels are
-        moved, never scales, so that thresholds keep their meaning; the spread of 20 voices is too uncertain to divide by.
+        The score of a voice that is similar to everybody (noise, a telephone) is lowered, and so are scores against a profile that
+        everybody is similar to: half the excess of each over the library's usual level between different people is subtracted. Only
+        the level is shifted, not the scale, so that thresholds keep their meaning: the spread of 20 voices is too uncertain to
+        divide by.
         """
         if self._cohort is None:
             return similarities
@@ -133,7 +134,7 @@ class ProfileIndex:
         return normalised
 
     def _levels(self) -> tuple[NDArray[np.float64], float]:
-        """Mean similarity of the others' centroids to each profile (p,), and the mean of these."""
+        """Mean similarity of the other profiles' centroids to each profile (p,), and the mean of these."""
         table = self.similarities(np.stack([p.centroid for p in self.profiles]))
         np.fill_diagonal(table, 0.0)
         level: NDArray[np.float64] = table.sum(axis=0) / (len(table) - 1)

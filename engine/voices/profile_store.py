@@ -1,4 +1,4 @@
-"""Enrolled people in the database: versions that can be taken back, names, the primary. A run only ever reads them."""
+"""Enrolled profiles in the database: versions that can be undone, names, the primary. A run only reads them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One state of a profile, to be written. ``exemplars`` (k, d); ``centroid`` where there are none or it was given."""
+    """One version of a profile, to be saved. ``exemplars`` (k, d); ``centroid`` (d,) when there are none or one was given."""
 
     model: ModelId
     exemplars: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Version:
 
 
 def checked_name(name: str) -> str:
-    """A name as it may be enrolled. Raises :class:`Permanent` for an empty one and for what unknown people are called."""
+    """``name``, checked for enrolment. Raises :class:`Permanent` for an empty name and for one reserved for unknown speakers."""
     clean = clean_text(name, LONGEST_NAME)
     if not clean or len(name) > LONGEST_NAME:
         raise Permanent(
@@ -59,9 +59,10 @@ class ProfileStore:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def load(self, model: ModelId, primary: str | None = None) -> tuple[Profile, ...]:
-        """Everybody enrolled with this model, the primary first, then by id.
+        """All profiles of this model, the primary first, then by id.
 
-        ``primary`` (the setting ``identify.primary``) names the primary profile; without it the one marked in the database is.
+        ``primary`` (the setting ``identify.primary``) names the primary profile; without it, the one marked in the database is
+        used.
         """
         with self.database.connection() as connection:
             rows = connection.execute(
@@ -86,7 +87,7 @@ class ProfileStore:
         return tuple(sorted(found, key=lambda p: (not p.primary, p.id)))
 
     def rows(self, primary: str | None = None) -> tuple[ProfileRow, ...]:
-        """Every profile of every model as the console lists it, by name."""
+        """Every profile of every model, in the form that the console lists, by name."""
         with self.database.connection() as connection:
             rows = connection.execute(
                 "select p.id, p.name, p.version, p.is_primary, p.threshold, extract(epoch from v.created)::float8, v.provenance,"
@@ -117,7 +118,7 @@ class ProfileStore:
         )
 
     def models(self) -> tuple[ModelId, ...]:
-        """The models whose profiles are in use, by name."""
+        """The models that the profiles in use were made with, by name."""
         with self.database.connection() as connection:
             rows = connection.execute(
                 f"select distinct m.name, m.revision, m.dimension {_IN_USE} join model m on m.id = v.model"
@@ -126,18 +127,18 @@ class ProfileStore:
         return tuple(ModelId(*row) for row in rows)
 
     def reports(self) -> dict[int, dict[str, Any]]:
-        """What was found out at enrolment, by profile id."""
+        """Enrolment reports by profile id."""
         with self.database.connection() as connection:
             rows = connection.execute(f"select p.id, v.report {_IN_USE} where p.deleted is null").fetchall()
         return {int(id): report for id, report in rows}
 
     def find(self, name: str) -> int:
-        """The id of a profile. Raises :class:`Permanent` when nobody is called that."""
+        """The id of a profile. Raises :class:`Permanent` when there is no profile of that name."""
         with self.database.connection() as connection:
             return _find(connection, name)
 
     def maker(self, recording: str) -> ModelId | None:
-        """The model that made the voices of a stored recording; None when none are stored."""
+        """The model that made the voices of a stored recording; None when no voices are stored."""
         with self.database.connection() as connection:
             row = connection.execute(
                 "select m.name, m.revision, m.dimension from recording r join model m on m.id = r.voice_model where r.id = %s",
@@ -148,12 +149,13 @@ class ProfileStore:
     # -- changing ---------------------------------------------------------------------------------------------------
 
     def save(self, name: str, version: Version, *, threshold: float | None = None) -> int:
-        """A new profile, or the next version of the one of that name; returns its id. ``threshold`` None leaves what there is.
+        """Save a new profile, or the next version of the profile of that name, and return its id. ``threshold`` None changes
+        nothing.
 
-        Raises ``BadVoice`` or ``ForeignVoice`` for vectors that are none of this model, :class:`Permanent` for a bad name.
+        Raises ``BadVoice`` or ``ForeignVoice`` for vectors that are not voices of this model, :class:`Permanent` for a bad name.
         """
         name = checked_name(name)
-        profile(0, name, version.model, version.exemplars, version.centroid)  # refuses what could not be loaded again
+        profile(0, name, version.model, version.exemplars, version.centroid)  # raises for vectors that could not be loaded again
         with self.database.transaction() as connection:
             row = connection.execute(
                 "insert into profile (name) values (%s) on conflict (name) where deleted is null"
@@ -167,7 +169,7 @@ class ProfileStore:
         return id
 
     def undo(self, name: str) -> int:
-        """Back to the version before; returns its number. Raises :class:`Permanent` when there is none."""
+        """Return to the version before and return its number. Raises :class:`Permanent` when there is none."""
         with self.database.transaction() as connection:
             id = _find(connection, name)
             row = connection.execute(
@@ -183,7 +185,7 @@ class ProfileStore:
         return int(row[0])
 
     def rename(self, name: str, new: str) -> int:
-        """Another name for the same person, in everything stored; returns how many segments were renamed."""
+        """Rename a person in everything that is stored; returns how many segments were renamed."""
         new = checked_name(new)
         with self.database.transaction() as connection:
             id = _find(connection, name)
@@ -196,10 +198,10 @@ class ProfileStore:
             return follow(connection, Person(id, clean_text(name)), Person(id, new))
 
     def merge(self, name: str, other: str) -> int:
-        """``other`` turns out to be ``name``: the voices of both make the next version of ``name``, everything stored is named
-        so, and ``other`` is gone; ``name`` is the primary if either was. Returns how many segments were renamed.
+        """Merge two profiles of one person. The voices of both make the next version of ``name``, everything stored under ``other``
+        is renamed, and ``other`` is deleted; ``name`` is the primary if either was. Returns how many segments were renamed.
 
-        Raises ``ForeignVoice`` when two models made them.
+        Raises ``ForeignVoice`` when the profiles come from different models.
         """
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
@@ -227,13 +229,13 @@ class ProfileStore:
         return renamed
 
     def set_primary(self, name: str | None) -> None:
-        """Mark one profile as the primary, or nobody."""
+        """Mark one profile as the primary, or none."""
         with self.database.transaction() as connection:
             id = None if name is None else _find(connection, name)
             connection.execute("update profile set is_primary = (id is not distinct from %s) where deleted is null", [id])
 
     def set_threshold(self, name: str, threshold: float | None) -> None:
-        """A threshold of the profile's own, or None for the setting's."""
+        """Set a profile's own threshold; None returns it to the setting."""
         value = None if threshold is None else _checked_threshold(threshold)
         with self.database.transaction() as connection:
             connection.execute("update profile set threshold = %s where id = %s", [value, _find(connection, name)])
@@ -250,7 +252,7 @@ def _find(connection: Connection[TupleRow], name: str) -> int:
 
 
 def _add(connection: Connection[TupleRow], id: int, version: Version) -> None:
-    """The next version of a profile, in use from now on."""
+    """Add the next version of a profile and put it in use."""
     row = connection.execute(
         "insert into profile_version (profile, version, model, provenance, report, centroid)"
         " select %(id)s, coalesce(max(version), 0) + 1, %(model)s, %(provenance)s, %(report)s, %(centroid)s"
@@ -274,7 +276,7 @@ def _add(connection: Connection[TupleRow], id: int, version: Version) -> None:
 
 
 def _version(connection: Connection[TupleRow], id: int) -> tuple[ModelId, Version]:
-    """The version of a profile that is in use."""
+    """The version of a profile that is in use, with its model."""
     row = connection.execute(
         "select m.name, m.revision, m.dimension, v.centroid, v.provenance, v.report,"
         f" array(select e.voice from exemplar e where e.profile_version = v.id order by e.ordinal) {_IN_USE}"
@@ -295,7 +297,7 @@ def _matrix(voices: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
 
 
 def _nearest(profiles: Sequence[Profile]) -> list[tuple[Profile, tuple[str, float] | None]]:
-    """Each profile with the other whose centroid is nearest, and their cosine."""
+    """Each profile with the other profile of the nearest centroid, and their cosine."""
     found: list[tuple[Profile, tuple[str, float] | None]] = []
     for p in profiles:
         others = [(float(p.centroid @ o.centroid), o.name) for o in profiles if o.id != p.id]
@@ -305,7 +307,7 @@ def _nearest(profiles: Sequence[Profile]) -> list[tuple[Profile, tuple[str, floa
 
 
 def _threshold(stored: float | None) -> float | None:
-    """The column keeps single precision; 0.62 is to come back as 0.62."""
+    """The column has single precision; rounding gives 0.62 back as 0.62."""
     return None if stored is None else round(float(stored), 6)
 
 

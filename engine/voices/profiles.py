@@ -1,4 +1,4 @@
-"""Profiles in one place: who is enrolled, and how somebody comes to be."""
+"""The public names of profile handling in one module: enrolment, profiles, their store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other limits made good: the labels of stored recordings rewritten, and taken back. Text, words and vectors stay as they are."""
+"""Apply other limits to stored recordings: labels are rewritten, and this can be undone. Text, words and vectors do not change."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.replay import checked_changes, difference, read, replay
 
 MIXED_S = 0.5
-"""A passage in which two people each speak this long under the new labels is counted as mixed."""
+"""A passage in which two people speak at least this many seconds each under the new labels is counted as mixed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relabelled:
-    """What was rewritten. ``mixed`` passages were cut under the old labels and now hold two people: they carry the name of the
-    one who speaks longer, and `run --force` cuts them anew without extracting a voice."""
+    """What was rewritten. ``mixed`` counts passages that were cut under the old labels and now hold two people: they are labelled
+    with the one who speaks longer, and `run --force` cuts them again without extracting a voice."""
 
     difference: WhatIf
     recordings: tuple[str, ...]
@@ -34,9 +34,9 @@ class Relabelled:
 
 
 def apply(store: RecordingStore, changes: Mapping[str, Any], revision: int, last: int = 500) -> Relabelled:
-    """Rewrite the labels of every recording that other limits change, one transaction each, stamped with ``revision``.
+    """Rewrite the labels of each recording that the changed limits affect, in one transaction each, marked with ``revision``.
 
-    Undo with :func:`undo`. Labels given by hand stay. Raises :class:`Permanent` for what is no limit of decisions.
+    :func:`undo` reverts it. Labels set by hand do not change. Raises :class:`Permanent` for a setting that is not a limit.
     """
     began = time.perf_counter()
     tried = checked_changes(changes)
@@ -51,7 +51,7 @@ def apply(store: RecordingStore, changes: Mapping[str, Any], revision: int, last
 
 
 def undo(store: RecordingStore, revision: int) -> tuple[str, ...]:
-    """Take back what :func:`apply` wrote under ``revision``; the recordings it concerned."""
+    """Revert what :func:`apply` wrote under ``revision``; returns the recordings that were changed back."""
     with store.db.connection() as connection:
         rows = connection.execute(
             "select recording from label_history h where revision = %s and id = (select max(id) from label_history"
@@ -77,9 +77,10 @@ def _in_order(stored: Sequence[Decision], after: Cast) -> list[Decision]:
 
 
 def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[list[SegmentLabel], int]:
-    """New labels for the segments whose people change between two casts, and how many of them now hold two people. Pure.
+    """New labels for the segments whose speaker differs between two casts, and how many of these now hold two people. Pure.
 
-    A segment is whom its turns are given to for longest; one that is called the same in both casts is left alone, as is one that was labelled by hand.
+    A segment is labelled with the person whose turns cover most of it. A segment with the same name in both casts, or labelled by
+    hand, is left out.
     """
     labels, mixed = [], 0
     for ordinal, segment in enumerate(segments):
@@ -95,7 +96,8 @@ def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Who speaks in a segment by a cast: the one who does so longest, their turns, and how many people are really heard."""
+    """Who speaks in a segment by a cast: the one who speaks longest, their turns, and how many people speak long enough to
+    count."""
 
     speaker: str | None
     turns: tuple[SpeakerTurn, ...]
@@ -104,7 +106,7 @@ class _Shares:
     @classmethod
     def of(cls, segment: Segment, turns: Sequence[SpeakerTurn]) -> _Shares:
         by_speaker: dict[str, list[SpeakerTurn]] = {}
-        at = bisect_right(turns, segment.start, key=lambda t: t.end)  # exclusive turns: their ends rise with their starts
+        at = bisect_right(turns, segment.start, key=lambda t: t.end)  # exclusive turns: ends are sorted like starts
         while at < len(turns) and turns[at].start < segment.end:
             by_speaker.setdefault(turns[at].speaker, []).append(turns[at])
             at += 1
@@ -120,7 +122,7 @@ def _overlap(segment: Segment, turn: SpeakerTurn) -> float:
 
 
 def _confidence(segment: Segment, turns: Sequence[SpeakerTurn]) -> float | None:
-    """Mean of the turns' confidences by their seconds; None when none has one."""
+    """Mean of the turns' confidences, weighted by seconds; None when none has one."""
     known = [(t.confidence, max(0.0, _overlap(segment, t))) for t in turns if t.confidence is not None]
     total = sum(seconds for _, seconds in known)
     return sum(c * seconds for c, seconds in known) / total if total > 0 else None

@@ -1,7 +1,7 @@
 """Deleting a person: the profile and everything derived from the voice, which is biometric data.
 
-Gone afterwards, and not to be undone: every version with its exemplars and centroid; the voices stored with the segments the
-person was named in; the cached voices of the audio the profile was made from and of the recordings the person speaks in; the
+The following is deleted and cannot be restored: every version with its exemplars and centroid; the voices stored with the segments
+the person was named in; the cached voices of the audio the profile was made from and of the recordings the person speaks in; the
 name on segments, which become an unknown speaker of their recording; the name and the scores in decisions; earlier labels kept
 for undoing. What was said stays.
 """
@@ -29,19 +29,19 @@ NOBODY = "a deleted profile"
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How much went with a profile."""
+    """How much was deleted with a profile."""
 
     name: str
-    recordings: int  # whose labels or decisions were touched
+    recordings: int  # recordings whose labels or decisions changed
     segments: int
     voices: int  # stored with segments
     cached: int
 
 
 def delete(store: ProfileStore, name: str) -> Removed:
-    """Delete a profile and everything derived from it; raises :class:`Permanent` when nobody is called that.
+    """Delete a profile and everything derived from it; raises :class:`Permanent` when there is no profile of that name.
 
-    One transaction per recording, the profile last: an interrupted deletion is finished by calling again.
+    One transaction per recording, the profile last: after an interruption, a second call finishes the deletion.
     """
     id = store.find(name)
     with store.database.connection() as connection:
@@ -70,7 +70,7 @@ def delete(store: ProfileStore, name: str) -> Removed:
 
 
 def _forget_voices(connection: Connection[TupleRow], recording: str, profile: int) -> int:
-    """Delete the voices stored with the segments the person was named in."""
+    """Delete the voices stored with the segments that were labelled with the person."""
     count = 0
     for table in tables(connection, "voice"):
         query = SQL("delete from {} where segment in (select id from segment where recording = %s and profile = %s)")
@@ -79,7 +79,7 @@ def _forget_voices(connection: Connection[TupleRow], recording: str, profile: in
 
 
 def _forget_labels(connection: Connection[TupleRow], recording: str, profile: int, name: str) -> int:
-    """Make the person an unknown speaker of a recording; how many segments that were."""
+    """Label the person's segments as an unknown speaker of the recording; returns how many there were."""
     row = connection.execute("select facts from recording where id = %s for update", [recording]).fetchone()
     facts: dict[str, Any] = row[0] if row else {}
     held = connection.execute("select id, record from decision where recording = %s order by ordinal", [recording]).fetchall()
@@ -103,13 +103,13 @@ def _forget_labels(connection: Connection[TupleRow], recording: str, profile: in
 
 
 def free_name(taken: Sequence[str]) -> str:
-    """What one more unknown person of a recording is called."""
+    """The next free name for an unknown speaker of a recording."""
     numbers = [int(m[1]) for name in taken if (m := re.fullmatch(rf"{re.escape(UNKNOWN_PREFIX)}(\d+)", name))]
     return f"{UNKNOWN_PREFIX}{max(numbers, default=0) + 1}"
 
 
 def scrubbed(decision: Decision, profile: int, name: str, unknown: str) -> Decision:
-    """A decision that never knew the profile's name or scores; its statistics stay, they say why it was split. Pure."""
+    """The decision without the profile's name and scores; its statistics stay, because they explain a split. Pure."""
     scores = tuple(s for s in decision.scores if s.profile != profile)
     seconds: dict[str, float] = {}
     for speaker, spoken in decision.seconds_by_speaker.items():

@@ -1,7 +1,7 @@
-"""A person under another name or number, wherever something stored says who spoke.
+"""Rename a person, or change the profile id, everywhere that stored results say who spoke.
 
-A segment's label alone is not enough: decisions are replayed, and labels that were rewritten can be taken back; either would
-bring the old name back.
+The labels of segments are not enough: decisions are replayed and label changes can be undone, and either would bring the old
+name back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Person:
 
 
 def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
-    """Let everything stored of ``old`` be ``new``'s; how many segments that were."""
+    """Replace ``old`` by ``new`` in everything stored; returns how many segments were changed."""
     changed = connection.execute(
         "update segment set speaker = %s, profile = %s where profile = %s and (speaker, profile) is distinct from (%s, %s)",
         [new.name, new.id, old.id, new.name, new.id],
@@ -69,7 +69,7 @@ def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
 
 
 def decision_under(decision: Decision, old: Person, new: Person) -> Decision:
-    """A decision in which ``old`` is ``new``; where both were compared, one remains, with the higher score. Pure."""
+    """A decision with ``old`` replaced by ``new``; when both were compared, one stays, with the higher score. Pure."""
     scores = tuple(sorted(_scores(decision.scores, old, new), key=lambda s: -s.score))
     seconds: dict[str, float] = {}
     for speaker, spoken in decision.seconds_by_speaker.items():
@@ -102,12 +102,12 @@ def _scores(scores: Sequence[ProfileScore], old: Person, new: Person) -> tuple[P
 
 
 def labels_under(labels: Sequence[Sequence[Any]], old: Person, new: Person) -> list[list[Any]]:
-    """Kept labels (number, speaker, profile, confidence, provenance) in which ``old`` is ``new``. Pure."""
+    """Stored labels (number, speaker, profile, confidence, provenance) with ``old`` replaced by ``new``. Pure."""
     return [[n, new.name, new.id, *rest] if who == old.id else [n, name, who, *rest] for n, name, who, *rest in labels]
 
 
 def facts_under(facts: Mapping[str, Any], name: str, new: str) -> dict[str, Any]:
-    """A recording's facts with another name in its named turns. Pure."""
+    """A recording's facts with a name replaced in its named turns. Pure."""
     turns = facts.get("turns")
     if not isinstance(turns, list):
         return dict(facts)
@@ -115,5 +115,5 @@ def facts_under(facts: Mapping[str, Any], name: str, new: str) -> dict[str, Any]
 
 
 def name_in(text: str, name: str, new: str) -> str:
-    """``text`` with a whole name exchanged: "Al" is no part of "Also"."""
+    """``text`` with a whole name replaced: "Al" does not match in "Also"."""
     return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _: new, text)

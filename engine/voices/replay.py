@@ -1,7 +1,7 @@
-"""What other limits would have decided: stored decisions judged again by the same pure functions, without any model.
+"""What other limits would have decided: stored decisions are judged again by the same pure functions, without a model.
 
-Two passes. The first judges every recording at cluster level and keeps those whose decisions come out another way; only of these
-the turns are read. Recordings that took the fast path were never diarized, so no limit changes what they are.
+There are two passes. The first judges every recording at cluster level; the turns are then read only of recordings with another
+result. Recordings that took the fast path were not diarized, so limits do not change them.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from gainstage.engine.voices.profile_index import Candidate
 
 FAST_PATH = "fast path"
 NOTICED_S = 0.05
-"""Less speech than this changing hands is rounding."""
+"""A smaller change, in seconds of speech, is treated as rounding."""
 
 PER_TURN = ("split_threshold", "other_threshold", "margin", "smooth_below")
-"""Limits that name the turns of a cluster that is split either way."""
+"""Limits that change the labels of turns in a cluster that is split under both sets of limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDecisions:
-    """One recording's decisions as they are stored: the evidence of its clusters, and what was concluded under ``limits``."""
+    """The stored decisions of one recording: the evidence of its clusters, and the result under ``limits``."""
 
     recording: str
     limits: Limits
     clusters: tuple[ClusterEvidence, ...]
-    concluded: tuple[tuple[bool, str | None], ...]  # split, and whom a whole cluster was given to
-    rows: tuple[int, ...]  # of the decision table
+    concluded: tuple[tuple[bool, str | None], ...]  # whether split, and the person a whole cluster was assigned to
+    rows: tuple[int, ...]  # row ids of the decision table
     title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A recording judged under its own limits and under others."""
+    """A recording judged under its own limits and under the changed ones."""
 
     held: StoredDecisions
     before: tuple[Ruling, ...]
@@ -53,7 +53,7 @@ class Replayed:
 
     @property
     def moved(self) -> dict[str, float]:
-        """Seconds that change hands, by cluster; nothing for clusters that stay as they are."""
+        """Seconds whose speaker changes, by cluster; clusters without a change are left out."""
         found = {}
         for old, new in zip(self.before, self.after, strict=True):
             seconds = seconds_moved(old, new)
@@ -64,7 +64,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """``clusters`` were judged, so many split before and after; ``changed`` are the recordings that come out another way."""
+    """``clusters`` were judged, with the numbers split before and after; ``changed`` are the recordings with another result."""
 
     clusters: int
     split_before: int
@@ -73,7 +73,7 @@ class Replay:
 
 
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
-    """Limits to try, by key. Raises :class:`Permanent` for a setting no decision rests on, and for a value it cannot take."""
+    """The limits to try, by key. Raises :class:`Permanent` for a setting that is not a limit, and for an invalid value."""
     known = Limits().record()
     found = {}
     for key, value in changes.items():
@@ -95,9 +95,9 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
 
 
 def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> WhatIf:
-    """The difference other limits make to the recordings of the ``last`` decisions; changes nothing.
+    """The difference that other limits make to the recordings of the ``last`` decisions; nothing is changed.
 
-    ``changes`` are limits by setting key; every other limit stays what it was when the decision was made.
+    ``changes`` are limits by setting key; every other limit keeps the value the decision was made with.
     """
     began = time.perf_counter()
     tried = checked_changes(changes)
@@ -105,7 +105,7 @@ def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> 
 
 
 def difference(found: Replay, changes: Mapping[str, float], began: float) -> WhatIf:
-    """The replay in the words of the desk; ``began`` on the clock of ``time.perf_counter``."""
+    """The replay in the form that the desk shows; ``began`` is a time of ``time.perf_counter``, in seconds."""
     flips = []
     for r in found.changed:
         moved = r.moved
@@ -127,7 +127,7 @@ def difference(found: Replay, changes: Mapping[str, float], began: float) -> Wha
 
 
 def described(ruling: Ruling) -> str:
-    """Who a cluster is, in words."""
+    """A cluster's result in words."""
     if not ruling.split:
         return next(iter(seconds_by_speaker(ruling)))
     shares = sorted(seconds_by_speaker(ruling).items(), key=lambda x: -x[1])
@@ -135,7 +135,7 @@ def described(ruling: Ruling) -> str:
 
 
 def seconds_moved(before: Ruling, after: Ruling) -> float:
-    """Speech of a cluster whose person changes; the name an unknown person is given does not matter."""
+    """Seconds of a cluster whose person changes; other names for unknown speakers do not count."""
     if before.label is not None and after.label is not None:
         return 0.0 if _person(before, before.label) == _person(after, after.label) else before.evidence.seconds
     turns = max(before.evidence.turns, after.evidence.turns, key=len)
@@ -151,7 +151,7 @@ def _person(ruling: Ruling, label: TurnLabel) -> int | None:
 
 
 def replay(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> Replay:
-    """Judge the recordings again, with ``changes`` to the limits each was judged by."""
+    """Judge the recordings again, with ``changes`` applied to the limits each was judged by."""
     before = after = 0
     doubtful: list[StoredDecisions] = []
     for h in held:
@@ -167,7 +167,7 @@ def replay(database: Database, held: Sequence[StoredDecisions], changes: Mapping
 
 
 def _differs(held: StoredDecisions, rulings: Sequence[Ruling], limits: Limits) -> bool:
-    """Whether anything may come out another way than it was concluded."""
+    """Whether the result may differ from the stored one."""
     per_turn = any(getattr(held.limits, name) != getattr(limits, name) for name in PER_TURN)
     for (split, speaker), ruling in zip(held.concluded, rulings, strict=True):
         if split != ruling.split or (split and per_turn):
@@ -182,7 +182,7 @@ def _differs(held: StoredDecisions, rulings: Sequence[Ruling], limits: Limits) -
 
 
 def read(database: Database, last: int) -> tuple[StoredDecisions, ...]:
-    """The recordings of the ``last`` decisions, newest first, each with all its clusters and without their turns."""
+    """The recordings of the ``last`` decisions, newest first, each with all its clusters but without their turns."""
     query = (
         "with newest as (select recording, max(id) as at from (select recording, id from decision where rule <> %(rule)s"
         " order by wall desc, id desc limit %(last)s) as found group by recording)"
@@ -198,7 +198,7 @@ def read(database: Database, last: int) -> tuple[StoredDecisions, ...]:
     for number, recording, split, speaker, text in rows:
         record = json.loads(text)
         _, clusters, concluded, numbers = parts.setdefault(recording, (record.get("limits", {}), [], [], []))
-        clusters.append(_evidence(record, float(len(clusters))))  # stored by first appearance: their order stands for the time
+        clusters.append(_evidence(record, float(len(clusters))))  # stored by first appearance: the index replaces the time
         concluded.append((split, speaker))
         numbers.append(number)
     return tuple(
@@ -214,7 +214,7 @@ _NOT_READ = (
 
 
 def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
-    """A decision's evidence at cluster level; the same as :func:`gainstage.engine.voices.evidence.restore_evidence` but for the turns."""
+    """A decision's evidence at cluster level: :func:`gainstage.engine.voices.evidence.restore_evidence` without the turns."""
     ranked = sorted(record["scores"], key=lambda s: (not s["primary"], s["profile"]))
     return ClusterEvidence(
         cluster=record["cluster"],
@@ -232,7 +232,7 @@ def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
 
 
 def with_turns(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> list[StoredDecisions]:
-    """The recordings with title, times, and the turns of every cluster that is split under its own limits or with ``changes``."""
+    """The recordings with title, times, and the turns of each cluster that is split under its own limits or with ``changes``."""
     if not held:
         return []
     needed, asked = set(), [n for h in held for n in h.rows]

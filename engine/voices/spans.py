@@ -1,4 +1,4 @@
-"""Which spans of a recording are listened to: turns by cluster, long turns in pieces, samples spread over a cluster's time."""
+"""The spans of a recording that voices are extracted from: turns by cluster, long turns in pieces, samples spread over time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from gainstage.engine.terms import DiarizationResult, Turn
 
 SHORTEST_VOICE_S = 0.5
-"""A turn shorter than this has no voice of its own."""
+"""A turn shorter than this, in seconds, gets no voice."""
 
 LONGEST_TURN_S = 300.0
-"""A turn longer than this is judged in pieces."""
+"""A turn longer than this, in seconds, is judged in pieces."""
 
 PIECE_S = 30.0
-"""Length of the pieces a long turn is cut in."""
+"""Longest piece of a long turn, in seconds."""
 
 MASSIVE_S = 90.0
-"""A cluster that is one turn of at least this (three pieces, the fewest that give statistics) is judged in pieces."""
+"""A cluster of one turn at least this long, in seconds, is judged in pieces: three, the fewest that give statistics."""
 
 SAMPLES = 10
-"""Voices that the statistics of a cluster rest on."""
+"""Number of voices that the statistics of a cluster are computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class ClusterSpans:
 
 
 def clusters(turns: Iterable[Turn]) -> tuple[ClusterSpans, ...]:
-    """Turns by cluster, clusters by first appearance.
+    """Turns grouped by cluster, clusters by first appearance.
 
-    Touching or overlapping turns of one cluster are one turn; a turn over 300 s, and the one turn of a massive cluster, is
-    cut in equal pieces of at most 30 s. Turns without length are left out: they hold no speech.
+    Touching or overlapping turns of one cluster are joined; a turn over 300 s, and the only turn of a very long cluster, is cut
+    into equal pieces of at most 30 s. Turns without length are left out: they hold no speech.
     """
     by_cluster: dict[str, list[tuple[float, float]]] = {}
     for turn in sorted(turns, key=lambda t: (t.start, t.end, t.cluster)):
@@ -70,7 +70,8 @@ def _cut(span: tuple[float, float]) -> list[tuple[float, float]]:
 def spread(pieces: Sequence[tuple[float, float]], count: int = SAMPLES) -> list[int]:
     """Indexes of at most ``count`` pieces spread over the time from the first to the last, ascending.
 
-    The time is cut in ``count`` equal strata; each takes the unused piece whose middle is nearest to its own.
+    The time is divided into ``count`` equal parts; for each, the unused piece whose middle is nearest to the middle of the part
+    is taken.
     """
     if len(pieces) <= count:
         return list(range(len(pieces)))
@@ -84,7 +85,7 @@ def spread(pieces: Sequence[tuple[float, float]], count: int = SAMPLES) -> list[
 
 
 def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
-    """Spans where turns of two or more clusters overlap, joined, in time order."""
+    """Spans (start, end in seconds) where turns of two or more clusters overlap, joined, in time order."""
     found: list[tuple[float, float]] = []
     open_turns: list[Turn] = []
     for turn in sorted(turns, key=lambda t: (t.start, t.end)):
@@ -102,9 +103,9 @@ def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
 
 
 def merged(diarization: DiarizationResult, groups: Iterable[Collection[str]]) -> DiarizationResult:
-    """The diarization with each group of clusters made one on purpose, under the group's first label in alphabetical order.
+    """The diarization with each group of clusters joined, under the group's first label in alphabetical order.
 
-    This is the only way two clusters of a recording come to be the same person.
+    Only this makes two clusters of a recording the same person.
     """
     names = {label: min(group) for group in groups for label in group}
 

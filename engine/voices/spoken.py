@@ -1,4 +1,4 @@
-"""A recording of one speaker, narrowed to where something is said."""
+"""A recording of one speaker, limited to the spans with words."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import replace
 from gainstage.engine.terms import Cast, Word
 
 PAUSE_S = 0.2
-"""A longer silence between two words is not speech."""
+"""A longer silence between two words, in seconds, does not count as speech."""
 
 
 def spoken(cast: Cast, words: Sequence[Word]) -> Cast:
-    """A cast by the fast path says only who speaks, not when: its one turn becomes one per run of words, and the seconds of the
-    decision those of the runs. Other casts are left as they are. The sum law holds: speech is what the turns cover.
+    """Replace the single turn of a fast-path cast by one turn per run of words.
+
+    A fast-path cast says who speaks but not when. The seconds of its decision become those of the runs, so that the speech of a
+    decision still equals the sum of its turns. Other casts are returned unchanged.
     """
     if not cast.fast_path or len(cast.turns) != 1:
         return cast

@@ -1,4 +1,4 @@
-"""Voices as vectors: what is accepted as one, and how alike two are."""
+"""Voices (speaker embeddings) as vectors: validation and similarity."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.terms import ModelId, Vector
 
 DECIMALS = 4
-"""Similarities are rounded to this before anything is decided, so that a decision rests on the very numbers that are shown."""
+"""Similarities are rounded to this many decimals before any decision, so that decisions use the numbers that are shown."""
 
 SMALLEST_NORM = 1e-6
 UNIT = 1e-6
 
 
 class BadVoice(Permanent):
-    """A vector that is no voice: NaN, infinite, zero, or of the wrong shape."""
+    """A vector that is not a valid voice: NaN, infinite, zero, or of the wrong shape."""
 
 
 class ForeignVoice(Misconfigured):
-    """A vector of another dimension or model revision than the one in use: never cut to fit, never compared."""
+    """A vector of another dimension or model revision than the one in use: it is neither truncated nor compared."""
 
 
 def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "voice") -> NDArray[np.float32]:
@@ -47,7 +47,7 @@ def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "vo
     norms = np.linalg.norm(array.astype(np.float64), axis=-1, keepdims=True)
     if (norms < SMALLEST_NORM).any():
         raise BadVoice(f"{what} is a zero vector", cause="not a voice")
-    norms[np.abs(norms - 1.0) < UNIT] = 1.0  # a unit vector stays itself, bit by bit, however often it is checked
+    norms[np.abs(norms - 1.0) < UNIT] = 1.0  # keeps unit vectors identical bit by bit, however often they are checked
     unit: NDArray[np.float32] = (array / norms).astype(np.float32)
     return unit
 
@@ -64,8 +64,8 @@ def same_model(found: ModelId, wanted: ModelId, *, what: str) -> None:
 
 
 def mean_voice(voices: NDArray[np.float32], weights: NDArray[Any] | None = None) -> Vector:
-    """The unit vector nearest to all of ``voices`` ((n, d) unit vectors): their normalised mean, weighted when asked.
+    """The normalised mean of ``voices`` ((n, d) unit vectors), weighted by ``weights`` (n,) when given; (d,), of unit length.
 
-    Raises :class:`BadVoice` when they cancel out.
+    Raises :class:`BadVoice` when the voices cancel out.
     """
     return checked(np.average(voices.astype(np.float64), axis=0, weights=weights), what="mean of the voices")
