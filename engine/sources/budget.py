@@ -1,7 +1,7 @@
-"""Politeness towards one host: how many requests in any hour, and when to stop asking. Pure: time comes in, a state goes out.
+"""Rate limits for one host: how many requests in any hour, and when to stop sending them. Pure: state and time in, new state out.
 
-Requests are counted per minute. A window of an hour touches at most 61 of these minutes, so a budget kept over 61 minutes is
-kept in every window, wherever it begins, and a host's whole past is 61 numbers.
+Requests are counted per minute. A window of an hour touches at most 61 of these minutes, so a limit kept over 61 minutes holds
+in every window, wherever it begins, and the whole history of a host is 61 numbers.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ BUCKET_S = 60.0
 BUCKETS = round(WINDOW_S / BUCKET_S) + 1
 
 EVEN_SHARE = 0.8
-"""A site that watches the pace is asked evenly at this share of its budget, not all at once at the beginning of each hour."""
+"""Share of the budget at which a site that monitors request rates gets evenly spaced requests, without a burst at each hour."""
 BURST = 10
-"""Requests to such a site that may come together after a rest: a handful of recordings should not wait."""
+"""Requests to such a site that may be sent together after an idle time, so that a few recordings do not wait."""
 
 COOL_S = 60.0
-"""First cool-down after a throttle without a delay of the host's own; doubles with each failed trial."""
+"""First cool-down, in seconds, after a throttle for which the host gave no delay; doubles with each failed trial."""
 MOST_COOL_S = 3600.0
 MOST_NAMED_S = 86_400.0
-"""Longest delay a host may name: a hostile one must not silence itself for ever."""
+"""Longest delay, in seconds, accepted from a host, so that a hostile or broken host does not stop its requests forever."""
 TRIAL_S = 600.0
-"""A trial that says nothing for this long (its engine died) is over; another one may be made."""
+"""A trial without a result for this many seconds has ended (its engine died); another one may be made."""
 TRIAL_LOOK_S = 2.0
 UNCLEAR_S = 30.0
-"""Wait after a trial that failed for another reason (network, server trouble)."""
+"""Seconds to wait after a trial that failed for another reason (network, server error)."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What is remembered of a host. Times are seconds of one clock."""
+    """The stored state of a host. Times are seconds of one clock."""
 
     counts: tuple[tuple[int, int], ...] = ()  # (number of the minute, requests), oldest first
     last: float = 0.0  # time of the last request
     breaker: Literal["closed", "open", "trial"] = "closed"
-    until: float = 0.0  # of open: nothing before; of trial: given up then
-    opened: float = 0.0  # when the breaker opened last
-    failures: int = 0  # throttles in a row that were not of requests already under way
-    throttled: int = 0  # throttles ever
-    paced: float = 0.0  # of a host asked evenly: when a request more would be due, were none ever early
+    until: float = 0.0  # breaker open: no request before this time; trial: given up at this time
+    opened: float = 0.0  # time when the breaker opened last
+    failures: int = 0  # consecutive throttles, without those of requests that were already under way
+    throttled: int = 0  # all throttles so far
+    paced: float = 0.0  # evenly paced host: time at which one more request would be due if none had been early
 
     def used(self, now: float) -> int:
-        """Requests of the last hour (61 minutes at most)."""
+        """Requests of the last hour (over at most 61 minutes)."""
         return sum(n for _, n in self._recent(now))
 
     def _recent(self, now: float) -> tuple[tuple[int, int], ...]:
@@ -57,7 +57,7 @@ class HostState:
 
 @dataclass(frozen=True, slots=True)
 class BudgetAnswer:
-    """Whether to ask the host now (``wait_s`` 0) or after which wait, and why."""
+    """Whether a request may be sent now (``wait_s`` 0), or after how many seconds, and why."""
 
     wait_s: float
     why: Literal["", "budget", "spacing", "pace", "cooling down", "trial"] = ""
@@ -65,20 +65,20 @@ class BudgetAnswer:
 
 
 def even_gap_s(rate: int) -> float:
-    """Seconds between requests to a site that is asked evenly."""
+    """Seconds between requests to an evenly paced site; ``rate`` is the most requests in an hour."""
     return WINDOW_S / (EVEN_SHARE * rate)
 
 
 def ask(
     state: HostState, now: float, rate: int, gap_s: float = 0.0, *, even: bool = False, counted: bool = False
 ) -> tuple[HostState, BudgetAnswer]:
-    """May a request be made? When it may, the state returned has it counted.
+    """Ask to send a request. When it may be sent, the returned state includes it.
 
     ``rate`` is the most requests in any hour, ``gap_s`` the least seconds between two; ``even`` spreads them over the hour.
-    ``counted`` is for the second request about something whose first one was counted for both. After a cool-down one request
-    is the trial; until it is answered nobody else asks.
+    ``counted`` marks a second request that was already counted together with the first. After a cool-down, one request is the
+    trial; no other request is allowed until it is answered.
     """
-    now = max(now, state.last)  # a clock that was set back must not forget what was counted
+    now = max(now, state.last)  # a clock set back must not lose counted requests
     if state.breaker == "open" and now < state.until:
         return state, BudgetAnswer(state.until - now, "cooling down")
     if state.breaker == "trial" and now < state.until:
@@ -101,7 +101,7 @@ def ask(
 
 
 def _until_room(recent: tuple[tuple[int, int], ...], now: float, rate: int) -> float:
-    """Seconds until a request more fits into the budget."""
+    """Seconds until the budget has room for one more request."""
     over = sum(n for _, n in recent) + 1 - rate
     for minute, n in recent:
         if over <= 0:
@@ -113,9 +113,9 @@ def _until_room(recent: tuple[tuple[int, int], ...], now: float, rate: int) -> f
 
 
 def throttled(state: HostState, now: float, asked: float, after_s: float | None) -> HostState:
-    """The host has throttled a request made at ``asked``; ``after_s`` is its own delay where it named one.
+    """Record that the host throttled a request made at ``asked``; ``after_s`` is the delay it asked for, None when it gave none.
 
-    The first one opens the breaker. Others that were under way then say nothing new: they count, and their delay is kept.
+    The first throttle opens the breaker. Those of requests already under way are only counted, and their delay is applied.
     """
     named = now + min(after_s or 0.0, MOST_NAMED_S)
     if state.breaker != "closed" and asked <= state.opened:
@@ -134,14 +134,14 @@ def throttled(state: HostState, now: float, asked: float, after_s: float | None)
 
 
 def answered(state: HostState, asked: float) -> HostState:
-    """The host has answered a request made at ``asked`` like any other; the trial's answer closes the breaker."""
+    """Record a normal answer to the request made at ``asked``; the answer to the trial closes the breaker."""
     if state.breaker == "closed" or asked > state.opened:
         return replace(state, breaker="closed", until=0.0, failures=0)
     return state
 
 
 def unclear(state: HostState, now: float) -> HostState:
-    """The trial failed for a reason that says nothing of throttling: another one soon."""
+    """Record a trial that failed for a reason other than throttling: another one follows soon."""
     return replace(state, breaker="open", until=now + UNCLEAR_S) if state.breaker == "trial" else state
 
 

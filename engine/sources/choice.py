@@ -1,4 +1,4 @@
-"""What was chosen of the sources, and what was left with which reason."""
+"""The result of a selection: the recordings chosen from the sources, and those left out with the reason."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ RECHECKED = (
     "stream offline",
     "held back",
 )
-"""Why a recording could not be had, that may be otherwise the next time its source is listed."""
+"""Causes of a failure that may no longer apply when the source is listed again."""
 
 ADDRESSED = ("HTTP 401", "HTTP 403", "HTTP 404", "HTTP 410", "gone or forbidden", "media refused", "not media", "missing file")
-"""Failures that a new address may mend: it is tried when its source is listed with one."""
+"""Causes that a new address may remove: the recording is tried again when its source lists a new address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A recording, or part of a source, that is not taken."""
+    """A recording, or part of a source, that is not chosen."""
 
     title: str
     reason: str
     recording: Recording | None = None
-    refused: bool = False  # it cannot be had at the moment: kept as skipped, looked at again by the next listing
+    refused: bool = False  # not available at the moment: stored as skipped and checked again by the next listing
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``taken`` in the order of the run. ``recheck`` are those of them that were refused before and can be had now, ``grown``
-    files that have gone on since they were taken. What was ``seen`` is what was taken and what was left.
+    """``taken`` is in the order of the run. ``recheck`` holds those of them that were unavailable before and are available now,
+    ``grown`` holds files that were extended since they were taken. ``seen`` counts everything listed, taken or left out.
     """
 
     taken: tuple[Recording, ...]
     left: tuple[Left, ...]
     seen: int
     recheck: tuple[str, ...] = ()
-    unchecked: int = 0  # look-ups that said nothing: such recordings are taken
-    waiting: Mapping[str, str] = field(default_factory=dict)  # (queued or running) by the id of those taken that are it already
+    unchecked: int = 0  # look-ups without a result: such recordings are taken
+    waiting: Mapping[str, str] = field(default_factory=dict)  # recordings already in the queue: id -> "queued" or "running"
     grown: tuple[Recording, ...] = ()
 
     @property
     def new(self) -> tuple[Recording, ...]:
-        """What a run would add to the queue."""
+        """The recordings that a run would add to the queue."""
         return tuple(r for r in self.taken if r.id not in self.waiting)
 
     @property
     def passed(self) -> tuple[Left, ...]:
-        """Everything listed that a run would not add: in the queue already, or left with its reason."""
+        """Everything listed that a run would not add: already in the queue, or left out with its reason."""
         queued = (Left(r.title, f"{self.waiting[r.id]} already", r) for r in self.taken if r.id in self.waiting)
         return (*queued, *self.left)
 
     @property
     def reasons(self) -> tuple[tuple[str, int], ...]:
-        """(reason, how many), most first."""
+        """(reason, count), most frequent first."""
         return by_reason(self.left)
 
     @property
@@ -74,5 +74,5 @@ class Choice:
 
 
 def by_reason(left: Iterable[Left]) -> tuple[tuple[str, int], ...]:
-    """(reason, how many), most first."""
+    """(reason, count), most frequent first."""
     return tuple(Counter(each.reason for each in left).most_common())

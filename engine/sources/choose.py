@@ -1,4 +1,4 @@
-"""What a run would take of its sources, and why it leaves the rest: one answer for dry runs, runs, previews, subscriptions."""
+"""Which recordings of its sources a run takes, and why it leaves others out: used by runs, dry runs, previews, subscriptions."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
 
 CHUNK = 200
-"""Recordings compared with the database at a time."""
+"""Recordings compared with the database in one query."""
 LOOK_UPS = 8
-"""Recordings of one round of look-ups: a limit should not cost many more requests than it takes."""
+"""Recordings per round of look-ups: with a limit, few more requests are made than recordings are taken."""
 CHECKED = 30
-"""Recordings looked at on their own page before they are queued, where nothing else is asked for."""
+"""Recordings whose own page is read before they are queued, when the selection needs no details."""
 CHECK_PATIENCE_S = 3.0
-"""A look that nobody asked for is not waited for longer: what it would find out, the download finds out as well."""
+"""Longest wait, in seconds, for an optional look-up: the download would find the same."""
 OLDER = 5
-"""Uploads in a row before the first day wanted that end a listing which is newest first."""
+"""A listing in newest-first order ends after this many consecutive uploads before the first wanted day."""
 
 TWICE = "the same as one listed before"
 
 Progress = Callable[[int, int], object]
-"""Called with (seen, taken) while listing."""
+"""Called with (seen, taken) during the listing."""
 
 
 class _Chooser:
@@ -76,7 +76,7 @@ class _Chooser:
                     if self._is_wanted(recording):
                         wanted.append(recording)
                 if self.selection.order == "source":
-                    self.seen -= len(self._fill(wanted))  # read ahead of the limit, and not looked at
+                    self.seen -= len(self._fill(wanted))  # read ahead of the limit, but not examined
                 else:
                     self.candidates += wanted
                 if self.progress is not None:
@@ -89,7 +89,7 @@ class _Chooser:
         return bool(s.since or s.until or s.skip_shorts or s.min_duration is not None or s.max_duration is not None)
 
     def _sift(self, batch: list[Found]) -> list[Recording]:
-        """New ones of a batch, with the details that the selection needs."""
+        """The new recordings of a batch, with the details that the selection needs."""
         fresh: list[Recording] = []
         for found in batch:
             self.seen += 1
@@ -115,7 +115,7 @@ class _Chooser:
         return {r.key: r for r in found}
 
     def _placed(self, recording: Recording, known: KnownRecordings) -> Recording | None:
-        """A recording under the id and key it is known by; None when it is left out for where it stands."""
+        """A recording with the id and key it is stored under; None when its status excludes it."""
         row = known.of(recording)
         if row is None and (row := known.grown(recording, self.token)) is not None:
             recording = replace(recording, id=row.id)
@@ -155,7 +155,7 @@ class _Chooser:
         return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked, waiting, grown)
 
     def _fill(self, wanted: list[Recording]) -> list[Recording]:
-        """Take what is wanted up to the limit, each looked at first; what is over the limit."""
+        """Take wanted recordings up to the limit, each after its check; returns those over the limit."""
         limit = self.selection.limit
         while wanted and (limit is None or len(self.taken) < limit):
             some = len(wanted) if limit is None else limit - len(self.taken)
@@ -164,7 +164,7 @@ class _Chooser:
         return wanted
 
     def _checked(self, batch: list[Recording]) -> list[Recording]:
-        """Those of a batch whose own page does not speak against them."""
+        """The recordings of a batch that their own page does not exclude."""
         if self.selection.check == "none":
             return batch
         remote = [r for r in batch if r.extra.get("fetch") == "ytdlp" and not r.extra.get("looked_up")]
@@ -185,9 +185,10 @@ def choose(
     progress: Progress | None = None,
     settled: bool = False,
 ) -> Choice:
-    """List the sources and select. The selection's limit counts recordings that are not stored yet.
+    """List the sources and select recordings. The selection's limit counts recordings that are not stored yet.
 
-    Nothing is changed but the hosts' budgets. Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed.
+    Only the request budgets of hosts change. Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be
+    listed.
     """
     chooser = _Chooser(settings, database, selection or Selection(), token, progress)
     for source in sources:
@@ -207,7 +208,7 @@ def _ended(status: str | None, cause: str | None) -> str:
 
 
 def _batches(found: Iterator[Found], size: int) -> Iterator[list[Found]]:
-    """Batches that grow, so that a small limit reads little of a long source."""
+    """Batches of growing size, so that a small limit reads little of a long source."""
     now = min(8, size)
     while batch := list(islice(found, now)):
         yield batch

@@ -1,4 +1,4 @@
-"""Connections only to addresses the policy has checked, whose waits end with a cancel token."""
+"""Network connections that go only to addresses the policy has checked, and whose waits a cancel token ends."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gainstage.engine.sources import tls
 from gainstage.engine.sources.policy import check_host
 
 here = threading.local()
-"""``token`` of the thread that waits for an answer."""
+"""``token`` is that of the thread that waits for a response."""
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes end at once when the token of the thread that waits is cancelled."""
+    """A connection whose reads and writes end at once when the waiting thread's token is cancelled."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
@@ -38,14 +38,14 @@ class _Stream(httpcore.NetworkStream):
                 remove()
 
     def _shut(self) -> None:
-        with contextlib.suppress(OSError):  # the plain socket's own: a TLS socket must not be touched under its reader
+        with contextlib.suppress(OSError):  # the plain socket: another thread may be reading the TLS socket
             socket.socket.shutdown(self._inner.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with self._ending_with_token():
             block = self._inner.read(max_bytes, timeout)
         token: CancelToken | None = getattr(here, "token", None)
-        if token is not None and not block:  # a connection shut by our own cancel reads like the end of what was sent
+        if token is not None and not block:  # after our own cancel, a closed connection looks like the end of the data
             token.check()
         return block
 
@@ -67,9 +67,9 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Looks a name up, checks every address of it, and connects to one of those: first request, redirects, changed DNS alike.
+    """Resolves a name, checks all its addresses and connects to one of them: for first requests, redirects and changed DNS alike.
 
-    ``proxied``: the only address connected to is the operator's proxy, which needs no leave.
+    ``proxied``: connections go only to the operator's proxy, which the policy does not check.
     """
 
     def __init__(self, allow_private: bool, proxied: bool) -> None:
@@ -92,7 +92,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class Transport(httpx.BaseTransport):
-    """httpx on a pool of such connections, or on one of connections through a proxy."""
+    """httpx transport on a pool of such connections, directly or through a proxy."""
 
     def __init__(self, allow_private: bool, proxy: str | None = None) -> None:
         backend = _Backend(allow_private, proxied=proxy is not None)

@@ -1,4 +1,4 @@
-"""The operator's cookies file: checked before it is used, sent only where its cookies belong, never logged or written to."""
+"""The operator's cookies file: checked before use, sent only to the sites of its cookies, never logged or written to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOON_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """A cookies file that was read. ``soonest`` is the epoch second at which the first of the valid ones ends, None for never."""
+    """A parsed cookies file. ``soonest`` is the epoch second at which the first valid cookie expires, None when none does."""
 
     text: str
     valid: int
@@ -30,12 +30,13 @@ class Cookies:
 
 
 def read_cookies(path: Path, now: float | None = None) -> Cookies:
-    """Raises :class:`Misconfigured` for a file that is missing, open to other users, in another format, or wholly expired."""
+    """Read a cookies file. Raises :class:`Misconfigured` when it is missing, readable by other users, in another format or
+    when all cookies have expired."""
     return _read(path, time.time() if now is None else now)[0]
 
 
 def cookie_header(settings: Fetch, url: str, given: CookieJar | None = None) -> dict[str, str]:
-    """The Cookie header for an address: of the cookies file, then of ``given``; empty when no cookie belongs there."""
+    """The Cookie header for an address: cookies of the file, then of ``given``; empty when no cookie matches."""
     own = _jar_of(Path(settings.cookies.get_secret_value()).expanduser()) if settings.cookies is not None else None
     pairs: dict[str, str] = {}
     for jar in (own, given):
@@ -60,7 +61,7 @@ def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:
         jar.load(ignore_discard=True, ignore_expires=True)
     except (LoadError, OSError, ValueError) as error:
         raise _wrong("is not in the Netscape format", "export it again as cookies.txt") from error
-    ends = [cookie.expires for cookie in jar if cookie.expires]  # 0 and None: a session's
+    ends = [cookie.expires for cookie in jar if cookie.expires]  # 0 and None mark session cookies
     expired = sum(1 for end in ends if end <= now)
     valid = len(jar) - expired
     if not valid:
@@ -70,7 +71,7 @@ def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:
 
 
 def _wrong(what: str, hint: str) -> Misconfigured:
-    return Misconfigured(f"the cookies file {what}", cause="cookies file", hint=hint)  # the path is a secret setting: not told
+    return Misconfigured(f"the cookies file {what}", cause="cookies file", hint=hint)  # the path is a secret
 
 
 def _jar_of(path: Path) -> CookieJar:
@@ -87,12 +88,12 @@ def _jar(path: Path, _changed_ns: int) -> CookieJar:
 
 
 def cookies_text(settings: Fetch) -> str | None:
-    """The checked content of the cookies file, for a reader that must not write to the file; None without one."""
+    """The checked content of the cookies file, for a reader that must not write to the file; None without a file."""
     return read_cookies(Path(settings.cookies.get_secret_value()).expanduser()).text if settings.cookies else None
 
 
 def cookies_trouble(settings: Fetch, now: float | None = None) -> str | None:
-    """What is worth a warning about the cookies file, in words; None when all is well or there is none."""
+    """A warning about the cookies file in words; None when there is no problem or no file."""
     if settings.cookies is None:
         return None
     now = time.time() if now is None else now

@@ -1,4 +1,4 @@
-"""Recordings of one audio: of those in flight at once one goes on, the others wait until they can be linked to it."""
+"""Recordings with the same audio: of those in flight at once, one goes on and the others wait until they can be linked to it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gainstage.engine.store.database import Database
 TWIN = "same audio in flight"
 AGAIN_S = 30.0
 _ALONE = "select pg_advisory_xact_lock(hashtextextended(%s, 1))"
-"""Whoever asks about an audio asks alone, so that of several the first is seen by all others."""
+"""Lock per audio: checks of one fingerprint run one after the other, so each sees the result of the one before."""
 
 
 class TwinStored(EngineError):
-    """The same audio was stored under another address meanwhile: ``twin``."""
+    """The same audio was meanwhile stored under another address: ``twin`` is its recording id."""
 
     def __init__(self, twin: str) -> None:
         super().__init__(f"same audio as {twin}, which is stored", cause="same audio stored")
@@ -24,10 +24,10 @@ class TwinStored(EngineError):
 
 
 def yield_to_twin(database: Database, fingerprint: str, id: str) -> None:
-    """Note the audio of a running recording; raises :class:`Postponed` when another one of the same audio is in flight.
+    """Note the fingerprint of a running recording; raises :class:`Postponed` when another one with the same audio is in flight.
 
-    The first to note it goes on, whatever their ids. One that waits notes nothing, so that no two wait for each other, and a
-    twin whose engine has died is not waited for.
+    The first to note it goes on, whatever the ids. A waiting recording notes no fingerprint, so that no two wait for each other. A
+    recording whose engine has died is not waited for.
     """
     with database.transaction() as connection:
         connection.execute(_ALONE, [fingerprint])
@@ -44,7 +44,7 @@ def yield_to_twin(database: Database, fingerprint: str, id: str) -> None:
 
 
 def refuse_twin(cursor: Cursor[TupleRow], fingerprint: str, id: str) -> None:
-    """Inside the transaction that stores a recording: raises :class:`TwinStored` when its audio is stored already."""
+    """Called in the transaction that stores a recording: raises :class:`TwinStored` when its audio is already stored."""
     cursor.execute(_ALONE, [fingerprint])
     row = cursor.execute(
         "select id from recording where fingerprint = %s and id <> %s and status = 'stored' order by stored limit 1",

@@ -1,4 +1,4 @@
-"""A choice becomes work: queued, tried again, or kept as skipped with its reason."""
+"""Put a choice into the database: recordings queued, tried again, or stored as skipped with the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gainstage.engine.terms import Recording
 
 
 def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
-    """Queue what was taken; keep what was refused, so that it is seen, counted, and can be retried."""
+    """Queue the chosen recordings, and store unavailable ones as skipped, so that they are listed, counted and can be retried."""
     hold(backlog.db, choice)
     refresh(backlog.db, choice)
     grown = _go_on(backlog.db, choice.grown)
@@ -28,7 +28,7 @@ def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: 
 
 
 def refresh(database: Database, choice: Choice) -> int:
-    """Keep the newest address of everything listed that is not stored yet: tokens in addresses run out, files move."""
+    """Store the newest address of every listed recording that is not stored yet (tokens expire, files move); returns how many."""
     listed = [*choice.taken, *(left.recording for left in choice.left if left.recording is not None)]
     changed = 0
     for start in range(0, len(listed), CHUNK):
@@ -50,7 +50,7 @@ def refresh(database: Database, choice: Choice) -> int:
 
 
 def _go_on(database: Database, grown: tuple[Recording, ...]) -> list[Recording]:
-    """Give recordings of files that have grown their new identity; those of them whose earlier content was done with."""
+    """Update the identity of recordings whose files have grown; returns those whose earlier content was finished."""
     done: list[Recording] = []
     for recording in grown:
         with database.transaction() as connection:
@@ -65,7 +65,7 @@ def _go_on(database: Database, grown: tuple[Recording, ...]) -> list[Recording]:
 
 
 def hold(database: Database, choice: Choice) -> int:
-    """Keep what was refused as skipped recordings with their reason; how many."""
+    """Store unavailable recordings as skipped with their reason; returns how many."""
     refused = [(left.recording, left.reason) for left in choice.left if left.refused and left.recording is not None]
     for start in range(0, len(refused), CHUNK):
         rows = [_row(recording, reason) for recording, reason in refused[start : start + CHUNK]]

@@ -1,6 +1,6 @@
-"""The child in which foreign feeds are parsed: documents in on stdin, what they say as JSON out on stdout, with limits.
+"""Child process that parses untrusted feeds under resource limits: documents on stdin, their content as JSON on stdout.
 
-Run by :mod:`gainstage.engine.sources.feed_parser`; a document that is too much for its parser ends this child and nothing else.
+Started by :mod:`gainstage.engine.sources.feed_parser`. A document that exceeds the limits ends this child only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def parsed(feedparser: Any, document: bytes) -> dict[str, Any]:
-    """What a document says of its feed and of each of its entries, as far as it is asked for."""
+    """The fields of a document's feed and entries that gainstage uses."""
     found = feedparser.parse(document, sanitize_html=False, resolve_relative_uris=False)
     fault = str(found.bozo_exception)[:300] if found.bozo and not found.entries else None
     feed = {
@@ -76,7 +76,7 @@ def _read(stream: BinaryIO) -> bytes | None:
 def _limit() -> None:
     try:
         import resource
-    except ImportError:  # a system without: the parent's deadline remains
+    except ImportError:  # systems without it rely on the parent's deadline
         return
     for kind, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_CORE, 0)):
         try:

@@ -1,4 +1,4 @@
-"""Cuts a feed at its entries as it arrives: every byte is looked at once, whatever is in it."""
+"""Cuts a feed into its entries while it arrives: each byte is scanned once, whatever the content."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gainstage.engine.errors import Permanent, Transient
 
 MOST_BYTES = 256 * 1024**2
 MOST_ENTRY_BYTES = 4 * 1024**2
-"""A longer entry is left out; longer text between entries is no feed."""
+"""A longer entry is left out; a document with longer text between entries is not a feed. In bytes."""
 KEPT_HEAD = 64 * 1024
-"""Of an entry that is too long, this much is kept: its title mostly stands at its beginning."""
+"""Bytes kept of an entry that is too long: its title is mostly near the start."""
 _LOOK_AHEAD = 96
-"""No tag of interest is longer than this."""
+"""Longest tag that is recognised, in bytes."""
 _BEGIN = re.compile(rb"<(?:[\w.-]{1,40}:)?(?:item|entry)[\s/>]")
 _END = re.compile(rb"</(?:[\w.-]{1,40}:)?(?:item|entry)\s{0,32}>")
 _SECTIONS = ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"))
@@ -32,14 +32,14 @@ _DECLARED = re.compile(rb"""(<\?xml[^>]{0,200}?)\s+encoding\s*=\s*["'][\w.-]{1,4
 
 @dataclass(frozen=True, slots=True)
 class RawEntry:
-    """The text of one entry; only its beginning when it is too long to be taken."""
+    """The text of one entry; only its start when it is too long."""
 
     text: bytes
     too_long: bool = False
 
 
 def narrow(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks of a document in UTF-16 or UTF-32 as UTF-8; any other document as it is."""
+    """Blocks in UTF-16 or UTF-32 converted to UTF-8; other documents unchanged."""
     rest = iter(blocks)
     head = b""
     for block in rest:
@@ -57,7 +57,7 @@ def narrow(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in rest:
         text = decoder.decode(block).encode("utf-8", "replace")
         first += text
-        if len(first) < 512:  # the declaration may stand across two blocks
+        if len(first) < 512:  # the declaration may be split over two blocks
             continue
         yield _DECLARED.sub(rb"\1", first, count=1)
         first = b""
@@ -69,21 +69,22 @@ def narrow(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class Cutter:
-    """``frame`` is everything outside the entries. One document each."""
+    """Cuts one document. ``frame`` is everything outside the entries."""
 
     def __init__(self) -> None:
         self.frame = bytearray()
         self._rest = bytearray()
-        self._at = 0  # everything before is looked at
-        self._inside = False  # an entry
-        self._closing = b""  # what ends the comment or CDATA section that we are in
-        self._dropped = b""  # head of an entry that is too long
+        self._at = 0  # everything before this position has been scanned
+        self._inside = False  # of an entry
+        self._closing = b""  # what ends the current comment or CDATA section
+        self._dropped = b""  # start of an entry that is too long
         self._total = 0
 
     def entries(self, blocks: Iterable[bytes]) -> Iterator[RawEntry]:
-        """The raw entries one by one.
+        """The raw entries, one by one.
 
-        Raises :class:`Permanent` for a document too large or without an end, :class:`Transient` for one that ends in an entry.
+        Raises :class:`Permanent` for a document that is too large or has no end, :class:`Transient` for one that ends inside an
+        entry.
         """
         for block in blocks:
             self._total += len(block)
@@ -134,7 +135,7 @@ class Cutter:
         return RawEntry(text, too_long)
 
     def _bound(self) -> None:
-        """Keep no more than an entry may have."""
+        """Drop bytes beyond the longest entry."""
         if self._inside:
             if len(self._rest) > MOST_ENTRY_BYTES:
                 self._dropped = self._dropped or bytes(self._rest[:KEPT_HEAD])

@@ -1,4 +1,4 @@
-"""From the entries of a feed to recordings: their media, their identity, or why there is none."""
+"""Convert feed entries to recordings: their media and identity, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gainstage.engine.sources.policy import split_url
 from gainstage.engine.terms import Recording
 
 LONG_GUID = 16
-"""Identities of longer guids went without their feed once; what was taken then is known by that."""
+"""Longer guids were once used as identities without their feed; recordings taken then are stored under that key."""
 NOT_MEDIA = frozenset(
     [
         ".jpg",
@@ -51,7 +51,7 @@ OLDEST_S, NEWEST_S = 0.0, 4_102_444_800.0  # 1970 to 2100
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
-    """An episode: its recording, or why it has none."""
+    """An episode: its recording, or the reason why it has none."""
 
     recording: Recording | None
     title: str
@@ -60,18 +60,19 @@ class FeedItem:
 
 @dataclass(slots=True)
 class Shared:
-    """What the entries of one feed have in common. ``scope`` identifies the feed."""
+    """What the entries of one feed share. ``scope`` identifies the feed."""
 
     scope: str = ""
     guids: Counter[str] = field(default_factory=Counter)
 
     def note(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Count guids before their entries are named: one that several share (a template never filled in) names none."""
+        """Count guids before entries get their identity: a guid that several entries share (an unfilled template) identifies
+        none."""
         self.guids.update(str(entry["id"]) for entry in entries if entry["id"])
 
 
 def item_of(entry: dict[str, Any], feed: str, base: str, channel: str | None, shared: Shared) -> FeedItem:
-    """An entry as an episode. Its identity is its guid within its feed, so a moved file is the same recording."""
+    """An entry as an episode. Its identity is its guid within the feed, so a file at a new address is the same recording."""
     title = clean_text(str(entry["title"] or ""), 300)
     published = date_of(entry)
     if video := entry["yt_videoid"]:
@@ -116,22 +117,22 @@ def item_of(entry: dict[str, Any], feed: str, base: str, channel: str | None, sh
 
 
 def former_key(guid: str, feed: str) -> str:
-    """The key that the recording of a guid had before every identity was scoped by its feed."""
+    """The key that a recording had before identities included the feed."""
     scope = "" if len(guid) >= LONG_GUID else feed
     return f"feed:{digest_of(f'{scope}{chr(10)}{guid}')}"
 
 
 def _apart(entry: dict[str, Any], title: str, published: str | None, href: str, shared: Shared) -> str:
-    """What tells an entry from others of its guid: its title and day, its address where it has no title."""
+    """What distinguishes an entry from others with the same guid: title and day, or its address when it has no title."""
     if shared.guids[str(entry["id"])] < 2:
         return ""
     return f"\n{title}\n{published or ''}" if title else f"\n{href}"
 
 
 def enclosure_of(entry: dict[str, Any]) -> tuple[str, int | None] | None:
-    """(address, bytes if told) of the first audio of an entry, else of the first video, else of what may be either.
+    """(address, size in bytes or None) of an entry's first audio, else its first video, else the first of unknown type.
 
-    What says nothing of its type is taken: the decoder finds out. What says that it is something else is not.
+    A file of unknown type is taken, because the decoder detects what it is. A file of any other type is left out.
     """
     found: dict[str, tuple[str, int | None]] = {}
     for part in (*entry["enclosures"], *entry["media_content"]):
@@ -157,7 +158,7 @@ def _may_be_media(kind: str) -> bool:
 
 
 def transcript_of(entry: dict[str, Any], base: str) -> dict[str, str] | None:
-    """Address and type of the publisher's transcript, one with times where there are several."""
+    """Address and type of the publisher's transcript; of several, one with times is preferred."""
     for part in entry["transcripts"]:
         href, kind = str(part.get("url") or ""), str(part.get("type") or "")
         with contextlib.suppress(ValueError, Permanent):

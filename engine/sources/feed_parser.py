@@ -1,4 +1,4 @@
-"""Foreign feeds are parsed in a child with limits, so that none of them can hold this process or take its memory."""
+"""Parse untrusted feeds in a child process with limits, so that no feed can block this process or use up its memory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
 
 DEADLINE_S = 30.0
-"""For one document; a chunk of entries takes a fraction of a second."""
+"""Time limit for one document, in seconds; a batch of entries takes a fraction of a second."""
 MOST_ANSWER = 64 * 1024**2
 
 
 class FeedParser:
-    """The child; started with the first document. One thread at a time."""
+    """The child process, started with the first document. For one thread at a time."""
 
     def __init__(self, token: CancelToken) -> None:
         self._token = token
         self._child: subprocess.Popen[bytes] | None = None
 
     def parse(self, document: bytes) -> dict[str, Any]:
-        """What :func:`gainstage.engine.sources.feed_child.parsed` says of it.
+        """The result of :func:`gainstage.engine.sources.feed_child.parsed` for a document.
 
-        Raises :class:`Permanent` for a document that its parser could not cope with, and ``Cancelled``.
+        Raises :class:`Permanent` for a document that the parser cannot handle, and ``Cancelled``.
         """
         child = self._child = self._child or _start()
         assert child.stdin is not None
@@ -60,13 +60,13 @@ class FeedParser:
         if child is None:
             return
         child.kill()
-        with contextlib.suppress(OSError):  # what it did not read is lost
+        with contextlib.suppress(OSError):  # unread input is lost
             child.communicate()
 
 
 @contextmanager
 def feed_parser(token: CancelToken) -> Iterator[FeedParser]:
-    """A parser for one listing."""
+    """A parser for one listing, ended with the block."""
     parser = FeedParser(token)
     try:
         yield parser

@@ -1,6 +1,6 @@
-"""Podcast feeds (RSS, Atom): every episode of every page, as a stream, whatever the size of the feed.
+"""Podcast feeds (RSS, Atom): all episodes of all pages, streamed, for feeds of any size.
 
-A document is cut at its entries and parsed some hundred at a time, so that a feed of ten thousand episodes needs no more
+A document is cut into its entries, which are parsed some hundred at a time, so that a feed of ten thousand episodes needs no more
 memory than one of five hundred.
 """
 
@@ -24,25 +24,25 @@ from gainstage.engine.sources.pace import Pace
 from gainstage.engine.sources.web import Web
 
 CHUNK = 200
-"""Entries per document given to the parser."""
+"""Entries per document that the parser receives."""
 CHUNK_BYTES = 4 * 1024**2
 MOST_PAGES = 1_000
 PAGE_S = 600.0
-"""Longest wait for one page of a feed."""
+"""Longest wait for one page of a feed, in seconds."""
 
 LOOKS_LIKE = re.compile(rb"<\s{0,100}(?:rss|feed|(?:\w{1,40}:)?RDF)[\s>]", re.IGNORECASE)
 TOO_LONG = "its entry is longer than 4 MiB"
 
 ACCEPT = {"accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"}
-"""How a feed is asked for."""
+"""Request headers for a feed."""
 
 Asking = Callable[[str], AbstractContextManager[object]]
-"""Wraps a request to an address: politeness."""
+"""A context for one request to an address that applies the rate limits."""
 
 
 @dataclass(slots=True)
 class _Page:
-    """One document on its way: which feed it belongs to, where it lies, and what is known of the feed."""
+    """One document while it is read: the feed it belongs to, its address, and what is known of the feed."""
 
     parser: FeedParser
     feed: str
@@ -52,15 +52,15 @@ class _Page:
 
 
 def is_feed(head: bytes) -> bool:
-    """Whether a document that begins like this is a feed."""
+    """Whether a document that starts with these bytes is a feed."""
     return bool(LOOKS_LIKE.search(b"".join(narrow([head]))))
 
 
 def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken, least_speed: float = 0.0) -> Iterator[FeedItem]:
-    """Episodes of all pages in the order of the feed, each page asked for inside ``asking(its address)``.
+    """Episodes of all pages in the order of the feed; each page is requested inside ``asking(its address)``.
 
-    Raises :class:`Permanent` when the address is no feed, :class:`Transient` for one that comes slower than ``least_speed``
-    bytes a second.
+    Raises :class:`Permanent` when the address is not a feed, :class:`Transient` when it arrives slower than ``least_speed`` bytes
+    per second.
     """
     page: str | None = url
     seen: set[str] = set()
@@ -81,8 +81,8 @@ def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken, least_s
 def parse_feed(
     blocks: Iterable[bytes], feed: str, base: str, parser: FeedParser, shared: Shared | None = None
 ) -> Generator[FeedItem, None, str | None]:
-    """Episodes of one page; returns the address of the next page. ``feed`` names the feed, whatever page this is; ``shared``
-    is what the pages before have said.
+    """Episodes of one page; returns the address of the next page. ``feed`` names the feed on every page; ``shared`` holds what
+    the pages before had in common.
     """
     page = _Page(parser, feed, base, shared or Shared())
     cutter = Cutter()
@@ -122,7 +122,7 @@ def _no_feed(base: str) -> Permanent:
 
 
 def _closed(frame: bytes | bytearray, entries: Iterable[bytes] = ()) -> bytes:
-    """A whole document: the frame, which may lack its end as yet, with entries inside."""
+    """A complete document: the frame, whose end may not have arrived, with entries inside."""
     text = bytes(frame)
     root = LOOKS_LIKE.search(text)
     if root:
@@ -137,14 +137,14 @@ def _closed(frame: bytes | bytearray, entries: Iterable[bytes] = ()) -> bytes:
 
 
 def _about(about: dict[str, Any], page: _Page) -> str:
-    """The name of the show; what identifies the feed is noted."""
+    """The title of the show; also records what identifies the feed."""
     guid = clean_text(str(about["feed"]["guid"] or ""), 100)
     page.shared.scope = page.shared.scope or (f"podcast:{guid}" if len(guid) >= 32 else page.feed)
     return clean_text(str(about["feed"]["title"] or ""), 200) or clean_text(urlsplit(page.feed).hostname or "", 200)
 
 
 def _title_of(entry: RawEntry) -> str:
-    """The title of an entry of which only the beginning is kept."""
+    """The title of an entry of which only the start is kept."""
     found = re.search(rb"<title[^>]{0,200}>\s{0,100}(?:<!\[CDATA\[)?(.{0,300}?)(?:\]\]>|</title)", entry.text, re.DOTALL)
     return clean_text(found[1].decode("utf-8", "replace"), 300) if found else "?"
 

@@ -1,4 +1,4 @@
-"""The media of one recording, whole, exactly once: a local file in place, a direct download, or yt-dlp."""
+"""Get the complete media of one recording, exactly once: a local file in place, a direct download, or yt-dlp."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from gainstage.engine.views.snapshot import HostBudget
 
 SWEEP_EVERY_S = 60.0
 UNKNOWN_S = 86_400.0
-"""What belongs to no recording of the queue (a voice's enrolment, say) is kept this long."""
+"""Seconds to keep files that belong to no recording of the queue, such as those of an enrolment."""
 KEPT = ".media"
 
 
 class Fetcher:
-    """Fetches for every slot of the stage.
+    """Fetches media for all slots of the stage. Thread-safe.
 
-    ``partial`` keeps unfinished downloads, and finished ones until their recording has ended, so that whatever is killed, a
-    file is downloaded once.
+    ``partial`` keeps unfinished downloads, and finished ones until their recording has ended, so that a file is downloaded once
+    whatever process is killed.
     """
 
     def __init__(self, settings: Callable[[], Settings], database: Database, journal: Journal, partial: Path) -> None:
@@ -53,11 +53,11 @@ class Fetcher:
         self._budgets: tuple[HostBudget, ...] = ()
 
     def fetch(self, recording: Recording, folder: Path, *, token: CancelToken, progress: Progress) -> Path:
-        """The path of the media: under ``folder``, or where a local file lies."""
+        """The path of the media: under ``folder``, or the place of a local file. Raises the errors of the way it is fetched."""
         if "://" not in recording.source:
             return local_file(recording)
         self._partial.mkdir(parents=True, exist_ok=True)
-        self._partial.chmod(0o700)  # what was fetched with somebody's cookies is theirs
+        self._partial.chmod(0o700)  # files fetched with somebody's cookies are private
         self._sweep()
         target, kept = folder / "media", self._partial / f"{recording.id}{KEPT}"
         if kept.exists():
@@ -79,13 +79,13 @@ class Fetcher:
             raise self.hosts.failed(leave, error)  # noqa: B904 - the same error, with the host's wait filled in
         self.hosts.answered(leave)
         token.check()
-        with contextlib.suppress(OSError):  # a file system without links: it is downloaded again after a kill
+        with contextlib.suppress(OSError):  # a file system without links: after a kill it is downloaded again
             _sync(target)
             os.link(target, kept)
         return target
 
     def _is_counted(self, recording: Recording) -> bool:
-        """Whether a look at its page a while ago was counted for this download too; a second download counts on its own."""
+        """Whether an earlier request for its page was counted for this download too; a second download is counted separately."""
         looked = recording.extra.get("counted")
         with self._lock:
             if not isinstance(looked, int | float) or not 0 <= time.time() - looked < COUNTED_S or recording.id in self._credited:
@@ -94,7 +94,7 @@ class Fetcher:
             return True
 
     def forget(self, id: str) -> None:
-        """Drop what is kept of a recording that has ended; an id that names no file keeps nothing."""
+        """Delete the files kept for a recording that has ended; an id that is not a valid file name has none."""
         if not is_safe(id):
             return
         for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, ".part", ".etag")):
@@ -102,14 +102,14 @@ class Fetcher:
         shutil.rmtree(self._partial / id, ignore_errors=True)
 
     def budgets(self) -> tuple[HostBudget, ...]:
-        """Politeness per host, for the snapshot; the last known while the database is away."""
+        """Request budgets per host, for the snapshot; the last known ones while the database is away."""
         with contextlib.suppress(Transient):
             self._budgets = self.hosts.views()
             self._tell(self._budgets)
         return self._budgets
 
     def _tell(self, budgets: tuple[HostBudget, ...]) -> None:
-        """Say once in the journal that a host throttles, and that it answers again."""
+        """Log once when a host throttles, and once when it answers again."""
         now_open = {b.host for b in budgets if b.state != "closed"}
         for host in now_open - self._throttled:
             self._journal.log("warning", f"{host} throttles: no requests until it has cooled down", kind="state", stage="fetch")
@@ -134,7 +134,7 @@ class Fetcher:
         shutil.rmtree(partial)
 
     def _sweep(self) -> None:
-        """Now and then, drop what is kept of recordings that have ended."""
+        """At intervals, delete files kept for recordings that have ended."""
         with self._lock:
             if time.monotonic() - self._swept < SWEEP_EVERY_S:
                 return
@@ -157,7 +157,7 @@ def _is_old(path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Put a file on the disk before it gets a name that says it is whole."""
+    """Flush a file to disk before it gets the name that marks it as complete."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -173,7 +173,7 @@ def _same_file(kept: Path, target: Path) -> None:
 
 
 def local_file(recording: Recording) -> Path:
-    """The file, checked to be there and readable."""
+    """The path of a local recording; raises when the file is missing or unreadable."""
     path = path_of(recording)
     if not path.exists():
         raise Permanent(

@@ -1,4 +1,4 @@
-"""Tells when something in a folder has changed and come to rest."""
+"""Reports when something in a folder has changed and then stayed unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WATCH_STEP_MS = 400
 
 
 class FolderWatch:
-    """Calls ``changed`` when something in a folder has changed and then stayed as it is for a few seconds."""
+    """Calls ``changed`` when something in a folder has changed and then stayed unchanged for a few seconds."""
 
     def __init__(self, folder: Path, changed: Callable[[], None], quiet_s: float = SETTLED_S + 0.5) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class FolderWatch:
         self._thread.join(10)
 
     def _run(self) -> None:
-        last: float | None = time.monotonic()  # what came before the watch stood is told once as well
+        last: float | None = time.monotonic()  # changes before the watch started are also reported once
         try:
             for changes in watch(
                 self.folder, stop_event=self._ending, rust_timeout=WATCH_STEP_MS, yield_on_timeout=True, debounce=WATCH_STEP_MS,
@@ -45,5 +45,5 @@ class FolderWatch:
                 elif last is not None and time.monotonic() - last >= self._quiet_s:
                     last = None
                     self._changed()
-        except OSError:  # the folder is gone: its subscription says so
+        except OSError:  # the folder is gone: its subscription reports that
             return

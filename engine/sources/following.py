@@ -1,4 +1,4 @@
-"""The engine's part in subscriptions: list what is due, queue what is new, watch followed folders."""
+"""Subscriptions in a running engine: list those that are due, queue new recordings, watch followed folders."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from gainstage.engine.telemetry.journal import Journal
 
 LOOK_S = 5.0
 AT_ONCE = 4
-"""Sources listed at once: one whose server drips must not hold up the others."""
+"""Sources listed at once, so that one slow server does not delay the others."""
 
 
 class Following:
-    """A thread of the engine. :meth:`start` once, :meth:`stop` ends it within a moment, also out of a long listing.
+    """A thread of the engine. Call :meth:`start` once; :meth:`stop` ends it quickly, even during a long listing.
 
-    ``guarded_step`` does one named step and reports its fault, so that none ends the thread; it says whether the step succeeded.
+    ``guarded_step`` runs one named step and reports its error, so that no error ends the thread; it returns whether it succeeded.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Following:
         except (Cancelled, Transient):
             if not self._token.cancelled:
                 raise
-        except Exception as error:  # it comes again in its rhythm
+        except Exception as error:  # tried again at its next interval
             text = f"a fault: {type(error).__name__}: {clean_text(str(error), 300)}"
             self._subscriptions.failed(claim, text, retry=False, engine=self._engine)
             self._journal.log("error", f"following {clean_text(claim.source, 120)}: {text}", kind="failure", error=error)
@@ -130,7 +130,7 @@ class Following:
         self._journal.log("info" if new else "debug", f"following {name}: {new} new", kind="state", new=new)
 
     def _watch_folders(self) -> None:
-        """A watch for every followed folder, none for others."""
+        """Have a watch for each followed folder and for no other."""
         wanted = {row.id: row.folder for row in self._subscriptions.rows() if row.folder is not None}
         for id in [id for id, running in self._watches.items() if wanted.get(id) != running.folder or not running.alive]:
             self._watches.pop(id).stop()

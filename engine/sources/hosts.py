@@ -1,4 +1,4 @@
-"""The politeness of every engine towards every host, kept in the database: it outlives a restart and is shared."""
+"""Request budgets of all hosts, shared by all engines: they are kept in the database and survive a restart."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from gainstage.engine.store.outage import retry_until
 from gainstage.engine.views.snapshot import HostBudget
 
 PATIENCE_S = 20.0
-"""Waits up to this long are waited out in the slot; longer ones give the slot to a recording of another host."""
+"""A wait of up to this many seconds is spent in the slot; for a longer one, the slot goes to a recording of another host."""
 LOOK_S = 1.0
-"""Longest sleep between two looks, so that a changed fetch.rate acts at once."""
+"""Longest sleep between two checks, in seconds, so that a changed fetch.rate applies at once."""
 VIEW_EVERY_S = 2.0
 POSTPONED = "host budget"
 EVEN = frozenset({YOUTUBE})
-"""Hosts that watch the pace: asked evenly, not in a burst."""
+"""Hosts that monitor request rates: their requests are spaced evenly, not sent in a burst."""
 COUNTED_S = 3600.0
-"""A look at a recording's page counts for its download as well, for this long."""
+"""For this many seconds, a request for a recording's page counts for its download as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostPermit:
-    """Leave to make one request, and what became of the question."""
+    """Permission to make one request, and how it was granted."""
 
     host: str
-    asked: float  # seconds of the hosts' clock
+    asked: float  # seconds of the clock of the hosts
     trial: bool
 
 
 @dataclass(slots=True)
 class _Question:
-    """One who waits in line for leave."""
+    """A waiting request for permission."""
 
     counted: bool = False
     now: float = 0.0
@@ -52,7 +52,8 @@ class _Question:
 
 
 class Hosts:
-    """Thread-safe. ``clock`` (seconds) is the database's own by default, so that machines agree; tests bring theirs."""
+    """Request budgets by host. Thread-safe. ``clock`` (seconds) defaults to the database's, so that all machines agree; tests pass
+    their own."""
 
     def __init__(self, database: Database, settings: Callable[[], Fetch], clock: Callable[[], float] | None = None) -> None:
         self._database = database
@@ -65,14 +66,14 @@ class Hosts:
         self._views: tuple[float, tuple[HostBudget, ...]] = (float("-inf"), ())
 
     def enter(self, host: str, token: CancelToken, *, counted: bool = False, patience_s: float = PATIENCE_S) -> HostPermit:
-        """Wait for leave to ask ``host`` once; ``counted`` when an earlier request was counted for this one too.
+        """Wait for permission to send ``host`` one request; ``counted`` when an earlier request was counted for this one too.
 
-        Raises :class:`Postponed` when the wait is longer than ``patience_s``, :class:`gainstage.engine.errors.Cancelled`.
+        Raises :class:`Postponed` when the wait is longer than ``patience_s`` seconds, :class:`gainstage.engine.errors.Cancelled`.
         """
         end = time.monotonic() + patience_s
         while True:
             token.check()
-            # without the database nobody knows how often the host was asked: an outage is waited for
+            # the request counts are in the database: an outage of it is waited for
             now, answer = retry_until(lambda: self._ask(host, counted), token)
             if answer.wait_s <= 0:
                 return HostPermit(host, now, answer.trial)
@@ -82,24 +83,25 @@ class Hosts:
 
     @contextmanager
     def asking(self, url: str, token: CancelToken) -> Iterator[None]:
-        """One request inside the block: waits for leave, and notes what came of it. Raises as :meth:`enter`."""
+        """Context of one request: waits for permission and records the result. Raises the errors of :meth:`enter`."""
         leave = self.enter(host_of(url), token)
         try:
             yield
         except EngineError as error:
             raise self.failed(leave, error) from error.__cause__
-        except GeneratorExit:  # the reader of a list has had enough
+        except GeneratorExit:  # the reader of a list stopped reading
             self.answered(leave)
             raise
         self.answered(leave)
 
     def answered(self, leave: HostPermit) -> None:
-        """The host has answered like any other: a trial has succeeded."""
+        """Record a normal answer of the host: a trial has succeeded."""
         if leave.trial:
             self._change(leave.host, lambda state, now: budget.answered(state, leave.asked))
 
     def failed(self, leave: HostPermit, error: EngineError) -> EngineError:
-        """The request has failed: what to raise. A throttle opens the breaker and carries the time until it closes."""
+        """Record a failed request and return the error to raise. A throttle opens the breaker; its error has the time until it
+        closes."""
         if isinstance(error, Throttled):
             now, state = self._change(leave.host, lambda state, now: budget.throttled(state, now, leave.asked, error.after_s))
             error.after_s = max(0.0, state.until - now) + self._place(leave.host, now, state.until)
@@ -110,7 +112,8 @@ class Hosts:
         return error
 
     def views(self) -> tuple[HostBudget, ...]:
-        """Every host asked within the hour or cooling down, at most some seconds old; asks the database now and then."""
+        """Every host with requests within the hour or in a cool-down, at most a few seconds old; queries the database at
+        intervals."""
         with self._lock:
             at, found = self._views
             if time.monotonic() - at < VIEW_EVERY_S:
@@ -127,7 +130,7 @@ class Hosts:
         return found
 
     def hurry(self) -> int:
-        """Recordings that wait for a budget are tried now, after the budget was changed; how many."""
+        """Make recordings that wait for a budget due now, after the budget was changed; returns how many."""
         with self._lock:
             self._promised.clear()
         with self._database.transaction() as connection:
@@ -137,7 +140,7 @@ class Hosts:
         return database_now if self._clock is None else self._clock()
 
     def _ask(self, host: str, counted: bool) -> tuple[float, BudgetAnswer]:
-        """Whoever is first in line asks for all who wait: many downloads at once cost few transactions."""
+        """The first of the waiting threads asks for all of them, so that many simultaneous downloads need few transactions."""
         mine = _Question(counted)
         with self._lock:
             self._lines.setdefault(host, []).append(mine)
@@ -192,7 +195,7 @@ class Hosts:
         return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host", after_s=wait_s)
 
     def _place(self, host: str, now: float, free: float) -> float:
-        """Seconds after ``free`` until the turn of one more who waits: they come back at the pace of the budget."""
+        """Seconds after ``free`` until the turn of one more waiting recording: they return at the rate of the budget."""
         settings = self._settings()
         each = max(budget.even_gap_s(settings.rate) if host in EVEN else 3600.0 / settings.rate, settings.sleep)
         with self._lock:

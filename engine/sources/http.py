@@ -1,4 +1,4 @@
-"""Download one media file over http(s): once, resumable, bounded, and only from addresses the policy allows."""
+"""Download one media file over http(s): resumable, bounded, and only from addresses that the policy allows."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NOT_MEDIA = re.compile(
     r"text/(html|xml|css|csv|javascript)|application/(json|xml|pdf|zip|xhtml\+xml|rss\+xml|atom\+xml)|(image|font)/.*"
 )
 MARK = re.compile(r"[ -~]{1,1000}")
-"""An ETag or a date that can be sent back in a header; RFC 9110 allows more in an ETag, but no client can send that."""
+"""An ETag or a date that can be sent back in a header; RFC 9110 allows other ETags, but clients cannot send them."""
 Progress = Callable[[float | None], None]
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds asked for by a Retry-After header (delta or HTTP date); None when absent or unreadable."""
+    """Seconds in a Retry-After header (delta or HTTP date); None when absent or unreadable."""
     if not value:
         return None
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
@@ -39,7 +39,7 @@ def retry_after(value: str | None) -> float | None:
 
 
 def refuse(response: httpx.Response) -> None:
-    """Raise the error of a status that is not a file."""
+    """Raise the error for a response status without a file."""
     status = response.status_code
     host = clean_text(response.request.url.host, 100)
     what, cause = f"{host} answered HTTP {status}", f"HTTP {status}"
@@ -61,7 +61,7 @@ def refuse(response: httpx.Response) -> None:
 
 
 def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web, token: CancelToken, progress: Progress) -> Path:
-    """Fetch ``url`` to ``target``. What arrives is kept in ``partial`` until it is whole, so that a later attempt resumes.
+    """Download ``url`` to ``target``. Received data is kept in ``partial`` until it is complete, so that a later attempt resumes.
 
     Raises :class:`Permanent` (4xx, not media, refused address), :class:`Rejected` (too large), :class:`Throttled` (429),
     :class:`Transient` (5xx, stalled, closed early), :class:`gainstage.engine.errors.Cancelled`.
@@ -74,14 +74,14 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     with web.get(url, token, headers) as response:
         if not _is_all(response, have):
             _take(response, partial, mark, have, settings, token, progress)
-    token.check()  # a stop closes the connection, which looks like the end of a file of untold length
+    token.check()  # a stop closes the connection, which looks like the end of a file of unknown length
     partial.replace(target)
     mark.unlink(missing_ok=True)
     return target
 
 
 def _is_all(response: httpx.Response, have: int) -> bool:
-    """Whether nothing is missing: the last attempt was killed after the last byte."""
+    """Whether the file is complete: the last attempt was killed after the last byte."""
     return bool(have and response.status_code == 416 and response.headers.get("content-range", "").strip() == f"bytes */{have}")
 
 
@@ -97,7 +97,7 @@ def _take(
     whole = _whole_size(response, have)
     if whole is not None and whole > settings.max_bytes:
         raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
-    if not have:  # before the mark of the new file is written: it must never stand beside a part of the old one
+    if not have:  # before the mark of the new file is written: it must never exist together with a part of the old file
         partial.unlink(missing_ok=True)
     _remember(response, mark)
     try:
@@ -112,7 +112,7 @@ def _take(
 
 
 def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
-    """Where the body continues: ``have`` when the server resumes there, 0 when it begins anew."""
+    """Byte at which the body continues: ``have`` when the server resumes there, 0 when it starts from the beginning."""
     status = response.status_code
     if status == 200:
         return 0
@@ -122,7 +122,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
             return have
     elif status != 416:
         refuse(response)
-    partial.unlink(missing_ok=True)  # nothing left to send, another file, or another part of it: begin again
+    partial.unlink(missing_ok=True)  # nothing left to send, another file, or another part of it: start from the beginning
     raise Transient("the partial download no longer fits", cause="resume refused", hint="it is fetched anew")
 
 
@@ -132,7 +132,7 @@ def _whole_size(response: httpx.Response, have: int) -> int | None:
 
 
 def _remember(response: httpx.Response, mark: Path) -> None:
-    """Keep what lets a later attempt ask whether the file is still the same."""
+    """Store what a later attempt needs to check that the file has not changed."""
     tag = response.headers.get("etag") or response.headers.get("last-modified")
     ranged = response.headers.get("accept-ranges", "bytes") != "none" and "content-encoding" not in response.headers
     if tag and ranged and not tag.startswith("W/") and MARK.fullmatch(tag):
@@ -142,7 +142,7 @@ def _remember(response: httpx.Response, mark: Path) -> None:
 
 
 def _mark_of(mark: Path) -> str | None:
-    """What was kept; None when there is nothing, or nothing that can be sent."""
+    """The stored mark; None when there is none, or none that can be sent."""
     with contextlib.suppress(OSError):
         text = mark.read_text(encoding="latin-1")
         return text if MARK.fullmatch(text) else None

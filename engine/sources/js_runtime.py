@@ -1,4 +1,4 @@
-"""The JavaScript runtime that solves a site's challenges: found once, run in a child with limits, ended with the token."""
+"""The JavaScript runtime that solves a site's challenges: located once, run in a child with limits, ended by the cancel token."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pathlib import Path
 from gainstage.engine.flow.cancel import CancelToken
 
 DEADLINE_S = 60.0
-"""A challenge takes seconds; a script that takes longer than this will not end."""
+"""Time limit of a script, in seconds: a challenge takes seconds, and a script over the limit will not end."""
 MOST_CPU_S = 120
-"""Processor seconds of a child whose parent was killed: an endless script must not outlive it for ever."""
+"""CPU seconds of a child whose parent was killed, so that an endless script does not run forever."""
 MOST_OUTPUT = 64 * 1024**2
 HEAP_MB = 1024
 LEAST_DENO = (2, 3, 0)
-"""The oldest deno that yt-dlp works with."""
+"""Oldest version of deno that yt-dlp supports."""
 
 
 class ScriptFailed(Exception):
@@ -50,7 +50,7 @@ class Runtime:
 
 @lru_cache(maxsize=1)
 def find_runtime() -> Runtime | None:
-    """deno beside this interpreter, as its wheel installs it, else on the PATH; None when there is none that runs."""
+    """deno next to this interpreter, where its wheel installs it, else on the PATH; None when there is none that runs."""
     for path in _candidates():
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             answer = subprocess.run(
@@ -70,7 +70,7 @@ def solver_version() -> str | None:
 
 def _candidates() -> list[str]:
     found: list[str] = []
-    with contextlib.suppress(ImportError, OSError):  # the wheel is absent, or its binary is
+    with contextlib.suppress(ImportError, OSError):  # the wheel or its binary is missing
         from deno import find_deno_bin
 
         found.append(os.fspath(find_deno_bin()))
@@ -79,9 +79,9 @@ def _candidates() -> list[str]:
 
 
 def run_script(runtime: Path, options: Sequence[str], script: str, token: CancelToken, *, deadline_s: float | None = None) -> str:
-    """What ``script`` prints. It gets nothing of this process: an empty environment, an empty folder, no network, no files.
+    """Run ``script`` and return its output. It gets an empty environment, an empty folder, no network and no files.
 
-    Raises :class:`ScriptFailed`, and :class:`gainstage.engine.errors.Cancelled` at once when the token ends.
+    Raises :class:`ScriptFailed`, and :class:`gainstage.engine.errors.Cancelled` at once when the token is cancelled.
     """
     with tempfile.TemporaryDirectory(prefix="gainstage-js-", ignore_cleanup_errors=True) as folder:
         source, printed, complaints = (Path(folder, name) for name in ("script.js", "out", "err"))
@@ -114,7 +114,7 @@ def run_script(runtime: Path, options: Sequence[str], script: str, token: Cancel
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """All that the child sees of this machine's environment."""
+    """All environment variables that the child gets."""
     return {
         "HOME": folder,
         "DENO_DIR": os.path.join(folder, "deno"),
@@ -125,7 +125,7 @@ def _environment(folder: str) -> dict[str, str]:
 
 
 def _limit(pid: int) -> None:
-    """Limits that hold when this process is gone, where the system has them."""
+    """Set limits that remain when this process is gone, on systems that have them."""
     with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
         import resource
 

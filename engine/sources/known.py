@@ -1,4 +1,4 @@
-"""What the database knows of recordings that were just listed: under which id, where they stand, and what has changed."""
+"""What the database holds about recordings that were just listed: their id, their status, and what has changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS = "key, id, status, cause, source, extra->>'feed', case when key like '
 
 
 class KnownRecordings:
-    """Of one batch of a listing."""
+    """The stored rows of one batch of a listing."""
 
     def __init__(self, database: Database, recordings: Sequence[Recording]) -> None:
         keys = {plain(r.key) for r in recordings} | {plain(str(r.extra["was"])) for r in recordings if r.extra.get("was")}
@@ -51,7 +51,7 @@ class KnownRecordings:
             self._by_path.setdefault(row[4], []).append(KnownRecording(*row))
 
     def of(self, recording: Recording) -> KnownRecording | None:
-        """The row of a recording: by its identity, or by the one it had before identities were scoped by their feed."""
+        """The row of a recording, by its identity or by the one it had before identities included the feed."""
         found = self._by_key.get(plain(recording.key))
         if found is None and (was := recording.extra.get("was")):
             former = self._by_key.get(plain(str(was)))
@@ -60,7 +60,7 @@ class KnownRecordings:
         return found
 
     def grown(self, recording: Recording, token: CancelToken) -> KnownRecording | None:
-        """The row of a file's earlier content, where the file has only gone on since: a slow copy, a recorder that pauses."""
+        """The row of a file's earlier content, when the file was only extended since: by a slow copy, or a recorder that pauses."""
         if not recording.key.startswith(CONTENT):
             return None
         for row in self._by_path.get(plain(recording.source), ()):

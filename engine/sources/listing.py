@@ -1,4 +1,4 @@
-"""From what the operator points at to recordings, as a stream in the order the source gives them."""
+"""Sources that the operator names, as a stream of recordings in the order of the source."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HEAD_BYTES = 4096
 YOUTUBE = "https://www.youtube.com/"
 WRITING = "still being written"
 SHOWN = 5
-"""Files that an error names of those left out."""
+"""Most left-out files that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """Part of a source that gives no recording (a line, an episode without audio), and why."""
+    """Part of a source that gives no recording (a line, an episode without audio), and the reason."""
 
     title: str
     reason: str
@@ -47,7 +47,7 @@ Found = Recording | Faulty
 
 
 def list_source(source: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
-    """The recordings of one source. Raises :class:`gainstage.engine.errors.EngineError` for a source that is nothing."""
+    """The recordings of one source. Raises :class:`gainstage.engine.errors.EngineError` for an invalid source."""
     with_faults = found_in(source, settings, token=token)
     return (found for found in with_faults if isinstance(found, Recording))
 
@@ -61,11 +61,11 @@ def found_in(
     settled: bool = False,
     in_list: bool = False,
 ) -> Iterator[Found]:
-    """Everything a source names, also what cannot be taken from it.
+    """Everything in a source, including what cannot be taken.
 
     A source is a URL (media, feed, page), a search (``ytsearch20:words``), a file, a folder, or a list of sources (.txt,
-    .jsonl). Requests are made as ``hosts`` gives leave (without: freely). ``settled`` is for a followed
-    folder: it may be empty, and files that are being written are left for later.
+    .jsonl). Requests wait for permission of ``hosts``; None sends them at once. ``settled`` is for a followed folder: it may be
+    empty, and files that are being written are left for later.
     """
     token.check()
     if SEARCH.match(source):
@@ -109,7 +109,7 @@ def found_in(
 
 
 def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[Found]:
-    """Every file below a folder, taken or left. Raises :class:`Permanent` when none is taken, unless the folder is followed."""
+    """Every file below a folder, taken or left out. Raises :class:`Permanent` when none is taken, unless the folder is followed."""
     left: list[Faulty] = []
     taken = 0
     for file, reason in files_below(folder):
@@ -134,7 +134,7 @@ def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[Foun
 
 
 def _document_of(path: Path) -> str:
-    """ "feed" or "opml" for a local file that is one, else empty."""
+    """ "feed" or "opml" for a local file of that kind, else empty."""
     if path.suffix.lower() in MEDIA:
         return ""
     try:
@@ -146,7 +146,7 @@ def _document_of(path: Path) -> str:
 
 
 def _of_document(path: Path, kind: str, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
-    """What a local feed or a list of subscriptions names."""
+    """The recordings of a local feed or a list of subscriptions."""
     with path.open("rb") as file:
         blocks = iter(lambda: file.read(BLOCK), b"")
         if kind == "feed":
@@ -164,7 +164,7 @@ def _of_outlines(blocks: Iterable[bytes], settings: Settings, token: CancelToken
 
 
 def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
-    """What a line names. A line that is wrong is told and does not stop the others; the host's throttle does."""
+    """The recordings of a line. An invalid line is reported and does not stop the others; a throttle by the host does."""
     if line.wrong:
         yield Faulty(line.wrong, "malformed line")
         return
@@ -178,7 +178,7 @@ def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Host
 
 
 def _told(found: Recording, line: ListLine) -> Recording:
-    """The list's own words count more than what a file name says."""
+    """A recording with the details of the list, which take precedence over the file name."""
     told = line.told
     return replace(
         found,
@@ -197,9 +197,9 @@ def _asking(hosts: Hosts | None, token: CancelToken) -> Asking:
 def list_url(
     url: str, settings: Settings, *, token: CancelToken, asking: Asking, hosts: Hosts | None = None, in_list: bool = False
 ) -> Iterator[Found]:
-    """Media by its ending, YouTube by its host, a feed by how it begins, anything else through yt-dlp.
+    """The recordings of an address: media by its file ending, YouTube by its host, a feed by its first bytes, else through yt-dlp.
 
-    A single video named in a list is taken by its address alone: a list may be long.
+    A single video in a list is taken by its address, without a request: a list may be long.
     """
     if is_media_url(url):
         yield url_recording(url)
@@ -239,11 +239,11 @@ def is_media_url(url: str) -> bool:
 
 
 def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
-    """ "media", "feed", "opml" or "page", by how the answer begins."""
+    """ "media", "feed", "opml" or "page", by the first bytes of the response."""
     check_url(url, allow_private=settings.fetch.allow_private, proxied=proxy_of(settings.fetch) is not None)
     try:
         with web.get(url, token, {**ACCEPT, "accept-encoding": "identity"}) as response:
-            if response.status_code in (403, 405, 406):  # a site that refuses us may know yt-dlp's ways
+            if response.status_code in (403, 405, 406):  # yt-dlp may have access to a site that refuses our request
                 return "page"
             if response.status_code != 200:
                 refuse(response)
@@ -263,7 +263,7 @@ def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
 
 
 def url_recording(url: str) -> Recording:
-    """A recording whose identity is its address (without the fragment)."""
+    """A recording identified by its address (without the fragment)."""
     parts = urlsplit(url)
     url = urlunsplit((parts.scheme.lower(), parts.netloc, parts.path, parts.query, ""))
     digest = digest_of(url)

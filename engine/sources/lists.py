@@ -1,4 +1,4 @@
-"""Lists of sources: a text file with one to a line, or JSON Lines. Read line by line."""
+"""Lists of sources: a text file with one source per line, or JSON Lines. Read line by line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LINE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ListLine:
-    """A source named by a list, with what the list says of it; or what is wrong with the line."""
+    """A source named in a list, with the list's details; or the error of the line."""
 
     number: int
     source: str
@@ -27,7 +27,7 @@ class ListLine:
 
 
 def read_list(path: Path) -> Iterator[ListLine]:
-    """Lines of a list that name something. Blank lines and comments (``#``) are passed over; relative paths start at the list.
+    """The lines of a list that name a source. Blank lines and comments (``#``) are skipped; relative paths start at the list.
 
     An object of JSON Lines has ``url`` (or ``source`` or ``path``) and may have ``title``, ``duration`` (seconds),
     ``published`` (ISO day), ``channel`` and ``priority``. Raises :class:`Permanent` when the file cannot be read.

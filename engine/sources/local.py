@@ -127,16 +127,16 @@ OTHER = frozenset(
         "bin",
     ]
 )
-"""Endings of what is no medium: such files are not opened to find out."""
+"""Endings of files that are not media: such files are not opened."""
 BLOCK = 1 << 20
 MOST_HASHES = 200_000
 MOST_NAME, MOST_PATH = 255, 4095
 """Bytes."""
 _hashes: dict[tuple[Path, int, int, int], str] = {}  # a watched folder is listed again and again
 SETTLED_S = 3.0
-"""A file of a watched folder is taken when nobody has it open for writing and it has not changed for this long."""
+"""A file of a watched folder is taken when no process has it open for writing and it has not changed for this many seconds."""
 LONG_REST_S = 60.0
-"""The same where the system does not say who writes to a file: recorders and copies over a network pause."""
+"""The same where the system does not report writers: recorders and network copies pause."""
 NOT_A_FILE = "not a file"
 
 
@@ -159,13 +159,13 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
 
 
 def place_of(source: str) -> Path:
-    """Where a source that is no address lies, there or not. Raises :class:`Permanent` for what can be no path."""
-    if not source.strip():  # it would be the folder we happen to be in
+    """The path of a source that is not an address, whether it exists or not. Raises :class:`Permanent` for an invalid path."""
+    if not source.strip():  # an empty path would mean the current folder
         raise Permanent("an empty source", cause="missing source", hint="give a file, a folder or a URL")
     place = Path(os.path.expanduser(source))
     try:
         longest, whole = max(len(os.fsencode(part)) for part in place.parts), len(os.fsencode(place))
-    except UnicodeEncodeError:  # half a character, as JSON may hold it
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         longest, whole = MOST_NAME + 1, 0
     if "\0" in source or whole > MOST_PATH or longest > MOST_NAME:
         raise Permanent(
@@ -175,9 +175,9 @@ def place_of(source: str) -> Path:
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(path, why it is left out, empty where it is taken) of everything below a folder, by name; hidden ones left out.
+    """(path, reason why it is left out, empty when it is taken) of everything below a folder, by name; hidden files are omitted.
 
-    Files of an ending that says nothing are opened to find out whether they hold audio.
+    A file whose ending is not known is opened to check for audio.
     """
     found: list[tuple[Path, str]] = []
     broken: list[OSError] = []
@@ -190,7 +190,7 @@ def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def why_not(path: Path) -> str:
-    """Why a path is no medium; empty when it is one, as far as its ending says, else its content."""
+    """Why a path is not a media file; empty when it is one by its ending, or else by its content."""
     kind = path.suffix.lower()
     try:
         mode = path.stat().st_mode
@@ -215,7 +215,7 @@ def holds_audio(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raises :class:`Permanent` for what is there and is no file: a FIFO would be waited for, a device has no end."""
+    """Raises :class:`Permanent` for an existing path that is not a regular file: a FIFO would block, a device has no end."""
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -227,7 +227,7 @@ def check_regular(path: Path) -> None:
 
 
 def file_recording(path: Path, token: CancelToken | None = None) -> Recording:
-    """The recording of one file; one that cannot be read is still listed, so that it fails visibly with its cause."""
+    """The recording of one file; an unreadable file is still listed, so that its failure and cause are shown."""
     path = path.absolute()
     check_regular(path)
     raw = os.fsencode(path)
@@ -243,13 +243,13 @@ def file_recording(path: Path, token: CancelToken | None = None) -> Recording:
 
 
 def path_of(recording: Recording) -> Path:
-    """Where the file of a local recording lies; a name that is no text is kept as it is beside its readable form."""
+    """The path of a local recording; a name that is not valid text is stored in its raw form beside the readable one."""
     raw = recording.extra.get("raw_path")
     return Path(os.fsdecode(bytes.fromhex(str(raw)))) if raw else Path(recording.source)
 
 
 def is_settled(path: Path) -> bool:
-    """Whether nobody writes to a file any more, as far as this machine can tell."""
+    """Whether no process writes to a file any more, as far as this machine can tell."""
     try:
         rested_s = abs(time.time() - path.stat().st_mtime)
         if rested_s < SETTLED_S:
@@ -261,9 +261,9 @@ def is_settled(path: Path) -> bool:
 
 
 def has_writer(path: Path) -> bool | None:
-    """Whether some process of this machine has a file open for writing; None where the system does not say.
+    """Whether a process of this machine has a file open for writing; None where the system does not report it.
 
-    A read lease is granted only while nobody does (fcntl(2), F_SETLEASE).
+    A read lease is granted only while no process has (fcntl(2), F_SETLEASE).
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
@@ -271,7 +271,7 @@ def has_writer(path: Path) -> bool | None:
     try:
         fcntl.fcntl(
             file, fcntl.F_SETSIG, signal.SIGURG
-        )  # a writer that comes meanwhile is announced by a signal: one without effect
+        )  # a writer that opens the file meanwhile is announced by a signal: use one without effect
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
@@ -282,7 +282,7 @@ def has_writer(path: Path) -> bool | None:
 
 
 def grew_from(path: Path, size: int, digest: str, token: CancelToken | None = None) -> bool:
-    """Whether a file begins with a content of ``size`` bytes and sha256 ``digest`` (hex) and goes on."""
+    """Whether a file starts with content of ``size`` bytes and sha256 ``digest`` (hex) and is longer."""
     found = hashlib.sha256()
     with contextlib.suppress(OSError), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= size:

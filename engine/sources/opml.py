@@ -1,4 +1,4 @@
-"""Lists of subscriptions as podcast players export them (OPML): the addresses, read without a tree in memory."""
+"""Lists of subscriptions exported by podcast players (OPML): the addresses, read without a document tree in memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LOOKS_LIKE = re.compile(rb"<opml[\s>]", re.IGNORECASE)
 
 
 def is_opml(head: bytes) -> bool:
-    """Whether a document that begins like this is a list of subscriptions."""
+    """Whether a document that starts with these bytes is a list of subscriptions."""
     return bool(LOOKS_LIKE.search(b"".join(narrow([head]))))
 
 
 def bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks. Raises :class:`Permanent` when they are more than such a list has."""
+    """The blocks, unchanged. Raises :class:`Permanent` when they exceed the size limit of such a list."""
     total = 0
     for block in blocks:
         total += len(block)
@@ -30,7 +30,7 @@ def bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def read_opml(blocks: Iterable[bytes]) -> list[str]:
-    """The addresses of its outlines, each once, in their order. Raises :class:`Permanent` for a document that is malformed."""
+    """The addresses of the outlines in order, without repeats. Raises :class:`Permanent` for a malformed document."""
     found: dict[str, None] = {}
 
     def start(name: str, attributes: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""How slow a server may be: silence is bounded by timeouts, this bounds what drips."""
+"""Least speed of a server: timeouts limit silence, this limits a slow trickle of data."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from gainstage.engine.errors import Transient
 
 WINDOW_S = 60.0
-"""The least speed is kept over this long, so that a pause costs nothing."""
+"""Seconds over which the least speed is measured, so that a short pause is accepted."""
 
 
 class Pace:
-    """Counts what arrives. ``least_speed`` is in bytes per second (0: none), ``limit_s`` the longest the whole may take.
+    """Measures the speed of received data. ``least_speed`` is in bytes per second (0: none), ``limit_s`` the longest total time.
 
-    Only time spent waiting for the server counts, not what is done with its bytes meanwhile.
+    Only the time spent waiting for the server counts, not the time in which its data is processed.
     """
 
     def __init__(self, least_speed: float, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,8 @@ class Pace:
         self._arrived = 0
 
     def add(self, size: int, waited_s: float) -> None:
-        """``size`` bytes came after ``waited_s``. Raises :class:`Transient` when that is too slow, or the whole takes too long."""
+        """Add ``size`` bytes that took ``waited_s`` seconds. Raises :class:`Transient` below the least speed or over the total
+        time."""
         self._waited += waited_s
         self._arrived += size
         if self._waited > self._limit_s:
@@ -46,7 +47,7 @@ class Pace:
             self._since, self._arrived = self._waited, 0
 
     def through(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """The blocks as they come, each counted."""
+        """The blocks, unchanged, each measured."""
         rest = iter(blocks)
         while True:
             begun = self._clock()

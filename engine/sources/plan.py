@@ -1,4 +1,4 @@
-"""What a run would cost before it starts: audio, downloads, time, disk, model memory. For dry runs and previews."""
+"""The estimated cost of a run: audio, downloads, time, disk, model memory. For dry runs and previews."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from gainstage.engine.views.rows import ModelNeed, RunPlan
 from gainstage.engine.views.snapshot import Forecast, Snapshot
 
 MEASURED = 3
-"""Stored recordings from which service times count as measured."""
+"""Stored recordings from which on service times count as measured."""
 LATEST = 200
 USUAL_S = 1200.0
-"""Length of a recording of which nothing is known, where no other length is known either."""
+"""Assumed length, in seconds, of a recording of unknown length, when no other length is known either."""
 PROBED = 500
 AUDIO_BYTES_S = 16_000.0
 """Bytes per second of audio-only downloads (128 kbit/s)."""
@@ -39,21 +39,21 @@ USUAL_SPEEDS: Mapping[str, Mapping[str, float]] = {
     "cuda": {"decode": 300, "transcribe": 50, "diarize": 40, "identify": 150, "embed": 1500, "store": 2000},
     "cpu": {"decode": 200, "transcribe": 3, "diarize": 2, "identify": 15, "embed": 300, "store": 1500},
 }
-"""Audio seconds per second of one slot where nothing was measured: a rough guess for models of the default size."""
+"""Audio seconds per second of one slot before anything was measured: a rough guess for models of the default size."""
 USUAL_FETCH = 60.0
 TOLD_S = 5400.0
-"""A budget that takes this long is told in hours, also where something else takes longer."""
+"""A budget that takes at least this many seconds is shown in hours, even when another part takes longer."""
 
 PARAMETERS: Mapping[str, float] = {
     "tiny": 39e6, "base": 74e6, "small": 244e6, "medium": 769e6, "large-v2": 1550e6, "large-v3": 1550e6, "turbo": 809e6,
     "large-v3-turbo": 809e6, "distil-large-v3": 756e6, "pyannote/speaker-diarization-community-1": 8e6,
     "speechbrain/spkrec-ecapa-voxceleb": 21e6, "BAAI/bge-small-en-v1.5": 33e6,
 }  # fmt: skip
-"""Parameters of well-known models, as their cards say."""
+"""Parameters of well-known models, from their model cards."""
 
 
 def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:
-    """The plan of taking these recordings now, on an idle system. ``snapshot`` of a running engine tells the models' memory."""
+    """The plan for these recordings on an idle system. ``snapshot`` of a running engine gives the memory of the models."""
     known = [r.duration for r in with_lengths(recordings)]
     typical = fmean(told) if (told := [s for s in known if s]) else _typical(database)
     lengths = [s or typical for s in known]
@@ -88,7 +88,7 @@ def plan_run(recordings: Sequence[Recording], settings: Settings, database: Data
 
 
 def with_lengths(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
-    """The recordings, those that are files with the length their head tells; of a great many the first ones."""
+    """The recordings, local files with the length from their header; of a great many, only the first ones."""
     return tuple(
         r if r.duration or n >= PROBED or (seconds := probe(r)) is None else replace(r, duration=seconds)
         for n, r in enumerate(recordings)
@@ -96,7 +96,7 @@ def with_lengths(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
 
 
 def probe(recording: Recording) -> float | None:
-    """Seconds a local file says it has; None for anything else."""
+    """Length of a local file from its header, in seconds; None for anything else."""
     if "://" in recording.source:
         return None
     import av
@@ -107,8 +107,8 @@ def probe(recording: Recording) -> float | None:
 
 
 def polite_time(remote: Sequence[tuple[Recording, float]], rate: int) -> float:
-    """Least seconds the hosts' budgets allow: the first hour's requests go at once, the others at the rate. A site that is
-    asked evenly takes its pace for all but the first ones.
+    """Least seconds that the hosts' budgets allow: the requests of the first hour go at once, the others at the rate. An evenly
+    paced site has its rate for all but the first ones.
     """
     hosts = Counter(host_of(r.source) for r, _ in remote)
     return max((_host_time(host, n, rate) for host, n in hosts.items()), default=0.0)
@@ -121,7 +121,7 @@ def _host_time(host: str, n: int, rate: int) -> float:
 
 
 def _budget_words(remote: Sequence[tuple[Recording, float]], rate: int) -> str:
-    """What the budget of the slowest host means: "1,200 videos: 5 h of downloading at fetch.rate 300/h"."""
+    """The budget of the slowest host in words: "1,200 videos: 5 h of downloading at fetch.rate 300/h"."""
     hosts = Counter(host_of(r.source) for r, _ in remote)
     host, n = max(hosts.items(), key=lambda each: _host_time(each[0], each[1], rate))
     hours = _host_time(host, n, rate) / 3600
@@ -132,7 +132,7 @@ def _budget_words(remote: Sequence[tuple[Recording, float]], rate: int) -> str:
 
 
 def speeds_of(settings: Settings, database: Database, *, remote: bool) -> tuple[dict[str, float], str]:
-    """(audio seconds per second of one slot by stage, where they are from)."""
+    """(audio seconds per second of one slot by stage, source of these figures)."""
     with database.connection() as connection:
         rows = connection.execute(
             """

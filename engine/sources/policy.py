@@ -1,4 +1,4 @@
-"""Which addresses may be asked: http and https only, and nothing inside this network unless the operator allows it."""
+"""Which addresses requests may go to: http and https only, and none inside this network unless the operator allows it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 INNER_NAMES = re.compile(
     r"(?:.*\.)?(?:localhost|localdomain|local|internal|intranet|corp|home|lan|private|home\.arpa)", re.IGNORECASE
 )
-"""Names that no public name server answers for (RFC 6761, RFC 6762, RFC 8375, and those that ICANN keeps for inner use)."""
+"""Names that public name servers do not resolve (RFC 6761, RFC 6762, RFC 8375, and those that ICANN reserves for private use)."""
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
 _COMPATIBLE = ipaddress.ip_network("::/96")
 _TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")  # RFC 2765
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable by everybody: not private, loopback, link-local, multicast or reserved.
+    """Whether an IP address is publicly reachable: not private, loopback, link-local, multicast or reserved.
 
-    An IPv6 address that carries an IPv4 one is public only where both are: it may end at the inner one.
+    An IPv6 address that contains an IPv4 address is public only when both are: packets may go to the inner one.
     """
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64[1] or ip in _COMPATIBLE:  # a network's own translation, and a form without any use left
+        if ip in _NAT64[1] or ip in _COMPATIBLE:  # a network's own translation prefix, and an obsolete form
             return False
         inner = _carried(ip)
         if inner is not None:
@@ -41,7 +41,7 @@ def is_public(address: str) -> bool:
 
 
 def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to."""
+    """The IPv4 address that an IPv6 address contains."""
     if ip.teredo is not None:
         return ip.teredo[1]
     if ip in _NAT64[0] or ip in _TRANSLATED:
@@ -50,7 +50,7 @@ def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def resolve(host: str, port: int | None = None) -> list[str]:
-    """The addresses of a host, each once; :class:`Transient` when the name cannot be looked up now."""
+    """The addresses of a host, without repeats; raises :class:`Transient` when the name cannot be resolved now."""
     try:
         found = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -78,7 +78,7 @@ def split_url(url: str) -> SplitResult:
         ):
             parts.hostname.encode("idna")
             return parts
-    except ValueError:  # a malformed port or bracket, half a character, a name that is none
+    except ValueError:  # a malformed port or bracket, a lone surrogate, an invalid host name
         pass
     raise Permanent(
         f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="only http and https are taken"
@@ -86,9 +86,9 @@ def split_url(url: str) -> SplitResult:
 
 
 def check_host(host: str, port: int | None, *, allow_private: bool) -> list[str]:
-    """Addresses a host may be asked at. Raises :class:`Permanent` when any of them is inside this network.
+    """The addresses at which a host may be contacted. Raises :class:`Permanent` when any of them is inside this network.
 
-    A caller connects to one of the addresses returned, so that a name cannot change its mind between check and connection.
+    Callers connect to one of the returned addresses, so that a changed name cannot bypass the check.
     """
     addresses = resolve(host, port)
     if not allow_private and not all(is_public(a) for a in addresses):
@@ -99,8 +99,8 @@ def check_host(host: str, port: int | None, *, allow_private: bool) -> list[str]
 def check_url(url: str, *, allow_private: bool, proxied: bool = False) -> None:
     """Raises :class:`Permanent` for another scheme or an address inside this network.
 
-    Behind a proxy (``proxied``) no name is looked up, as the proxy does that and this machine may have no name server: only
-    addresses written out and names known to be inner ones are refused.
+    Behind a proxy (``proxied``) names are not resolved, because the proxy does that and this machine may have no name server:
+    only IP addresses and names known to be private are refused.
     """
     parts = split_url(url)
     host = parts.hostname or ""
@@ -111,7 +111,7 @@ def check_url(url: str, *, allow_private: bool, proxied: bool = False) -> None:
 
 
 def _is_inner(host: str) -> bool:
-    """Whether a host is inside a network by its looks alone."""
+    """Whether a host is private, by its text alone."""
     host = host.rstrip(".")
     try:
         return not is_public(host)
@@ -132,6 +132,6 @@ def _refused(host: str) -> Permanent:
 
 
 def host_of(url: str) -> str:
-    """The host politeness is kept for, in lower case; one for all the names of a site."""
+    """The host that a request budget belongs to, in lower case; one for all names of a site."""
     host = (split_url(url).hostname or "").lower()
     return YOUTUBE if host == "youtu.be" or host == "youtube.com" or host.endswith(".youtube.com") else host

@@ -1,4 +1,4 @@
-"""A look at each item's own page before anything is downloaded: a few at a time, within a time limit, politely."""
+"""Read each item's own page before any download: a few at a time, within a time limit and the request budgets."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gainstage.engine.terms import Recording
 
 AT_ONCE = 4
 EACH_S = 30.0
-"""Time for one page, on average: a round is given up after this times its length over :data:`AT_ONCE`, and its waits for leave."""
+"""Average seconds per page: a round ends after this times its length over :data:`AT_ONCE`, plus its waits for permission."""
 
 
 def look_up_all(
     recordings: Sequence[Recording], settings: Settings, hosts: Hosts, token: CancelToken, *, patience_s: float = PATIENCE_S
 ) -> list[Recording]:
-    """The recordings with the details of their own pages, in order; each page counts for the download as well.
+    """The recordings with the details of their own pages, in order; each page request counts for the download as well.
 
-    A refusal goes into ``extra["refused"]`` with its reason. Inconclusive ones (network, time, a used-up budget, a throttle)
-    come back as they were, and pass. Raises :class:`Cancelled` and :class:`Misconfigured`.
+    An unavailable recording gets the reason in ``extra["refused"]``. After an inconclusive look-up (network, time, used-up budget,
+    throttle) a recording is returned unchanged. Raises :class:`Cancelled` and :class:`Misconfigured`.
     """
     inner = token.child()
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-up")
@@ -56,7 +56,7 @@ def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: Canc
     try:
         leave = hosts.enter(host_of(recording.source), token, patience_s=patience_s)
     except Postponed as error:
-        token.cancel(error.message)  # nobody else of this round would get leave either
+        token.cancel(error.message)  # no other look-up of this round would get permission either
         return recording
     try:
         found = look_up(recording, settings.fetch, token=token)

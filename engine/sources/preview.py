@@ -1,4 +1,4 @@
-"""What ``add`` would take, shown before anything is queued: the choice and the plan of a dry run, for a console."""
+"""What ``add`` would take, before anything is queued: choice and plan of a dry run, for a console."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def preview(
     *,
     token: CancelToken,
 ) -> Preview:
-    """``options`` are those of :class:`Selection`, and ``priority``. Lists the sources, so it may ask the network and take a while.
+    """List ``sources`` and return the choice and plan. This may send requests and take a while. ``options`` are those of
+    :class:`Selection`, and ``priority``.
 
-    Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed, an unknown option, or a value that is none.
+    Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed, an unknown option or an invalid value.
     """
     Selection.check_names(options, "priority")
     choice = choose(sources, settings, database, Selection.of(options), token=token)

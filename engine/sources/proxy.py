@@ -1,4 +1,4 @@
-"""The operator's proxy: checked before it is used, as its address may hold a password never told."""
+"""The operator's proxy: checked before use; its address may contain a password, so it is never shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gainstage.engine.errors import Misconfigured
 
 
 def proxy_of(settings: Fetch) -> str | None:
-    """The address of the proxy, None without one. Raises :class:`Misconfigured` for one that both of our ways out cannot use."""
+    """The address of the proxy, None without one. Raises :class:`Misconfigured` when either HTTP client cannot use it."""
     address = settings.proxy.get_secret_value().strip() if settings.proxy else ""
     if not address:
         return None

@@ -1,4 +1,4 @@
-"""A dictionary with a bound: what a process remembers must not grow for ever."""
+"""A dictionary with a size limit, so that a process's memory does not grow forever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which recordings of a source are wanted. Pure: from what is known of a recording to yes, no with the reason, or not known."""
+"""Which recordings of a source are wanted. Pure: a recording's details give yes, no with the reason, or undecided."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.terms import Recording
 
 SHORT_S = 60.0
-"""Shorter than this is taken for a short where the site does not say."""
+"""A shorter video, in seconds, is treated as a short when the site does not say."""
 MOST_SHORT_S = 180.0
-"""No short is longer than this."""
+"""Longest short, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted. Dates are ISO days, both ends included; durations are seconds."""
+    """The criteria of a selection. Dates are ISO days, both ends included; durations are seconds."""
 
-    limit: int | None = None  # recordings that are not stored yet
+    limit: int | None = None  # most recordings that are not stored yet
     order: Literal["source", "newest", "oldest"] = "source"
     since: str | None = None
     until: str | None = None
     min_duration: float | None = None
     max_duration: float | None = None
     skip_shorts: bool = False
-    match: str | None = None  # regular expression, somewhere in the title, upper and lower case alike
+    match: str | None = None  # regular expression, found anywhere in the title, ignoring case
     live: Literal["include", "skip"] = "skip"
-    check: Literal["auto", "all", "none"] = "auto"  # look at each item's own page before it is queued
-    force: bool = False  # also what has ended
+    check: Literal["auto", "all", "none"] = "auto"  # read each item's own page before it is queued
+    force: bool = False  # also recordings that have ended
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Selection:
-        """From options by name, as a command or a console gives them, words for numbers and days allowed; others are left alone.
+        """A selection from options by name, as a command or a console gives them; numbers and days may be text, other names are
+        ignored.
 
-        Raises :class:`Permanent` for a value that is none.
+        Raises :class:`Permanent` for an invalid value.
         """
         names = [field.name for field in fields(cls)]
         return cls(**{name: _READ[name](name, options[name]) for name in names if options.get(name) is not None})
 
     @classmethod
     def check_names(cls, options: Mapping[str, Any], *others: str) -> None:
-        """Raises :class:`Permanent` for an option that is neither one of a selection nor one of ``others``."""
+        """Raises :class:`Permanent` for an option that is neither part of a selection nor one of ``others``."""
         known = [*(field.name for field in fields(cls)), *others]
         for name in options:
             if name not in known:
@@ -56,7 +57,7 @@ class Selection:
                 raise Permanent(f"no option {clean_text(name, 40)}", cause="selection", hint=hint)
 
     def options(self) -> dict[str, Any]:
-        """What differs from the default, for storing; the inverse of :meth:`of`."""
+        """The options that differ from the default, for storing; the inverse of :meth:`of`."""
         default = asdict(Selection())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
@@ -122,7 +123,7 @@ def _pattern(name: str, value: Any) -> str:
 
 
 def _day(name: str, value: Any) -> str:
-    """An ISO day; also ``today``, ``yesterday`` and ``30d`` (that many days ago)."""
+    """An ISO day; also accepts ``today``, ``yesterday`` and ``30d`` (that many days ago)."""
     text = str(value)
     days = {"today": 0, "yesterday": 1}.get(text)
     if days is None and (match := re.fullmatch(r"(\d{1,5})d", text)):
@@ -151,7 +152,7 @@ _READ: Mapping[str, Callable[[str, Any], Any]] = {
 
 
 def refusal(recording: Recording, selection: Selection, longest_s: float) -> str | None:
-    """Why a recording is not wanted; None when nothing known speaks against it. ``longest_s`` is fetch.max_duration."""
+    """Why a recording is not wanted; None when no known detail excludes it. ``longest_s`` is fetch.max_duration in seconds."""
     extra, duration = recording.extra, recording.duration
     published = recording.published
     if selection.match and not re.search(selection.match, recording.title, re.IGNORECASE):
@@ -176,7 +177,7 @@ def refusal(recording: Recording, selection: Selection, longest_s: float) -> str
 
 
 def is_short(recording: Recording) -> bool | None:
-    """Whether it is a short; None when that cannot be told from a listing."""
+    """Whether it is a short; None when a listing does not show it."""
     told, duration = recording.extra.get("short"), recording.duration
     if told is not None:
         return bool(told)
@@ -188,7 +189,7 @@ def is_short(recording: Recording) -> bool | None:
 
 
 def undecided(recording: Recording, selection: Selection) -> bool:
-    """Whether the selection turns on something the listing did not say and the item's own page would."""
+    """Whether the selection depends on a detail that the listing lacks and the item's own page has."""
     if recording.extra.get("fetch") != "ytdlp" or recording.extra.get("looked_up"):
         return False
     dated = selection.since is not None or selection.until is not None
@@ -201,7 +202,8 @@ def undecided(recording: Recording, selection: Selection) -> bool:
 
 
 def ordered(recordings: list[Recording], order: Literal["source", "newest", "oldest"]) -> list[Recording]:
-    """In the order wanted. Where no dates are known the source's own order counts as newest first; unknown dates go last."""
+    """The recordings in the wanted order. Without any dates, the order of the source counts as newest first; unknown dates go
+    last."""
     if order == "source":
         return recordings
     dated = [r for r in recordings if r.published]

@@ -1,4 +1,4 @@
-"""Sources that are listed again and again: who is due, who is on it, what came of it. Kept in the database."""
+"""Sources that are listed at intervals: which are due, which engine lists them, with what result. Kept in the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gainstage.engine.store.codec import document, plain
 from gainstage.engine.store.database import Database
 
 LEASE_S = 3600.0
-"""A run longer than this may be taken over, even from an engine that lives."""
+"""A run longer than this many seconds may be taken over, even from a running engine."""
 LEAST_S = 60.0
 MOST_S = 366 * 86_400.0
 FIRST_RETRY_S = 300.0
@@ -30,7 +30,7 @@ FIRST_RETRY_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A followed source. ``*_wall`` are epoch seconds; ``options`` are those of :class:`Selection`, as they were given."""
+    """A followed source. ``*_wall`` are epoch seconds; ``options`` are those of :class:`Selection`, as given."""
 
     id: int
     source: str
@@ -47,7 +47,7 @@ class Subscription:
 
     @property
     def folder(self) -> Path | None:
-        """The folder to watch, when it is one."""
+        """The folder to watch, when the source is one."""
         return Path(self.source) if "://" not in self.source and Path(self.source).is_dir() else None
 
 
@@ -59,7 +59,8 @@ _COLUMNS = (
 
 
 class Subscriptions:
-    """Thread-safe; every call may raise :class:`gainstage.engine.errors.Transient`. ``now`` is in epoch seconds, the clock by default."""
+    """The stored subscriptions. Thread-safe; every call may raise :class:`gainstage.engine.errors.Transient`. ``now`` is in epoch
+    seconds, by default of the clock."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -67,9 +68,9 @@ class Subscriptions:
     def follow(
         self, source: str, every_s: float, options: dict[str, Any] | None = None, *, priority: int = 0, now: float | None = None
     ) -> Subscription:
-        """Follow a source, first listed at once; one that is followed already takes the new interval and options.
+        """Follow a source, which is listed at once the first time; a followed source gets the new interval and options.
 
-        Raises :class:`Permanent` for a source that is none, an interval out of range, or options that are none.
+        Raises :class:`Permanent` for an invalid source, an interval out of range, or invalid options.
         """
         if not LEAST_S <= every_s <= MOST_S:
             raise Permanent(
@@ -90,7 +91,7 @@ class Subscriptions:
         return Subscription(*row)
 
     def unfollow(self, which: str) -> Subscription:
-        """End a subscription by its number or source. Raises :class:`Permanent` when there is none."""
+        """End a subscription by its number or source. Raises :class:`Permanent` when there is no such subscription."""
         number = int(which) if re.fullmatch(r"\d{1,9}", which) else -1
         with self.database.connection() as connection:
             row = connection.execute(
@@ -106,10 +107,10 @@ class Subscriptions:
             return tuple(Subscription(*row) for row in connection.execute(f"select {_COLUMNS} from subscription order by id"))
 
     def due(self, now: float | None = None, *, engine: str, busy: Collection[int] = ()) -> Subscription | None:
-        """Claim one that is due, the longest overdue first, none of ``busy`` (those this engine lists at the moment). A claim of
-        an engine that died counts for nothing.
+        """Claim a due subscription, the longest overdue first, except ``busy`` (those that this engine is listing). Claims of a
+        dead engine are ignored.
 
-        However many runs were missed, it is due once: the next one is the first of its rhythm that lies ahead.
+        After several missed runs it is due once: the next run is at the first future time of its interval.
         """
         with self.database.transaction() as connection:
             row = connection.execute(
@@ -127,13 +128,13 @@ class Subscriptions:
         return Subscription(*row) if row else None
 
     def done(self, claim: Subscription, new: int, *, engine: str, now: float | None = None) -> None:
-        """A run has ended well."""
+        """Record a successful run with ``new`` recordings."""
         at = _now(now)
         ahead = claim.next_wall + claim.every_s * (floor(max(0.0, at - claim.next_wall) / claim.every_s) + 1)
         self._end(claim, engine, at, ahead, "last_new = %s, found = found + %s, last_error = null, failures = 0", [new, new])
 
     def failed(self, claim: Subscription, error: str, *, retry: bool, engine: str, now: float | None = None) -> None:
-        """A run has failed: tried again soon where that can help, else in its rhythm."""
+        """Record a failed run: tried again soon when that can help (``retry``), else at the next interval."""
         at = _now(now)
         soon = doubled(FIRST_RETRY_S, claim.failures, claim.every_s)
         self._end(
@@ -141,7 +142,7 @@ class Subscriptions:
         )
 
     def hurry(self, id: int, now: float | None = None) -> None:
-        """Due now, or again after the run that is under way: its folder has changed."""
+        """Make it due now, or again after the current run: its folder has changed."""
         with self.database.connection() as connection:
             connection.execute(
                 "update subscription set next_at = case when claimed_by is null then least(next_at, to_timestamp(%(now)s))"
@@ -150,7 +151,7 @@ class Subscriptions:
             )
 
     def _end(self, claim: Subscription, engine: str, at: float, ahead: float, result: str, values: list[Any]) -> None:
-        """A time that was set while the run went on (hurried, followed anew) is kept."""
+        """End a run; a time set during the run (hurried, followed again) is kept."""
         with self.database.connection() as connection:
             connection.execute(
                 f"update subscription set claimed_by = null, claimed_at = null, last_at = to_timestamp(%s), next_at = case when"
@@ -161,7 +162,7 @@ class Subscriptions:
 
 
 def absolute(source: str) -> str:
-    """A source as it means the same from every folder. Raises :class:`Permanent` for an address or a path that is none."""
+    """A source in a form that is valid from every folder. Raises :class:`Permanent` for an invalid address or path."""
     if SEARCH.match(source):
         return source
     if "://" in source:

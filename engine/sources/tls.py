@@ -1,4 +1,4 @@
-"""Whom to trust over TLS: the usual authorities, and those that this machine's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` add."""
+"""Trusted certificates for TLS: the usual authorities, plus those in this machine's ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HINT = "the server's owner can mend it; where a proxy of yours or a server of yo
 
 
 def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The context with what this machine adds. Raises :class:`Misconfigured` when that cannot be read."""
+    """``context`` with this machine's certificates added. Raises :class:`Misconfigured` when they cannot be read."""
     file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
     if file or folder:
         try:
             context.load_verify_locations(cafile=file, capath=folder)
-        except OSError as error:  # also an SSLError: no certificate in it
+        except OSError as error:  # includes SSLError: no certificate in the file
             raise Misconfigured(
                 f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error.strerror or error}",
                 cause="certificates",
@@ -31,19 +31,19 @@ def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
 
 @cache
 def context() -> ssl.SSLContext:
-    """For our own client: the environment is read once."""
+    """The context of our own client; the environment is read once."""
     import httpx
 
     return trusting(httpx.create_ssl_context(trust_env=False))
 
 
 def refused_by(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    """The refused certificate behind an error, None when it is about something else."""
+    """The rejected certificate behind an error; None for another error."""
     return next((e for e in _causes(error) if isinstance(e, ssl.SSLCertVerificationError)), None)
 
 
 def untrusted(host: str, error: ssl.SSLCertVerificationError) -> Permanent:
-    """What to raise for it: trying again changes nothing."""
+    """The error to raise for it, which is not retried."""
     why = clean_text(getattr(error, "verify_message", "") or str(error), 200).rstrip(".")
     return Permanent(f"the certificate of {clean_text(host, 100)} is not trusted: {why}", cause=UNTRUSTED, hint=HINT)
 

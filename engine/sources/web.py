@@ -1,4 +1,4 @@
-"""Our own HTTP client: connections only to addresses the policy has checked, waits that end with a cancel token."""
+"""Our own HTTP client: it connects only to addresses the policy has checked, and a cancel token ends its waits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 
 REDIRECTS = 30
-"""Chains of counters in front of a podcast are long: browsers and players follow 20 and more."""
+"""Redirects to follow: podcasts have long chains of counters, and browsers and players follow 20 and more."""
 AGENT = "gainstage (+media fetch)"
 NETWORK_ERRORS = (
     httpx.HTTPError,
@@ -45,7 +45,7 @@ PROXY_ERRORS = (
 
 
 class Web:
-    """One client for many threads; it keeps connections. ``settings`` are read at every request."""
+    """One client for many threads, with persistent connections. ``settings`` are read for every request."""
 
     def __init__(self, settings: Callable[[], Fetch]) -> None:
         self._settings = settings
@@ -59,7 +59,7 @@ class Web:
     @contextmanager
     def get(self, url: str, token: CancelToken, headers: dict[str, str]) -> Iterator[httpx.Response]:
         """A streaming response after redirects. Raises :class:`Permanent` for a refused address or certificate or a redirect loop,
-        :class:`Transient` when the network fails, also inside the block, :class:`gainstage.engine.errors.Cancelled`.
+        :class:`Transient` when the network fails (also inside the block), :class:`gainstage.engine.errors.Cancelled`.
         """
         before = getattr(here, "token", None)
         here.token = token
@@ -67,7 +67,7 @@ class Web:
             with self._followed(url, token, headers) as response:
                 yield response
         except NETWORK_ERRORS as error:
-            token.check()  # a connection shut by our own cancel looks like a network fault
+            token.check()  # a connection closed by our own cancel looks like a network error
             raise network_error(error) from error
         finally:
             here.token = before
@@ -79,7 +79,7 @@ class Web:
         client = self._client(proxy, settings.allow_private)
         timeout = httpx.Timeout(settings.timeout, pool=None)
         seen: set[tuple[str, str]] = set()
-        given = httpx.Cookies()  # what the hops so far have set
+        given = httpx.Cookies()  # cookies set by the hops so far
         for _ in range(REDIRECTS + 1):
             token.check()
             split_url(url)
@@ -93,7 +93,7 @@ class Web:
             seen.add(step)
             try:
                 request = client.build_request("GET", url, headers={**headers, **cookies}, timeout=timeout)
-            except UnicodeError as error:  # a host name that is none, in a way that only its encoder knows
+            except UnicodeError as error:  # an invalid host name that only the encoder detects
                 raise Permanent(
                     f"malformed address: {clean_text(url, 200)}",
                     cause="malformed address",
@@ -141,12 +141,12 @@ class Web:
                     headers={"user-agent": AGENT},
                     cookies=None,
                 )
-                self._clients[key].cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # one client serves everybody
+                self._clients[key].cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # all requests share the client
             return self._clients[key]
 
 
 def check_encoding(told: str | None) -> None:
-    """Raises :class:`Permanent` for a body compressed more than once: nobody needs that, and 5 kB of it may be 6 GB."""
+    """Raises :class:`Permanent` for a body compressed more than once: no site needs that, and 5 kB can expand to 6 GB."""
     if len([coding for coding in (told or "").split(",") if coding.strip().lower() not in ("", "identity")]) > 1:
         raise Permanent("the server sends a body compressed several times", cause="stacked encodings", hint="its owner can mend it")
 
@@ -158,7 +158,7 @@ def _close(clients: dict[tuple[str | None, bool], httpx.Client]) -> None:
 
 def network_error(error: Exception) -> EngineError:
     """The typed error behind one of :data:`NETWORK_ERRORS`."""
-    if isinstance(error.__context__, httpx.InvalidURL):  # httpx reads where a redirect leads, though it does not follow
+    if isinstance(error.__context__, httpx.InvalidURL):  # httpx parses the target of a redirect even when it does not follow it
         return Permanent(
             "the server redirects to a malformed address",
             cause="malformed address",

@@ -1,7 +1,7 @@
-"""yt-dlp held short: no configuration of the user, no plugins, our own network, its words as typed errors.
+"""yt-dlp in a restricted form: no user configuration, no plugins, our own network layer, typed errors.
 
 It starts one kind of child only: the JavaScript runtime that solves YouTube's challenges, without files, network or
-environment, with a deadline (see :mod:`gainstage.engine.sources.js_runtime`).
+environment, and with a deadline (see :mod:`gainstage.engine.sources.js_runtime`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from gainstage.engine.sources.proxy import proxy_of
 from gainstage.engine.sources.ytdlp_errors import RENEW, meant, translated
 
 MINIMUM = "2026.10.26"
-"""The oldest yt-dlp these rooms were tested with."""
+"""Oldest yt-dlp that was tested."""
 AGES_DAYS = 90
-"""Sites change: a yt-dlp older than this is likely to have stopped working with some."""
+"""Sites change: a yt-dlp older than this many days is likely to fail with some."""
 
 
 class Told:
-    """yt-dlp's logger. Errors come back as exceptions; warnings are kept, as some of them are errors to us."""
+    """yt-dlp's logger. Errors arrive as exceptions; warnings are kept, because some of them are errors for us."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -46,7 +46,7 @@ class Told:
 
 
 def options(settings: Fetch) -> dict[str, Any]:
-    """What every call has in common; nothing an operator types reaches yt-dlp as an option."""
+    """Options that all calls share; operator input never becomes a yt-dlp option."""
     from gainstage.engine.sources.ytdlp_solver import runtimes
 
     cookies = cookies_text(settings)
@@ -62,9 +62,9 @@ def options(settings: Fetch) -> dict[str, Any]:
         "color": "never",
         "usenetrc": False,
         "enable_file_urls": False,
-        "ffmpeg_location": os.path.join(os.devnull, "none"),  # it would go to addresses nobody has checked
+        "ffmpeg_location": os.path.join(os.devnull, "none"),  # ffmpeg would connect to unchecked addresses
         "hls_prefer_native": True,
-        "cookiefile": io.StringIO(cookies) if cookies is not None else None,  # a copy: yt-dlp writes back to what it is given
+        "cookiefile": io.StringIO(cookies) if cookies is not None else None,  # a copy, because yt-dlp writes to the file it gets
         "cookiesfrombrowser": browser_of(settings),
         "proxy": proxy_of(settings) or "",
         "js_runtimes": runtimes(),
@@ -73,7 +73,7 @@ def options(settings: Fetch) -> dict[str, Any]:
 
 
 def youtube_args(settings: Fetch) -> dict[str, list[str]]:
-    """The operator's ways out on a bad day, in yt-dlp's words."""
+    """The operator's settings for YouTube, as yt-dlp's extractor arguments."""
     args: dict[str, list[str]] = {}
     if settings.player_client:
         args["player_client"] = [name for part in settings.player_client.split(",") if (name := part.strip())]
@@ -97,7 +97,7 @@ def browser_of(settings: Fetch) -> tuple[str, str | None, None, None] | None:
 
 @contextmanager
 def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any]:
-    """A :class:`yt_dlp.YoutubeDL` for one thread. Its errors leave the block as ours: see :func:`translated`."""
+    """A :class:`yt_dlp.YoutubeDL` for one thread. Its errors leave the block as typed errors: see :func:`translated`."""
     os.environ["YTDLP_NO_PLUGINS"] = "1"
     from yt_dlp import YoutubeDL
     from yt_dlp.globals import plugin_dirs
@@ -145,7 +145,7 @@ def version_tuple(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """How old yt-dlp is. ``state`` as the doctor shows it."""
+    """How old yt-dlp is. ``state`` is as the doctor shows it."""
 
     state: Literal["ok", "warn", "fail"]
     text: str
@@ -153,7 +153,7 @@ class Age:
 
 
 def ytdlp_age(today: date | None = None, version: str | None = None) -> Age:
-    """For ``doctor``: yt-dlp against the tested minimum and against the calendar."""
+    """For ``doctor``: yt-dlp compared with the oldest tested version and with today's date."""
     if version is None:
         from yt_dlp.version import __version__
 
@@ -168,7 +168,7 @@ def ytdlp_age(today: date | None = None, version: str | None = None) -> Age:
 
 
 def challenge_state() -> Age:
-    """For ``doctor``: what solves YouTube's challenges, deno and the scripts of yt-dlp-ejs."""
+    """For ``doctor``: the solver of YouTube's challenges, deno and the scripts of yt-dlp-ejs."""
     found, scripts = find_runtime(), solver_version()
     text = f"{f'deno {found.version}' if found else 'no deno'}, {f'yt-dlp-ejs {scripts}' if scripts else 'no yt-dlp-ejs'}"
     if found is not None and scripts is not None and found.supported:

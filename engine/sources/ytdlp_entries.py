@@ -1,4 +1,4 @@
-"""From yt-dlp's entries to recordings: their ids, dates, and why one cannot be had."""
+"""Convert yt-dlp entries to recordings: ids, dates, and the reason why one is not available."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gainstage.engine.sources.ids import apart
 from gainstage.engine.terms import Recording
 
 MOST = 1e15
-"""Seconds and bytes beyond this are none."""
+"""Larger numbers of seconds or bytes are treated as invalid."""
 
 UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def identity(info: dict[str, Any]) -> tuple[str, str]:
-    """(our id, key) of an entry. The id is readable, safe in file names and on command lines, and another for another key."""
+    """(our id, key) of an entry. The id is readable, safe in file names and on command lines, and unique per key."""
     extractor = str(info.get("extractor_key") or info.get("ie_key") or info.get("extractor") or "generic").lower()
     id = str(info.get("id") or "")
-    if extractor == "generic" or not id:  # the id of a page nobody knows is its file name
+    if extractor == "generic" or not id:  # the id of an unknown page is its file name
         id = str(info.get("webpage_url") or info.get("original_url") or info.get("url"))
     key = f"{extractor}:{id}"
     if extractor == "youtube" and not UNSAFE.search(id):
@@ -33,7 +33,7 @@ def identity(info: dict[str, Any]) -> tuple[str, str]:
 
 
 def to_recording(info: dict[str, Any]) -> Recording:
-    """An entry as a recording; what is known of its availability goes into ``extra``."""
+    """An entry as a recording; its availability is stored in ``extra``."""
     id, key = identity(info)
     source = str(info.get("webpage_url") or info.get("original_url") or info.get("url"))
     title = str(info.get("title") or info.get("id") or source)
@@ -61,12 +61,12 @@ def to_recording(info: dict[str, Any]) -> Recording:
 
 
 def _positive(told: Any) -> float | None:
-    """A number above 0 that a site told; one that is none would never leave the sums it once was added to."""
+    """A finite number above 0 reported by a site, else None: an invalid one would corrupt every sum it is added to."""
     return float(told) if isinstance(told, int | float) and 0 < told < MOST else None
 
 
 def published_of(info: dict[str, Any]) -> str | None:
-    """ISO date."""
+    """Publication day as ISO date, None when unknown."""
     if re.fullmatch(r"\d{8}", text := str(info.get("upload_date") or info.get("release_date") or "")):
         return f"{text[:4]}-{text[4:6]}-{text[6:]}"
     stamp = info.get("timestamp") or info.get("release_timestamp")
@@ -76,7 +76,7 @@ def published_of(info: dict[str, Any]) -> str | None:
 
 
 def refusal_of(info: dict[str, Any]) -> str | None:
-    """Why an entry cannot be downloaded, from what its listing says; None when nothing speaks against it."""
+    """Why an entry cannot be downloaded, from its listing; None when nothing there excludes it."""
     availability = info.get("availability")
     title = str(info.get("title") or "")
     if availability == "subscriber_only":

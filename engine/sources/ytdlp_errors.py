@@ -1,4 +1,4 @@
-"""yt-dlp's words and exceptions as typed errors."""
+"""yt-dlp's messages and exceptions as typed errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_AUDIO = "no audio stream"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Words of a site, or of yt-dlp about one, and the error they stand for. ``after_s``: the wait before the next look."""
+    """A message of a site, or of yt-dlp about one, and its typed error. ``after_s``: seconds to wait before the next attempt."""
 
     words: str
     kind: type[EngineError]
@@ -154,7 +154,7 @@ CAUSES: tuple[Reason, ...] = (
         "it is tried again",
     ),
 )
-"""The first that matches counts. Words with a typographic apostrophe are compared with a plain one."""
+"""The first match counts. Typographic apostrophes are compared as plain ones."""
 
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "‑": "-", "\xa0": " "})
 _NO_RUNTIME = re.compile(r"No supported JavaScript runtime")
@@ -162,7 +162,7 @@ _UNSOLVED = re.compile(r"(?:n challenge|Signature) solving failed|solver \w+ scr
 
 
 def classify(text: str) -> EngineError:
-    """The typed error behind yt-dlp's words; unknown words are tried again."""
+    """The typed error of a yt-dlp message; an unknown message counts as temporary and is retried."""
     text = clean_text(text.removeprefix("ERROR: ").split("; please report this issue")[0], 400)
     plain = text.translate(_APOSTROPHES)
     for reason in CAUSES:
@@ -172,14 +172,14 @@ def classify(text: str) -> EngineError:
 
 
 def meant(error: EngineError, warnings: Iterable[str], *, solver: str | None, late: bool) -> EngineError:
-    """What an error means beside the warnings before it: yt-dlp goes on without what it could not get, and stumbles later.
+    """The cause of an error, taking earlier warnings into account: after a failed part yt-dlp goes on and fails later.
 
-    ``solver`` is the version of the scripts that solve challenges, None without any; ``late`` whether one did not end.
+    ``solver`` is the version of the scripts that solve challenges, None without any; ``late`` whether one ran into its deadline.
     """
     if isinstance(error, Throttled) or not isinstance(error, Permanent | Transient):
         return error
     warnings = list(warnings)
-    for words in warnings:  # it tries other ways after a throttle: the last of them is not the cause
+    for words in warnings:  # after a throttle it tries other ways: the last warning is not the cause
         if isinstance(throttle := classify(words), Throttled):
             return throttle
     if error.cause not in (INCOMPLETE, MEDIA_REFUSED, NO_AUDIO, "nothing downloaded"):
@@ -205,7 +205,7 @@ def meant(error: EngineError, warnings: Iterable[str], *, solver: str | None, la
 
 @contextmanager
 def translated(token: CancelToken) -> Iterator[None]:
-    """yt-dlp's exceptions as ours; one of ours that came through it comes out as it went in."""
+    """Convert yt-dlp's exceptions to typed errors; a typed error raised inside yt-dlp comes out unchanged."""
     from yt_dlp.networking.exceptions import RequestError
     from yt_dlp.utils import YoutubeDLError
 
@@ -215,14 +215,14 @@ def translated(token: CancelToken) -> Iterator[None]:
         token.check()
         ours = _ours(error)
         raise ours if ours is not None else classify(str(error)) from error
-    except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # an extractor met what it never saw
+    except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # an extractor got unexpected data
         token.check()
         what = f"{type(error).__name__}: {clean_text(str(error), 200)}"
         raise Transient(f"yt-dlp could not read the site: {what}", cause="download failed", hint=NEWER) from error
 
 
 def _ours(error: BaseException) -> EngineError | None:
-    """Our own error among the causes of one of yt-dlp's."""
+    """The typed error among the causes of a yt-dlp exception."""
     waiting: list[Any] = [error]
     for _ in range(20):
         if not waiting:

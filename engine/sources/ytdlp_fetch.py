@@ -1,4 +1,4 @@
-"""One item's audio through yt-dlp: only the audio, in its original language, resumable, capped."""
+"""Download one item through yt-dlp: audio only, in its original language, resumable, limited in size."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from gainstage.engine.sources.ytdlp_errors import NO_AUDIO
 
 UNFINISHED = (".part", ".ytdl", ".temp")
 SETTLING_S = 6 * 3600.0
-"""A stream that has ended is put together within hours, mostly; some never leave that state, though all of them is there."""
+"""An ended stream is mostly processed within this many seconds; some keep that status forever although they are complete."""
 LONGEST_HOLD_S = 60.0
-"""A site may hold media back for some seconds, as behind an advertisement."""
+"""Longest time, in seconds, for which a site may delay media, for example during an advertisement."""
 
 
 def fetch_with_ytdlp(
     url: str, folder: Path, settings: Fetch, *, token: CancelToken, progress: Callable[[float | None], None]
 ) -> Path:
-    """Into ``folder/media-*``; whatever arrived of an earlier attempt in the same folder is resumed.
+    """Download to ``folder/media-*``; an earlier attempt in the same folder is resumed.
 
-    Raises as :func:`gainstage.engine.sources.http.download` does; :class:`Rejected` also for what is live or members-only,
-    :class:`NotYet` for what is about to be there.
+    Raises the errors of :func:`gainstage.engine.sources.http.download`; :class:`Rejected` also for live or members-only media,
+    :class:`NotYet` for media that will be available soon.
     """
 
     def hook(status: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def fetch_with_ytdlp(
 
     def wanted(info: dict[str, Any], *, incomplete: bool = False) -> str | None:
         _check(info, settings)
-        if not info.get("formats"):  # the format chosen, just before its download
+        if not info.get("formats"):  # the chosen format, just before its download
             _hold(info, token)
         return None
 
@@ -51,8 +51,8 @@ def fetch_with_ytdlp(
         settings,
         token,
         format=formats_of(settings),
-        format_sort=["lang"],  # the original before a dub, whatever their bit rates
-        outtmpl=str(folder).replace("%", "%%") + "/media-%(format_id).40s.%(ext)s",  # two formats must not be one file
+        format_sort=["lang"],  # the original before a dub, whatever the bit rates
+        outtmpl=str(folder).replace("%", "%%") + "/media-%(format_id).40s.%(ext)s",  # two formats need two file names
         noplaylist=True,
         playlist_items="1",
         progress_hooks=[hook],
@@ -72,7 +72,7 @@ def fetch_with_ytdlp(
 
 
 def formats_of(settings: Fetch) -> str:
-    """yt-dlp's choice of a format: only audio before audio with pictures, the language asked for before any other."""
+    """yt-dlp's format selector: audio only before audio with video, the wanted language before any other."""
     language = settings.audio_language
     if not language:
         return "bestaudio/best"
@@ -93,7 +93,7 @@ def formats_of(settings: Fetch) -> str:
 
 
 def _check(info: dict[str, Any], settings: Fetch) -> None:
-    """Raises for what is not taken, as far as its page says."""
+    """Raises for media that are not taken, as far as their page shows."""
     if (info.get("duration") or 0) > settings.max_duration:
         raise Rejected(
             f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="raise fetch.max_duration to take it"
@@ -126,13 +126,13 @@ def _is_picture(format: dict[str, Any]) -> bool:
 
 
 def _settled(info: dict[str, Any]) -> bool:
-    """Whether a stream ended long ago, or nobody knows when."""
+    """Whether a stream ended long ago, or at an unknown time."""
     begun = info.get("release_timestamp") or info.get("timestamp")
     return not isinstance(begun, int | float) or time.time() - begun - (info.get("duration") or 0) > SETTLING_S
 
 
 def _hold(info: dict[str, Any], token: CancelToken) -> None:
-    """Wait as long as the site holds the media back: yt-dlp's own sleep would not end with the token."""
+    """Wait as long as the site delays the media: yt-dlp's own sleep would ignore the cancel token."""
     wait_s = float(info.pop("available_at", None) or 0) - time.time()
     if wait_s > LONGEST_HOLD_S:
         raise NotYet("the site holds its media back", cause="held back", hint="it is looked at again later", after_s=wait_s)

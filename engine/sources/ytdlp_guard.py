@@ -1,6 +1,6 @@
-"""yt-dlp's only way to the network: every connection checked by the policy when it is made, and shut when the token ends.
+"""yt-dlp's only access to the network: the policy checks every new connection, and the cancel token closes it.
 
-Redirects and second look-ups of a name open connections like anything else, so nothing gets around it.
+Redirects and repeated name look-ups open connections in the same way, so nothing bypasses the check.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from gainstage.engine.sources.tls import trusting
 from gainstage.engine.sources.web import check_encoding
 
 MOST_PAGE = 64 * 1024**2
-"""Bytes of a page or a player's script; media come in pieces and without compression."""
+"""Most bytes of a page or a player's script; media arrive in pieces and uncompressed."""
 
 
 class AddressRefused(RequestError):  # type: ignore[misc]
-    """Our own error on its way through yt-dlp."""
+    """A typed error while it passes through yt-dlp."""
 
     def __init__(self, error: EngineError) -> None:
         super().__init__(str(error), cause=error)
 
 
 class Sockets:
-    """The connections of one :class:`yt_dlp.YoutubeDL`: shut when the token ends, closed when it is done with."""
+    """The connections of one :class:`yt_dlp.YoutubeDL`: shut down when the token is cancelled, closed at the end."""
 
     def __init__(self, token: CancelToken) -> None:
         self.token = token
         self.fault: EngineError | None = None
-        """Our own error that ended a read: yt-dlp tries again and then keeps its words only."""
+        """The typed error that ended a read: yt-dlp retries and afterwards keeps only the message."""
         self._open: list[socket.socket] = []
         self._remove = token.on_cancel(self._shut)
 
@@ -58,11 +58,11 @@ class Sockets:
 
     def _shut(self) -> None:
         for sock in list(self._open):
-            with contextlib.suppress(OSError):  # the plain socket's own: a TLS socket must not be touched under its reader
+            with contextlib.suppress(OSError):  # the plain socket: another thread may be reading the TLS socket
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """yt-dlp leaves what failed to the garbage collector."""
+        """Close all connections: yt-dlp leaves failed ones to the garbage collector."""
         self._remove()
         for sock in self._open:
             if (number := socket.socket.detach(sock)) >= 0:
@@ -71,11 +71,11 @@ class Sockets:
 
 
 class Cut(OSError):
-    """Our own error on its way through an HTTP client that knows network faults only."""
+    """A typed error while it passes through an HTTP client that only knows network errors."""
 
 
 class _Paced(io.RawIOBase):
-    """What a connection brings, counted: a stop and a server that drips end the read, and never look like the end of a file."""
+    """The measured data of a connection: a stop and a slow server end the read with an error, not as the end of the file."""
 
     def __init__(self, inner: io.RawIOBase, sockets: Sockets, pace: Pace) -> None:
         self._inner = inner
@@ -102,7 +102,7 @@ class _Paced(io.RawIOBase):
 
 
 class _Connections(urllib.request.AbstractHTTPHandler):
-    """Opens connections before yt-dlp's own handler would. ``proxied``: to the operator's proxy, which needs no leave."""
+    """Opens connections before yt-dlp's own handler does. ``proxied``: to the operator's proxy, which is not checked."""
 
     handler_order = 100
 
@@ -128,7 +128,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
         def connect() -> None:
             plain()
-            self._sockets.add(connection.sock)  # with TLS another one than was made first
+            self._sockets.add(connection.sock)  # with TLS this is another socket than the first
 
         connection.connect = connect  # type: ignore[method-assign]
         return connection
@@ -154,7 +154,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
 
 class _Asked(urllib.request.BaseHandler):
-    """Behind a proxy the proxy looks names up; what can be checked here, of every hop, is checked here."""
+    """Behind a proxy, which resolves names: check for every hop what can be checked here."""
 
     def __init__(self, allow_private: bool, token: CancelToken) -> None:
         self._allow_private = allow_private
@@ -172,7 +172,7 @@ class _Asked(urllib.request.BaseHandler):
 
 
 class _Decoding(urllib.request.BaseHandler):
-    """Undoes a body's compression before yt-dlp's own handler would, which takes any number of layers of any size."""
+    """Decompresses a body before yt-dlp's own handler does, which accepts any number of layers of any size."""
 
     handler_order = 100
 
@@ -196,7 +196,7 @@ class _Decoding(urllib.request.BaseHandler):
 
 
 def _decoded(coding: str, body: bytes) -> bytes:
-    """A body without its one layer of compression, at most :data:`MOST_PAGE` bytes of it."""
+    """A body without its one layer of compression, at most :data:`MOST_PAGE` bytes."""
     if not body:
         return body
     if coding == "br":

@@ -1,4 +1,4 @@
-"""What yt-dlp says is behind an address: flat and as a stream, a YouTube channel through its uploads playlist."""
+"""The items behind an address according to yt-dlp: flat and streamed, a YouTube channel through its uploads playlist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANNEL = re.compile(
     r"(?:/(?:featured|videos)?)?(?:[?#].*)?$"
 )
 CUT_SHORT = re.compile(r"HTTP Error (?:403|429|5\d\d)|Incomplete data|not a bot")
-"""A warning to yt-dlp that means a page of the list is missing: to us an error, as the list would look complete."""
+"""Start of a yt-dlp warning that a page of the list is missing: an error for us, because the list would look complete."""
 DEPTH = 3
 PAGE = 100
 
@@ -36,7 +36,7 @@ def is_youtube(url: str) -> bool:
 
 
 def video_of(url: str) -> Recording | None:
-    """A single YouTube video by its address alone, nothing asked; None for any other address."""
+    """A single YouTube video by its address alone, without a request; None for any other address."""
     if match := VIDEO.match(url):
         id = match[1]
         return to_recording({"ie_key": "Youtube", "id": id, "url": f"https://www.youtube.com/watch?v={id}"})
@@ -44,12 +44,12 @@ def video_of(url: str) -> Recording | None:
 
 
 def uploads_playlist(channel_id: str) -> str:
-    """The playlist of everything a channel has published, newest first, without an end to its pages."""
+    """The playlist of everything a channel has published, newest first, without a page limit."""
     return f"https://www.youtube.com/playlist?list=UU{channel_id.removeprefix('UC')}"
 
 
 def list_with_ytdlp(url: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
-    """Every item behind an address or a search, as it comes; no page per item is asked for. Raises our typed errors."""
+    """Every item behind an address or a search, streamed; the items' own pages are not requested. Raises typed errors."""
     if not SEARCH.match(url):
         split_url(url)
     whole = {**youtube_args(settings.fetch), "raise_incomplete_data": ["true"]}
@@ -77,7 +77,7 @@ def _channel(ytdlp: Any, url: str, id: str | None, token: CancelToken) -> Iterat
 
 
 def _followed(ytdlp: Any, info: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The result behind results that only point on."""
+    """The result at the end of results that only refer to another address."""
     for _ in range(DEPTH):
         if not info or info.get("_type") not in ("url", "url_transparent"):
             break
@@ -117,7 +117,7 @@ def _is_address(info: dict[str, Any]) -> bool:
 
 
 def _is_list(ytdlp: Any, entry: dict[str, Any]) -> bool:
-    """Whether an entry is a list of its own (a tab of a channel, a playlist of playlists)."""
+    """Whether an entry is itself a list (a tab of a channel, a playlist of playlists)."""
     key = entry.get("ie_key")
     if entry.get("_type") not in ("url", "url_transparent") or not key:
         return False
@@ -138,14 +138,14 @@ def _each(entries: Any) -> Iterable[dict[str, Any] | None]:
 
 
 def looked_up() -> dict[str, Any]:
-    """What is noted of an item whose own page was read: nothing more to look up, and one request counted for its download too."""
+    """Marks of an item whose own page was read: no look-up needed, and one request counted for its download too."""
     return {"looked_up": True, "counted": round(time.time())}
 
 
 def look_up(recording: Recording, settings: Fetch, *, token: CancelToken) -> Recording:
-    """A listed item with the details of its own page: length, date, kind, and why it cannot be had. One request or a few.
+    """A listed item with the details of its own page: length, date, kind, and why it is unavailable. Sends one request or a few.
 
-    An inconclusive answer (network, an error of unknown words) leaves the recording as it was; a throttle is raised.
+    After an inconclusive answer (network, an unknown error message) the recording is returned unchanged; a throttle is raised.
     """
     with open_ytdlp(settings, token) as ytdlp:
         info = ytdlp.extract_info(recording.source, download=False, process=False)

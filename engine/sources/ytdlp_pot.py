@@ -1,4 +1,4 @@
-"""Proof-of-origin tokens from a provider of the operator's (bgutil's HTTP protocol), for days on which YouTube asks for them."""
+"""Proof-of-origin tokens from a provider that the operator runs (bgutil's HTTP protocol), for when YouTube requires them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_S = 30.0
 
 
 def provider_of(settings: Fetch) -> str | None:
-    """The provider's address, None without one. Raises :class:`Misconfigured` for one that is none."""
+    """The provider's address, None without one. Raises :class:`Misconfigured` for an invalid one."""
     address = (settings.po_token_provider or "").strip().rstrip("/")
     if not address:
         return None
@@ -29,10 +29,10 @@ def provider_of(settings: Fetch) -> str | None:
 
 
 def register(address: str | None) -> None:
-    """Let yt-dlp ask the provider at an address, and no other.
+    """Let yt-dlp request tokens from the provider at ``address``, and from no other.
 
-    It is asked directly, as the operator named it; nothing a site says can change where it is. What it is told is what the
-    token is for, never cookies or a proxy's password.
+    The request goes directly to the address that the operator set; no site can change it. It says what the token is for, and
+    contains no cookies and no password of a proxy.
     """
     from yt_dlp.extractor.youtube.pot._registry import _pot_providers
 

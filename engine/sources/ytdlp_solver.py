@@ -1,4 +1,4 @@
-"""YouTube's JavaScript challenges inside yt-dlp: solved in our own limited child, each player taken apart once per process."""
+"""Solve YouTube's JavaScript challenges for yt-dlp in our own limited child; each player is analysed once per process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_
 from gainstage.engine.sources.recent import Recent
 
 PLAYERS = 8
-"""Players kept at once. The site serves a few; each is some megabytes of script."""
+"""Most players kept at once. The site serves a few; each is some megabytes of script."""
 SOLUTIONS = 20_000
 LATE_S = 300.0
-"""A player whose script did not end is not run again for this long: every attempt holds a slot until the deadline."""
+"""Seconds before the script of a player that did not end is run again: every attempt holds a slot until the deadline."""
 
 
 class Players:
-    """What this process knows of the site's players: their scripts, what came of taking them apart, and solved challenges.
+    """What this process has of the site's players: their scripts, the results of their analysis, and solved challenges.
 
-    It also stands in for yt-dlp's cache, so that nothing is written to the user's folders.
+    It also replaces yt-dlp's cache, so that nothing is written to the user's folders.
     """
 
     enabled = True
@@ -33,7 +33,7 @@ class Players:
         self._prepared: Recent[tuple[Any, ...], Any] = Recent(PLAYERS)
         self._late: Recent[str, float] = Recent(PLAYERS)
         self.solving = threading.Lock()
-        """Of many recordings that meet a new player at once, the first takes it apart for all."""
+        """When many recordings meet a new player at once, the first analyses it for all."""
 
     def load(self, section: str, key: str, dtype: str = "json", default: Any = None, *, min_ver: str | None = None) -> Any:
         kept = self._prepared if section == "challenge-solver" else self.solved
@@ -46,14 +46,14 @@ class Players:
             self.solved[section, key] = data
 
     def late(self, player: str) -> bool:
-        """Whether the script of this player ran into its deadline a moment ago."""
+        """Whether the script of this player recently ran into its deadline."""
         return time.monotonic() - self._late.get(player, float("-inf")) < LATE_S
 
     def note_late(self, player: str) -> None:
         self._late[player] = time.monotonic()
 
     def forget(self) -> None:
-        """What was prepared may be what is wrong: take the player apart anew."""
+        """Discard the prepared players, which may be wrong, so that they are analysed again."""
         self._prepared.clear()
 
     def clear(self) -> None:
@@ -65,11 +65,11 @@ PLAYERS_SEEN = Players()
 
 
 def equip(ytdlp: Any, token: CancelToken) -> None:
-    """Let a :class:`yt_dlp.YoutubeDL` solve challenges in our child, with what other recordings have found out already."""
+    """Let a :class:`yt_dlp.YoutubeDL` solve challenges in our child, sharing the results of other recordings."""
     from yt_dlp.extractor.youtube.jsc._registry import _jsc_preferences, _jsc_providers
 
     solver = _solver()
-    _jsc_providers.value = {solver.PROVIDER_KEY: solver}  # yt-dlp's own would run a child without a deadline
+    _jsc_providers.value = {solver.PROVIDER_KEY: solver}  # yt-dlp's own provider would run a child without a deadline
     _jsc_preferences.value = set()
     ytdlp.gainstage_token = token
     ytdlp.gainstage_late = False
@@ -80,7 +80,7 @@ def equip(ytdlp: Any, token: CancelToken) -> None:
 
 
 def runtimes() -> dict[str, dict[str, str]]:
-    """yt-dlp's ``js_runtimes``: ours, or none."""
+    """yt-dlp's ``js_runtimes``: our deno, or none."""
     found = find_runtime()
     return {"deno": {"path": str(found.path)}} if found is not None and found.supported else {}
 
@@ -92,13 +92,13 @@ def _solver() -> Any:
     from yt_dlp.extractor.youtube.jsc.provider import JsChallengeProviderError
 
     class GuardedDenoJCP(DenoJCP):  # type: ignore[misc]
-        """yt-dlp's solver on deno, without its child: that one has no deadline and gets the whole environment."""
+        """yt-dlp's deno solver without its child, which has no deadline and gets the whole environment."""
 
         PROVIDER_NAME = "deno"
         _ENABLE_PREPROCESSED_PLAYER_CACHE = True
 
         def _iter_script_sources(self) -> Iterator[Any]:
-            yield ScriptSource.PYPACKAGE, self._pypackage_source  # the one whose checksum was locked; none from the network
+            yield ScriptSource.PYPACKAGE, self._pypackage_source  # the script whose checksum is pinned; none from the network
 
         def _real_bulk_solve(self, requests: list[Any]) -> Iterator[Any]:
             token: CancelToken = self.ie._downloader.gainstage_token
