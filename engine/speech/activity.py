@@ -1,4 +1,4 @@
-"""Where somebody speaks in decoded audio, by the voice activity detector that comes with faster-whisper."""
+"""Voice activity in decoded audio, by the detector that comes with faster-whisper (Silero VAD)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seconds_of(spans: Sequence[Span]) -> float:
 
 
 def shared(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
-    """Where both have speech."""
+    """The spans in which both have speech, in seconds."""
     result: list[Span] = []
     k = 0
     for start, end in one:

@@ -1,7 +1,7 @@
-"""What the bytes of a media file say of its length, whatever its header says.
+"""The true length of a media file from its bytes, whatever the header says.
 
-Headers are written first and mended last: a recorder that died, a field of 32 bits that wrapped at 4 GiB, a stream that was
-captured leave sizes that are too small, too large or absent. Formats: RIFF/RF64/BW64 (EBU Tech 3306), Wave64 (Sony), AIFF and
+Headers are written first and corrected last: after a crash of the recorder, an overflow of 32 bits at 4 GiB or the capture of a
+stream, sizes are too small, too large or absent. Formats: RIFF/RF64/BW64 (EBU Tech 3306), Wave64 (Sony), AIFF and
 AIFF-C (Apple), AU (Sun), CAF (Apple), ISO BMFF (ISO 14496-12), Matroska (RFC 9559), Ogg (RFC 3533), ASF, MP3 with a Xing header.
 """
 
@@ -18,10 +18,10 @@ from typing import BinaryIO
 _WRAP = 1 << 32
 _TAIL = 1 << 17
 _MOST_HEAD = 1 << 22
-"""Longest header in front of the samples that is looked at; pictures and cue lists lie there."""
+"""Longest header before the samples that is searched, in bytes; pictures and cue lists are stored there."""
 
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
-"""What taggers put behind a file without making it a chunk."""
+"""Tags that programs append to a file without a chunk."""
 
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
@@ -29,7 +29,7 @@ _W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Where the samples lie when the header says less: ``head`` is a header that says it right, in front of [start, end)."""
+    """Place of the samples when the header states less: ``head`` is a correct header for the bytes [start, end)."""
 
     head: bytes
     start: int
@@ -38,8 +38,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """``missing``: bytes the structure promises beyond the end of the file. ``open_end``: the format marks its end and the mark is
-    not there. ``samples``: see :class:`Samples`."""
+    """``missing``: bytes that the structure announces beyond the end of the file. ``open_end``: the format marks its end, and the
+    mark is missing. ``samples``: see :class:`Samples`."""
 
     missing: int = 0
     open_end: bool = False
@@ -50,7 +50,7 @@ WHOLE = Structure()
 
 
 def structure(file: BinaryIO, size: int) -> Structure:
-    """Look at a file of ``size`` bytes; what is unknown or damaged beyond recognition counts as whole. Leaves the file at 0."""
+    """Analyse a file of ``size`` bytes; an unknown or badly damaged structure counts as complete. Leaves the file at position 0."""
     file.seek(0)
     head = file.read(64)
     try:
@@ -88,7 +88,7 @@ def _beyond(ends: Iterator[int], size: int) -> int:
 
 
 def _at(file: BinaryIO, place: int, length: int) -> bytes:
-    """Bytes of a place; none where a damaged length points beyond what a file system can hold."""
+    """Bytes at a position; empty when a damaged length points beyond what a file system can hold."""
     try:
         file.seek(place)
     except OSError as error:
@@ -102,12 +102,12 @@ def _at(file: BinaryIO, place: int, length: int) -> bytes:
 
 
 def _never_written(length: int) -> bool:
-    """Placeholders of programs that cannot seek back: nothing, everything, or what is left of 2 or 4 GiB."""
+    """Whether a length is a placeholder of a program that cannot seek back: 0, the maximum, or a rest of 2 or 4 GiB."""
     return length == 0 or 0x7FFFF000 <= length <= 0x80000100 or 0xFFFFF000 <= length < _WRAP
 
 
 def _chunks(file: BinaryIO, place: int, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, length) of IFF chunks; ends at the first that is none or reaches beyond the end."""
+    """(name, start, length) of IFF chunks; stops at the first that is invalid or extends beyond the end."""
     while place + 8 <= size:
         name, length = struct.unpack(f"{order}4sI", _at(file, place, 8))
         if not re.fullmatch(rb"[ -~]{4}", name):
@@ -117,7 +117,7 @@ def _chunks(file: BinaryIO, place: int, size: int, order: str) -> Iterator[tuple
 
 
 def _clean_end(file: BinaryIO, place: int, size: int, order: str) -> bool:
-    """Whether what follows the samples is other chunks, a tag, or padding, up to the end."""
+    """Whether other chunks, a tag or padding follow the samples, up to the end of the file."""
     for _, at, length in _chunks(file, place, size, order):
         if at + length > size:
             break
@@ -128,7 +128,7 @@ def _clean_end(file: BinaryIO, place: int, size: int, order: str) -> bool:
 
 
 def _true_end(file: BinaryIO, start: int, length: int, size: int, order: str) -> int | None:
-    """Where samples that begin at ``start`` end, when a header says ``length`` and is wrong; None when it is right."""
+    """End of samples that start at ``start`` when the ``length`` of the header is wrong; None when it is right."""
     if _clean_end(file, start + length + length % 2, size, order) or _clean_end(file, start + length, size, order):
         return None
     for end in range(start + length + _WRAP, size + 1, _WRAP):
@@ -159,7 +159,7 @@ def _wave(file: BinaryIO, size: int, head: bytes) -> Structure:
 
 
 def _riff(file: BinaryIO, size: int) -> Structure:
-    """AVI: one RIFF list after another, each of at most 1 or 2 GiB."""
+    """AVI: a sequence of RIFF lists of at most 1 or 2 GiB each."""
     place = 0
     while place + 12 <= size:
         name, length = struct.unpack("<4sI", _at(file, place, 8))
@@ -174,7 +174,7 @@ def _riff(file: BinaryIO, size: int) -> Structure:
 def _wave64(file: BinaryIO, size: int) -> Structure:
     place = 40
     while place + 24 <= size:
-        name, length = struct.unpack("<16sq", _at(file, place, 24))  # the length counts its own 24 bytes
+        name, length = struct.unpack("<16sq", _at(file, place, 24))  # the length includes these 24 bytes
         end = place + length
         following = end + -end % 8
         if name == _W64_DATA:
@@ -213,7 +213,7 @@ def _aiff(file: BinaryIO, size: int) -> Structure:
 
 
 def _header_of_aiff(common: bytes) -> bytes | None:
-    """The same samples under a header that knows no length; None for codings that need AIFF's own."""
+    """A WAV header for the same samples, which needs no length; None for codings that only AIFF has."""
     channels, _, bits = struct.unpack(">hIh", common[:8])
     exponent, mantissa = struct.unpack(">HQ", common[8:18])  # 80-bit extended precision
     rate = round(mantissa * 2.0 ** (exponent - 16383 - 63))
@@ -263,20 +263,20 @@ def _caf(file: BinaryIO, size: int) -> Structure:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where each top-level box ends."""
+    """End position of each top-level box."""
     place = 0
     while place + 8 <= size:
         length, name = struct.unpack(">I4s", _at(file, place, 8))
         if length == 1:
             length = struct.unpack(">Q", _at(file, place + 8, 8))[0]
-        if length == 0 or length < 8 or not re.fullmatch(rb"[ -~\xa9]{4}", name):  # to the end, or no box
+        if length == 0 or length < 8 or not re.fullmatch(rb"[ -~\xa9]{4}", name):  # extends to the end, or is not a box
             return
         place += length
         yield place
 
 
 def _matroska(file: BinaryIO, size: int) -> int:
-    """Bytes of the segment that are not there; 0 where its size is unknown (a live stream)."""
+    """Missing bytes of the segment; 0 when its size is unknown (a live stream)."""
     place = 0
     for _ in range(16):
         data = _at(file, place, 12)
@@ -296,7 +296,7 @@ def _matroska(file: BinaryIO, size: int) -> int:
 
 
 def _ogg(file: BinaryIO, size: int) -> Structure:
-    """The last page: whether it is whole, and whether it is the stream's last."""
+    """Check the last page: whether it is complete, and whether it is the last of the stream."""
     start = max(0, size - _TAIL)
     tail = _at(file, start, size - start)
     place = tail.rfind(b"OggS")
@@ -316,7 +316,7 @@ def _asf(file: BinaryIO, size: int) -> Structure:
     if at < 0:
         return WHOLE
     written, flags = struct.unpack("<Q", head[at + 40 : at + 48])[0], struct.unpack("<I", head[at + 88 : at + 92])[0]
-    return Structure(missing=0 if flags & 1 else max(0, written - size))  # flag 1: broadcast, sizes mean nothing
+    return Structure(missing=0 if flags & 1 else max(0, written - size))  # flag 1: broadcast, sizes are not valid
 
 
 def _mp3(file: BinaryIO, size: int) -> int:
@@ -336,7 +336,7 @@ def _mp3(file: BinaryIO, size: int) -> int:
 
 
 class Spliced(io.RawIOBase):
-    """A file as a reader should see it: another head in front of a part of its bytes."""
+    """A file with another header in front of a part of its bytes, for readers."""
 
     def __init__(self, file: BinaryIO, samples: Samples) -> None:
         self._file, self._samples, self._at = file, samples, 0

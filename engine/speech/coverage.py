@@ -1,6 +1,6 @@
-"""Where speech has words and where it has none: the holes to hear again, and the proof that every second is accounted for. Pure.
+"""Which speech has words and which has none: the gaps to recognise again, and the account of every second. Pure.
 
-Seconds from the start of the recording throughout; ``speech`` is where the voice activity detector heard somebody.
+All times are seconds from the start of the recording; ``speech`` is the result of the voice activity detector.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from gainstage.engine.speech.windows import Span, joined, seconds_of, without
 from gainstage.engine.terms import Coverage, Word
 
 HOLE_S = 0.6
-"""Speech this long without a word is a hole; shorter stretches lie between the words of a sentence."""
+"""Speech of this many seconds without a word is a gap ("hole"); shorter ones occur between the words of a sentence."""
 
 NEAR_S = 0.3
-"""Stretches of speech this close are one voice: a stop between two of them is part of the talk."""
+"""Spans of speech this close, in seconds, are joined: the pause between them is part of the speech."""
 
 
 def holes(speech: Sequence[Span], words: Sequence[Word]) -> list[Span]:
-    """Voiced stretches of at least :data:`HOLE_S` without a word, in order."""
+    """Spans of speech of at least :data:`HOLE_S` without a word, in order."""
     return [s for s in without(joined(speech, NEAR_S), _spans(words)) if s[1] - s[0] >= HOLE_S]
 
 
 def coverage(speech: Sequence[Span], words: Sequence[Word], silent: Sequence[Span], heard_again: int = 0) -> Coverage:
-    """The account, once every hole was heard again; ``silent`` are the holes in which the recogniser heard nobody.
+    """The coverage after every gap was recognised again; ``silent`` are the gaps that the recogniser judged to have no speech.
 
-    Speech between words closer than a hole counts as worded. A word is stray when it touches no speech.
+    Speech between words closer than :data:`HOLE_S` counts as covered. A word is stray when it overlaps no speech.
     """
     unworded = [s for hole in holes(speech, words) for s in _inside(speech, hole)]
     left = without(unworded, silent)
@@ -45,7 +45,7 @@ def coverage(speech: Sequence[Span], words: Sequence[Word], silent: Sequence[Spa
 
 
 def summed(parts: Sequence[Coverage]) -> Coverage:
-    """The account of several blocks, or recordings, as one."""
+    """The coverage of several blocks or recordings together."""
     return Coverage(
         speech_s=sum(p.speech_s for p in parts),
         worded_s=sum(p.worded_s for p in parts),
@@ -63,6 +63,6 @@ def _spans(words: Sequence[Word]) -> list[Span]:
 
 
 def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
-    """The parts of spans that lie within one."""
+    """The parts of ``spans`` that lie inside ``within``."""
     cut = [(max(a, within[0]), min(b, within[1])) for a, b in spans]
     return [(a, b) for a, b in cut if b > a]

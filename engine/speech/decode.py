@@ -1,7 +1,7 @@
-"""A media file to 16 kHz mono PCM on disk: once per recording, in constant memory, with typed errors for bad input.
+"""Decode a media file to 16 kHz mono PCM on disk: once per recording, in constant memory, with typed errors for bad input.
 
-The bytes win over the headers: what can be decoded is taken, and what a header promised otherwise is a warning. Refused is only
-what is damaged or cut short by the evidence of its own bytes.
+The data decides, not the headers: everything that can be decoded is used, and a difference from the header is a warning. A file is
+refused only when its own data shows that it is damaged or truncated.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from gainstage.engine.speech.reading import judge, read
 from gainstage.engine.terms import SAMPLE_RATE, Audio, Line, RecordingWarning
 
 SHORTEST_S = 0.5
-"""Less audio than this is no recording."""
+"""Least seconds of audio in a recording."""
 
 _QUIET = 0.01
 """A recording whose loudest sample is below this (-40 dBFS) is amplified before it is rounded to 16 bits."""
 
 _PEAK, _SILENT = 0.5, 1e-5
-"""Where amplified audio peaks; what peaks below -100 dBFS is silence."""
+"""Peak of amplified audio; audio that peaks below -100 dBFS is silence."""
 
 _MOST_GAIN = _PEAK / _SILENT
 
 _ONLY = "audio.pcm.part"
 
 _MOST_TRACKS = 8
-"""Tracks beyond this are not looked at: each costs a file of PCM."""
+"""Most tracks that are decoded: each needs a file of PCM."""
 
 _MOST_APART = 8
-"""Channels that may be one person's each; more are a microphone array."""
+"""Most channels that may each be one person; more are a microphone array."""
 
 Tracks = Literal["auto", "first", "mix", "separate"]
 """The values of ``fetch.tracks``."""
@@ -53,7 +53,7 @@ Tracks = Literal["auto", "first", "mix", "separate"]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The audio, and what its file did not keep of its promises."""
+    """The audio, and the warnings about its file."""
 
     audio: Audio
     warnings: tuple[RecordingWarning, ...] = ()
@@ -67,7 +67,7 @@ def decode(
     progress: Callable[[float], None] | None = None,
     max_seconds: float | None = None,
 ) -> Audio:
-    """:func:`decode_recording` for whoever wants the sound alone."""
+    """:func:`decode_recording` for callers that need only the audio."""
     return decode_recording(source, folder, token=token, progress=progress, max_seconds=max_seconds, tracks="first").audio
 
 
@@ -82,12 +82,12 @@ def decode_recording(
 ) -> Decoded:
     """Decode the audio of ``source`` to ``folder/audio.pcm`` (int16, 16 kHz, mono) and take its fingerprint.
 
-    ``tracks``: which of several audio tracks, or of the channels of one, are heard; see ``fetch.tracks``.
+    ``tracks``: which of several audio tracks, or of the channels of one, are used; see ``fetch.tracks``.
 
     Raises :class:`Permanent` with the cause "missing file", "unreadable file", "empty file", "not a media file", "no audio
     stream", "unsupported codec", "corrupt media" or "too short"; :class:`gainstage.engine.errors.Rejected` "too long" above
-    ``max_seconds``; :class:`gainstage.engine.errors.Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. Nothing is
-    left in ``folder`` then.
+    ``max_seconds``; :class:`gainstage.engine.errors.Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. ``folder``
+    is empty after an error.
     """
     with media.opened(source) as file, media.writing(folder):
         decoder = _Decoder(source, file, folder, token, progress, max_seconds, tracks)
@@ -99,7 +99,7 @@ def decode_recording(
 
 
 class _Decoder:
-    """The work of :func:`decode_recording`, which says what the arguments are."""
+    """The steps of :func:`decode_recording`, where the arguments are described."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Decoder:
         self._made: set[Path] = set()
 
     def remove(self, kept: Collection[Path] = ()) -> None:
-        """Take away every file made here but ``kept``."""
+        """Delete every file made here except ``kept``."""
         for path in self._made - set(kept):
             path.unlink(missing_ok=True)
 
@@ -149,7 +149,7 @@ class _Decoder:
     def _result(self, chosen: PcmWriter, lines: Sequence[Line]) -> Decoded:
         audio, target = chosen.audio(), self.folder / "audio.pcm"
         kept = {line.audio.path for line in lines}
-        if audio.path in kept:  # the only line there is
+        if audio.path in kept:  # the only line
             shutil.copyfile(audio.path, target)
         else:
             audio.path.replace(target)
@@ -187,7 +187,7 @@ class _Decoder:
         return made
 
     def _again(self, name: str, *, number: int = 0, channel: int | None = None, gain: float = 1.0) -> PcmWriter:
-        """One track once more, to another file: one channel of it, or louder."""
+        """Decode one track again to another file: only one of its channels, or with a gain."""
         with self._container() as (container, head), ExitStack() as files:
             stream = media.audio_streams(self.source, container)[number]
             writer = self._writer(files, name, channel=channel, gain=gain, number=number)
@@ -197,7 +197,7 @@ class _Decoder:
     # -- what holds speech ------------------------------------------------------------------------------------------
 
     def _of_channels(self, whole: PcmWriter, levels: Levels) -> tuple[PcmWriter, list[Line]]:
-        """The down-mix, or what is better where it holds nothing, and the channels that are one person's each."""
+        """The down-mix, or the loudest channel when the mix cancels out, and the channels that each hold one person."""
         table = levels.table()
         if self.choice == "first" or table.shape[1] < 3 or not len(table):
             return whole, []
@@ -224,7 +224,7 @@ class _Decoder:
         return self._again("loudest.pcm", channel=loudest), []
 
     def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str]) -> tuple[PcmWriter, list[Line]]:
-        """The track that holds what is said, a mix of several, and the tracks that are one person's each."""
+        """The track with the speech, or a mix of several, and the tracks that each hold one person."""
         audios = [track.audio() for track in tracks]
         spans = [speech_spans(audio, self.token) if audio.samples else () for audio in audios]
         speaking = [k for k, found in enumerate(spans) if seconds_of(found) >= choosing.SPEAKS_S]
@@ -258,7 +258,7 @@ class _Decoder:
         return choosing.apart(energies, range(len(audios)), max(1.0, 0.02 * seconds), WINDOW_S)
 
     def _mixed(self, tracks: Sequence[PcmWriter]) -> PcmWriter:
-        """The sum of several tracks, cut off where it is too loud."""
+        """The sum of several tracks, clipped where it is too loud."""
         audios = [track.audio() for track in tracks]
         with ExitStack() as files:
             mix = self._writer(files, "mix.pcm")
@@ -273,7 +273,7 @@ class _Decoder:
         return mix
 
     def _amplified(self, chosen: PcmWriter) -> PcmWriter:
-        """A recording too quiet for 16 bits, once more with its peak where speech belongs."""
+        """Decode a recording that is too quiet for 16 bits again, with its peak at a normal level."""
         if chosen.peak >= _QUIET * 32768 or chosen.number is None or self.choice == "first":
             return chosen
         peak = self._again("probe.pcm", number=chosen.number, channel=chosen.channel, gain=_MOST_GAIN).loudest
@@ -289,14 +289,14 @@ class _Decoder:
 
 
 def _name(number: int, stream: AudioStream) -> str:
-    """A track as an operator knows it: "track 2 (eng, commentary)"."""
+    """A track's name for the operator: "track 2 (eng, commentary)"."""
     said = [stream.metadata.get(key, "") for key in ("language", "title")]
     said = [text for text in said if text and text != "und"]
     return f"track {number + 1}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _energies(audios: Sequence[Audio]) -> choosing.Energies:
-    """``(windows, tracks)`` mean squares in windows of the same time."""
+    """``(windows, tracks)`` mean squares in windows of the same times."""
     width = round(WINDOW_S * SAMPLE_RATE)
     table = np.zeros((max(a.samples for a in audios) // width, len(audios)), np.float32)
     for k, audio in enumerate(audios):

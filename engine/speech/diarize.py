@@ -1,4 +1,4 @@
-"""Who speaks when: the diarizer's turns, one pipeline per slot over weights that all slots share."""
+"""Who speaks when: the diarizer's turns, from one pipeline per slot over weights that all slots share."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _SHARES = {
     "embeddings": (0.4, 0.95),
     "discrete_diarization": (0.98, 0.98),
 }
-"""Where each step of the pipeline lies in its progress; measured on a CPU with the demo models."""
+"""Start and end of each pipeline step as a share of its progress; measured on a CPU with the demo models."""
 
 
 AUDIBLE = 1e-3
-"""A recording whose loudest sample is below this (-60 dB) holds no speech; a model may still hear some in its hiss."""
+"""A recording whose loudest sample is below this (-60 dBFS) has no speech; a model may still detect some in its noise."""
 
 BLOCK_S = 60.0
 
 
 class Diarizer:
-    """One slot's pipeline. Not for two threads at once; another slot builds its own over the same weights."""
+    """The pipeline of one slot. Not thread-safe; other slots build their own over the same weights."""
 
     def __init__(self, parts: DiarizerParts) -> None:
         self.parts = parts
@@ -49,10 +49,11 @@ class Diarizer:
         progress: Callable[[float], None] | None = None,
         batch: Callable[[], int | None] | None = None,
     ) -> DiarizationResult:
-        """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of it as
-        float32 (230 MB an hour). ``batch`` gives ``diarization.batch`` as it is set now, else the one in ``settings`` counts.
+        """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of
+        it as float32 (230 MB an hour). ``batch`` returns the present ``diarization.batch``; without it, the value in ``settings``
+        is used.
 
-        Raises :class:`Misconfigured` for bounds that exclude each other, :class:`gainstage.engine.errors.OutOfMemory`,
+        Raises :class:`Misconfigured` for contradictory speaker counts, :class:`gainstage.engine.errors.OutOfMemory`,
         :class:`gainstage.engine.errors.Cancelled`.
         """
         low, high = settings.min_speakers, settings.max_speakers
@@ -88,13 +89,13 @@ class Diarizer:
             token.check()
             if progress is not None and step in _SHARES:
                 a, b = _SHARES[step]
-                done = 1.0 if total is None else min(1.0, float(completed or 0) / total)  # no total: the step is over
+                done = 1.0 if total is None else min(1.0, float(completed or 0) / total)  # without a total, the step has finished
                 progress(a + (b - a) * done)
 
         token.check()
         try:
             with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"), self.parts.rate.timed(seconds):
-                run = self._pipeline if "waveform" in file else self._pipeline.apply  # the call checks that a file has a waveform
+                run = self._pipeline if "waveform" in file else self._pipeline.apply  # the call requires a waveform
                 return run(file, min_speakers=low, max_speakers=high, hook=hook)
         except ValueError as error:
             raise Permanent(
@@ -117,7 +118,7 @@ def audible(audio: Audio) -> bool:
 
 
 def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int | None] | None) -> dict[str, Any]:
-    """What the pipeline takes: a waveform for the stock engine, else the work that reads the audio by itself."""
+    """The pipeline's input: a waveform for the stock engine, else an object that reads the audio by itself."""
     if settings.engine == "stock":
         import torch
 
@@ -128,11 +129,11 @@ def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int |
 
 
 def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, ...]:
-    """Every turn ``pad_s`` longer at both ends, inside the recording; into a pause at most to its middle, never into another
-    turn. ``turns`` in time order.
+    """Extend every turn by ``pad_s`` at both ends, within the recording; into a pause at most to its middle, and never into
+    another turn. ``turns`` are in time order.
     """
     line: list[Turn] = []
-    reached = 0.0  # the latest end of the turns before
+    reached = 0.0  # the latest end of all turns before
     for n, turn in enumerate(turns):
         following = turns[n + 1].start if n + 1 < len(turns) else seconds + 2 * pad_s
         before, after = max(0.0, turn.start - reached), max(0.0, following - turn.end)
@@ -143,7 +144,7 @@ def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, .
 
 
 def _turns(annotation: Any, seconds: float) -> tuple[Turn, ...]:
-    """In time order, inside the recording (the last window of the model is padded beyond its end)."""
+    """Turns in time order, within the recording (the last window of the model is padded beyond its end)."""
     turns = (
         Turn(round(max(0.0, span.start), 3), round(min(span.end, seconds), 3), str(label))
         for span, _, label in annotation.itertracks(yield_label=True)
@@ -152,9 +153,9 @@ def _turns(annotation: Any, seconds: float) -> tuple[Turn, ...]:
 
 
 def exclusive(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """Turns that never overlap: whoever has the floor keeps it until the end of that turn.
+    """Turns without overlap: in an overlap, the turn that began first keeps the time until it ends.
 
-    The union of time stays the same, so no speech is lost; a turn that goes on longer takes over where the floor is free.
+    The union of the turns stays the same, so no speech is lost; a turn that lasts longer continues afterwards.
     """
     waiting = sorted(turns, key=lambda t: (t.start, -t.end))
     result: list[Turn] = []

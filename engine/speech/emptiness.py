@@ -1,4 +1,4 @@
-"""Why a recording has no words: silence, a level nobody hears, sound without speech, or speech the recogniser made nothing of."""
+"""Why a recording has no words: silence, a very low level, sound without speech, or speech that was not recognised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gainstage.engine.speech.activity import seconds_of, speech_spans
 from gainstage.engine.terms import Audio, RecordingWarning
 
 _QUIET = 0.01
-"""-40 dBFS: what is louder is heard."""
+"""-40 dBFS: louder audio is audible."""
 
 _SPEECH_S = 1.0
 

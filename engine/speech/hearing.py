@@ -1,4 +1,4 @@
-"""A block of a recording as the recogniser hears it: speech in windows, holes heard again, every second accounted for."""
+"""Recognition of one block of a recording: speech in windows, gaps recognised again, every second accounted for."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from gainstage.engine.speech.windows import Span, joined, packed, parted, quiete
 from gainstage.engine.terms import SAMPLE_RATE, Coverage, Word
 
 Submit = Callable[[Sequence[Window], CancelToken], Sequence[Any]]
-"""Windows in; a :class:`Decoded`, or an exception in its place, for each out, in order."""
+"""Takes windows and returns, in the same order, a :class:`Decoded` for each, or an exception in its place."""
 
 PAD_S = 0.2
-"""Kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
+"""Seconds kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
 
 SHORTEST_S = 0.1
-"""A piece of speech shorter than this is a click."""
+"""A shorter piece of speech, in seconds, is a click."""
 
 EDGE_S = 0.05
-"""A word heard again belongs to a hole when its middle lies in it, or this close."""
+"""A repeated word belongs to a gap when its middle lies inside it, or within this many seconds."""
 
 LONG_WORD_S = 1.2
-"""A word with more speech than this under it hides others."""
+"""A word that overlaps more seconds of speech than this hides others."""
 
 _ANOMALOUS_WORDS = 8
 _NOT_IN_WORDS = re.compile(r"[\W_]+")
@@ -41,21 +41,21 @@ _NOT_IN_WORDS = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One window as recognised: its words at their place in the block."""
+    """The result of one window, with the times of its words in the block."""
 
     span: Span
     words: tuple[Word, ...]
     decoded: Decoded
 
     def moved(self, by: float) -> Utterance:
-        """The same ``by`` seconds later."""
+        """The same result ``by`` seconds later."""
         words = tuple(replace(w, start=w.start + by, end=w.end + by) for w in self.words)
         return Utterance((self.span[0] + by, self.span[1] + by), words, self.decoded)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a recording held in memory; times are seconds from its start. ``speech`` is where somebody speaks."""
+    """A part of a recording in memory; times are seconds from its start. ``speech`` holds the spans of detected speech."""
 
     samples: NDArray[np.float32]
     speech: Sequence[Span]
@@ -69,11 +69,11 @@ class Block:
         return self.samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
 
     def padded(self, spans: Sequence[Span]) -> list[Span]:
-        """Spans with a little around them, inside the block."""
+        """The spans with padding around them, within the block."""
         return [(max(0.0, a - PAD_S), min(self.seconds, b + PAD_S)) for a, b in spans]
 
     def windows(self, spans: Sequence[Span], rule: Listening) -> list[Span]:
-        """Spans put together, or parted, into windows of the model's length."""
+        """The spans joined or split into windows of the model's length."""
 
         def quiet_place(low: float, high: float) -> float:
             return low + quietest(self.cut((low, high)))
@@ -85,7 +85,7 @@ class Block:
 
 
 def speech_in(samples: NDArray[np.float32]) -> list[Span]:
-    """Where somebody speaks, by the voice activity detector that comes with faster-whisper."""
+    """Spans of speech in seconds, by the voice activity detector that comes with faster-whisper."""
     if not samples.any():
         return []
     with quiet.working():
@@ -97,10 +97,11 @@ def speech_in(samples: NDArray[np.float32]) -> list[Span]:
 
 
 class Hearing:
-    """One recording on its way through the recogniser, block after block.
+    """Recognition of one recording, block after block.
 
-    ``language`` None has the model tell it: every window of the first block with speech does while it is decoded, the majority
-    in seconds holds, and only a window that disagrees is decoded again. With ``asr.multilingual`` each window keeps its own.
+    With ``language`` None the model detects it: every window of the first block with speech detects one while it is decoded, the
+    majority in seconds is used, and windows with another language are decoded again. With ``asr.multilingual`` each window keeps
+    its own language.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Hearing:
 
     @property
     def language(self) -> tuple[str, float] | None:
-        """The recording's language and how probable it is; None before any speech."""
+        """The recording's language and its probability; None before any speech."""
         if self._asked is not None:
             return self._asked, 1.0
         if not self._votes:
@@ -128,7 +129,7 @@ class Hearing:
         return most, self._certain[most] / sum(self._votes.values())
 
     def block(self, block: Block, done: Callable[[float, float], object]) -> tuple[list[Utterance], Coverage]:
-        """What was said in a block, in time order, and its account. ``done`` gets seconds decoded and seconds in all."""
+        """The utterances of a block in time order, and its coverage. ``done`` is called with seconds decoded and total seconds."""
         listen_to = [(0.0, block.seconds)] if self._whole and block.samples.any() else list(block.speech)
         spans = block.windows(listen_to, self._rule)
         first = self._first(block, spans, done)
@@ -160,7 +161,7 @@ class Hearing:
         return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
 
     def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
-        """Every hole between ``words`` heard alone: its words where they are good enough, else none."""
+        """Recognise every gap between ``words`` alone: its words when they are reliable enough, else none."""
         words = sorted(words, key=lambda w: w.start)
         found = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
         if not found:
@@ -178,7 +179,7 @@ class Hearing:
 
     @staticmethod
     def _better(doubtful: Sequence[Utterance], again: Sequence[Utterance]) -> list[Utterance]:
-        """Of a window that broke the rules and what was heard in its holes, whichever is more probable."""
+        """For each window that broke the rules, the more probable of its own words and those recognised in its gaps."""
         kept = list(again)
         for window in doubtful:
             rivals = [u for u in again if window.span[0] <= sum(u.span) / 2 <= window.span[1]]
@@ -216,12 +217,13 @@ class Hearing:
 
 
 def block_parts(block: Block, hole: Span, rule: Listening) -> list[Span]:
-    """A hole in parts that fit the model's window with the pad around them."""
+    """A gap in parts that fit the model's window together with their padding."""
     return parted(hole, rule.window_s - 2 * PAD_S, lambda low, high: low + quietest(block.cut((low, high))))
 
 
 def anomalous(words: Sequence[Word]) -> bool:
-    """Whether words look made up: improbable, or much too short or long. faster-whisper's guard, over the first eight words."""
+    """Whether words are probably hallucinated: improbable, or much too short or long. faster-whisper's rule, over the first eight
+    words."""
 
     def strange(word: Word) -> float:
         length = word.end - word.start
@@ -233,7 +235,7 @@ def anomalous(words: Sequence[Word]) -> bool:
 
 
 def new_words(found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
-    """The words of a hole without those that its neighbours on either side have already. ``known`` in time order."""
+    """The words of a gap without those that its neighbours already have. ``known`` in time order."""
     words = list(found)
     if words and (before := [w for w in known if w.start < words[0].start][-1:]) and _same(before[0], words[0]):
         words.pop(0)
@@ -243,14 +245,14 @@ def new_words(found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
 
 
 def stretched(word: Word, speech: Sequence[Span]) -> bool:
-    """Whether a word lasts so long that others must lie under it: the alignment gives them no time of their own."""
+    """Whether a word lasts so long that it must cover others, to which the alignment gave no time."""
     if word.end - word.start <= LONG_WORD_S:
         return False
     return seconds_of([(max(a, word.start), min(b, word.end)) for a, b in speech if b > word.start and a < word.end]) > LONG_WORD_S
 
 
 def _without_replaced(utterance: Utterance, speech: Sequence[Span], again: Sequence[Span]) -> Utterance:
-    """Without the stretched words whose place was heard again and has words of its own now."""
+    """The utterance without the stretched words whose time was recognised again with words as a result."""
     words = tuple(
         w for w in utterance.words if not (stretched(w, speech) and any(a <= (w.start + w.end) / 2 <= b for a, b in again))
     )

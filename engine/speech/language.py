@@ -1,4 +1,4 @@
-"""Whether the language a recording was written down in can be believed."""
+"""Whether the detected or chosen language of a recording is credible."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import re
 from gainstage.engine.terms import RecordingWarning, Transcript
 
 _SURE = 0.5
-"""A detected language less probable than this is a guess."""
+"""A detected language with a lower probability is a guess."""
 
 _DOUBTFUL = -0.7
-"""Mean log-probability below which a recogniser of one language mostly hears another: it writes words that sound like it."""
+"""Mean log-probability below which a recogniser of one language mostly receives another and writes similar-sounding words."""
 
 _ENGLISH_ONLY = re.compile(r"\bdistil-(?:whisper-)?(?:small|medium|large)")
-"""The distilled models share the vocabulary of all languages and were trained on one."""
+"""The distilled models share the vocabulary of all languages but were trained on one."""
 
 _OTHERS = "For other languages set asr.model to small, medium or large-v3-turbo."
 
 _FEWEST = 5
-"""Words below which a recording says nothing of its language."""
+"""A recording with fewer words gives no evidence of its language."""
 
 
 def language_warnings(transcript: Transcript, *, multilingual: bool, detected: bool) -> tuple[RecordingWarning, ...]:
-    """What to say of a transcript's language: a guess of the recogniser, or a language it may not know.
+    """Warnings about a transcript's language: it was a guess, or the recogniser may not know it.
 
-    ``multilingual``: whether the recogniser knows more than English; ``detected``: whether it was to find the language itself.
+    ``multilingual``: whether the recogniser knows more than English; ``detected``: whether it detected the language itself.
     """
     if len(transcript.words) < _FEWEST:
         return ()

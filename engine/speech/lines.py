@@ -1,4 +1,4 @@
-"""People recorded apart: each line is recognised by itself, its speech is one speaker's, and the words meet in time order."""
+"""People recorded on separate lines: each line is recognised alone, is one speaker, and the words are merged in time order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL = "one speaker per track"
 
 
 def cluster_of(number: int) -> str:
-    """The cluster of a line, counted from 0."""
+    """The cluster name of a line, counted from 0."""
     return f"TRACK_{number:02d}"
 
 
@@ -30,7 +30,8 @@ def transcribe_lines(
     progress: Callable[[float], None] | None = None,
     submit: Submit | None = None,
 ) -> Transcript:
-    """The words of all lines in time order; each word's ``speaker`` is the cluster of its line until people have names."""
+    """The words of all lines in time order; ``speaker`` of each word is the cluster of its line until names are assigned. Errors as
+    for :meth:`Transcriber.transcribe`."""
     heard: list[Transcript] = []
     for k, line in enumerate(lines):
 
@@ -54,7 +55,7 @@ def transcribe_lines(
 
 
 def turns_of(lines: Sequence[Line], token: CancelToken) -> DiarizationResult:
-    """Where each line holds speech. Where two do, the exclusive turns give the time to who began first."""
+    """Turns where each line has speech. Where two overlap, the exclusive turns give the time to the one that began first."""
     turns = sorted(
         (Turn(start, end, cluster_of(k)) for k, line in enumerate(lines) for start, end in speech_spans(line.audio, token)),
         key=lambda t: (t.start, t.end),
@@ -70,9 +71,9 @@ def turns_of(lines: Sequence[Line], token: CancelToken) -> DiarizationResult:
 
 
 def named(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]]) -> tuple[Word, ...]:
-    """The words of :func:`transcribe_lines` with the name of their line's speaker; flagged where two people speak at once.
+    """The words of :func:`transcribe_lines` with the speaker's name of their line; flagged where two people speak at once.
 
-    A line none of whose turns was named keeps its words without a speaker.
+    Words of a line without a named turn keep no speaker.
     """
     seconds: dict[str, dict[str, float]] = {}
     for turn in turns:

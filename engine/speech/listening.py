@@ -1,4 +1,4 @@
-"""How a recogniser wants to be fed: a rule that belongs to the model, chosen by measurement."""
+"""How audio is cut into windows for a recogniser: a rule per model, chosen by measurement."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic import TypeAdapter, ValidationError
 from gainstage.engine.errors import Misconfigured
 
 FILE = "gainstage.json"
-"""A model that wants another rule than Whisper's brings it in this file of its folder."""
+"""File in a model's folder that holds its rule, when it is not the one for Whisper."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The rule of one model; seconds throughout. The defaults hold for Whisper.
+    """The rule of one model; all values in seconds. The defaults hold for Whisper.
 
-    Speech is put together, pauses inside, into windows of up to ``window_s``; where ``pause_s`` is given only over pauses of at most
-    that. A window of up to ``short_s`` is padded to ``short_context_s``, every other one to ``context_s``: on Whisper base the
-    encoder takes a sixth of the time for ten seconds that it takes for thirty. ``timestamps`` says whether the model can write
-    times among the words.
+    Speech is joined, with its pauses, into windows of up to ``window_s``; with ``pause_s``, only over pauses of at most that. A
+    window of up to ``short_s`` is padded to ``short_context_s``, every other one to ``context_s``: on Whisper base the encoder
+    needs a sixth of the time for ten seconds that it needs for thirty. ``timestamps`` says whether the model can write times among
+    the words.
     """
 
     window_s: float = 30.0
@@ -31,12 +31,12 @@ class Listening:
     timestamps: bool = True
 
     def context_of(self, seconds: float) -> int:
-        """The length a window is padded to."""
+        """The length in seconds that a window is padded to."""
         return self.short_context_s if seconds <= self.short_s else self.context_s
 
 
 def listening_of(folder: Path) -> Listening:
-    """The rule of the model in a folder. Raises :class:`Misconfigured` for a file that is no such rule."""
+    """The rule of the model in a folder. Raises :class:`Misconfigured` for an invalid file."""
     file = folder / FILE
     if not file.is_file():
         return Listening()

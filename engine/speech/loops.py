@@ -1,4 +1,4 @@
-"""Repetition loops of the recogniser: the same phrase again and again within seconds. Found locally, flagged, kept. Pure."""
+"""Repetition loops of the recogniser: one phrase many times within seconds. They are found, flagged and kept. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from gainstage.engine.terms import Word
 
 LONGEST_PHRASE = 12
-"""Words; loops of the recogniser repeat a phrase, seldom a whole passage."""
+"""Longest phrase in words: loops of the recogniser repeat a phrase, seldom a whole passage."""
 
 REPEATS = 4
 REPEATS_OF_ONE = 6
-"""How often a phrase, or a single word ("no, no, no, no"), follows itself before it counts as a loop."""
+"""Repeats of a phrase, or of a single word ("no, no, no, no"), from which on it counts as a loop."""
 
 WITHIN_S = 30.0
-"""The repeats that make a loop lie in this much time: people repeat themselves, but not so soon so often."""
+"""The repeats of a loop lie within this many seconds: people also repeat themselves, but not as fast and as often."""
 
 
 def loops(words: Sequence[Word]) -> tuple[tuple[float, float], ...]:
-    """Spans in which one phrase follows itself again and again; they do not overlap and are in order."""
+    """Spans (start, end in seconds) in which one phrase is repeated; in order and without overlap."""
     plain = [_plain(w.text) for w in words]
     found: list[tuple[float, float]] = []
     at = 0
@@ -35,7 +35,7 @@ def loops(words: Sequence[Word]) -> tuple[tuple[float, float], ...]:
 
 
 def _longest_run(plain: Sequence[str], at: int) -> tuple[int, int]:
-    """The phrase length and count of the loop that starts at a word; (0, 0) for none."""
+    """Phrase length and number of repeats of the loop that starts at a word; (0, 0) for none."""
     for length in range(1, min(LONGEST_PHRASE, (len(plain) - at) // 2) + 1):
         phrase = plain[at : at + length]
         repeats = 1

@@ -1,4 +1,4 @@
-"""Media files opened, with typed errors for what is none: the doors of PyAV and of the disk."""
+"""Open media files with PyAV, with typed errors for files that are not media and for faults of the disk."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from av.container import InputContainer
 from gainstage.engine.errors import EngineError, Permanent, Transient
 
 _FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,ogg,tta,w64,wav,wv"
-"""Media only: a playlist format (hls, concat, dash) would open whatever its text names."""
+"""Only media formats: a playlist format (hls, concat, dash) would open whatever its text names."""
 
 _SIGNATURES = (b"RIFF", b"RF64", b"ID3", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"caff", b"\xff\xfb", b"\xff\xf1", b"0&\xb2u")
 
 _LIBRARY_FAULTS = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError, AssertionError)
-"""What PyAV raises beside its own errors when a damaged header gives it numbers it cannot use."""
+"""Exceptions that PyAV raises, beside its own, when a damaged header contains numbers it cannot use."""
 
 _OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles in a broken encoding are no reason to refuse; from version 19 on PyAV replaces what it cannot decode by itself."""
+"""A title in a broken encoding is not a reason to refuse a file; PyAV replaces undecodable text itself from version 19 on."""
 
 
 @contextmanager
 def opened(source: Path) -> Iterator[BinaryIO]:
-    """The file itself. Raises :class:`Permanent` "missing file", "unreadable file", "empty file", "not a media file"."""
+    """The open file. Raises :class:`Permanent` "missing file", "unreadable file", "empty file", "not a media file"."""
     try:
         if source.exists() and not source.is_file():
             raise Permanent(f"{source} is not a file", cause="not a media file", hint="Name a media file.")
@@ -48,7 +48,7 @@ def opened(source: Path) -> Iterator[BinaryIO]:
 
 
 class _Seeking:
-    """A file that answers a seek to nowhere as FFmpeg expects it, instead of with an exception that PyAV prints and drops."""
+    """A file that answers an invalid seek as FFmpeg expects; PyAV would print and drop an exception."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -65,7 +65,8 @@ class _Seeking:
 
 @contextmanager
 def container(source: Path, file: Any, head: bytes) -> Iterator[InputContainer]:
-    """The container read from ``file``. Raises :class:`Permanent` "corrupt media" or, for what no medium begins with, "not a media file"."""
+    """The container read from ``file``. Raises :class:`Permanent` "corrupt media", or "not a media file" when the first bytes are
+    of no media format."""
     try:
         opened_container = av.open(_Seeking(file), mode="r", options={"format_whitelist": _FORMATS}, **_OPTIONS)
     except (av.error.FFmpegError, *_LIBRARY_FAULTS) as error:
@@ -79,7 +80,7 @@ def container(source: Path, file: Any, head: bytes) -> Iterator[InputContainer]:
 
 
 def audio_streams(source: Path, container: InputContainer) -> list[AudioStream]:
-    """The streams that can be decoded, the one a player would choose first. Raises :class:`Permanent` "no audio stream",
+    """The streams that can be decoded, first the one a player would choose. Raises :class:`Permanent` "no audio stream",
     "unsupported codec".
     """
     best = container.streams.best("audio")
@@ -96,7 +97,7 @@ def audio_streams(source: Path, container: InputContainer) -> list[AudioStream]:
 
 @contextmanager
 def reading(source: Path) -> Iterator[None]:
-    """What a damaged file makes the library raise, as :class:`Permanent` "corrupt media"."""
+    """Context that turns the library's exceptions for a damaged file into :class:`Permanent` "corrupt media"."""
     try:
         yield
     except (av.error.FFmpegError, *_LIBRARY_FAULTS) as error:
@@ -105,7 +106,7 @@ def reading(source: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """What the disk says, as :class:`Transient` "disk full" or "input or output error"."""
+    """Context that turns errors of the disk into :class:`Transient` "disk full" or "input or output error"."""
     try:
         yield
     except EngineError:

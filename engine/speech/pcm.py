@@ -1,4 +1,4 @@
-"""Decoded frames to 16 kHz mono PCM on disk: resampling, the clock of the stream, silence for its holes, levels by channel."""
+"""Write decoded frames as 16 kHz mono PCM to disk: resampling, the clock of the stream, silence for gaps, levels by channel."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from gainstage.engine.speech.media import reading, writing
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 _GAP_S = 0.1
-"""Holes in the timestamps are filled with silence from here on, so that times keep their meaning."""
+"""Gaps in the timestamps of at least this many seconds are filled with silence, so that times stay correct."""
 
 _STEP_S = 1.0
-"""A clock that steps back by more than this was set anew."""
+"""A clock that steps back by more seconds than this was reset."""
 
 _UNPROVEN_S, _LONGEST_S = 30.0, 600.0
-"""Longest hole that is filled on the word of the timestamps alone, and where a written duration speaks for it."""
+"""Longest gap, in seconds, that is filled on the evidence of the timestamps alone, and when a stated duration confirms it."""
 
 _MOST_CHANNELS = 8
-"""More are averaged here: FFmpeg has no down-mix for every count above."""
+"""More channels are averaged here: FFmpeg does not have a down-mix for every larger count."""
 
 WINDOW_S = 0.05
-"""Length of the windows whose energies are compared."""
+"""Length of the windows whose energies are compared, in seconds."""
 
 
 class Clock:
-    """The stream's own time against the audio written so far.
+    """Compares the timestamps of a stream with the audio written so far.
 
     ``origin`` is the container's first timestamp in seconds; ``promised_s`` the length its header states, None when unknown.
     """
@@ -43,10 +43,10 @@ class Clock:
         self._origin = origin
         self._promised = promised_s
         self._filled = 0.0
-        self.jumps: list[tuple[float, float]] = []  # (where, by how much) of steps that were taken for a fault of the clock
+        self.jumps: list[tuple[float, float]] = []  # (position, size) in seconds of steps that were treated as clock faults
 
     def hole(self, time: float, seconds: float) -> float:
-        """Seconds of silence missing before a frame that says ``time``, after ``seconds`` of audio."""
+        """Seconds of silence to insert before a frame with timestamp ``time``, after ``seconds`` of audio."""
         gap = time - self._origin - seconds
         if -_STEP_S <= gap <= _GAP_S:
             return 0.0
@@ -84,7 +84,7 @@ class Levels:
             self._sums, self._count = None, 0
 
     def table(self) -> NDArray[np.float32]:
-        """``(windows, channels + 1)`` of the channel count most windows have; the last column is of the mean."""
+        """``(windows, channels + 1)`` for the most frequent channel count; the last column is the mean of the channels."""
         width = max(self._rows, key=lambda n: len(self._rows[n]), default=1)
         return np.asarray(self._rows.get(width, array("f")), np.float32).reshape(-1, width)
 
@@ -108,9 +108,9 @@ class PcmWriter:
         levels: Levels | None = None,
     ) -> None:
         self.source, self.path, self.channel = source, path, channel
-        self.number: int | None = 0  # of the track; None of a mix of several
+        self.number: int | None = 0  # of the track; None for a mix of several
         self.samples = self.peak = 0
-        self.loudest = 0.0  # before the gain, where there is one
+        self.loudest = 0.0  # before the gain, if any
         self._out = out
         self._digest = hashlib.sha256()
         self._most = None if max_seconds is None else round(max_seconds * SAMPLE_RATE)
@@ -141,7 +141,7 @@ class PcmWriter:
         self._write(frames)
 
     def _prepared(self, frame: AudioFrame) -> AudioFrame:
-        """The frame for the resampler: itself, or one channel made of it here."""
+        """The resampler's input: the frame itself, or one channel computed here."""
         channels = frame.layout.nb_channels
         as_it_is = self.channel is None and self._gain == 1.0 and channels <= _MOST_CHANNELS
         if as_it_is and (self._levels is None or channels == 1):
@@ -165,7 +165,7 @@ class PcmWriter:
             self._write(frames)
 
     def silence(self, seconds: float) -> None:
-        self.flush()  # what the resampler still holds comes before the hole
+        self.flush()  # audio still in the resampler comes before the gap
         left, block = round(seconds * SAMPLE_RATE), 60 * SAMPLE_RATE
         while left > 0:
             self.put(bytes(2 * min(left, block)))
@@ -193,9 +193,9 @@ class PcmWriter:
 
 
 class Floats:
-    """Frames in any sample format as ``(channels, n) float32``.
+    """Converts frames of any sample format to ``(channels, n) float32``.
 
-    FFmpeg turns them into one plane first: PyAV looks for the end of a list of planes that eight and more fill up, and crashes.
+    FFmpeg first converts them to one plane: PyAV crashes on eight or more planes, because it searches for the end of their list.
     """
 
     def __init__(self) -> None:

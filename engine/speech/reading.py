@@ -1,4 +1,4 @@
-"""One reading of a media file: packets to frames to PCM, and whether all is there that should be."""
+"""One pass over a media file: packets to frames to PCM, and a check that the file is complete."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gainstage.engine.speech.pcm import Clock, PcmWriter
 from gainstage.engine.terms import RecordingWarning
 
 LOST_S, LOST_SHARE = 2.0, 0.02
-"""A length differs from another when both are exceeded."""
+"""Two lengths differ when both limits (seconds, share) are exceeded."""
 
 _LATE_S = 10.0
-"""A clock that begins later than this is worth a word."""
+"""A first timestamp later than this many seconds gives a warning."""
 
 _MOST_STRANGERS = 10_000
-"""Packets of streams that begin later; each is skipped."""
+"""Most packets of streams that start later; they are skipped."""
 
 _EXACT = ("matroska", "mov", "wav", "w64", "flac", "aiff", "caf", "avi", "asf", "au")
 """Formats whose header states the duration; the others estimate it from the bit rate."""
@@ -33,23 +33,23 @@ _EXACT = ("matroska", "mov", "wav", "w64", "flac", "aiff", "caf", "avi", "asf", 
 
 @dataclass(slots=True)
 class Reading:
-    """What was noticed on the way. ``promised``: the length by the header in seconds, where the header states one."""
+    """The result of a pass. ``promised``: the length in seconds stated by the header, None when it states none."""
 
     name: str
     promised: float | None
     start_s: float = 0.0
     packets: int = 0
     broken: int = 0
-    torn: bool = False  # ended by an error, or in a packet that cannot be decoded
+    torn: bool = False  # ended by an error, or inside a packet that cannot be decoded
     jumps: list[tuple[float, float]] = field(default_factory=list)
 
 
 def promised_s(container: InputContainer, stream: AudioStream, head: bytes) -> float | None:
-    """How long the audio is by the header; None where the header only guesses, or speaks of the video."""
+    """Length of the audio by the header, in seconds; None when the header only estimates it, or means the video."""
     formats = set(container.format.name.split(","))
     if not formats & set(_EXACT) and not (b"Xing" in head or b"Info" in head):
         return None
-    start = (container.start_time or 0) / av.time_base if "matroska" in formats else 0.0  # it counts from zero, wherever it begins
+    start = (container.start_time or 0) / av.time_base if "matroska" in formats else 0.0  # it counts from zero
     seconds = _stated_s(container, stream)
     if seconds is None or seconds <= 0:
         return None
@@ -77,8 +77,8 @@ def read(
 ) -> Reading:
     """Decode the streams of ``writers`` (by stream index, the main one first) to the end of the file, or as far as it can be read.
 
-    Raises :class:`gainstage.engine.errors.Permanent` "corrupt media", :class:`gainstage.engine.errors.Cancelled` and what the
-    writers raise.
+    Raises :class:`gainstage.engine.errors.Permanent` "corrupt media", :class:`gainstage.engine.errors.Cancelled` and the errors
+    of the writers.
     """
     (main, first), *_ = writers.values()
     source = first.source
@@ -124,7 +124,7 @@ def _take(frame: AudioFrame, clock: Clock, writer: PcmWriter) -> None:
 
 
 def _packets(container: InputContainer, streams: Sequence[AudioStream], result: Reading) -> Iterator[av.Packet[Any]]:
-    """The packets up to the end of the file, or up to where it can be read no further: what is missing is judged later."""
+    """The packets up to the end of the file, or as far as it can be read; :func:`judge` later decides what is missing."""
     packets = iter(container.demux(list(streams)))
     strangers = 0
     while True:
@@ -132,7 +132,7 @@ def _packets(container: InputContainer, streams: Sequence[AudioStream], result: 
             packet = next(packets)
         except StopIteration:
             return
-        except IndexError:  # a packet of a stream that was not there at the start: PyAV has no place for it
+        except IndexError:  # a packet of a stream that did not exist at the start, which PyAV cannot handle
             strangers += 1
             if strangers > _MOST_STRANGERS:
                 result.torn = True
@@ -146,7 +146,7 @@ def _packets(container: InputContainer, streams: Sequence[AudioStream], result: 
 
 
 def judge(result: Reading, seconds: float, structure: Structure, size: int) -> list[RecordingWarning]:
-    """The warnings of a complete recording. Raises "corrupt media" for one that is damaged or cut short."""
+    """The warnings for a complete recording. Raises :class:`Permanent` "corrupt media" for a damaged or truncated one."""
     if result.broken > max(1, LOST_SHARE * result.packets):
         raise corrupt(f"{result.name}: {result.broken} of {result.packets} packets cannot be decoded")
     promised = result.promised

@@ -1,4 +1,4 @@
-"""Loading the recogniser: a CTranslate2 Whisper model on the device it can really use."""
+"""Load the recogniser: a CTranslate2 Whisper model on a device that works."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gainstage.engine.speech.listening import listening_of
 from gainstage.engine.speech.transcribe import Transcriber
 
 CUBLAS = "libcublas.so.12"
-"""What CTranslate2 is built against; PyTorch may bring another major version."""
+"""CUDA version that CTranslate2 is built for; PyTorch may install another major version."""
 
 CALLS = 2
-"""Calls of the recogniser at once: one searches while the other encodes or aligns."""
+"""Simultaneous calls of the recogniser: one decodes tokens while the other encodes or aligns."""
 
 
 def load_transcriber(
@@ -59,7 +59,7 @@ def load_transcriber(
 
 
 def check_folder(found: Found) -> None:
-    """Refuse a folder whose files are not those of one recogniser, before anything is loaded: faster-whisper would fetch the
+    """Refuse a folder whose files do not belong to one recogniser, before anything is loaded: faster-whisper would download the
     tokenizer of another model. Raises :class:`Misconfigured`."""
     if not (found.folder / "tokenizer.json").is_file():
         raise _unfit(found, "it has no tokenizer.json")
@@ -90,11 +90,11 @@ def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:
 
 
 def cublas_found() -> bool:
-    """Whether cuBLAS 12 can be loaded; loads it, from the nvidia package of this environment too, where nobody else looks."""
+    """Whether cuBLAS 12 can be loaded; also loads it from this environment's nvidia package, which the system does not search."""
     places = [CUBLAS]
     spec = importlib.util.find_spec("nvidia")
     for root in (spec.submodule_search_locations or ()) if spec else ():
-        # cublasLt first: cublas asks for it by name
+        # cublasLt first, because cublas depends on it
         folder = Path(root) / "cublas" / "lib"
         places[:0] = [str(folder / CUBLAS)] if (folder / CUBLAS).exists() else []
     for place in places:

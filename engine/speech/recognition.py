@@ -1,7 +1,7 @@
-"""One call of the recogniser: windows of any recordings in, words out, each a function of its own window alone.
+"""One call of the recogniser: windows of any recordings in, words out. The result of a window depends on that window alone.
 
-Built on faster-whisper's own steps (features, prompt, search, alignment), without the state its pipelines carry from one window
-to the next.
+It uses faster-whisper's steps (features, prompt, search, alignment) without the state that its pipelines carry from window to
+window.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gainstage.engine.text.joining import same_word
 from gainstage.engine.text.sentences import spaced
 
 NO_SPEECH, DOUBT, REPETITIVE = 0.6, -1.0, 2.4
-"""Whisper's own rules: above this probability of silence and below this average log-probability a window said nothing; text that
-compresses better than this repeats itself."""
+"""Whisper's own rules: above this probability of silence and below this mean log-probability a window has no speech; text with a
+higher compression ratio than this repeats itself."""
 
 _SENTENCE_END = ".。!！?？"
 _PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
@@ -33,10 +33,11 @@ _LATEST_START_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How a window is decoded; only windows of equal decoding share a call.
+    """How a window is decoded; only windows with equal decoding share a call.
 
-    ``language`` None has the model tell it per window. ``timestamps`` lets the model write times among the words, which ends a
-    short window sooner. ``context_s`` is the length windows are padded to: the encoder's cost grows faster than it.
+    With ``language`` None the model detects it per window. ``timestamps`` lets the model write times among the words, which ends a
+    short window earlier. ``context_s`` is the length in seconds that windows are padded to: the encoder's cost grows faster than
+    it.
     """
 
     language: str | None
@@ -50,18 +51,18 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A stretch of audio as the model hears it: ``features`` (mels, frames) float32, ``seconds`` long."""
+    """A piece of audio as model input: ``features`` (mels, frames) float32, ``seconds`` long."""
 
     features: NDArray[np.float32]
     seconds: float
     decoding: Decoding
-    done: Callable[[float], object] = lambda _: None  # told ``seconds`` when the window was decoded, on the caller's thread
+    done: Callable[[float], object] = lambda _: None  # called with ``seconds`` when the window was decoded, on the caller's thread
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a window said. Word times are seconds from its start; ``no_speech`` is the probability of silence, ``compression`` the
-    ratio of text to its packed form."""
+    """The result of a window. Word times are seconds from its start; ``no_speech`` is the probability of silence, ``compression``
+    the ratio of the text's size to its compressed size."""
 
     words: tuple[Word, ...]
     tokens: tuple[int, ...]
@@ -73,18 +74,18 @@ class Decoded:
 
     @property
     def silent(self) -> bool:
-        """Whether Whisper's own rule says that nobody spoke."""
+        """Whether there is no speech by Whisper's own rule."""
         return not self.words or (self.no_speech > NO_SPEECH and self.log_probability < DOUBT)
 
     @property
     def doubtful(self) -> bool:
-        """Whether the words break Whisper's rules for words to keep."""
+        """Whether the words fail Whisper's rules for reliable text."""
         return self.log_probability < DOUBT or self.compression > REPETITIVE
 
 
 @dataclass(slots=True)
 class _Text:
-    """The tokens of one window before their words have times."""
+    """The tokens of one window before alignment."""
 
     tokens: tuple[int, ...]
     log_probability: float
@@ -93,13 +94,13 @@ class _Text:
 
 
 def features_of(model: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(mels, frames) of samples, as long as they are; the call pads them to the model's window."""
+    """Features (mels, frames) of the samples, unpadded; the call pads them to the model's window."""
     features: NDArray[np.float32] = model.feature_extractor(samples)[..., :-1]
     return features
 
 
 def decode(model: Any, windows: Sequence[Window], device: str) -> list[Decoded]:
-    """What each window said; all of equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
+    """The result of each window, in order; all must have equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
     from faster_whisper.audio import pad_or_trim
 
     with quiet.working(), out_of_memory_named(f"recogniser on {device}"):
@@ -173,8 +174,8 @@ def _aligned(
 ) -> list[tuple[Word, ...]]:
     """The words of each window with times, by cross-attention.
 
-    CTranslate2 takes the mean of the attention over the longest text of a call, so a window's times move with its company (up to
-    0.2 s). On a CPU each window is aligned by itself, which costs nothing; on a GPU all are at once, one call per language.
+    CTranslate2 takes the mean of the attention over the longest text of a call, so a window's times depend on the other windows (by
+    up to 0.2 s). On a CPU each window is aligned alone, at no extra cost; on a GPU all are aligned together, one call per language.
     """
     frames = [math.ceil(window.seconds) * model.frames_per_second for window in windows]
     words: list[tuple[Word, ...]] = [()] * len(windows)
@@ -193,14 +194,14 @@ def _aligned(
 
 
 def _row(encoded: Any, k: int) -> Any:
-    """The encoder's output of one window of a call on the CPU."""
+    """One window's row of the encoder output, on the CPU."""
     import ctranslate2
 
     return ctranslate2.StorageView.from_array(np.asarray(encoded)[k : k + 1])
 
 
 def _words(timings: list[dict[str, Any]], seconds: float, *, joined_up: bool) -> tuple[Word, ...]:
-    """Words of an alignment: punctuation joined to them, overlong ones at sentence ends and at the window's start cut short."""
+    """Words of an alignment: punctuation is attached, overlong words at sentence ends and at the window's start are shortened."""
     from faster_whisper.transcribe import merge_punctuations
 
     lengths = [t["end"] - t["start"] for t in timings if t["end"] > t["start"]]
@@ -225,6 +226,6 @@ def _words(timings: list[dict[str, Any]], seconds: float, *, joined_up: bool) ->
             last = words[-1]
             words[-1] = Word(last.text + text.strip(), last.start, end, min(last.probability, probability))
         else:
-            lead = " " if joined_up and led and words else ""  # in a script that runs on, a space is part of what was said
+            lead = " " if joined_up and led and words else ""  # in a script without spaces, a space is part of the text
             words.append(Word(lead + text.strip(), min(float(timing["start"]), end), end, probability))
     return tuple(words)

@@ -1,4 +1,4 @@
-"""Word times that cannot be, made possible: inside their utterance, in order, where there is speech. Pure."""
+"""Correct impossible word times: inside their utterance, in order, where there is speech. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import replace
 from gainstage.engine.terms import Word
 
 SHORTEST_S = 0.02
-"""A word lasts at least one step of the recogniser's clock."""
+"""Least duration of a word: one step of the recogniser's clock, in seconds."""
 
 EDGE_S = 0.03
-"""Speech is found in steps of about this length, so a word may reach this far beyond."""
+"""Speech is detected in steps of about this many seconds, so a word may extend this far beyond it."""
 
 SILENCE_S, SYLLABLE_S = 0.3, 0.1
-"""No word has a silence this long in it; what is left of it behind the silence lasts at least a syllable."""
+"""A silence of this many seconds never lies inside a word; the part of the word after it lasts at least a syllable."""
 
 
 def snapped(words: Sequence[Word], speech: Sequence[tuple[float, float]]) -> list[Word]:
-    """The words without the silence before, after and in them: the recogniser likes to begin a sentence in the pause before, and
-    a word stretched over a silence starts after it.
+    """The words without the silence before, after and inside them: the recogniser often starts a sentence in the pause before it,
+    and a word stretched over a silence starts after it.
 
-    ``speech`` are the spans in which the voice activity detector heard somebody, in order; a word in none of them stays.
+    ``speech`` holds the spans of the voice activity detector, in order; a word outside all of them is unchanged.
     """
     starts = [a for a, _ in speech]
     ends = [b for _, b in speech]
@@ -40,7 +40,7 @@ def snapped(words: Sequence[Word], speech: Sequence[tuple[float, float]]) -> lis
 
 
 def _after_silence(word: Word, speech: Sequence[tuple[float, float]], first: int, last: int) -> int:
-    """The first span of speech of a word that is stretched over a silence: the one after it, where enough is spoken there."""
+    """Index of the first span of speech that a word keeps: after a silence inside it, when enough speech follows."""
     for k in range(last, first, -1):
         spoken = min(word.end, speech[k][1]) - speech[k][0]
         if speech[k][0] - speech[k - 1][1] >= SILENCE_S and spoken >= SYLLABLE_S:
@@ -49,10 +49,10 @@ def _after_silence(word: Word, speech: Sequence[tuple[float, float]], first: int
 
 
 def mended(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
-    """The words of one utterance with times that hold: in order, without overlap, inside [low, high], none shorter than a step.
+    """The words of one utterance with valid times: in order, without overlap, inside [low, high], none shorter than a step.
 
-    The recogniser's alignment sometimes steps back or runs past its window. Where too little time is left for a word, it and
-    its predecessors are moved back just enough.
+    The recogniser's alignment sometimes steps back or extends beyond its window. When a word has too little time left, it and the
+    words before it are moved back as far as needed.
     """
     result: list[Word] = []
     earliest = low

@@ -1,4 +1,4 @@
-"""Which tracks and channels of a file hold what is said: one voice each, copies of each other, or nothing. Pure."""
+"""Which tracks and channels of a file hold the speech: one person each, copies of each other, or nothing. Pure."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ Energies = NDArray[np.float32]
 """``(windows, lines)`` mean squares of lines (tracks or channels) in short windows of the same time."""
 
 _DEAD = 1e-5
-"""A line whose loud windows are 50 dB below those of the loudest holds cross-talk and noise."""
+"""A line whose loud windows are 50 dB below those of the loudest line holds only cross-talk and noise."""
 
 _SILENT = 1e-9
-"""Mean square of -90 dBFS: below it there is nothing."""
+"""Mean square of -90 dBFS: lower energy is silence."""
 
 _ACTIVE = 1e-3
 """A window is active when it is at most 30 dB below its line's loud windows."""
 
 _ALONE = 30.0
-"""A line speaks alone where it is 15 dB louder than every other."""
+"""A line is active alone when it is 15 dB louder than every other."""
 
 _ALONE_SHARE = 0.6
-"""Share of its active windows in which a line that is one person's speaks alone: two people interrupt each other now and then."""
+"""Least share of its active windows in which a line with one person is active alone: two people sometimes interrupt each other."""
 
 _CANCELLED = 0.1
 """The mean of ``n`` independent lines has 1/n of their energy; below this share of that they cancel each other."""
 
 SPEAKS_S = 0.5
-"""Less speech than this in a line is a cough."""
+"""Least seconds of speech in a line; less is a cough."""
 
 COVERED = 0.9
-"""A track that has this share of another's speech at the same time holds it too, or a translation of it."""
+"""A track with this share of another's speech at the same times contains that speech too, or a translation of it."""
 
 
 def loud(energies: Energies) -> NDArray[np.float32]:
-    """The level of each line's loud windows: the 95th percentile of those that are not silent."""
+    """The level of each line's loud windows (lines,): the 95th percentile of those that are not silent."""
     return np.array([np.percentile(line[line > _SILENT], 95) if (line > _SILENT).any() else 0.0 for line in energies.T], np.float32)
 
 
 def alive(energies: Energies) -> list[int]:
-    """The lines that hold more than the cross-talk of another."""
+    """Indexes of the lines that hold more than cross-talk of another."""
     levels = loud(energies)
     top = float(levels.max(initial=0.0))
     return [k for k, level in enumerate(levels) if level > max(_SILENT, _DEAD * top)]
 
 
 def apart(energies: Energies, lines: Sequence[int], least_s: float, window_s: float) -> bool:
-    """Whether each of ``lines`` is a voice of its own: mostly alone when it is active, for ``least_s`` seconds at least."""
+    """Whether each of ``lines`` is one person: mostly alone when it is active, and alone for at least ``least_s`` seconds."""
     if len(lines) < 2:
         return False
     held = energies[:, list(lines)]
@@ -65,7 +65,7 @@ def apart(energies: Energies, lines: Sequence[int], least_s: float, window_s: fl
 
 
 def cancelled(energies: Energies, mean: NDArray[np.float32]) -> int | None:
-    """The loudest channel where the channels cancel each other in their mean; None where the mean serves."""
+    """Index of the loudest channel when the channels cancel each other in their mean (windows,); None when they do not."""
     total = float(energies.mean(axis=0).mean()) if len(energies) else 0.0
     if energies.shape[1] < 2 or total <= _SILENT or float(mean.mean()) >= _CANCELLED * total / energies.shape[1]:
         return None
@@ -73,5 +73,5 @@ def cancelled(energies: Energies, mean: NDArray[np.float32]) -> int | None:
 
 
 def covers(one: Sequence[Span], others: Sequence[Sequence[Span]]) -> bool:
-    """Whether the speech of a track lies where that of the others lies."""
+    """Whether the speech of a track includes that of all ``others``."""
     return all(seconds_of(shared(one, other)) >= COVERED * seconds_of(other) for other in others)

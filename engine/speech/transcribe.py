@@ -1,4 +1,4 @@
-"""What is said: words with times, by one shared faster-whisper model."""
+"""Transcription: words with times, from one shared faster-whisper model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gainstage.engine.speech.windows import blocks
 from gainstage.engine.terms import Audio, Coverage, Transcript, Word
 
 BLOCK_S = (300.0, 1800.0)
-"""Bounds of what is held in memory of a long recording; within them, two full batches."""
+"""Least and most seconds of a long recording in memory; within them, two full batches."""
 
 
 class Transcriber:
-    """A recogniser on one device, shared by every slot: several threads may transcribe at once."""
+    """A recogniser on one device, shared by all slots: several threads may transcribe at once."""
 
     def __init__(self, model: Any, label: str, device: str, compute: str, listening: Listening | None = None) -> None:
         self._model = model
@@ -53,10 +53,10 @@ class Transcriber:
         progress: Callable[[float], None] | None = None,
         submit: Submit | None = None,
     ) -> Transcript:
-        """The words of a recording; none where nobody speaks. ``submit`` has its windows share calls with other recordings.
+        """The words of a recording; none where nobody speaks. ``submit`` lets its windows share calls with other recordings.
 
-        Long recordings are worked through in blocks of minutes, so that memory does not grow with them. Speech in which a window
-        found no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not speak,
+        Long recordings are processed in blocks of minutes, so that memory does not grow with them. Speech in which a window found
+        no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not support,
         :class:`gainstage.engine.errors.OutOfMemory`, :class:`gainstage.engine.errors.Cancelled`.
         """
         asked = self._asked_language(settings)
@@ -95,7 +95,7 @@ class Transcriber:
         )
 
     def _alone(self, batch: int) -> Submit:
-        """Windows of one recording in calls of their own."""
+        """Submit windows of one recording in calls of their own."""
 
         def submit(windows: Sequence[Window], token: CancelToken) -> list[Decoded]:
             result: dict[int, Decoded] = {}
@@ -131,7 +131,7 @@ class Transcriber:
 
 
 class _Progress:
-    """Tells how much of a recording is done; windows may be done on several threads."""
+    """Reports how much of a recording is done; several threads may decode its windows."""
 
     def __init__(self, seconds: float, told: Callable[[float], None] | None) -> None:
         self._seconds = seconds
@@ -140,7 +140,7 @@ class _Progress:
         self._share = 0.0
 
     def part(self, start: float, end: float) -> Callable[[float, float], None]:
-        """For the windows of a block: each call says how many more seconds of how many in all are decoded."""
+        """The callback for the windows of a block; each call passes the decoded seconds and the total."""
         done = 0.0
 
         def more(seconds: float, total: float) -> None:
@@ -153,7 +153,7 @@ class _Progress:
         return more
 
     def reached(self, seconds: float) -> None:
-        """Everything up to here is done."""
+        """Report everything up to here as done."""
         if self._told is not None and self._seconds > 0:
             with self._lock:
                 self._share = max(self._share, min(1.0, seconds / self._seconds))
@@ -161,7 +161,7 @@ class _Progress:
 
 
 def _runs(said: Sequence[Utterance]) -> Iterator[tuple[float, float, list[Word]]]:
-    """The words of all windows in time order, in runs of one window each: its bounds and its words."""
+    """The words of all windows in time order, in runs of one window each: its start, end and words."""
     words = sorted(((word, u.span) for u in said for word in u.words), key=lambda pair: pair[0].start)
     for span, run in groupby(words, key=lambda pair: pair[1]):
         yield span[0], span[1], [word for word, _ in run]

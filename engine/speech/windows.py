@@ -1,4 +1,4 @@
-"""Where the recogniser listens: long audio in blocks, speech in windows of the model's length. Pure, seconds throughout."""
+"""Windows for the recogniser: long audio in blocks, speech in windows of the model's length. Pure, all times in seconds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Span = tuple[float, float]
 _FRAME_S = 0.02
 
 LONG_PAUSE_S = 2.0
-"""A pause longer than this is no better a place to cut."""
+"""A pause longer than this, in seconds, is not a better place to cut."""
 
 
 def blocks(audio: Audio, target_s: float) -> list[Span]:
-    """The recording in parts of about ``target_s`` that are held in memory one at a time, cut where it is quietest.
+    """The recording in parts of about ``target_s``, held in memory one at a time and cut where it is quietest.
 
-    Reads a tenth of each part to find the place; the parts join without gap or overlap.
+    A tenth of each part is read to find the cut; the parts join without gap or overlap.
     """
     spans: list[Span] = []
     start = 0.0
@@ -35,7 +35,7 @@ def blocks(audio: Audio, target_s: float) -> list[Span]:
 
 
 def quietest(samples: NDArray[np.float32], around_s: float = 0.4) -> float:
-    """The middle of the quietest stretch of ``around_s`` seconds, in seconds from the first sample."""
+    """The middle of the quietest piece of ``around_s`` seconds, in seconds from the first sample."""
     frame = round(_FRAME_S * SAMPLE_RATE)
     frames = len(samples) // frame
     if frames == 0:
@@ -47,7 +47,7 @@ def quietest(samples: NDArray[np.float32], around_s: float = 0.4) -> float:
 
 
 def joined(pieces: Sequence[Span], gap_s: float) -> list[Span]:
-    """Pieces of speech, in order, with their neighbours where the pause between is at most ``gap_s``."""
+    """Spans of speech, in order, joined with their neighbours when the pause between is at most ``gap_s``."""
     result: list[Span] = []
     for start, end in pieces:
         if result and start - result[-1][1] <= gap_s:
@@ -64,7 +64,7 @@ def parted(span: Span, longest_s: float, quiet: Callable[[float, float], float])
     while end - start > longest_s:
         high = start + longest_s
         low = start + longest_s / 2
-        if end - high < longest_s / 2:  # so late that the rest fits one window
+        if end - high < longest_s / 2:  # late enough for the rest to fit one window
             low = max(low, end - longest_s)
         cut = min(max(quiet(low, high), low), high)
         parts.append((start, cut))
@@ -74,12 +74,12 @@ def parted(span: Span, longest_s: float, quiet: Callable[[float, float], float])
 
 
 def packed(spans: Sequence[Span], longest_s: float) -> list[Span]:
-    """Spans, in order and each at most ``longest_s``, put together with the pauses between them into as few stretches of at most
-    that as there can be; of all such ways the one that is cut at the longest pauses.
+    """Join spans, in order and each at most ``longest_s``, with the pauses between them into the fewest windows of at most that
+    length; of all such divisions, the one cut at the longest pauses.
     """
     best: list[tuple[int, float, int]] = [
         (0, 0.0, 0)
-    ]  # for the first k spans: stretches, minus the pauses cut at, the last one's first
+    ]  # for the first k spans: (windows, minus the pauses cut at, first span of the last window)
     for k in range(1, len(spans) + 1):
         ways = []
         first = k - 1
@@ -99,7 +99,7 @@ def packed(spans: Sequence[Span], longest_s: float) -> list[Span]:
 
 
 def without(spans: Sequence[Span], taken: Sequence[Span]) -> list[Span]:
-    """What is left of ``spans`` where nothing of ``taken`` lies; ``spans`` in order and apart, ``taken`` in any order."""
+    """The parts of ``spans`` outside ``taken``; ``spans`` in order and without overlap, ``taken`` in any order."""
     cuts = joined(sorted(taken), 0.0)
     result: list[Span] = []
     first = 0
@@ -118,5 +118,5 @@ def without(spans: Sequence[Span], taken: Sequence[Span]) -> list[Span]:
 
 
 def seconds_of(spans: Sequence[Span]) -> float:
-    """How long spans are together."""
+    """Total length of the spans, in seconds."""
     return sum(end - start for start, end in spans)

@@ -1,7 +1,7 @@
-"""Words meet turns: every word gets the speaker of the turn it overlaps most, unless that is a splinter of a sentence. Pure.
+"""Assign words to turns: each word gets the speaker of the turn it overlaps most, unless that turn is a splinter. Pure.
 
-The diarizer's turns begin and end some tenths of a second beside the speech, and leave splinters too short for a voice of their
-own; the first or last word of a sentence would go to whoever spoke before or speaks next.
+The diarizer's turns start and end some tenths of a second beside the speech, and some are splinters too short for a voice of
+their own; the first or last word of a sentence would get the speaker before or after.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from gainstage.engine.terms import SpeakerTurn, Word
 from gainstage.engine.text.sentences import sentence_end
 
 NEAR_S = 2.0
-"""A word outside every turn goes to the nearest one when it is at most this far; the diarizer trims turns at their edges."""
+"""A word outside every turn gets the nearest one within this many seconds; the diarizer trims turns at their edges."""
 
 
 SPLINTER_S = 0.5
-"""A turn shorter than this has no voice of its own: who speaks there is not known for sure."""
+"""A turn shorter than this many seconds has no voice of its own: its speaker is uncertain."""
 
 SENTENCE_PAUSE_S = 0.5
-"""A pause that ends a sentence for want of punctuation."""
+"""A pause of this many seconds ends a sentence without punctuation."""
 
 BORDER_S = 1.0
-"""How near the edge of overlapped speech a word's speaker is not sure: the diarizer's edges there are that far off."""
+"""Within this many seconds of the edge of overlapped speech, a word's speaker is uncertain: the diarizer's edges are that
+inexact there."""
 
 FIRM = 2
-"""Words of a sentence whose speaker is sure, from which on the others follow them."""
+"""Least number of words with a certain speaker in a sentence from which the other words take theirs."""
 
 
 def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequence[tuple[float, float]] = ()) -> tuple[Word, ...]:
     """The words with ``speaker`` and ``overlap`` filled in.
 
-    A word overlapping turns of two different speakers, or a span of ``overlaps`` (two people at once), is flagged. A word
-    further than :data:`NEAR_S` from every turn keeps ``speaker`` None: nobody was found speaking there. ``turns`` are in time
+    A word that overlaps turns of two different speakers, or a span of ``overlaps`` (two people at once), is flagged. A word
+    further than :data:`NEAR_S` from every turn keeps ``speaker`` None: no speaker was detected there. ``turns`` are in time
     order and may overlap.
 
-    A word is loose when its speaker's turns cover less than half of it or are splinters, or when it lies within :data:`BORDER_S` of
-    the edge of overlapped speech. Where the firm words of its sentence are all one person's it is that person's too; at the edge
-    of an overlap only where that person speaks there as well.
+    A word is uncertain when its speaker's turns cover less than half of it or are splinters, or when it lies within
+    :data:`BORDER_S` of the edge of overlapped speech. When all certain words of its sentence belong to one person, it gets that
+    person too; at the edge of an overlap only when that person also speaks there.
     """
     index = _Index(turns)
     spoken = _Spans(overlaps)
@@ -59,7 +60,7 @@ def assign(words: Sequence[Word], turns: Sequence[SpeakerTurn], overlaps: Sequen
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[range]:
-    """The words by number, sentence by sentence."""
+    """Ranges of word indexes, one per sentence."""
     first = 0
     for k in range(1, len(words) + 1):
         if k == len(words) or sentence_end(words[k - 1].text) or words[k].start - words[k - 1].end > SENTENCE_PAUSE_S:
@@ -99,12 +100,12 @@ def _distance(word: Word, turn: SpeakerTurn) -> float:
 
 
 class _Index:
-    """Finds the turns within reach of a word without looking at all of them."""
+    """Finds the turns within reach of a word without scanning all of them."""
 
     def __init__(self, turns: Sequence[SpeakerTurn]) -> None:
         self.turns = sorted(turns, key=lambda t: t.start)
         self.starts = [t.start for t in self.turns]
-        self.latest_end: list[float] = []  # of all turns up to each one: rises, so the first within reach can be searched
+        self.latest_end: list[float] = []  # running maximum of the ends: sorted, so bisection works
         for turn in self.turns:
             self.latest_end.append(max(turn.end, self.latest_end[-1] if self.latest_end else turn.end))
 
@@ -115,7 +116,7 @@ class _Index:
 
 
 class _Spans:
-    """Spans joined and sorted, asked whether they touch a word."""
+    """Joined and sorted spans, to test whether one touches a word."""
 
     def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
         self.starts: list[float] = []
@@ -128,7 +129,7 @@ class _Spans:
                 self.ends.append(end)
 
     def edge_near(self, start: float, end: float) -> bool:
-        """Whether a span begins or ends within :data:`BORDER_S` of a word."""
+        """Whether a span starts or ends within :data:`BORDER_S` of a word."""
         return any(bisect_left(edges, start - BORDER_S) < bisect_left(edges, end + BORDER_S) for edges in (self.starts, self.ends))
 
     def touch(self, start: float, end: float) -> bool:

@@ -1,7 +1,7 @@
-"""Subtitle cues by word times: short enough to read, cut where phrases end, never across a change of speaker. Pure.
+"""Subtitle cues from word times: short enough to read, cut at the ends of phrases, never across a change of speaker. Pure.
 
-Limits and manners follow the subtitle guides of the BBC and of Netflix: two lines of 42 characters, 1 to 7 s, about 21 characters a
-second, two frames between cues, lines broken after punctuation and before conjunctions, the lower line rather the longer one.
+Limits and rules follow the subtitle guides of the BBC and of Netflix: two lines of 42 characters, 1 to 7 s, about 21 characters
+per second, two frames between cues, line breaks after punctuation and before conjunctions, preferably a longer lower line.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gainstage.engine.text.joining import columns, join, joint, runs_on
 from gainstage.engine.text.sentences import clause_end, sentence_end
 
 _LATE_S = 0.5
-"""A cue appears at most this much after its first word, where the one before needs time to be read."""
+"""Longest delay of a cue after its first word, in seconds, when the cue before needs time to be read."""
 
 _LINGER_S = 0.3
-"""A cue stays this long after its last word where there is room."""
+"""A cue stays this many seconds after its last word when there is room."""
 
 _PAUSE_S = 1.5
-"""A pause in which a cue ends whatever it holds."""
+"""A pause of this many seconds always ends a cue."""
 
 _WORD_S, _LETTER_S = 0.8, 0.08
-"""Longest time a word takes: of its own, and per character. What is longer was stretched over a silence."""
+"""Longest duration of a word in seconds, fixed and per character: a longer one was stretched over a silence."""
 
 _NAME_COLUMNS = 20
 
@@ -102,20 +102,20 @@ _LINKS = frozenset(
         "который",
     ]
 )
-"""Words that a line rather begins with than ends in."""
+"""Words that should start a line rather than end one."""
 
 _WIDTHS = {"zh": 32, "yue": 32, "ko": 32, "ja": 26}
-"""Columns of a line where it is not 42: sixteen wide characters, thirteen in Japanese (Netflix)."""
+"""Columns of a line in languages where it is not 42: sixteen wide characters, thirteen in Japanese (Netflix)."""
 
 Speakers = Literal["change", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
 class CueStyle:
-    """``width`` in columns (a wide character counts two; None: what is usual in the language), times in seconds, ``speed`` in columns
-    a second.
+    """``width`` in columns (a wide character counts two; None: the usual width of the language), times in seconds, ``speed`` in
+    columns per second.
 
-    ``speakers``: where a cue names its speaker in its text: where another one begins, always, or never.
+    ``speakers``: name the speaker in the text of a cue when the speaker changes, always, or never.
     """
 
     lines: int = 2
@@ -130,13 +130,13 @@ class CueStyle:
         return self.width or _WIDTHS.get(language, 42)
 
     def need_s(self, wide: int) -> float:
-        """How long a text of ``wide`` columns is to be shown."""
+        """Seconds for which a text of ``wide`` columns should be shown."""
         return min(self.longest_s, max(self.shortest_s, wide / self.speed))
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What stands on the screen from ``start`` to ``end``."""
+    """The text shown from ``start`` to ``end``, in seconds."""
 
     start: float
     end: float
@@ -145,10 +145,11 @@ class Cue:
 
 
 def cues(segments: Sequence[Segment], language: str, style: CueStyle) -> tuple[Cue, ...]:
-    """The words of the segments as cues in time order; every word in exactly one.
+    """The words of the segments as cues in time order; every word is in exactly one cue.
 
-    Always: at most ``lines`` of ``width``, no longer than ``longest_s``, one speaker each, no two at a time. ``shortest_s`` and
-    ``speed`` hold wherever the talk leaves time for them: words said faster are shown as they are said, up to half a second late.
+    Cues always have at most ``lines`` lines of ``width``, last at most ``longest_s``, have one speaker each and do not overlap.
+    ``shortest_s`` and ``speed`` hold where the speech leaves time: words spoken faster are shown at their time, up to half a second
+    late.
     """
     drafts: list[_Draft] = []
     width = style.width_in(language)
@@ -180,7 +181,7 @@ def _by_speaker(segments: Sequence[Segment]) -> Iterator[tuple[str, list[Word]]]
 
 
 def _worded(segment: Segment) -> list[Word]:
-    """The segment's words; its text by even shares of its time where words are not known."""
+    """The segment's words; without word times, the words of its text with equal shares of its time."""
     words = [w for w in segment.words if w.text.strip()]
     if words:
         return words
@@ -202,7 +203,7 @@ def _name(speaker: str, word: Word) -> Word:
 
 
 def _pieces(word: Word, width: int) -> list[Word]:
-    """A word wider than a line, in parts that fit, each with its share of the time."""
+    """A word wider than a line, split into parts that fit, each with its share of the time."""
     text = word.text.strip()
     if columns(text) <= width:
         return [word]
@@ -218,7 +219,7 @@ def _pieces(word: Word, width: int) -> list[Word]:
 
 
 def unstretched(words: Sequence[Word]) -> list[Word]:
-    """The words without the silence the recogniser stretched some of them over: a first word begins late, any other ends early."""
+    """Shorten words that the recogniser stretched over a silence: a first word starts later, any other ends earlier."""
     result: list[Word] = []
     for k, word in enumerate(words):
         most = _WORD_S + _LETTER_S * len(word.text.strip())
@@ -230,7 +231,7 @@ def unstretched(words: Sequence[Word]) -> list[Word]:
 
 
 def _runs(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
-    """The words without a pause in which a cue ends."""
+    """Runs of words without a pause that ends a cue."""
     first = 0
     for k in range(1, len(words) + 1):
         if k == len(words) or words[k].start - words[k - 1].end > _PAUSE_S:
@@ -250,7 +251,7 @@ class _Draft:
 
 
 class _Run:
-    """Words of one speaker without a long pause, cut into cues at the least cost: the shortest path over their places."""
+    """Words of one speaker without a long pause, cut into cues at the least cost: a shortest path over the possible cuts."""
 
     def __init__(self, words: Sequence[Word], speaker: str, language: str, style: CueStyle) -> None:
         self.words, self.speaker, self.language, self.style = words, speaker, language, style
@@ -271,7 +272,7 @@ class _Run:
         return self._reach[b - 1] - (self._reach[a - 1] + self._joints[a] if a else 0)
 
     def _line_end(self, a: int) -> int:
-        """How far a line that begins with word ``a`` reaches."""
+        """Index of the first word after a line that starts with word ``a``."""
         before = self._reach[a - 1] + self._joints[a] if a else 0
         return max(a + 1, bisect_right(self._reach, before + self.style.width_in(self.language)))
 
@@ -298,7 +299,7 @@ class _Run:
         return _Draft(self.words[a].start, max(w.end for w in self.words[a:b]), self.speaker, tuple(self._lines(a, b)))
 
     def _cost(self, a: int, b: int) -> float:
-        """Few cues; ends of sentences before ends of clauses before pauses; time enough to read."""
+        """Cost of the cue [a, b): prefers few cues, then ends of sentences, of clauses, at pauses, and enough time to read."""
         cost = 3.0 + sum(1.0 for text in self.bare[a : b - 1] if sentence_end(text))
         last, ends = self.bare[b - 1], self.words[b - 1].end
         until = ends + 1.0
@@ -313,13 +314,13 @@ class _Run:
 
     @staticmethod
     def _open_end(last: str, pause: float) -> float:
-        """The cost of ending within a clause: less in a pause, more after a word that leads on."""
+        """The cost of ending inside a clause: lower at a pause, higher after a word that belongs to the next."""
         return 6.0 - min(3.0, 5.0 * max(0.0, pause)) + (2.0 if last.lower() in _LINKS or last.endswith(":") else 0.0)
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
     def _lines(self, a: int, b: int) -> Iterator[str]:
-        """One line where it fits; else the best of the breaks into two; else as many as it takes."""
+        """One line where the text fits; else the best break into two; else as many lines as needed."""
         end = self._line_end(a)
         if end < b <= self._line_end(end):
             end = min((k for k in range(a + 1, end + 1) if b <= self._line_end(k)), key=lambda k: self._break_cost(a, k, b))
@@ -345,7 +346,7 @@ class _Run:
 
 
 def _timed(drafts: Sequence[_Draft], style: CueStyle) -> Iterator[Cue]:
-    """Each cue from its first word until it can be read, not into the next one; the next may wait a little for it."""
+    """Show each cue from its first word until it can be read, but not into the next one, which may start a little late."""
     free = 0.0
     for k, draft in enumerate(drafts):
         start = max(draft.start, free)

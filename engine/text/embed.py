@@ -20,11 +20,11 @@ from gainstage.engine.models.resolve import Found
 from gainstage.engine.terms import ModelId
 
 _QUERY_PREFIX = {"BAAI/bge-": "Represent this sentence for searching relevant passages: "}
-"""What a model family wants before a search (never before a passage), where its folder does not say so itself."""
+"""Prefix that a model family needs before a search query (never before a passage), when its folder does not define one."""
 
 
 class TextEncoder:
-    """A text-embedding model. Safe to call from several threads: calls take turns (the tokenizer cannot be shared)."""
+    """A text-embedding model. Thread-safe: calls run one after the other, because the tokenizer cannot be shared."""
 
     def __init__(self, model: Any, id: ModelId, device: str, dtype: str) -> None:
         self._model = model
@@ -35,13 +35,13 @@ class TextEncoder:
         self.rate = Rate("texts")
 
     def modules(self) -> tuple[Any, ...]:
-        """Its PyTorch modules, for an account of memory."""
+        """Its PyTorch modules, for measuring memory."""
         return (self._model,)
 
     def encode(self, texts: Sequence[str], *, query: bool = False) -> NDArray[np.float32]:
-        """``(n, d) float32``, L2-normalised, one row per text; a text of no known word gives a zero row.
+        """``(n, d) float32``, L2-normalised, one row per text; a text without known words gives a zero row.
 
-        ``query`` puts the model's own search prompt in front. Raises :class:`gainstage.engine.errors.OutOfMemory`.
+        ``query`` adds the model's prompt for search queries. Raises :class:`gainstage.engine.errors.OutOfMemory`.
         """
         if not texts:
             return np.zeros((0, self.id.dimension), np.float32)
@@ -68,12 +68,12 @@ MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "StaticEmbedding"}
 """Modules of sentence_transformers that a text model may consist of."""
 
 ACTIVATIONS = {"Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "Identity", "LeakyReLU"}
-"""What a Dense module may have behind it, of torch.nn."""
+"""Classes of torch.nn that may follow a Dense module."""
 
 
 def check_folder(found: Found) -> None:
-    """Refuse a folder that would have more than text models built. sentence-transformers imports the classes that a folder
-    names, some by paths of any package, and may run modelling code beside the weights. Raises :class:`Misconfigured`."""
+    """Refuse a folder that would load more than text models. sentence-transformers imports the classes that a folder names, some
+    from any package, and may run modelling code stored with the weights. Raises :class:`Misconfigured`."""
     try:
         modules = json.loads((found.folder / "modules.json").read_text("utf-8"))
         types, places = [str(m["type"]) for m in modules], [str(m.get("path", "")) for m in modules]

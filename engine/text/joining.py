@@ -1,4 +1,4 @@
-"""Words put together as their scripts write them, and how wide the result is on a screen. Pure."""
+"""Join words as their scripts require, and measure the width of the result on a screen. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ _RUN_ON = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaa7f"  # Thai to Khmer
     "\u2e80-\u303f\u3040-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001b000-\U0003ffff]"
 )
-"""Characters of scripts that run on without spaces between words, and their punctuation."""
+"""Characters of scripts written without spaces between words, and their punctuation."""
 
 
 def runs_on(text: str) -> bool:
-    """Whether a character belongs to a script without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan."""
+    """Whether a character belongs to a script without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese,
+    Tibetan."""
     return bool(_RUN_ON.match(text))
 
 
 def same_word(left: str, right: str) -> bool:
-    """Whether the recogniser's piece ``right``, which came without a space, goes on with the word ``left`` of a spaced script."""
+    """Whether the piece ``right``, which came without a space, continues the word ``left`` in a script with spaces."""
     return left[-1:].isalnum() and right[:1].isalnum() and not runs_on(left[-1]) and not runs_on(right[0])
 
 
 def joint(left: str, right: str, language: str) -> str:
-    """What stands between two words: a space, or nothing in scripts that run on.
+    """The separator between two words: a space, or nothing in scripts without spaces.
 
-    There, a word that brings a space along keeps it ("用 machine"), and words of another script are kept apart by one.
+    In those scripts a word that comes with a space keeps it ("用 machine"), and words of another script are separated by one.
     """
     if spaced(language) or right[:1].isspace():
         return " "
@@ -39,7 +40,7 @@ def joint(left: str, right: str, language: str) -> str:
 
 
 def join(words: Sequence[str], language: str) -> str:
-    """The text of some words of one language (a two-letter code)."""
+    """The text of words of one language (a two-letter code)."""
     parts: list[str] = []
     last = ""
     for word in words:

@@ -1,4 +1,4 @@
-"""Passages worth storing: words of one speaker joined up to readable length, cut at sentence ends. Pure."""
+"""Passages to store: words of one speaker joined to readable length, cut at sentence ends. Pure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from gainstage.engine.text.joining import join, joint, runs_on
 from gainstage.engine.text.sentences import clause_end, sentence_end, spaced
 
 NOBODY = f"{UNKNOWN_PREFIX}?"
-"""The speaker of words spoken where the diarizer heard nobody."""
+"""The speaker of words where the diarizer found no speech."""
 
 
 def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcript, settings: Segmentation) -> tuple[Segment, ...]:
-    """The words, which carry their speakers, as passages in time order.
+    """Cut words, which have their speakers, into passages in time order.
 
-    Every word is in exactly one passage; no passage mixes speakers; none is longer than ``max_chars`` or ``max_seconds``
+    Every word is in exactly one passage, no passage mixes speakers, and none is longer than ``max_chars`` or ``max_seconds``
     unless it is a single word. ``turns`` give each passage its confidence, provenance and voice.
     """
     by_speaker: dict[str, list[SpeakerTurn]] = {}
@@ -46,7 +46,7 @@ def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcr
 
 
 def balance(heard: Cast | DiarizationResult) -> Balance:
-    """Where the speech seconds went: speech is the union of the turns, labelled the part of it that has a person's name."""
+    """How the seconds of speech divide: speech is the union of the turns, labelled is the part with a person's name."""
     turns: Sequence[SpeakerTurn | Turn] = heard.turns if isinstance(heard, Cast) else heard.exclusive
     speech = _union((t.start, t.end) for t in turns)
     labelled = _union((t.start, t.end) for t in turns if isinstance(t, SpeakerTurn) and _named(t))
@@ -66,7 +66,7 @@ def _union(spans: Iterator[tuple[float, float]]) -> float:
 
 
 def _runs(words: Sequence[Word], gap_s: float) -> Iterator[Sequence[Word]]:
-    """Words of one speaker without a pause longer than ``gap_s``."""
+    """Runs of words of one speaker without a pause longer than ``gap_s``."""
     first = 0
     for k in range(1, len(words) + 1):
         if k == len(words) or words[k].speaker != words[k - 1].speaker or words[k].start - words[k - 1].end > gap_s:
@@ -75,7 +75,7 @@ def _runs(words: Sequence[Word], gap_s: float) -> Iterator[Sequence[Word]]:
 
 
 def _passages(run: Sequence[Word], settings: Segmentation, language: str) -> Iterator[Sequence[Word]]:
-    """A run cut into passages within the limits; where it must be cut, at the best place there is."""
+    """Cut a run into passages within the limits, each at the best possible end."""
     between = 1 if spaced(language) else 0
     after = [len(joint(a.text, b.text, language)) for a, b in pairwise(run)] + [between]
     chars = [0, *accumulate(len(w.text.strip()) + gap for w, gap in zip(run, after, strict=True))]  # before each word
@@ -92,16 +92,16 @@ def _passages(run: Sequence[Word], settings: Segmentation, language: str) -> Ite
 
 
 def _best_end(run: Sequence[Word], chars: Sequence[int], first: int, fits: int, least: int) -> int:
-    """Where a passage that starts at ``first`` and may reach ``fits`` (exclusive) ends.
+    """Index at which a passage that starts at ``first`` ends (exclusive); at most ``fits``.
 
-    A sentence end before a clause end before the longest pause; each rather so that both this passage and what is left
-    of the run have ``least`` characters, then so that this one has, then anywhere.
+    A sentence end is preferred to a clause end, and that to the longest pause. For each, an end that leaves ``least`` characters
+    both in this passage and in the rest of the run is preferred, then one that leaves them in this passage, then any.
     """
     enough = bisect_left(chars, chars[first] + least)
     leaves = bisect_right(chars, chars[-1] - least) - 1
     reaches: list[tuple[int, int]] = [(enough, min(fits, leaves)), (enough, fits), (first + 1, fits)]
 
-    def phrase_end(k: int) -> bool:  # where nothing but a space marks it, as in Thai
+    def phrase_end(k: int) -> bool:  # where only a space marks it, as in Thai
         return clause_end(run[k - 1].text) or (k < len(run) and run[k].text.startswith(" ") and runs_on(run[k].text.strip()))
 
     ends: tuple[Callable[[int], bool], ...] = (lambda k: sentence_end(run[k - 1].text), phrase_end)
@@ -133,7 +133,7 @@ def _segment(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Tr
 
 
 def _shares(turns: Sequence[SpeakerTurn], start: float, end: float) -> list[tuple[SpeakerTurn, float]]:
-    """The speaker's turns under a passage with the seconds each lends it; the nearest one when the passage lies beside all."""
+    """The speaker's turns that overlap a passage, with the seconds of each; the nearest turn when none overlaps."""
     shared = [(t, min(t.end, end) - max(t.start, start)) for t in turns]
     under = [(t, seconds) for t, seconds in shared if seconds > 0]
     if under or not shared:

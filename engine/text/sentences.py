@@ -1,4 +1,4 @@
-"""Where sentences and clauses end, by punctuation alone. Pure."""
+"""Ends of sentences and clauses, from punctuation alone. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _ENDS = tuple(".?!…‥。！？｡．؟۔।॥።፧၏။។៕៚།༎᠃�
 Limbu, Balinese, Lisu and Armenian writing; Thai and Lao end sentences by a space."""
 _CLAUSES = tuple(",;:–—、，；：､،؛፣፤፥၊៖༔᠂")
 _SHORT = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "jr", "sr", "inc", "ltd", "approx", "bzw", "z.b"}
-"""Abbreviations whose full stop ends no sentence."""
+"""Abbreviations whose full stop does not end a sentence."""
 
 _SPACELESS = {"zh", "ja", "yue", "th", "lo", "my", "km", "bo"}
 
 
 def spaced(language: str) -> bool:
-    """Whether a language puts spaces between its words."""
+    """Whether a language is written with spaces between words."""
     return language not in _SPACELESS
 
 
@@ -28,5 +28,5 @@ def sentence_end(word: str) -> bool:
 
 
 def clause_end(word: str) -> bool:
-    """Whether a clause ends with this word, by a comma or its like."""
+    """Whether a clause ends with this word, with a comma or a similar mark."""
     return word.strip().rstrip(_CLOSERS).endswith((*_CLAUSES, *_ENDS))
