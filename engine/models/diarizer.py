@@ -30,21 +30,21 @@ ARCHITECTURES = {
     ("pyannote.audio.models.embedding.xvector", "XVectorSincNet"),
     ("pyannote.audio.models.embedding.xvector", "XVectorMFCC"),
 }
-"""Module and class of the models a diarizer may consist of; others would import what a file names, or fetch weights."""
+"""Module and class of the models a diarizer may consist of; others could import code that a file names, or download weights."""
 
 OPTIONS = {
     "legacy", "segmentation_step", "embedding_exclude_overlap", "clustering", "embedding_batch_size", "segmentation_batch_size",
     "der_variant",
 }  # fmt: skip
-"""Options of a pipeline that its config may state."""
+"""Options of a pipeline that its config may contain."""
 
 VoiceAt = Callable[[str, Path], VoiceEncoder]
-"""Gives the encoder for the name a config states and the folder the config lies in."""
+"""Returns the encoder for the name in a config and the folder of that config."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiarizerParts:
-    """What slots share: models on their device, the options and the tuned parameters of the pipeline."""
+    """The parts that slots share: models on their device, the options and the tuned parameters of the pipeline."""
 
     label: str  # name@revision
     device: str
@@ -53,11 +53,11 @@ class DiarizerParts:
     plda: Any
     options: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
-    pad_s: float = 0.0  # what a model that ends turns too early asks for, in its config.yaml under `gainstage`
+    pad_s: float = 0.0  # seconds to extend turns for a model that ends them too early; in its config.yaml under `gainstage`
     rate: Rate = field(default_factory=lambda: Rate("audio"))
 
     def modules(self) -> tuple[Any, ...]:
-        """The PyTorch modules all slots share, for an account of memory."""
+        """The PyTorch modules that all slots share, for measuring memory."""
         return (self.segmentation, self.embedding)
 
     def pipeline(self) -> Any:
@@ -82,7 +82,7 @@ class DiarizerParts:
 
 
 def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts:
-    """Everything in ``found.folder``, as its config.yaml says. Raises :class:`Misconfigured`."""
+    """Load everything in ``found.folder`` as its config.yaml says. Raises :class:`Misconfigured`."""
     try:
         config = yaml.safe_load((found.folder / "config.yaml").read_text("utf-8"))
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
@@ -129,11 +129,11 @@ def _embedding(found: Found, name: Any, voice_at: VoiceAt) -> Any:
 
 
 def _model(found: Found, name: Any) -> Any:
-    """A pyannote model from a folder beside the config.
+    """A pyannote model from a folder next to the config.
 
-    pyannote unpickles without limits, imports the module that the file names, and hands its parameters to a loader that can
-    be asked to call others. So the file is first read by PyTorch's restricted loader, which lets through tensors, plain values
-    and the four classes below; architecture and parameters are checked; and pyannote gets what was checked, written anew.
+    pyannote unpickles without limits, imports the module that the file names, and passes its parameters to a loader that can
+    call other functions. So the file is first read by PyTorch's restricted loader, which accepts tensors, plain values and the
+    four classes below; architecture and parameters are checked; and pyannote gets the checked content, written to a new file.
     """
     import torch
     from pyannote.audio import Model
@@ -153,7 +153,7 @@ def _model(found: Found, name: Any) -> Any:
 
 
 def _checked(found: Found, file: str, content: Any) -> dict[str, Any]:
-    """What of a checkpoint pyannote needs, once its architecture and parameters have been found harmless."""
+    """The parts of a checkpoint that pyannote needs, after its architecture and parameters were checked."""
     import torch
 
     try:

@@ -1,7 +1,7 @@
-"""Models from the hub: planned before the first byte, fetched with progress, resumed after any end, checked against the hub.
+"""Download models from the hub: planned first, with progress, resumed after any interruption, verified by checksum.
 
-The files lie as huggingface_hub lays them (``blobs``, ``snapshots``, ``refs``), so that each of the two finds what the other
-fetched. Its own download begins anew after a kill and cannot be stopped, so the bytes are fetched here.
+The files have huggingface_hub's layout (``blobs``, ``snapshots``, ``refs``), so each finds what the other downloaded. Its own
+download starts again after a kill and cannot be stopped, so this module downloads the bytes itself.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from gainstage.engine.models import quiet
 
 CHUNK = 256 * 1024
 READ_S = 30.0
-"""A hub that sends nothing for this long is asked again, from the byte reached."""
+"""After this many seconds without data the request is repeated, from the byte reached."""
 
 TRIES = 4
 RATE_OVER_S = 5.0
 REPORT_EVERY_S = 0.5
 STOP_POLL_S = 0.1
 ROOM = 256 * 1024**2
-"""Disk that stays free beside the models."""
+"""Bytes of disk that stay free beside the models."""
 
 PARTIAL = ".gainstage-partial"
 
 MAIN_FILE = {"asr": "model.bin", "diarization": "config.yaml", "voice": "hyperparams.yaml", "embed": "modules.json"}
-"""A folder without it is no model of that role (or a download that did not finish)."""
+"""A folder without this file is not a model of that role (or an unfinished download)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository: its size, and the sum of its bytes (sha256 of large ones, git's sha1 of small ones)."""
+    """A file of a repository: its size and checksum (sha256 of large files, git's sha1 of small ones)."""
 
     path: str
     size: int
@@ -50,13 +50,13 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its name among the blobs."""
+        """Its file name among the blobs."""
         return self.sha256 or self.blob
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be fetched for a role: a commit of a repository and the files of it that are needed."""
+    """The files to download for a role: those of a repository at one commit that are needed."""
 
     role: str
     repository: str
@@ -71,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a download is; ``per_s`` is None before it is known."""
+    """Progress of a download; ``per_s`` (bytes per second) is None before it is known."""
 
     done: int
     total: int
@@ -89,7 +89,7 @@ Report = Callable[[Progress], object]
 
 
 def plan(role: str, repository: str, revision: str | None, allow: Sequence[str] | None, ignore: Sequence[str]) -> Plan:
-    """Ask the hub what a model consists of and whether we may have it. Raises the errors of huggingface_hub and httpx."""
+    """Ask the hub for a model's files and check that we have access. Raises the errors of huggingface_hub and httpx."""
     with quiet.importing():
         import huggingface_hub
 
@@ -121,7 +121,7 @@ def missing_bytes(plan: Plan, cache: Path) -> int:
 
 
 def check_room(plans: Sequence[Plan], cache: Path) -> None:
-    """Refuse before the first byte what would fill the disk. Raises :class:`Misconfigured`."""
+    """Refuse downloads that would fill the disk before they start. Raises :class:`Misconfigured`."""
     existing = next(p for p in (cache.absolute(), *cache.absolute().parents) if p.exists())
     free, needed = shutil.disk_usage(existing).free, sum(missing_bytes(plan, cache) for plan in plans)
     if needed + ROOM > free:
@@ -134,10 +134,10 @@ def check_room(plans: Sequence[Plan], cache: Path) -> None:
 
 
 def fetch(plan: Plan, cache: Path, *, stopped: Callable[[], bool], report: Report) -> Path:
-    """Everything of a plan into the cache; the folder of its snapshot.
+    """Download all files of a plan into the cache; returns the folder of its snapshot.
 
-    Ends with :class:`Cancelled` within a moment once ``stopped`` says so; what was fetched is taken up again the next time.
-    Raises :class:`Misconfigured` when a file is wrong twice, and the errors of huggingface_hub, httpx and the system.
+    Raises :class:`Cancelled` soon after ``stopped`` returns True; the next call resumes. Raises :class:`Misconfigured` when a file
+    has a wrong checksum twice, and the errors of huggingface_hub, httpx and the system.
     """
     work = _Fetch(plan, cache, report)
     thread = threading.Thread(target=work.run, name=f"fetch-{plan.role}", daemon=True)
@@ -155,7 +155,7 @@ def fetch(plan: Plan, cache: Path, *, stopped: Callable[[], bool], report: Repor
 
 
 class _Fetch:
-    """One download on a thread of its own: a hub that hangs must not hold up whoever waits for it."""
+    """One download on its own thread, so that a hub that does not respond cannot block the caller."""
 
     def __init__(self, plan: Plan, cache: Path, report: Report) -> None:
         self.plan = plan
@@ -177,9 +177,9 @@ class _Fetch:
                     with lock.acquire(timeout=0.2):
                         self._all()
                     return
-                except Timeout:  # another process fetches the same
+                except Timeout:  # another process downloads the same
                     continue
-        except Exception as error:  # handed to whoever waits
+        except Exception as error:  # raised in the waiting thread
             self.error = error
 
     def _all(self) -> None:
@@ -192,17 +192,17 @@ class _Fetch:
             if self.ending.is_set():
                 return
         main = MAIN_FILE[self.plan.role]
-        for file in sorted(self.plan.files, key=lambda f: f.path == main):  # a folder with its main file is whole
+        for file in sorted(self.plan.files, key=lambda f: f.path == main):  # main file last: a folder with it is complete
             self._link(file)
         refs = self.home / "refs"
         refs.mkdir(exist_ok=True)
         if self.plan.revision != self.plan.commit:
             (refs / self.plan.revision.replace("/", "--")).write_text(self.plan.commit)
-        for orphan in (*blobs.glob(f"*{PARTIAL}"), *blobs.glob("*.incomplete")):  # of downloads that were killed
+        for orphan in (*blobs.glob(f"*{PARTIAL}"), *blobs.glob("*.incomplete")):  # left by downloads that were killed
             orphan.unlink(missing_ok=True)
 
     def _one(self, file: RemoteFile) -> None:
-        """One file, fetched once more when its sum is wrong: a broken line is likelier than a broken hub."""
+        """Download one file, once more when its checksum is wrong: a transfer error is more likely than a wrong file on the hub."""
         blob = self.home / "blobs" / file.name
         partial = blob.with_name(blob.name + PARTIAL)
         for last in (False, True):
@@ -253,7 +253,7 @@ class _Fetch:
             if answer.status_code >= 400:
                 answer.read()
             hf_raise_for_status(answer)
-            if have and answer.status_code != 206:  # it sends everything again
+            if have and answer.status_code != 206:  # the server sends everything again
                 self._done -= have
                 have = 0
             elif have:
@@ -287,7 +287,7 @@ class _Fetch:
 
 
 def digest(path: Path, file: RemoteFile) -> str:
-    """The sum of a file as the hub tells it."""
+    """The checksum of a file by the algorithm that the hub uses for it."""
     with path.open("rb") as content:
         if file.sha256 is not None:
             return hashlib.file_digest(content, "sha256").hexdigest()
@@ -298,7 +298,7 @@ def digest(path: Path, file: RemoteFile) -> str:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Files of a snapshot whose bytes are not what their blob's name says; only large ones carry a sum that is known here."""
+    """Files of a snapshot whose content does not match their blob's name; only large files have a checksum that is known here."""
     wrong = []
     for path in sorted(p for p in folder.rglob("*") if p.is_symlink()):
         blob = path.resolve()
@@ -316,7 +316,7 @@ def _home(plan: Plan, cache: Path) -> Path:
 
 
 def _cut_errors() -> tuple[type[Exception], ...]:
-    """What a line that breaks raises; an answer that refuses is none of it."""
+    """The exceptions of an interrupted connection, without those of a refused request."""
     from huggingface_hub.errors import HfHubHTTPError
 
     library = sys.modules[HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]  # httpx, or its successor

@@ -1,8 +1,8 @@
-"""A speechbrain model folder read without its own loader: values and an explicit list of classes, and nothing else.
+"""Read a speechbrain model folder without speechbrain's loader: plain values and an explicit list of classes only.
 
-speechbrain reads ``hyperparams.yaml`` by hyperpyyaml, which builds whatever a tag names, follows attributes of what it built,
-parses text in brackets a second time by an unrestricted loader, and lets a pretrainer fetch files from anywhere. Here the
-parsed nodes are checked one by one, only the three parts of a voice encoder are built, and weights are read as tensors.
+speechbrain reads ``hyperparams.yaml`` with hyperpyyaml, which instantiates whatever a tag names, follows attributes of the
+results, parses text in brackets again with an unrestricted loader, and lets a pretrainer download files from anywhere. Here every
+parsed node is checked, only the three parts of a voice encoder are instantiated, and weights are read as tensors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
-"""What a voice encoder consists of, by its keys in the file."""
+"""The parts of a voice encoder, by their keys in the file."""
 
 BUILT = {
     "speechbrain.lobes.features.Fbank",
@@ -33,7 +33,7 @@ BUILT = {
     "speechbrain.lobes.models.Xvector.Xvector",
     "speechbrain.lobes.models.ResNet.ResNet",
 }
-"""Classes that are built."""
+"""Classes that are instantiated."""
 
 NAMED = {
     "torch.nn.ReLU",
@@ -47,7 +47,7 @@ NAMED = {
     "speechbrain.lobes.models.ResNet.BasicBlock",
     "speechbrain.lobes.models.ResNet.SEBasicBlock",
 }
-"""Classes that are handed over as arguments."""
+"""Classes that are passed as arguments."""
 
 IGNORED = {
     "speechbrain.lobes.models.ECAPA_TDNN.Classifier",
@@ -56,7 +56,7 @@ IGNORED = {
     "speechbrain.dataio.encoder.CategoricalEncoder",
     "speechbrain.utils.parameter_transfer.Pretrainer",
 }
-"""Classes that a published folder names beside the encoder's; they are never built."""
+"""Classes that published folders name in addition; they are never instantiated."""
 
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 _REFERENCE = re.compile(r"<([^<>]*)>")
@@ -70,13 +70,13 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 DEEPEST = 20
-"""References and nested values beyond this depth are refused: a circle, or a file made to exhaust us."""
+"""Deeper references and nested values are refused: they are circular, or made to exhaust memory."""
 
 MOST_NODES = 20_000
 
 
 def read(text: str) -> Hyperparams:
-    """Parse and check a ``hyperparams.yaml``. Raises :class:`Forbidden`, and ``ValueError`` for what is no such file."""
+    """Parse and check a ``hyperparams.yaml``. Raises :class:`Forbidden`, and ``ValueError`` for an invalid file."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -88,7 +88,7 @@ def read(text: str) -> Hyperparams:
 
 
 def _check(root: yaml.Node) -> None:
-    """Refuse every tag that is not known, also in parts that are never read: such a file means harm."""
+    """Refuse every unknown tag, also in parts that are never read: such a file may be malicious."""
     seen, waiting = set(), [root]
     while waiting:
         node = waiting.pop()
@@ -111,14 +111,14 @@ def _check(root: yaml.Node) -> None:
 
 
 class Hyperparams:
-    """The checked nodes by name. :meth:`value` computes, and builds what is on the list; one object per node."""
+    """The checked nodes by name. :meth:`value` computes them and instantiates listed classes; one object per node."""
 
     def __init__(self, nodes: Mapping[str, yaml.Node]) -> None:
         self.nodes = nodes
         self._made: dict[int, Any] = {}
 
     def value(self, key: str) -> Any:
-        """What stands under a key. Raises ``KeyError`` when there is no such key, :class:`Forbidden`, ``ValueError``."""
+        """The value of a key. Raises ``KeyError`` when there is no such key, :class:`Forbidden`, ``ValueError``."""
         return self._value(self.nodes[key], 0)
 
     def _value(self, node: yaml.Node, depth: int) -> Any:
@@ -159,7 +159,7 @@ class Hyperparams:
         return [self._value(value, depth) for value in node.value]
 
     def _referred(self, node: yaml.Node, depth: int) -> Any:
-        """``<key>`` or ``<key[part]>`` gives that very value; around it, text or plain arithmetic."""
+        """Resolve references: ``<key>`` or ``<key[part]>`` alone gives that value; inside other text, text or plain arithmetic."""
         text = str(node.value)
         if whole := _REFERENCE.fullmatch(text):
             return self._value(self.node_at(whole[1]), depth)
@@ -170,7 +170,7 @@ class Hyperparams:
             return filled
 
     def node_at(self, path: str) -> yaml.Node:
-        """The node a reference points to."""
+        """The node that a reference names."""
         if not _PATH.fullmatch(path):
             raise Forbidden(f"the reference <{path}>")
         first, *parts = path.replace("]", "").split("[")
@@ -182,7 +182,7 @@ class Hyperparams:
         return node
 
     def weights_of(self, part: str, folder: Path) -> Path | None:
-        """The file of a part's weights, in ``folder`` itself whatever place the pretrainer names; None when it has none."""
+        """The weight file of a part, always in ``folder`` whatever path the pretrainer names; None when there is none."""
         pretrainer = self.nodes.get("pretrainer")
         entries = {key.value: value for key, value in pretrainer.value} if isinstance(pretrainer, yaml.MappingNode) else {}
         loadables = entries.get("loadables")
@@ -211,9 +211,10 @@ def _computed(node: ast.expr) -> Any:
 
 
 def build_encoder(text: str, folder: Path, device: str) -> torch.nn.Module:
-    """The three parts of a voice encoder as a module with ``mods``, their weights read from ``folder``, on ``device``.
+    """The three parts of a voice encoder as a module with ``mods``, with weights from ``folder``, on ``device``.
 
-    To be called where imports are quiet. Raises :class:`Forbidden`, ``ValueError`` and what PyTorch raises for broken files.
+    Call it inside :func:`gainstage.engine.models.quiet.importing`. Raises :class:`Forbidden`, ``ValueError`` and PyTorch's errors
+    for broken files.
     """
     import torch
     from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint

@@ -1,4 +1,4 @@
-"""Out of memory, whoever says it: PyTorch, CTranslate2 and cuBLAS each have words of their own."""
+"""Recognise out-of-memory errors of PyTorch, CTranslate2 and cuBLAS, each of which has its own messages."""
 
 from __future__ import annotations
 

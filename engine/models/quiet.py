@@ -1,4 +1,4 @@
-"""Third parties kept quiet: telemetry off before they are imported, their import warnings and loggers out of the way.
+"""Silence third-party libraries: telemetry is off before they are imported, their import warnings and log lines are suppressed.
 
 Every late import of a model library goes through :func:`importing`, every call into one through :func:`working`.
 """
@@ -16,16 +16,16 @@ from contextlib import contextmanager
 ENVIRONMENT = {
     "PYANNOTE_METRICS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime looks up its vendor's host otherwise
+    "ORT_DISABLE_TELEMETRY": "1",  # without it onnxruntime resolves its vendor's host name
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
     # idle OpenMP threads sleep instead of spinning: several stages share the cores, and with spinning a diarizer of two
     # threads beside other work on two cores was 13 times slower (RTFx 2 against 26)
     "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",  # a fork after use of a tokenizer would warn on stderr otherwise
+    "TOKENIZERS_PARALLELISM": "false",  # without it, a fork after use of a tokenizer prints a warning
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""Read by the libraries when they are imported, so set before."""
+"""The libraries read these when they are imported, so they are set before."""
 
 LOGGERS = (
     "faster_whisper",
@@ -44,14 +44,14 @@ LOGGERS = (
 )
 
 _HARMLESS = (
-    # speakers found outside the bounds asked for: the bounds are wishes, the result says how many were found
+    # the number of speakers is outside the requested bounds: the result reports how many there are
     (UserWarning, r"\s*The detected number of speakers"),
     # the variance of one frame, in the statistics layer of pyannote's own voice model
     (UserWarning, r"std\(\): degrees of freedom is <= 0"),
-    # a recording too short for a single voice: pyannote averages none of them, and does not use the result
+    # a recording too short for a single voice: pyannote takes the mean of none and does not use it
     (RuntimeWarning, r"Mean of empty slice"),
     (RuntimeWarning, r"invalid value encountered in (scalar )?divide"),
-    # pyannote turns TensorFloat-32 off for reproducible results, and says so
+    # pyannote turns TensorFloat-32 off for reproducible results, and warns about it
     (UserWarning, r"\s*TensorFloat-32 \(TF32\) has been disabled"),
 )
 
@@ -62,7 +62,7 @@ _context: warnings.catch_warnings[None] | None = None
 
 
 def hush() -> None:
-    """Set the environment and the loggers. Cheap, safe to call again."""
+    """Set the environment and the log levels. Cheap, and safe to call again."""
     os.environ.update(ENVIRONMENT)
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -72,17 +72,17 @@ def hush() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Around a late import or a load: one at a time, no third-party warning, no telemetry."""
+    """Context of a late import or a load: one at a time, without third-party warnings and telemetry."""
     with _import_lock, _filtered("importing"):
         hush()
         yield
-        hush()  # some libraries set the levels of their loggers when imported
+        hush()  # some libraries set their log levels when imported
         _drop_placeholders()
 
 
 def _drop_placeholders() -> None:
-    """speechbrain leaves objects among the modules that import optional packages, not installed here, as soon as anything
-    looks at them (``inspect``, a test runner). Without them an import of such a part says plainly what it lacks."""
+    """Remove speechbrain's placeholder modules. They import optional packages, which are not installed here, as soon as anything
+    inspects them (``inspect``, a test runner). Without them, an import of such a part reports the missing package clearly."""
     for name, module in list(sys.modules.items()):
         if type(module).__module__ == "speechbrain.utils.importutils":
             del sys.modules[name]
@@ -90,7 +90,7 @@ def _drop_placeholders() -> None:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Around a call into a model: the few warnings known to be harmless are dropped."""
+    """Context of a call into a model: warnings known to be harmless are suppressed."""
     with _filtered("working"):
         yield
 
@@ -105,8 +105,8 @@ def _filtered(kind: str) -> Iterator[None]:
 
 
 def _hold(kind: str, by: int) -> None:
-    """Warning filters belong to the process: threads that overlap must share one ``catch_warnings``, or the last to leave
-    restores what another had set."""
+    """Enter or leave the shared filter. Warning filters belong to the process: overlapping threads must share one
+    ``catch_warnings``, or the last to leave would restore a state that another had changed."""
     global _context
     with _lock:
         if _context is not None:

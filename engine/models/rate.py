@@ -1,4 +1,4 @@
-"""How fast a model really is: work done over time spent in it, summed over all its callers."""
+"""Measured speed of a model: work done over time spent in it, summed over all its callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Rate:
-    """Units of work (seconds of audio, texts) per second of a call. Safe from several threads."""
+    """Units of work (seconds of audio, texts) per second of a call. Thread-safe."""
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
@@ -19,7 +19,7 @@ class Rate:
 
     @contextmanager
     def timed(self, amount: float) -> Iterator[None]:
-        """Count ``amount`` and the time of the block, when it succeeds."""
+        """Count ``amount`` and the duration of the block, when it succeeds."""
         start = time.perf_counter()
         yield
         took = time.perf_counter() - start
@@ -29,7 +29,7 @@ class Rate:
 
     @property
     def per_second(self) -> float | None:
-        """None before any work."""
+        """Units of work per second; None before any work."""
         with self._lock:
             return self._amount / self._seconds if self._seconds > 0 else None
 

@@ -1,4 +1,4 @@
-"""From a model's name to a folder on this machine: bundled, local, or a pinned snapshot of the hub."""
+"""Find the folder of a model on this machine by its name: bundled, local, or a pinned snapshot of the hub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PINS = {
     "speechbrain/spkrec-ecapa-voxceleb": "0f99f2d0ebe89ac095bcc5903c4dd8f72b367286",
     "BAAI/bge-small-en-v1.5": "5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
 }
-"""Hub commits of the default models, used where the setting names no revision."""
+"""Hub commits of the default models, used when the setting names no revision."""
 
 _RECOGNISER = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 """Files of a repository that a recogniser needs."""
@@ -36,7 +36,7 @@ _HASHED_BYTES = 256 * 1024**2
 
 
 REACH_S = 10.0
-"""How long the hub may take to answer at all."""
+"""Seconds within which the hub must respond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def find(
     stopped: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], object] = lambda _: None,
 ) -> Found:
-    """The folder behind a model's name; fetched from the hub into ``cache`` only when it is on this machine nowhere.
+    """The folder of a model; it is downloaded from the hub into ``cache`` only when it is not on this machine.
 
-    ``report`` gets the progress of a download, which ends once ``stopped`` says so. Raises
+    ``report`` is called with the progress of a download, which ends soon after ``stopped`` returns True. Raises
     :class:`gainstage.engine.errors.Misconfigured`, which names the model and what to do, and :class:`Cancelled`.
     """
     if name.startswith("demo:"):
@@ -103,14 +103,14 @@ def _local(role: str, name: str, folder: Path, origin: str) -> Found:
             cause="model not found",
             hint=f"Point {role}.model to a folder of the kind this role loads.",
         )
-    # vectors must be told apart by who made them; of a large recogniser the name is identity enough
+    # vectors must be distinguished by their exact model; for a large recogniser the name is enough
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     known = fingerprint(folder) if role in ("voice", "embed") or size < _HASHED_BYTES else None
     return Found(name, folder.absolute(), known, origin)
 
 
 def _cached(role: str, name: str, revision: str | None, cache: Path) -> Found | None:
-    """The snapshot on this machine: in our cache, or in the user's own of the hub."""
+    """The snapshot on this machine: in our cache, or in the user's own hub cache."""
     repo = repository(name)
     if repo is None:
         return None
@@ -130,7 +130,7 @@ def _cached(role: str, name: str, revision: str | None, cache: Path) -> Found | 
 
 
 def plan_of(role: str, name: str, revision: str | None) -> Plan:
-    """What the hub would send for a model. Raises :class:`Misconfigured` with a cause and a hint when it would not."""
+    """The files that the hub would send for a model. Raises :class:`Misconfigured` with a cause and a hint when it would not."""
     revision = revision or PINS.get(name)
     with quiet.importing():
         import huggingface_hub
@@ -139,12 +139,12 @@ def plan_of(role: str, name: str, revision: str | None) -> Plan:
     try:
         if repo is None or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
             raise ValueError("it is neither a folder, nor a name of the hub, nor a size of faster-whisper")
-        # asked once before: the library tries again for half a minute, which nobody wants to wait for without a network
+        # checked first with a short timeout: without a network the library retries for half a minute
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=REACH_S)
         plan = plan_download(role, repo, revision, _RECOGNISER if role == "asr" else None, () if role == "asr" else _NOT_NEEDED)
     except hub_errors() as error:
         raise explained(role, name, revision, error) from error
-    if role == "embed" and any(file.path.endswith(".safetensors") for file in plan.files):  # pickled weights only where needed
+    if role == "embed" and any(file.path.endswith(".safetensors") for file in plan.files):  # no pickled weights beside safe ones
         plan = replace(plan, files=tuple(file for file in plan.files if not file.path.endswith(".bin")))
     if MAIN_FILE[role] not in {file.path for file in plan.files}:
         raise Misconfigured(
@@ -167,21 +167,21 @@ def _download(plan: Plan, name: str, cache: Path, stopped: Callable[[], bool], r
 def _complete(role: str, look: Callable[[], Path]) -> Path | None:
     try:
         folder = look()
-    except (OSError, ValueError):  # not in this cache; a name that cannot be one is explained by the download
+    except (OSError, ValueError):  # not in this cache; the download reports an invalid name
         return None
     whole = (folder / MAIN_FILE[role]).is_file() and all(path.exists() for path in folder.rglob("*"))
-    return folder if whole else None  # a link that leads nowhere is a file that was removed to be fetched anew
+    return folder if whole else None  # a dangling link is a file that was removed to be downloaded again
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """What a call to the hub may raise: errors of its HTTP library (the base of its own), of the system, and of bad names."""
+    """The exceptions of a call to the hub: those of its HTTP library (the base of its own), of the system, and for bad names."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (*HfHubHTTPError.__bases__, OSError, ValueError)
 
 
 def repository(name: str) -> str | None:
-    """The hub repository behind a model name; None for a name that is none."""
+    """The hub repository of a model name; None when there is none."""
     if "/" in name:
         return name
     with quiet.importing():
@@ -206,7 +206,7 @@ def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
 
 
 def explained(role: str, name: str, revision: str | None, error: Exception) -> EngineError:
-    """What a failed download means and what to do about it."""
+    """The error for a failed download, with its cause and what to do."""
     from huggingface_hub import errors as hub
 
     page = f"https://huggingface.co/{repository(name) or name}"
@@ -243,7 +243,7 @@ def explained(role: str, name: str, revision: str | None, error: Exception) -> E
 
 
 def _answered(role: str, name: str, page: str, status: int, error: Exception) -> EngineError:
-    """What the hub's refusal by a status means."""
+    """The error for a refusal by the hub, by HTTP status."""
     what = f"{role} model {name}"
     if status == 401:
         return Misconfigured(

@@ -1,6 +1,6 @@
-"""Known pairs: what a model must get right at load before anything it says is believed.
+"""Self-tests at load: known pairs that a model must judge correctly before its results are used.
 
-An encoder with random or wrong weights gives vectors that look like any other; only a comparison of known cases shows it.
+An encoder with random or wrong weights returns vectors that look normal; only a comparison of known cases reveals it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ UNRELATED = "The captain left the harbour at night because of a storm."
 
 VOICE_LEAD = 0.2
 TEXT_LEAD = 0.1
-"""By how much the known pair must beat the other one, in cosine. Encoders of random weights hold all speech for alike: their lead
-on the clips was 0.11 at most in 16 trials, that of a trained one 0.85."""
+"""Least lead of the known pair over the other one, in cosine. Encoders with random weights find all speech similar: their lead
+on the clips was at most 0.11 in 16 trials, that of a trained one 0.85."""
 
 Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -36,21 +36,21 @@ def clip(name: str) -> NDArray[np.float32]:
 
 
 def check_voices(model: str, embed: Encode) -> str:
-    """Two clips of one speaker must be closer than clips of two. Returns the figures; raises :class:`Misconfigured`."""
+    """Two clips of one speaker must be more similar than clips of two. Returns the figures; raises :class:`Misconfigured`."""
     one, again, other = (embed(clip(name)[None])[0] for name in ("one_a", "one_b", "other"))
     far = max(float(one @ other), float(again @ other))
     return _check("voice", model, ("same speaker", float(one @ again)), ("other speaker", far), VOICE_LEAD)
 
 
 def check_texts(model: str, encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> str:
-    """A sentence must be nearer its paraphrase than an unrelated one. Returns the figures; raises :class:`Misconfigured`."""
+    """A sentence must be closer to its paraphrase than to an unrelated one. Returns the figures; raises :class:`Misconfigured`."""
     said, again, other = encode([SENTENCE, PARAPHRASE, UNRELATED])
     return _check("embed", model, ("paraphrase", float(said @ again)), ("unrelated", float(said @ other)), TEXT_LEAD)
 
 
 def _check(role: str, model: str, near: tuple[str, float], far: tuple[str, float], lead: float) -> str:
     figures = f"{near[0]} {near[1]:.2f}, {far[0]} {far[1]:.2f}"
-    if not near[1] >= far[1] + lead:  # also when either is not a number
+    if not near[1] >= far[1] + lead:  # also fails when either is NaN
         raise Misconfigured(
             f"{role} model {model} fails its self-test: {figures}",
             cause="self-test failed",

@@ -1,8 +1,8 @@
-"""Frames of a speaker network over a whole recording, computed once in blocks with enough context on both sides, and pooled under
-the masks of every chunk that sees them.
+"""Frames of a speaker network over a whole recording: computed once, in blocks with enough context on both sides, and pooled with
+the masks of every chunk that contains them.
 
-Not bit-identical to a pass per chunk: at a chunk's edges the network sees the recording instead of padding, the mean that features
-are centred by runs along instead of being the chunk's own, and a chunk begins at the nearest frame (80 ms apart).
+Results are not bit-identical to a pass per chunk: at a chunk's edges the network gets the recording instead of padding, features
+are centred by a running mean instead of the chunk's own, and a chunk starts at the nearest frame (80 ms apart).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 BLOCK_S = 48.0
-"""New audio per pass of the network. Longer saves little: the context is 3 s."""
+"""Seconds of new audio per pass of the network. Longer blocks save little: the context is 3 s."""
 
 MEAN_S = 10.0
-"""Span of the running mean: that of a chunk, whose mean the stock pipeline takes."""
+"""Span of the running mean in seconds: the length of a chunk, whose mean the stock pipeline uses."""
 
 _TOO_LITTLE = 1e-6
 
 
 class FrameReader:
-    """Frames ``(features, n)`` of a WeSpeaker ResNet on its device, kept only as long as a chunk may need them."""
+    """Frames ``(features, n)`` of a WeSpeaker ResNet on its device, kept only while a chunk may need them."""
 
     @staticmethod
     def can_read(model: Any) -> bool:
-        """Whether the model has what is used here: features by window, a ResNet over them, pooling by statistics, one layer behind."""
+        """Whether the model has the parts used here: features by window, a ResNet, statistics pooling, one last layer."""
         resnet = getattr(model, "resnet", None)
         return (
             resnet is not None
@@ -49,7 +49,7 @@ class FrameReader:
         self.blocks = 0
         self.features = max(0, (audio.samples - self.width) // self.hop + 1)
         self.frames = -(-self.features // self.stride)
-        reach = model.resnet.receptive_field_size(1) // 2 + 1  # features the network sees on either side
+        reach = model.resnet.receptive_field_size(1) // 2 + 1  # context of the network on either side, in features
         self._context = -(-reach // self.stride)  # in frames
         self._first = 0
         self._kept: torch.Tensor | None = None
@@ -63,7 +63,8 @@ class FrameReader:
         return self.stride * self.hop / SAMPLE_RATE
 
     def read(self, first: int, last: int) -> torch.Tensor:
-        """Frames ``first`` to ``last`` (exclusive) as ``(features, n)``; fewer where the recording ends. Calls go forward in time."""
+        """Frames ``first`` to ``last`` (exclusive) as ``(features, n)``; fewer at the end of the recording. Calls must go forward
+        in time."""
         last = min(last, self.frames)
         while self._end() < last:
             start = self._end()
@@ -73,7 +74,7 @@ class FrameReader:
         return self._kept[:, first - self._first : last - self._first]
 
     def forget_before(self, seconds: float) -> None:
-        """Give up frames that end before this time."""
+        """Discard frames that end before this time in seconds."""
         edge = min(self._end(), int(seconds / self.seconds_per_frame))
         if self._kept is not None and edge > self._first:
             self._kept = self._kept[:, edge - self._first :].clone()
@@ -90,7 +91,8 @@ class FrameReader:
         self.blocks += 1
 
     def _centred(self, first: int, last: int) -> torch.Tensor:
-        """Features ``first`` to ``last`` as ``(n, bands)``, less the mean of the 10 s around each (at the ends: of the first and last)."""
+        """Features ``first`` to ``last`` as ``(n, bands)``, minus the mean of the 10 s around each (at the ends: of the first and
+        last)."""
         half = round(MEAN_S * SAMPLE_RATE / self.hop / 2)
         a, b = max(0, first - 2 * half), min(self.features, last + 2 * half)
         samples = self.audio.read(a * self.hop / SAMPLE_RATE, ((b - 1) * self.hop + self.width) / SAMPLE_RATE)
@@ -107,8 +109,8 @@ class FrameReader:
 
 
 class Pooled:
-    """Vectors of chunks from shared frames. ``masks``: ``(chunks, speakers, mask frames)``, chunks of ``chunk_s`` seconds ``step_s``
-    apart.
+    """Vectors of chunks from shared frames. ``masks``: ``(chunks, speakers, mask frames)``, chunks of ``chunk_s`` seconds
+    ``step_s`` apart.
     """
 
     def __init__(self, reader: FrameReader, masks: NDArray[np.float32], chunk_s: float, step_s: float) -> None:
@@ -118,7 +120,7 @@ class Pooled:
         self._length = int(reader.model.num_frames(round(chunk_s * SAMPLE_RATE)))  # frames of a chunk
 
     def vectors(self, first: int, last: int) -> NDArray[Any]:
-        """``(chunks, speakers, d)`` of chunks ``first`` to ``last``; NaN for a speaker who is not heard in a chunk."""
+        """``(chunks, speakers, d)`` of chunks ``first`` to ``last``; NaN for a speaker who does not speak in a chunk."""
         reader = self.reader
         starts = [round(n * self.step_s / reader.seconds_per_frame) for n in range(first, last)]
         length = self._length
@@ -135,7 +137,7 @@ class Pooled:
         return self._embed(frames, weights.flatten(0, 1)).reshape(count, speakers, -1)
 
     def _embed(self, frames: torch.Tensor, weights: torch.Tensor) -> NDArray[Any]:
-        """Weighted mean and unbiased deviation (pyannote's ``StatsPool``) under all masks at once, then the last layer."""
+        """Weighted mean and unbiased deviation (pyannote's ``StatsPool``) for all masks together, then the last layer."""
         v1 = weights.sum(1) + 1e-8
         v2 = weights.square().sum(1)
         mean = (weights @ frames.T) / v1[:, None]

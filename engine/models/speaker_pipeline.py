@@ -1,7 +1,8 @@
-"""pyannote's speaker diarization without its repeated work: the speaker network sees every stretch of audio once per chunk, or once
-per recording, instead of once per chunk and speaker; audio is read in blocks, so that hours of it cost disk and not memory.
+"""pyannote's speaker diarization without repeated work: the speaker network processes audio once per chunk, or once per recording,
+instead of once per chunk and speaker; audio is read in blocks, so that hours of it need disk space and not memory.
 
-Segmentation, clustering and reconstruction stay pyannote's own. Imported late, under :func:`gainstage.engine.models.quiet.importing`.
+Segmentation, clustering and reconstruction are pyannote's own. Imported late, inside
+:func:`gainstage.engine.models.quiet.importing`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Floats = NDArray[np.float32]
 EngineName = Literal["stock", "stacked", "once"]
-"""How speaker vectors are made: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same vectors
-to rounding), ``once`` with one pass per recording (near the same vectors)."""
+"""How speaker vectors are computed: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same
+vectors up to rounding), ``once`` with one pass per recording (nearly the same vectors)."""
 
 
 class Budget(Protocol):
-    """What a batch may hold: :class:`gainstage.engine.flow.adaptive_budget.AdaptiveBudget`, which this room does not know."""
+    """The size of a batch: :class:`gainstage.engine.flow.adaptive_budget.AdaptiveBudget`, which this package may not import."""
 
     setting: float
     now: float
@@ -40,8 +41,8 @@ class Budget(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """One recording on its way through the pipeline. ``step`` is a share of a chunk, None takes the model's own; ``batch`` gives the
-    chunks per call as set now, None takes what suits the device.
+    """The state of one recording in the pipeline. ``step`` is a share of a chunk, None uses the model's own; ``batch`` returns the
+    present setting of chunks per call, None uses the default of the device.
     """
 
     audio: Audio
@@ -50,11 +51,11 @@ class Work:
     step: float | None = None
     batch: Callable[[], int | None] = lambda: None
     budgets: dict[str, Budget] = field(default_factory=dict)
-    calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for figures
+    calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for the benchmark
 
     def batches(self, step: str, total: int, own: int, call: Callable[[int, int], Any]) -> Iterator[tuple[int, int, Any]]:
-        """``(first, last, call(first, last))`` over ``range(total)`` in batches of the setting, else of ``own``; a batch that is out of
-        memory is halved and tried again.
+        """``(first, last, call(first, last))`` over ``range(total)`` in batches of the setting, else of ``own``; after an
+        out-of-memory error the batch is halved and tried again.
         """
         first = 0
         while first < total:
@@ -77,7 +78,7 @@ class Work:
 
 
 class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
-    """The stock pipeline for a file that holds a :class:`Work` under ``"work"``; any other file takes the stock path."""
+    """The stock pipeline for a file with a :class:`Work` under ``"work"``; other files are processed by the stock code."""
 
     def get_segmentations(self, file: Any, hook: Callable[..., None] | None = None) -> SlidingWindowFeature:
         """``(chunks, frames, speakers)``: as pyannote's ``Inference.slide``, reading the audio batch by batch."""
@@ -102,7 +103,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
             outputs.append(output)
             if hook is not None:
                 hook("segmentation", None, total=total, completed=last)
-        if total > whole:  # the rest, padded with silence, in a call of its own as in the stock pipeline
+        if total > whole:  # the rest, padded with silence, in a separate call as in the stock pipeline
             outputs.append(infer(whole, total))
             if hook is not None:
                 hook("segmentation", None, total=total, completed=total)
@@ -151,14 +152,15 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
         return np.concatenate(rows)
 
     def _own_batch(self) -> int:
-        """Chunks per call of the speaker network: on a CPU one at a time, as measured (a ResNet34 takes 0.55 s a chunk alone and 0.85 s
-        in batches of 8, whose activations no cache holds); elsewhere, and for encoders that group by length, the model's own.
+        """Chunks per call of the speaker network: on a CPU one, as measured (a ResNet34 takes 0.55 s per chunk alone and 0.85 s in
+        batches of 8, whose activations do not fit the cache); elsewhere, and for encoders that group by length, the model's own.
         """
         alone = self._embedding.device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames")
         return 1 if alone else int(self.embedding_batch_size)
 
     def _masks(self, segmentations: SlidingWindowFeature, exclude_overlap: bool) -> Floats:
-        """``(chunks, speakers, frames)``: where each speaker is heard; alone, where that leaves enough (as in the stock pipeline)."""
+        """``(chunks, speakers, frames)``: where each speaker is active; alone, where that leaves enough (as in the stock
+        pipeline)."""
         masks = np.nan_to_num(segmentations.data, nan=0.0).astype(np.float32)
         if exclude_overlap:
             samples = segmentations.sliding_window.duration * self._embedding.sample_rate
@@ -170,8 +172,8 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
 
 
 def stacked(model: Any, chunks: torch.Tensor, masks: torch.Tensor, device: torch.device) -> NDArray[Any]:
-    """Vectors ``(chunks, speakers, d)`` of ``(chunks, 1, samples)`` under ``(chunks, speakers, frames)``: the network runs once per
-    chunk where the model can pool the same frames under several masks, else once per mask.
+    """Vectors ``(chunks, speakers, d)`` of ``(chunks, 1, samples)`` with masks ``(chunks, speakers, frames)``: the network runs
+    once per chunk when the model can pool the same frames with several masks, else once per mask.
     """
     if hasattr(model, "forward_frames") and hasattr(model, "forward_embedding"):
         frames = model.forward_frames(chunks.to(device))
@@ -185,7 +187,7 @@ def stacked(model: Any, chunks: torch.Tensor, masks: torch.Tensor, device: torch
 
 
 def chunk_counts(samples: int, window: int, step: int) -> tuple[int, int]:
-    """(chunks that lie inside the recording, chunks with the padded last one)."""
+    """(chunks inside the recording, the same with the padded last one)."""
     whole = (samples - window) // step + 1 if samples >= window else 0
     return whole, whole + (samples < window or (samples - window) % step > 0)
 
@@ -197,10 +199,10 @@ def read_chunk(audio: Audio, start: int, window: int) -> Floats:
 
 
 def read_chunks(audio: Audio, first: int, last: int, window: int, step: int) -> Floats:
-    """Chunks ``first`` to ``last`` (exclusive) as ``(n, window) float32``; what they share is read once."""
+    """Chunks ``first`` to ``last`` (exclusive) as ``(n, window) float32``; audio that they share is read once."""
     block = read_chunk(audio, first * step, (last - first - 1) * step + window)
     return np.lib.stride_tricks.sliding_window_view(block, window)[::step].copy()
 
 
 def _no_report(*_: object, **__: object) -> None:
-    """Nobody watches."""
+    """Default progress hook: does nothing."""

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class VoiceEncoder:
-    """A speaker-embedding model on one device. Safe to call from several threads: nothing in it changes after loading.
+    """A speaker-embedding model on one device. Thread-safe: nothing in it changes after loading.
 
-    A voice depends on its span alone as long as every batch holds spans of equal length, so only such are taken.
+    A voice depends on its span alone when all spans of a batch have equal length, so only such batches are accepted.
     """
 
     min_seconds = 0.2
-    """Shorter spans are refused by :meth:`embed`: a few frames say nothing about who speaks."""
+    """Shorter spans are refused by :meth:`embed`: a few frames do not identify a speaker."""
 
     def __init__(self, classifier: Any, found: Found, device: str) -> None:
         self._classifier = classifier
@@ -35,13 +35,13 @@ class VoiceEncoder:
         self.id = ModelId(found.name, found.revision or "", dimension)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
-        """Its PyTorch modules, for an account of memory."""
+        """Its PyTorch modules, for measuring memory."""
         return (self._classifier,)
 
     def embed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Voices of spans of equal length: ``(n, samples) float32`` at 16 kHz to ``(n, d) float32``, L2-normalised.
 
-        A row whose voice is not finite or is zero comes back as NaN: it is no voice, and its batch mates are not touched.
+        A row whose voice is not finite or is zero is returned as NaN; the other rows are not affected.
         Raises :class:`gainstage.engine.errors.OutOfMemory`; ``ValueError`` for another shape or spans under ``min_seconds``.
         """
         batch = np.asarray(batch, np.float32)
@@ -56,7 +56,7 @@ class VoiceEncoder:
         return np.where(sound, raw / np.where(sound, length, 1.0), np.nan).astype(np.float32)
 
     def raw(self, batch: NDArray[np.float32] | torch.Tensor) -> NDArray[np.float32]:
-        """As :meth:`embed` before normalisation and without its checks: what a diarizer's PLDA was trained on."""
+        """Like :meth:`embed`, without normalisation and checks: the input that a diarizer's PLDA was trained on."""
         import torch
 
         with torch.inference_mode(), out_of_memory_named(f"voices on {self.device}"):
@@ -81,8 +81,8 @@ class VoiceEncoder:
 def load_classifier(found: Found, device: str) -> torch.nn.Module:
     """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"), for any number of :class:`VoiceEncoder`.
 
-    Raises :class:`Misconfigured` for a folder that asks for more than a voice encoder's classes or lacks its weights, and what
-    PyTorch raises for broken files.
+    Raises :class:`Misconfigured` for a folder that names classes outside a voice encoder or lacks its weights, and PyTorch's errors
+    for broken files.
     """
     with quiet.importing():
         from gainstage.engine.models.hyperparams import build_encoder
@@ -99,5 +99,5 @@ def load_classifier(found: Found, device: str) -> torch.nn.Module:
 
 
 def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
-    """One encoder with weights of its own; the registry shares weights between encoders instead."""
+    """One encoder with its own weights; the registry shares weights between encoders instead."""
     return VoiceEncoder(load_classifier(found, device), found, device)

@@ -1,4 +1,4 @@
-"""Weights of anybody, read as tensors and plain values; what could run code is refused."""
+"""Read untrusted weights as tensors and plain values; content that could run code is refused."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Forbidden(ValueError):
-    """A model's folder asks for something that is not on the lists; the message says what."""
+    """A model's folder requires something that is not on the lists; the message names it."""
 
 
 def read_weights(file: Path, known: Sequence[type] = ()) -> Any:
-    """The content of a PyTorch file on the CPU; ``known`` are classes that may occur in it beside tensors and plain values.
+    """The content of a PyTorch file, on the CPU; ``known`` are classes that may occur in it beside tensors and plain values.
 
-    Raises :class:`Forbidden` for other classes and functions, ``ValueError`` for a file that is broken.
+    Raises :class:`Forbidden` for other classes and functions, ``ValueError`` for a broken file.
     """
     import torch
 
@@ -25,7 +25,7 @@ def read_weights(file: Path, known: Sequence[type] = ()) -> Any:
         with torch.serialization.safe_globals(list(known)):
             return torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # PyTorch's own words advise to read the file without its guard
+        # PyTorch's message advises to read the file without this protection
         if name := re.search(r"(?:GLOBAL|unrecognized function|instance of class) ([\w.]+)", str(error)):
             raise Forbidden(f"{file.name} holds more than weights: {name[1]}") from error
         raise ValueError(f"{file.name} holds no weights, or is broken") from error
