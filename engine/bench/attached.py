@@ -1,7 +1,7 @@
 """An engine that keeps every core busy and counts what it gets done, for measuring what somebody who watches it takes away.
 
-``python -m gainstage.engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number of units
-of work done so far; a unit is the same product of matrices every time.
+``python -m gainstage.engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number
+of units of work done so far; a unit is the same product of matrices every time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gainstage.engine.store.database import Database
 
 UNITS_EACH = 60
 SIDE = 384
-"""Rows of the matrices: a unit takes a few milliseconds, outside the interpreter's lock as the models' work does."""
+"""Rows of the matrices: a unit takes a few milliseconds, outside the interpreter's lock like the models' work."""
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("url")
     parser.add_argument("counter", type=Path)
     options = parser.parse_args()
-    os.nice(5)  # as every engine of ours
+    os.nice(5)  # like every engine
     cores = os.cpu_count() or 2
     numbers = itertools.count(1)
     matrix = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
@@ -64,11 +64,11 @@ def main() -> int:
 
 
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""What the process is to be started with: its threads are the slots, the matrices must not bring more."""
+"""Environment of the process: its threads are the slots, so the matrix library must not add more."""
 
 
 def backlog(database: Database, count: int = 50_000) -> None:
-    """More recordings than a measurement gets through."""
+    """Queue more recordings than a measurement can finish."""
     from gainstage.engine.queue.backlog import Backlog
 
     Backlog(database).add(simulated_recordings(count))

@@ -31,14 +31,14 @@ GOAL_S = 1.0
 
 
 def run(decisions: int = 10_000, seed: int = 0, *, repeats: int = 3) -> dict[str, Any]:
-    """Store ``decisions`` (three clusters of twenty turns a recording, three profiles, one cluster in eight mixed) and try
-    another limit over all of them: seconds from the first query to the difference, median of ``repeats``, and its parts."""
+    """Store ``decisions`` (per recording three clusters of twenty turns; three profiles; one cluster in eight mixed) and try
+    another limit on all of them: seconds from the first query to the difference, median of ``repeats``, and its parts."""
     with tempfile.TemporaryDirectory() as folder, Database.open(None, Path(folder)) as database:
         return measured(database, decisions, seed, repeats)
 
 
 def measured(database: Database, decisions: int, seed: int, repeats: int) -> dict[str, Any]:
-    """See :func:`run`; in an empty database of the caller's."""
+    """The measurement of :func:`run` in an empty database of the caller."""
     count = _fill(database, decisions, seed)
     parts: dict[str, list[float]] = {"total": [], "read": [], "judge": []}
     found = what_if(database, CHANGES, count)
@@ -78,7 +78,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def recordings_of(count: int, seed: int) -> Iterator[tuple[Decision, ...]]:
-    """Decisions by recording."""
+    """Generated decisions, by recording."""
     rng = random.Random(seed)
     while count > 0:
         evidence = [_cluster(rng, k) for k in range(min(CLUSTERS, count))]

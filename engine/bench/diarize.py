@@ -1,8 +1,8 @@
-"""What sharing frames saves the diarizer: networks of real size with random weights for the work, the demo's models for the errors.
+"""What shared frames save in the diarizer: networks of real size with random weights for speed, the demo's models for errors.
 
-Ratios are processor time of the stock pipeline over ours, in one run on the same audio with one thread. Random weights cost what
-trained ones do, but their turns mean nothing: the errors come from the demo's models, whose encoder shares no frames over a recording,
-so that ``der_once`` is unknown there.
+Ratios are CPU time of the stock pipeline over ours, in one run on the same audio with one thread. Random weights cost the same as
+trained ones, but their turns mean nothing: the errors come from the demo's models, whose encoder cannot share frames over a
+recording, so ``der_once`` is unknown there.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ENGINES = ("stock", "stacked", "once")
 
 
 def run(seconds: float = SECONDS, seed: int = 0) -> dict[str, Any]:
-    """``stacked_ratio`` and ``once_ratio`` (times the stock pipeline's speed), ``identical`` (stacked turns are the stock ones),
-    ``der_stock``, ``der_stacked`` and ``der_once`` on the bundled recordings (None: no network of that kind at hand), ``calls``.
+    """``stacked_ratio`` and ``once_ratio`` (speed relative to the stock pipeline), ``identical`` (stacked turns equal the stock
+    ones), ``der_stock``, ``der_stacked`` and ``der_once`` on the bundled recordings (None: no such network available), ``calls``.
     """
     with quiet.importing():
         import torch
@@ -103,7 +103,7 @@ def real_size(seed: int) -> DiarizerParts:
 
 
 def _talk(folder: Path, seconds: float) -> Audio:
-    """The bundled recordings one after the other, as often as it takes."""
+    """The bundled recordings one after the other, repeated to ``seconds``."""
     from gainstage.engine.speech.decode import decode
 
     paths = media_with_truth(DEMO / "recordings")
@@ -119,7 +119,7 @@ def _talk(folder: Path, seconds: float) -> Audio:
 
 
 def _error(engine: str) -> float:
-    """Diarization error rate of the demo's models over the bundled recordings, weighted by their speech."""
+    """Diarization error rate of the demo's models over the bundled recordings, weighted by speech."""
     settings = demo_settings({"diarization.engine": engine, "identify.fast_path": False})
     with Chain(settings) as chain:
         total = None

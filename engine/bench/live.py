@@ -1,7 +1,7 @@
-"""What it costs to watch and to steer: frames, status, adding, claiming, and the way from a command to its effect.
+"""Cost of watching and controlling an engine: frames, status, adding, claiming, and the delay from a command to its effect.
 
-``python -m gainstage.engine.bench.live`` prints it. Times depend on the machine, so each is also given as a multiple of a bare round trip
-to the same database in the same run; the cost of publishing is processor time, as a share of one core.
+``python -m gainstage.engine.bench.live`` prints it. Times depend on the machine, so each is also given as a multiple of a bare
+round trip to the same database in the same run; the cost of publishing is CPU time, as a share of one core.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SETTINGS = {"fetch.disk_floor": 0, "watch.record": False, "queue.heartbeat": 1, 
 
 
 def run(recordings: int = 100_000, *, frames: int = 100, commands: int = 40, database_url: str | None = None) -> dict[str, Any]:
-    """Measure on ``database_url``, which should be empty, or on an embedded server made for this.
+    """Measure on ``database_url``, which should be empty, or on an embedded server started for this.
 
-    One engine serves simulated recordings meanwhile, so that frames are those of a full house.
+    One engine processes simulated recordings meanwhile, so that frames have their full content.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
@@ -104,7 +104,7 @@ def _running(engine: Engine) -> Iterator[None]:
 
 
 def _publishing(engine: Engine, frames: int) -> tuple[float, float]:
-    """Processor seconds of a frame, built and published, and built alone: medians, with one slow frame of five as in real life."""
+    """CPU seconds of a frame, built and published, and built alone: medians, with one slow frame in five as in normal use."""
     publisher = engine.threads.publisher
     return _cost(publisher.publish, frames), _cost(publisher.build, frames)
 
@@ -120,7 +120,7 @@ def _cost(call: Callable[[bool], object], frames: int) -> float:
 
 
 def _effects(desk: PostgresDesk, engine: Engine, commands: int) -> list[float]:
-    """Seconds from sending a change of workers until the gate has the new size."""
+    """Seconds from sending a change of workers until the gate has the new capacity."""
     took = []
     for n in range(commands):
         wanted = 4 + n % 5

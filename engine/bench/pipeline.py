@@ -1,7 +1,7 @@
-"""How well the gates keep the bottleneck busy, and what they cost: simulated stages through the real ones.
+"""How well the gates keep the bottleneck busy, and their overhead: simulated stages through the real gates.
 
-``python -m gainstage.engine.bench.pipeline`` prints it. Simulated work sleeps, so the figures say what the flow itself wastes, on any
-machine; the overheads are processor time of this one.
+``python -m gainstage.engine.bench.pipeline`` prints it. Simulated work sleeps, so the figures show the loss in the flow itself, on
+any machine; the overheads are CPU time of this one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BRANCHES = ("transcribe", "diarize")
 TAIL = ("identify", "segment", "embed", "store")
 
 GOAL = 0.95
-"""Share of the makespan in which the bottleneck is to be busy, for 50 recordings."""
+"""Least share of the makespan in which the bottleneck should be busy, for 50 recordings."""
 
 Times = Mapping[str, float]
 
@@ -46,12 +46,12 @@ Times = Mapping[str, float]
 def run(
     recordings: int = 50, seed: int = 0, *, in_flight: int = 24, scale: float = 1.0, overhead_passes: int = 20_000
 ) -> dict[str, Any]:
-    """Send recordings through the gates of a shipped engine, a thread each, and measure.
+    """Send recordings through the gates of a real engine, one thread each, and measure.
 
-    ``scale`` stretches every service time; ``overhead_passes`` is how often each overhead is measured. ``busy_share`` is what
-    the gate counts as busy, ``work_share`` the given service times alone, both over capacity times makespan. ``ideal_s`` is
-    a lower bound of the makespan: the bottleneck's work without a gap, after the shortest way to it and before the shortest
-    way out.
+    ``scale`` multiplies every service time; ``overhead_passes`` is the number of measurements of each overhead. ``busy_share`` is
+    the time the gate counts as busy, ``work_share`` the given service times alone, both over capacity times makespan. ``ideal_s``
+    is a lower bound of the makespan: the bottleneck's work without a gap, after the shortest time to reach it and before the
+    shortest time to finish from it.
     """
     workers = Workers()
     stages = {name: Stage(name, getattr(workers, name, in_flight)) for name in SERVICE_S}
@@ -153,7 +153,7 @@ def overheads(passes: int = 20_000) -> dict[str, float]:
 
 
 def _fly(plans: list[Times], stages: Mapping[str, Stage], intake: Stage) -> float:
-    """Seconds until every recording is through."""
+    """Seconds until every recording has finished."""
     token = CancelToken()
 
     def work(n: int, name: str, after: str | None, its_token: CancelToken) -> None:

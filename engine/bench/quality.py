@@ -1,7 +1,7 @@
 """How right the engine is: the real libraries on recordings with a known truth, bundled or made afresh.
 
-``python -m gainstage.engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own; what is
-left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.
+``python -m gainstage.engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own;
+what is left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 GOALS = {"wer": 0.04, "der": 0.08, "speaker_accuracy": 0.97, "within_250ms": 0.90}
-"""Word and diarization error at most this, speaker accuracy and near word starts at least."""
+"""Goals: word and diarization error rate at most, speaker accuracy and share of near word starts at least."""
 
 _ENROL_WINDOW_S, _ENROL_HOP_S = 3.0, 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recording measured. ``seconds`` of audio took ``wall_s``."""
+    """The measurement of one recording: ``seconds`` of audio took ``wall_s``."""
 
     kind: str  # "bundled", "hard", "fresh"
     name: str
@@ -47,13 +47,13 @@ class Row:
     wall_s: float
     quality: Quality
     cast: Cast
-    scored: Scored | None = None  # without the scorers of the extra
+    scored: Scored | None = None  # None without the scorers of the extra
 
 
 class Chain:
-    """Recogniser, diarizer and identification with the settings of a profile, without the engine around them.
+    """Recogniser, diarizer and identification with the settings of a profile, without the rest of the engine.
 
-    ``models`` takes the place of the bundled demo models. Close it when done.
+    ``models`` replaces the bundled demo models. Close it when done.
     """
 
     def __init__(self, settings: Settings, models: Path = DEMO, voices: Path = DEMO / "voices") -> None:
@@ -82,14 +82,14 @@ class Chain:
         self._folder.cleanup()
 
     def decode(self, path: Path) -> Audio:
-        """The audio of a file, kept until the next one is decoded."""
+        """The audio of a file, kept until the next file is decoded."""
         from gainstage.engine.speech.decode import decode
 
         return decode(path, Path(self._folder.name), token=self._token)
 
     def understand(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Transcript, DiarizationResult | None, Cast]:
-        """What the engine would store: words, anonymous turns (None for the fast path), names. With ``given``, as if the diarizer
-        had said that."""
+        """What the engine would store: words, anonymous turns (None for the fast path), names. ``given`` replaces the diarizer's
+        result."""
         from gainstage.engine.voices.identify import identify
 
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
@@ -102,12 +102,12 @@ class Chain:
         return transcript, heard, cast
 
     def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
-        """The same as the measures take it."""
+        """The same in the form that the measures need."""
         transcript, heard, cast = self.understand(audio, given)
         return Hypothesis(transcript.words, spoken(cast.turns), None if heard is None else spoken(heard.turns)), cast
 
     def fast_path(self, audio: Audio) -> Cast | None:
-        """The cast of a monologue by the host, if it is one and the settings allow the short way."""
+        """The cast of a monologue by the host, when it is one and the settings allow the fast path."""
         from gainstage.engine.voices.fast_path import monologue
 
         return monologue(audio, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token)
@@ -126,7 +126,7 @@ class Chain:
 
 
 def demo_settings(changes: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of the demo with ``changes`` by key, whatever the environment says."""
+    """The settings of the demo with ``changes`` by key, independent of the environment."""
     settings = origins.load(profile="demo", environ={}).settings
     for key, value in (changes or {}).items():
         settings = changed(settings, key, value)
@@ -141,7 +141,7 @@ def run(
     models: Path = DEMO,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Measure every recording of ``folders`` (by kind; the bundled ones by default) and ``fresh`` new ones from ``seed`` on.
+    """Measure every recording of ``folders`` (by kind; the bundled ones by default) and ``fresh`` new ones generated from ``seed``.
 
     Settings are those of the demo with ``changes`` by key. The fast path is off, so that monologues are diarized as well.
     """
@@ -154,7 +154,7 @@ def run(
 
 
 def measured(chain: Chain, kind: str, path: Path) -> Row:
-    """One recording through the chain, against the truth beside it."""
+    """Process one recording and compare the result with the truth stored beside it."""
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     began = time.perf_counter()
     transcript, heard, cast = chain.understand(audio)
@@ -165,7 +165,7 @@ def measured(chain: Chain, kind: str, path: Path) -> Row:
 
 
 def _scored(chain: Chain, path: Path, audio: Audio, transcript: Transcript, cast: Cast) -> Scored:
-    """The same recording by the field's own scorers, as it would be stored."""
+    """Score the same recording with the standard scorers, in the form that is stored."""
     from gainstage.engine.evaluation.references import load_reference
     from gainstage.engine.evaluation.scored import scored
     from gainstage.engine.speech.words import assign
@@ -184,7 +184,7 @@ def _scored(chain: Chain, path: Path, audio: Audio, transcript: Transcript, cast
 
 
 def document(rows: list[Row]) -> dict[str, Any]:
-    """For ``--json``: every figure of the field's scorers with its interval, and the rows."""
+    """For ``--json``: every figure of the standard scorers with its interval, and the rows."""
     from gainstage.engine.evaluation.scored import HELP, figures
 
     scores = [row.scored for row in rows if row.scored is not None]
@@ -197,7 +197,7 @@ def document(rows: list[Row]) -> dict[str, Any]:
 
 
 def media_with_truth(folder: Path) -> list[Path]:
-    """The recordings of a folder that have a truth beside them."""
+    """The recordings of a folder that have a truth file."""
     return sorted(p for p in folder.iterdir() if p.suffix != ".json" and p.with_suffix(".json").exists())
 
 
@@ -226,7 +226,7 @@ def _made_fresh(folder: Path, seeds: Iterable[int]) -> Path:
 
 
 def table(rows: list[Row]) -> str:
-    """The result as plain text: every recording, then each kind added up against the goals."""
+    """The result as plain text: every recording, then the sum of each kind with the goals."""
     head = f"{'recording':<34}{'audio':>7}{'WER':>7}{'DER':>7}{'names':>8}{'starts p90':>12}{'< 250 ms':>10}{'x real time':>13}"
     lines = [head, *(_line(row.name, [row]) for row in rows), ""]
     for kind in dict.fromkeys(row.kind for row in rows):
@@ -239,7 +239,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _scores(rows: list[Row]) -> list[str]:
-    """The figures of the field's scorers, one a line; what to install without them."""
+    """The figures of the standard scorers, one per line; without them, what to install."""
     from gainstage.engine.evaluation.scored import HELP, figures
 
     if missing := scorers_missing():
@@ -252,7 +252,7 @@ def _scores(rows: list[Row]) -> list[str]:
 
 
 def total(rows: list[Row]) -> Quality:
-    """The quality of several recordings as one; at least one."""
+    """The combined quality of several recordings; at least one."""
     first, *others = (row.quality for row in rows)
     for quality in others:
         first = first + quality
@@ -260,7 +260,7 @@ def total(rows: list[Row]) -> Quality:
 
 
 def reached_goals(quality: Quality) -> dict[str, bool]:
-    """Which goals are reached."""
+    """Which goals are reached, by name."""
     return {
         name: getattr(quality, name) <= goal if name in ("wer", "der") else getattr(quality, name) >= goal
         for name, goal in GOALS.items()

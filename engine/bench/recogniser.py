@@ -1,4 +1,4 @@
-"""What shared calls of the recogniser save: batch fill, equality and processor time, alone and in company, in one run.
+"""What shared calls of the recogniser save: batch fill, equality and CPU time, alone and together, in one run.
 
 ``python -m gainstage.engine.bench.recogniser`` prints it, with the bundled recogniser on bundled recordings.
 """
@@ -34,8 +34,8 @@ _SAME_S = 0.010
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``fill`` of the calls with all recordings in flight, ``fill_alone`` one after the other; ``identical``: the same tokens and
-    times to 10 ms; ``cpu_ratio``: processor time together over alone."""
+    """``fill`` of the calls with all recordings in flight, ``fill_alone`` one after the other; ``identical``: the same tokens, and
+    times equal to 10 ms; ``cpu_ratio``: CPU time together over alone."""
 
     fill: float
     fill_alone: float
@@ -47,7 +47,7 @@ class Result:
 
 
 def run(recordings: int = RECORDINGS, *, seed: int = 0, model: Path = DEMO / "asr", batch: int = BATCH) -> Result:
-    """Recordings of many lengths, made of the bundled ones from ``seed``, recognised alone and then all at once."""
+    """Recognise recordings of many lengths, joined from the bundled ones by ``seed``, first one by one and then all at once."""
     from gainstage.engine.speech.recogniser import CALLS, load_transcriber
     from gainstage.engine.telemetry.cores import threads_of
 
@@ -77,7 +77,7 @@ def same(one: Transcript, other: Transcript) -> bool:
 
 
 def _recordings(folder: Path, count: int, seed: int) -> list[Audio]:
-    """Bundled talk joined in random order to recordings of two to five minutes."""
+    """Bundled speech joined in random order to recordings of two to five minutes."""
     from gainstage.engine.speech.decode import decode
 
     rng = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def _recordings(folder: Path, count: int, seed: int) -> list[Audio]:
 def _timed(
     transcriber: Transcriber, audios: Sequence[Audio], slots: int, batch: int
 ) -> tuple[list[Transcript], float, list[BatchRecord]]:
-    """(transcripts, processor seconds, calls) with so many recordings in flight."""
+    """(transcripts, CPU seconds, calls) with ``slots`` recordings in flight."""
     calls: list[BatchRecord] = []
     busy = _Busy()
     settings = demo_settings({"asr.batch": batch}).asr
@@ -127,7 +127,7 @@ def _timed(
 
 
 class _Busy:
-    """How many recordings are in flight."""
+    """Counts the recordings in flight."""
 
     def __init__(self) -> None:
         self.count = 0

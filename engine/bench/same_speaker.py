@@ -1,7 +1,7 @@
-"""Same speaker or another: the equal error rate of the voice model on spans of one, two and three seconds.
+"""Verification: the equal error rate of the voice model on spans of one, two and three seconds.
 
-``python -m gainstage.engine.bench.same_speaker PANEL`` prints it for a panel of people (an audio file with a ``.panel.json`` beside it that
-says who speaks when; ``tests/data/people.opus`` is one).
+``python -m gainstage.engine.bench.same_speaker PANEL`` prints it for a panel of people (an audio file with a ``.panel.json`` beside
+it that says who speaks when; ``tests/data/people.opus`` is one).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PairRow:
 
 
 def run(panel: Path, encoder: Any = None) -> list[PairRow]:
-    """Measure a panel with ``encoder`` (the demo's when None) through the engine's own extraction of spans."""
+    """Measure a panel with ``encoder`` (the demo's when None) through the engine's own extraction."""
     from gainstage.engine.models.resolve import find
     from gainstage.engine.models.voice import load_voice_encoder
     from gainstage.engine.speech.decode import decode
@@ -59,7 +59,7 @@ def run(panel: Path, encoder: Any = None) -> list[PairRow]:
 
 
 def _cut(person: dict[str, Any], seconds: float) -> list[tuple[float, float]]:
-    """Spans of one length, one after the other, as many as fit."""
+    """As many spans of one length as fit, one after the other."""
     count = int((person["end"] - person["start"]) / seconds + 1e-6)
     return [(person["start"] + k * seconds, person["start"] + (k + 1) * seconds) for k in range(count)]
 

@@ -1,7 +1,7 @@
-"""Figures of listing and fetching: a feed of ten thousand episodes, and many small downloads against the server's own speed.
+"""Figures of listing and fetching: a feed of ten thousand episodes, and many small downloads relative to the server's own speed.
 
-``python -m gainstage.engine.bench.sources`` prints them. The server is a process of its own on loopback that answers each request after
-a set time, as a distant one would; its own speed is what bare threads with plain sockets get out of it in the same run.
+``python -m gainstage.engine.bench.sources`` prints them. The server is a separate process on loopback that answers each request
+after a fixed time, like a distant one; its own speed is what plain threads with plain sockets reach in the same run.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ ITEM = """<item><title>Episode {n}: a conversation about things</title><guid isP
 def run(
     recordings: int = 500, seed: int = 0, *, entries: int = 10_000, workers: int = 32, latency_s: float = 0.25, rounds: int = 3
 ) -> dict[str, Any]:
-    """List ``entries`` episodes, then download ``recordings`` small files with ``workers`` slots, ``rounds`` times each way.
+    """List ``entries`` episodes, then download ``recordings`` small files with ``workers`` slots, ``rounds`` times in each way.
 
-    ``share`` is our downloads per second over the server's own, the best round of each. ``seed`` changes nothing here.
+    ``share`` is our downloads per second over the server's own, from the best round of each. ``seed`` has no effect.
     """
     settings = Settings.model_validate(
         {"fetch": {"allow_private": True, "rate": 100_000, "sleep": 0, "disk_floor": 0}, "workers": {"fetch": workers}}
@@ -98,13 +98,13 @@ def _list(url: str, settings: Settings) -> dict[str, Any]:
 
 
 def _in_process(work: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
-    """Run in a fresh process, so that its memory is its own."""
+    """Run in a new process, so that its memory is measured alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, given)
 
 
 def _all(count: int, workers: int, get: Callable[[int], None]) -> float:
-    """Seconds until ``count`` files are there."""
+    """Seconds until ``count`` files have arrived."""
     left = iter(range(count))
     lock = threading.Lock()
     failures: list[BaseException] = []
@@ -132,7 +132,7 @@ def _all(count: int, workers: int, get: Callable[[int], None]) -> float:
 
 
 def _bare(url: str) -> Callable[[int], None]:
-    """A download with nothing around it: one kept connection per thread."""
+    """A plain download: one persistent connection per thread."""
     host, port = url.removeprefix("http://").split(":")
     here = threading.local()
 
@@ -178,7 +178,7 @@ def _server(latency_s: float) -> Iterator[str]:
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    """The least of a server, so that its own speed is high: media after a set time, a feed at once."""
+    """A minimal, fast server: media after a fixed time, a feed at once."""
 
     disable_nagle_algorithm = True
     latency_s = 0.0
@@ -202,7 +202,7 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is no news."""
+        """Ignore clients that disconnect."""
 
 
 def _serve(telling: Any, latency_s: float) -> None:

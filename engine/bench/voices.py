@@ -1,7 +1,7 @@
 """What batch extraction of voices is worth: five ways through one full-size ECAPA-TDNN, each in a process of its own.
 
-``python -m gainstage.engine.bench.voices`` prints it. The clock of a shared machine drifts by a quarter within minutes, more than the
-ways differ: so all processes live at once and take turns, slice by slice of the spans, one at work at any time.
+``python -m gainstage.engine.bench.voices`` prints it. The speed of a shared machine drifts by a quarter within minutes, more than
+the ways differ: so all processes run at once and take turns on slices of the spans, only one working at any time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ WORDS = {
 }
 GOAL_TO_FLOOR = 1.15
 GOAL_SPEEDUP = 26.0
-"""Over the usual way, on a GPU."""
+"""Speed relative to the usual way, on a GPU."""
 
 GOAL_DISTANCE = 0.001
 
 Slice = tuple[int, int]
-"""First and end of consecutive spans, by number."""
+"""First and end (exclusive) of consecutive spans, by index."""
 
 
 def run(
@@ -51,11 +51,11 @@ def run(
 ) -> dict[str, Any]:
     """Measure ``ways`` over spans of 1 to 8 s from ten minutes of audio.
 
-    A GPU is given all spans at once, three times, and the median counts; a CPU gets slices of 32 once each (``repeats`` changes
-    how often), which add up: there a larger call is no faster. ``threads`` is for the CPU. ``equality`` random spans are
-    extracted in batches and alone: ``max_cosine_distance`` is the largest difference, ``max_cosine_distance_uncut`` that to the
-    same spans as they are, before they are brought to a grid length. ``peak_mb`` is the memory of the process, on a GPU that of
-    the device. Raises ``RuntimeError`` with the last words of a process that ended early.
+    A GPU processes all spans in one call, three times, and the median counts; a CPU processes slices of 32 once each (``repeats``
+    changes how often), which are summed: there a larger call is no faster. ``threads`` is for the CPU. ``equality`` random spans
+    are extracted in batches and alone: ``max_cosine_distance`` is the largest difference, ``max_cosine_distance_uncut`` the one to
+    the same spans before they are cut to a grid length. ``peak_mb`` is the memory of the process, on a GPU that of the device.
+    Raises ``RuntimeError`` with the last output of a process that ended early.
     """
     device = device or _device()
     on_gpu = device.startswith("cuda")
@@ -86,8 +86,8 @@ def run(
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The result of :func:`run` as plain text, with the goals. On a CPU the ratios are of processor time, which other programs
-    on the machine disturb less than the clock."""
+    """The result of :func:`run` as plain text, with the goals. On a CPU the ratios are of CPU time, which other programs on the
+    machine affect less than wall time."""
     on_gpu = str(result["device"]).startswith("cuda")
     seconds, peak = result["seconds"], result["peak_mb"]
     figure = seconds if on_gpu else result["cpu_seconds"]
@@ -139,7 +139,7 @@ def _device() -> str:
 
 @dataclass(frozen=True, slots=True)
 class VoiceFigures:
-    """What one way took: for every slice the answers of its process, one per repeat."""
+    """Measurements of one way: for every slice the results of its process, one per repeat."""
 
     slices: tuple[tuple[Mapping[str, float], ...], ...]
 
@@ -153,12 +153,12 @@ class VoiceFigures:
 
 
 def slices_of(count: int, most: int) -> list[Slice]:
-    """``count`` spans in slices of ``most``, the last of them with what is left."""
+    """``count`` spans in slices of ``most``; the last slice has the rest."""
     return [(first, min(first + most, count)) for first in range(0, count, most)]
 
 
 def turns(ways: Sequence[str], slices: int, repeats: int) -> Iterator[tuple[int, list[str]]]:
-    """The rounds: the number of a slice, and the ways in the order they take it, another one first every time."""
+    """The rounds: the index of a slice, and the order of the ways, with another one first each time."""
     for number in range(slices * repeats):
         by = number % len(ways) if ways else 0
         yield number % slices, [*ways[by:], *ways[:by]]
@@ -167,7 +167,7 @@ def turns(ways: Sequence[str], slices: int, repeats: int) -> Iterator[tuple[int,
 def _in_turn(
     ways: Sequence[str], slices: Sequence[Slice], repeats: int, given: Mapping[str, Any]
 ) -> tuple[dict[str, VoiceFigures], str]:
-    """Every way over every slice ``repeats`` times, and the name of the device."""
+    """Run every way on every slice ``repeats`` times; also returns the name of the device."""
     with ExitStack() as stack:
         children = {way: stack.enter_context(_process(way, given)) for way in ways}
         name = ""
@@ -183,7 +183,7 @@ def _in_turn(
 
 
 def _progress(text: str) -> None:
-    """One line that is written over by the next, on a terminal."""
+    """Show a line that the next one replaces, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
@@ -194,10 +194,10 @@ class _Child:
 
     way: str
     process: subprocess.Popen[str]
-    words: IO[str]  # what it says on stderr
+    words: IO[str]  # its stderr
 
     def ask(self, part: Slice) -> dict[str, Any]:
-        """Hand it a slice and wait for what that took."""
+        """Send it a slice and wait for the measurement."""
         if self.process.stdin is None:
             raise RuntimeError(f"{self.way} cannot be asked")
         try:
@@ -225,7 +225,7 @@ def _process(way: str, given: Mapping[str, Any]) -> Iterator[_Child]:
     """A process that measures one way, ended with the block."""
     arguments = [part for key, value in given.items() for part in (f"--{key}", str(value))]
     with (
-        tempfile.TemporaryDirectory() as folder,  # here, so that a process that is killed leaves nothing
+        tempfile.TemporaryDirectory() as folder,  # created here, so that a killed process leaves no files
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(
             [sys.executable, "-P", "-m", "gainstage.engine.bench.voices_ways", way, *arguments],

@@ -1,8 +1,8 @@
-"""What each rule of speaker identification is worth, on speech whose truth is known.
+"""The effect of each rule of speaker identification, on speech with known truth.
 
-``python -m gainstage.engine.bench.voices_quality`` prints it: verification by length of speech, speaker accuracy with and without the
-rules, the fast path's saving and error, normalisation against a cohort. The voices are synthetic and the models the bundled
-small ones: what counts are the differences between the lines.
+``python -m gainstage.engine.bench.voices_quality`` prints it: verification by length of speech, speaker accuracy with and without
+the rules, savings and error of the fast path, score normalisation. The voices are synthetic and the models the bundled small ones:
+only the differences between the lines are meaningful.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gainstage.engine.voices.profile_index import ProfileIndex, profile
 from gainstage.engine.voices.spans import clusters
 
 TESTS = Path(__file__).parents[2] / "tests" / "data"
-"""The test set of a checkout: people for verification, a late guest, a fast back-and-forth."""
+"""The test set of a checkout: people for verification, a late guest, a quick exchange."""
 
 LENGTHS_S = (1.0, 2.0, 3.0)
 INTRO_S = 30.0
@@ -58,7 +58,7 @@ def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
         paths = [p for folder in (DEMO / "recordings", data, *folders) if folder.is_dir() for p in media_with_truth(folder)]
         talks = [_talk(chain, index, path) for path in paths]
         fast = [_fast_path(chain, path) for path in paths]
-        people = _people(chain, data)  # last: the chain keeps one decoded audio at a time
+        people = _people(chain, data)  # last: the chain keeps only one decoded audio
         verified = _verification(chain, people) if people else []
         return {
             "verification": [row for row, _ in verified],
@@ -131,9 +131,9 @@ def _talk(chain: Chain, index: ProfileIndex, path: Path) -> Talk:
 
 
 def two_in_one(truth: Truth, host: str) -> DiarizationResult:
-    """The true turns with the host and whoever else speaks most in one cluster, as a diarizer does that missed a change of voice.
+    """The true turns with the host and the guest who speaks most in one cluster, like a diarizer that missed a change of voice.
 
-    Overlapping turns are cut just before the next one begins."""
+    Overlapping turns are cut just before the next one starts."""
     seconds: dict[str, float] = {}
     for turn in truth.turns:
         seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end - turn.start
@@ -169,13 +169,13 @@ def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequen
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Stretches of single voices in one audio."""
+    """Spans of single voices in one audio."""
 
     audio: Audio
     voices: tuple[tuple[str, str, float, float], ...]  # name, group, start, end
 
     def spans(self, seconds: float, part: slice = slice(None)) -> Iterator[tuple[str, str, Span]]:
-        """Spans of ``seconds`` side by side from every voice, or the ones of ``part`` (by number)."""
+        """Consecutive spans of ``seconds`` from every voice, or those selected by ``part`` (by index)."""
         for name, group, start, end in self.voices:
             count = int((end - start) // seconds)
             for k in range(count)[part]:
@@ -192,7 +192,7 @@ def _people(chain: Chain, data: Path) -> People | None:
 
 
 Pairs = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Cosines of pairs of one voice, and of two."""
+"""Cosines of pairs of the same voice, and of different voices."""
 
 
 def _verification(chain: Chain, people: People) -> list[tuple[dict[str, Any], Pairs]]:
@@ -228,7 +228,7 @@ def _voices(chain: Chain, audio: Audio, spans: Sequence[Span]) -> tuple[NDArray[
 
 
 def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[str, Any]:
-    """Everybody enrolled from the first half of their stretch, the second half scored against all, plain and normalised."""
+    """Enrol every person from the first half of their speech and score the second half against all, plain and normalised."""
     half = {name: int((end - start) // seconds) // 2 for name, _, start, end in people.voices}
     by_name: dict[str, list[Span]] = {}
     for name, _, span in people.spans(seconds):
@@ -257,8 +257,8 @@ def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[s
 
 
 def _fast_path(chain: Chain, path: Path) -> dict[str, Any]:
-    """Whether the fast path is taken and what it saves; whether the first half minute alone would have taken it, and the
-    seconds of other people's speech it would then have given to the host."""
+    """Whether the fast path is taken and what it saves; whether the first half minute alone would have led to it, and the
+    seconds of other people's speech that would then have been assigned to the host."""
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     host = str(chain.settings.identify.primary)
     others = sum(t.end - t.start for t in truth.turns if t.speaker != host)

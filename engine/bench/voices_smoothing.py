@@ -1,7 +1,7 @@
-"""From which length of turn on smoothing takes more right names away than it gives back.
+"""The length of turn from which smoothing removes more correct names than it restores.
 
-Smoothing gives a short turn to the speaker around it. On turns as people take them it can only lose; it gains where one
-person's turn comes in pieces too short for a sure voice. So it is tried on both, and with the unsure voices of real encoders.
+Smoothing gives a short turn to the speaker around it. On turns of natural length it can only lose; it gains when one person's
+turn comes in pieces too short for a reliable voice. So it is tried on both, and with noisy scores like those of real encoders.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gainstage.engine.voices.spans import SHORTEST_VOICE_S, spread
 BELOW_S = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 PIECE_S = 1.0
 GAP_S = 0.02
-"""Between two pieces, which touching would be one turn again."""
+"""Seconds between two pieces; touching pieces would be one turn again."""
 
 EER_AT_1S = 0.15
-"""Of real encoders on real speech of one second, about; the bundled one on synthetic speech has half of it."""
+"""Approximate EER of real encoders on one second of real speech; that of the bundled one on synthetic speech is half of it."""
 
 DRAWS = 8
 
@@ -38,14 +38,14 @@ Evidence = tuple[ClusterEvidence, ...]
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A recording with its truth and the evidence under two diarizations: the diarizer's own, and a wrong one in which the
-    host and the guest who speaks most share one cluster (the true turns otherwise). Both also with their turns in pieces."""
+    """A recording with its truth and the evidence under two diarizations: the diarizer's own, and a wrong one in which the host and
+    the guest who speaks most share one cluster (otherwise the true turns). Both also with their turns in pieces."""
 
     name: str
     truth: Truth
     heard: Evidence
     heard_pieces: Evidence
-    mixed: Evidence | None  # None where only one person speaks
+    mixed: Evidence | None  # None when only one person speaks
     mixed_pieces: Evidence | None
 
 
@@ -62,7 +62,7 @@ def accuracy(talks: Iterable[tuple[Truth, Evidence | None]], limits: Limits) -> 
 
 
 def in_pieces(turns: Iterable[Turn], longest_s: float = PIECE_S) -> list[Turn]:
-    """Every turn as equal pieces of at most ``longest_s`` with next to nothing between them."""
+    """Each turn as equal pieces of at most ``longest_s`` with tiny gaps between them."""
     found = []
     for t in turns:
         count = math.ceil((t.end - t.start) / longest_s)
@@ -72,7 +72,7 @@ def in_pieces(turns: Iterable[Turn], longest_s: float = PIECE_S) -> list[Turn]:
 
 
 def unsure(same: ArrayLike, different: ArrayLike, rate: float = EER_AT_1S, seed: int = 0) -> float:
-    """The standard deviation of noise that brings scores of same-speaker and different-speaker pairs to this EER."""
+    """Standard deviation of the noise that brings scores of same-speaker and different-speaker pairs to this EER."""
     rng = np.random.default_rng(seed)
     pairs = [np.asarray(scores, np.float64) for scores in (same, different)]
     noise = [rng.standard_normal(len(scores)) for scores in pairs]
@@ -85,9 +85,9 @@ def unsure(same: ArrayLike, different: ArrayLike, rate: float = EER_AT_1S, seed:
 
 
 def disturbed(evidence: Evidence, deviation_1s: float, seed: int) -> Evidence:
-    """The evidence with noise on the scores of every turn: of ``deviation_1s`` at one second, in inverse proportion to length.
+    """The evidence with noise on the scores of every turn: ``deviation_1s`` at one second, inversely proportional to length.
 
-    The scores of a cluster's mean voice stay as they are: they rest on all of its speech.
+    The scores of a cluster's mean voice are unchanged: they depend on all of its speech.
     """
     rng = np.random.default_rng(seed)
 

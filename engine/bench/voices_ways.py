@@ -1,7 +1,8 @@
-"""The five ways of ``gainstage.engine.bench.voices``, each in a process of its own: it is handed slices of the spans and says what each took.
+"""The five ways of ``gainstage.engine.bench.voices``, each in its own process, which receives slices of the spans and reports
+times.
 
-The network has the shape of the published one (14.7 million parameters, 192 numbers) and random weights, which take as long
-as trained ones; equality is measured with the bundled trained model.
+The network has the shape of the published one (14.7 million parameters, 192 dimensions) and random weights, which take the same
+time as trained ones; equality is measured with the bundled trained model.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every way is given: the same spans of the same audio."""
+    """The input of every way: the same spans of the same audio."""
 
     encoder: VoiceEncoder
     modules: Any  # the encoder's own: features, their normalisation, the network
@@ -56,7 +57,7 @@ class Bench:
 
 
 def spans_of(count: int, seed: int) -> list[Span]:
-    """Spans as a diarizer gives them: log-normal lengths around 3 s, anywhere in the recording, in arrival order."""
+    """Spans like those of a diarizer: log-normal lengths around 3 s, anywhere in the recording, in arrival order."""
     rng = random.Random(seed)
     found = []
     for _ in range(count):
@@ -67,7 +68,7 @@ def spans_of(count: int, seed: int) -> list[Span]:
 
 
 def full_size(device: str, seed: int = 0) -> tuple[VoiceEncoder, Any]:
-    """An encoder of the published shape with random weights and sane batch-norm statistics, built in memory; its modules."""
+    """An encoder of the published shape with random weights and plausible batch-norm statistics, built in memory; its modules."""
     import torch
 
     with quiet.importing():
@@ -96,7 +97,7 @@ def full_size(device: str, seed: int = 0) -> tuple[VoiceEncoder, Any]:
 
 
 def noise(seconds: float, seed: int) -> NDArray[np.float32]:
-    """Audio with the level of speech; what it says does not matter to the clock."""
+    """Noise at the level of speech; the content does not affect the speed."""
     rng = np.random.default_rng(seed)
     count = round(seconds * SAMPLE_RATE)
     level = np.repeat(rng.uniform(0.02, 0.2, count // 1600 + 1), 1600)[:count]
@@ -104,7 +105,7 @@ def noise(seconds: float, seed: int) -> NDArray[np.float32]:
 
 
 def _per_segment(b: Bench) -> int:
-    """The usual way: cut the recording's file, write a wav, read it again, encode it, delete it."""
+    """The usual way: cut the recording's file, write a WAV file, read it again, encode it, delete it."""
     import soundfile
 
     for start, end in b.spans:
@@ -145,7 +146,7 @@ def _ours(b: Bench) -> int:
 
 
 def _floor(b: Bench) -> int:
-    """As much audio in spans of one length: nothing to cut, to sort, or to wait for."""
+    """The same amount of audio in spans of one length: no cutting, sorting or waiting."""
     total = sum(len(b.cut(span)) for span in b.spans)
     length = total // len(b.spans)
     most = max(1, int((8.0 if b.encoder.device == "cpu" else BATCH_SECONDS) * SAMPLE_RATE / length))
@@ -162,13 +163,13 @@ WAYS: dict[str, Callable[[Bench], int]] = {
     "ours": _ours,
     "floor": _floor,
 }
-"""Each voices all spans of the bench and gives the number of model calls."""
+"""Each extracts all spans of the bench and returns the number of model calls."""
 
 # -- in a process of its own ----------------------------------------------------------------------------------------
 
 
 def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """After a warm-up one word of readiness, then for every line of ``asked`` (a slice of the spans as ``[first, end]``) what it took."""
+    """After a warm-up yield a first result, then the measurement for every line of ``asked`` (a slice as ``[first, end]``)."""
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +193,7 @@ def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str])
 
 
 def equality(count: int, seed: int) -> dict[str, Any]:
-    """Random spans of real (synthetic) speech among random batch mates, against each alone, with the bundled model."""
+    """Compare random spans of real (synthetic) speech in random batches with each alone, with the bundled model."""
     rng = random.Random(seed)
     encoder = load_voice_encoder(find("voice", "demo:voice", None, Path(), download=False), "cpu")
     clips = [clip(name) for name in ("one_a", "other", "one_b")]
