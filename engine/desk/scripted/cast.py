@@ -1,7 +1,7 @@
-"""The people, titles and recordings of the scripted story: made up, seeded, and deliberately awkward to show.
+"""The people, titles and recordings of the scripted story: made up, seeded, and deliberately difficult to display.
 
-Some titles are Chinese, Japanese, Korean or Arabic, carry emoji and combining marks, or try what a hostile uploader would
-(markup, escape sequences, bidi overrides, a spreadsheet formula): whatever shows them has to cope.
+Some titles are Chinese, Japanese, Korean or Arabic, contain emoji and combining marks, or are what a hostile uploader would try
+(markup, escape sequences, bidi overrides, a spreadsheet formula): every display has to handle them.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ FATES = {
     188: "HTTP 429 too many requests",
     201: "corrupt media",
 }
-"""Recordings of the story that fail, by their place in the queue (those throttled only if the storm meets them)."""
+"""Recordings of the story that fail, by position in the queue (throttled ones only if they run during the throttling)."""
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One recording of the story before anything happened to it. ``fate`` is how it will end when nobody interferes."""
+    """One recording of the story before it is processed. ``fate`` is how it ends unless a command changes that."""
 
     id: str
     title: str
@@ -110,7 +110,7 @@ FAILURES = {
 
 
 def video_id(random: Random) -> str:
-    """Eleven characters like those of a video site; always starts with a letter."""
+    """Eleven characters like the ids of a video site; the first is a letter."""
     return random.choice(_ALPHABET[:52]) + "".join(random.choices(_ALPHABET, k=10))
 
 
@@ -133,7 +133,7 @@ def duration(random: Random, heading: str) -> float:
 
 
 def plenty(seed: int, count: int) -> list[Part]:
-    """``count`` recordings made quickly: what a large queue looks like."""
+    """``count`` recordings generated quickly, for a large queue."""
     random = Random(f"plenty {seed}")
     made = []
     for i in range(count):
@@ -147,7 +147,7 @@ def plenty(seed: int, count: int) -> list[Part]:
 
 
 def parts(seed: int, audio_s: float) -> list[Part]:
-    """Recordings of about ``audio_s`` seconds of audio in all, newest first."""
+    """Recordings with about ``audio_s`` seconds of audio in total, newest first."""
     random = Random(f"cast {seed}")
     made: list[Part] = []
     total = 0.0
@@ -156,11 +156,11 @@ def parts(seed: int, audio_s: float) -> list[Part]:
         heading = title(random, index)
         length = 12_070.0 if index == 23 else duration(random, heading)
         if total > 0.8 * audio_s:
-            length = min(length, 800.0)  # no straggler at the end
+            length = min(length, 800.0)  # no long recording at the end
         monologue = random.random() < 0.38
         many = heading.startswith("Panel")
         fate = "stored"
-        dice = random.random() if total < 0.7 * audio_s else 1.0  # the end of the run is quiet
+        dice = random.random() if total < 0.7 * audio_s else 1.0  # no failures at the end of the run
         if index > 8 and dice < 0.045:
             fate = f"skipped:{random.choice(SKIPS)}"
         if index in FATES:

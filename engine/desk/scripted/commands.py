@@ -1,4 +1,4 @@
-"""What the scripted engine does with a command: settings with revisions, and everything an operator can do to recordings."""
+"""How the scripted engine carries out commands: settings with revisions, and every action on recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gainstage.engine.views.rows import ChangeRow, SettingRow
 
 
 class ScriptedRefusal(Exception):
-    """A command that cannot be carried out, with the reason in words."""
+    """A command that cannot be carried out; the message is the reason."""
 
 
 class Hand:
@@ -54,7 +54,7 @@ class Hand:
         }
 
     def carry_out(self, number: int, command: Command, sent: float) -> Ack:
-        """The answer to a command that has reached the engine."""
+        """Carry out a command that has reached the engine and return its answer."""
         took = round(self.world.now - sent, 3)
         try:
             if command.name in ("set", "undo", "undo_to"):
@@ -69,7 +69,8 @@ class Hand:
     # -- settings ---------------------------------------------------------------------------------------------------------
 
     def change(self, key: str, value: Any, by: str, took: float, text: str = "") -> ChangeRow:
-        """Through the one door: validate, next revision, apply, write the row. Raises :class:`ScriptedRefusal`, which is a row too."""
+        """Change a setting as the real engine does: validate, next revision, apply, write the row. Raises :class:`ScriptedRefusal`,
+        which also writes a row."""
         old = self.world.settings.get(key)
         predicted = self.predict(key, value)
         try:
@@ -283,7 +284,7 @@ class Hand:
 
 
 def found_at(source: str, seed: int) -> list[Part]:
-    """What the story finds at an address: one recording at a file or video, eight behind a channel or playlist."""
+    """The recordings that the story lists for an address: one for a file or video, eight for a channel or playlist."""
     random = Random(f"{seed} {source}")
     several = any(mark in source for mark in ("@", "playlist", "/c/", "feed"))
     parts = []

@@ -1,7 +1,7 @@
-"""A desk without an engine: a seeded 12-minute story of a GPU run on a clock that can be fake.
+"""A desk without an engine: a seeded story of 12 minutes of a GPU run, on a clock that can be fake.
 
-It feeds the screenshots, the console's tests and whoever wants to look around without a run. It is a simulation, not a
-film: a command changes what happens next. See :mod:`gainstage.engine.desk.scripted.story` for what happens and when.
+It is the data of the screenshots, of the console's tests and of demonstrations without a run. It is a simulation, not a
+recording: a command changes what happens next. See :mod:`gainstage.engine.desk.scripted.story` for its events.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from gainstage.engine.views.rows import (
 from gainstage.engine.views.snapshot import SCHEMA, DecisionRow, Snapshot
 
 START_WALL = 1_795_347_280.0
-"""2026-11-22 11:34:40 UTC: when the story begins on its own clock."""
+"""2026-11-22 11:34:40 UTC: wall time at which the story starts."""
 
 FRAME_S = 0.2
 RECENT_S = 900
 HISTORY_S = 7200
 THINNED_S = 10
-"""A frame a second is kept for the last quarter of an hour, one each ten seconds for two hours."""
+"""One frame per second is kept for the last quarter of an hour, one per ten seconds for two hours."""
 
 EFFECT_S = 64.0
 SETTLE_S = 15.0
-"""The story measures effects over shorter windows than an engine does: it is over after twelve minutes."""
+"""Seconds over which the story measures effects, less than an engine uses: the story lasts twelve minutes."""
 
 __all__ = ["FRAME_S", "SPECIAL", "START_WALL", "STORY", "FakeClock", "ScriptedDesk"]
 
 
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock in seconds that only :meth:`advance` moves."""
 
     def __init__(self, start: float = 0.0) -> None:
         self.seconds = start
@@ -73,9 +73,9 @@ class FakeClock:
 class ScriptedDesk:
     """The story as a :class:`gainstage.engine.views.desk.Desk`.
 
-    ``clock`` gives seconds; the story is at ``start_at`` when the desk is made and runs ``speed`` story seconds per clock
-    second. With a :class:`FakeClock` (the default) nothing moves but by :meth:`advance`; ``time.monotonic`` plays it live.
-    The same seed, commands and story times give the same frames, whatever the steps in between. Safe to call from several threads.
+    ``clock`` returns seconds; the story is at ``start_at`` when the desk is made and runs ``speed`` story seconds per clock
+    second. With a :class:`FakeClock` (the default) only :meth:`advance` moves it; ``time.monotonic`` plays it live. The same seed,
+    commands and story times give the same frames, whatever the steps in between. Thread-safe.
     """
 
     live = True
@@ -135,18 +135,18 @@ class ScriptedDesk:
 
     @classmethod
     def special(cls, state: str, seed: int = 0, clock: Callable[[], float] | None = None, **options: Any) -> ScriptedDesk:
-        """A designed state of the console, one of ``SPECIAL``; ``options`` override those of the constructor."""
+        """One of the console's special states, named in ``SPECIAL``; ``options`` override those of the constructor."""
         return cls(seed, clock, **{**SPECIAL[state], **options})
 
     # -- time -------------------------------------------------------------------------------------------------------------
 
     @property
     def at(self) -> float:
-        """Story seconds now."""
+        """The present time of the story in seconds."""
         return self._start_at + (self.clock() - self._zero) * self.speed
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` of the story pass; only with a :class:`FakeClock`."""
+        """Advance the story by ``seconds``; only with a :class:`FakeClock`."""
         if not isinstance(self.clock, FakeClock):
             raise TypeError("only a story on a fake clock can be advanced by hand")
         self.clock.advance(seconds / self.speed)
@@ -164,7 +164,7 @@ class ScriptedDesk:
         return START_WALL + at
 
     def _sync(self) -> None:
-        """Simulate up to the frame that is due; keep one frame of each second."""
+        """Simulate up to the frame that is due, and keep one frame per second."""
         frame = int(max(0.0, self.at - self._frame_age_s) / FRAME_S + 1e-6)
         if self._current is not None and frame <= self._current.seq - 1:
             return
@@ -198,7 +198,7 @@ class ScriptedDesk:
         return None if then is None else then.text
 
     def _measure(self) -> None:
-        """Fill in the effects of changes whose time after is over; a story cannot wait ten minutes for one."""
+        """Fill in the effects of changes whose time afterwards is over; an engine's ten minutes are too long for the story."""
         applied = [r for r in self.hand.rows if r.state == "applied"]
         span = {"window_s": EFFECT_S, "settle_s": SETTLE_S}
         for i, change in enumerate(applied):
@@ -245,7 +245,7 @@ class ScriptedDesk:
     # -- commands ---------------------------------------------------------------------------------------------------------
 
     def send(self, command: Command) -> Ack:
-        """Pending; the engine answers 0.15 to 0.4 story seconds later."""
+        """Returns a pending acknowledgement; the engine answers 0.15 to 0.4 story seconds later."""
         if self.read_only:
             raise DeskError(f"read-only: {command.name} was not sent")
         with self._lock:
@@ -338,4 +338,4 @@ class ScriptedDesk:
             return queries.preview(self.world, sources, options)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to release."""

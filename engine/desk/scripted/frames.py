@@ -1,4 +1,4 @@
-"""Snapshots of the scripted story: every figure computed from the simulated world, so that they agree with each other."""
+"""Snapshots of the scripted story: every figure is computed from the simulated world, so that all figures agree."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gainstage.engine.views.snapshot import (
 )
 
 LATEST = 24
-"""Decisions carried in a frame."""
+"""Number of decisions in a frame."""
 
 PENDING = Verdict("starting", "", None, Bottleneck(None, "unknown", "not known yet"), None, Forecast(None, None, None))
 
 
 class Frames:
-    """Builds frames of one world."""
+    """Builds the frames of one world."""
 
     def __init__(self, world: World, source: str, *, devices: int = 1, gpu_note: str | None = None) -> None:
         self.world = world
@@ -40,7 +40,7 @@ class Frames:
         self._minute = 0.0
 
     def tick(self) -> None:
-        """Carry what has a memory on to the world's time. Acts at whole seconds only, so that frames between them change nothing."""
+        """Update histories to the world's time. Acts at whole seconds only, so that frames between them change nothing."""
         world, now = self.world, self.world.now
         self.machine.tick()
         while now - self._minute >= 60:

@@ -1,4 +1,4 @@
-"""A stage of the scripted story: slots, a waiting line, and the integrals its shares come from."""
+"""A stage of the scripted story: slots, a queue, and the integrals from which its shares are computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOW = 12
 
 
 def quantile(values: Iterable[float], *shares: float) -> tuple[float | None, ...]:
-    """Nearest-rank quantiles; None of nothing."""
+    """Nearest-rank quantiles of the values, rounded to 3 decimals; None for each without values."""
     rows = sorted(values)
     n = len(rows)
     return tuple(round(rows[min(n - 1, int(q * n))], 3) if rows else None for q in shares)
@@ -25,14 +25,14 @@ def quantile(values: Iterable[float], *shares: float) -> tuple[float | None, ...
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures of the last 100 passes of a gate, as of the last sample."""
+    """Figures of the last 100 passes of a gate, from the last sample."""
 
     wait_p50_s: float | None
     wait_p95_s: float | None
     service_p50_s: float | None
     service_p95_s: float | None
     rtfx: float | None
-    per_audio_p95: float | None  # service seconds per audio second, of at least 8 passes
+    per_audio_p95: float | None  # service seconds per audio second, over at least 8 passes
 
 
 NOTHING = Measured(None, None, None, None, None, None)
@@ -40,7 +40,7 @@ NOTHING = Measured(None, None, None, None, None, None)
 
 @dataclass(slots=True, eq=False)
 class ScriptedGate:
-    """See the module. Times are story seconds."""
+    """A gate of the scripted story. Times are story seconds."""
 
     name: str
     capacity: int
@@ -54,7 +54,7 @@ class ScriptedGate:
     last_error: str | None = None
     waits: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
     services: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=100))  # (end, service, audio)
-    blocked_now: int = 0  # finished here, waiting at the next gate
+    blocked_now: int = 0  # finished here, but waiting at the next gate
     since: float = 0.0
     busy_s: float = 0.0
     capacity_s: float = 0.0
@@ -65,7 +65,7 @@ class ScriptedGate:
     measured: Measured = NOTHING
 
     def account(self, now: float) -> None:
-        """Carry the integrals on to ``now``; called before anything changes."""
+        """Update the integrals to ``now``; call it before every change."""
         dt = now - self.since
         if dt <= 0:
             return
@@ -116,7 +116,7 @@ class ScriptedGate:
         insort(self.line, (-priority, one.queued, n, one))
 
     def forget(self, one: ScriptedPass, now: float) -> None:
-        """Take a pass out of the line or its slot."""
+        """Remove a pass from the queue or its slot."""
         self.account(now)
         one.alive = False
         if one.slot is not None:
@@ -129,7 +129,7 @@ class ScriptedGate:
         return bool(self.line) and not self.paused and len(self.slots) < self.capacity
 
     def take(self, now: float) -> ScriptedPass:
-        """The next in line gets the lowest free slot."""
+        """Give the lowest free slot to the next in the queue."""
         self.account(now)
         one = self.line.pop(0)[3]
         one.slot = next(i for i in range(self.capacity + len(self.slots) + 1) if i not in self.slots)

@@ -1,4 +1,4 @@
-"""Recordings, their passes, decisions and batches of the scripted story: plain records."""
+"""Recordings, their passes, decisions and batches in the scripted story: plain records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TERMINAL = ("stored", "failed", "skipped", "cancelled")
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A recording and all that happened to it."""
+    """A recording and everything that happened to it."""
 
     part: Part
     order: int
@@ -26,7 +26,7 @@ class Item:
     changed: float = 0.0
     admitted: float | None = None
     passes: dict[str, ScriptedPass] = field(default_factory=dict)
-    through: set[str] = field(default_factory=set)  # stages of this attempt that are done, or that it skips
+    through: set[str] = field(default_factory=set)  # stages of this attempt that are done or skipped
     spans: list[Span] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)  # decision ids
     speakers: dict[str, float] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Item:
     note: str | None = None
     revision: int = 0
 
-    haystack: str = ""  # what a text filter looks at
+    haystack: str = ""  # text that filters search
 
     @property
     def id(self) -> str:
@@ -46,7 +46,7 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class ScriptedPass:
-    """One recording passing one stage. ``end`` is None while it waits."""
+    """One recording at one stage. ``end`` is None while it waits."""
 
     item: Item
     stage: str
@@ -55,13 +55,13 @@ class ScriptedPass:
     end: float | None = None
     slot: int | None = None
     alive: bool = True
-    behind: str | None = None  # the stage it came from, until it is served
-    fails: str | None = None  # how this pass will end when not well
+    behind: str | None = None  # the stage it came from, until this one serves it
+    fails: str | None = None  # how this pass ends, None when it succeeds
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision of the story with all that what-if needs."""
+    """A decision of the story with everything that a what-if needs."""
 
     id: int
     at: float
@@ -70,7 +70,7 @@ class Decided:
     conclusion: Conclusion
     revision: int
     unknown: str
-    threshold: float  # of the primary profile, at the time
+    threshold: float  # of the primary profile, at that time
     statistics: tuple[float, float, float, float] | None  # mean, variance, lowest, highest
 
 

@@ -1,4 +1,5 @@
-"""The machine of the scripted story: GPUs that warm up with the work, host, database, models, the budget of the download host."""
+"""The machine of the scripted story: GPUs whose temperature follows the load, host, database, models, budget of the download
+host."""
 
 from __future__ import annotations
 
@@ -10,16 +11,16 @@ from gainstage.engine.views.snapshot import DatabaseView, DeviceView, GpuProcess
 GIB = 1024**3
 ENGINE_PID = 41_207
 OTHERS = int(0.62 * GIB)
-"""GPU memory of somebody else's notebook."""
+"""Bytes of GPU memory used by another process, a notebook."""
 
 
 def wobble(t: float, k: float) -> float:
-    """Smooth noise in -1 .. 1 that depends on the time alone."""
+    """Smooth noise in -1 .. 1 that depends only on the time."""
     return (sin(0.41 * t + 7 * k) * 0.5 + sin(1.37 * t + 3 * k) * 0.3 + sin(0.097 * t + k) * 0.2) if t >= 0 else 0.0
 
 
 class Machine:
-    """Readings of one world's machine; keeps temperatures, energy and histories."""
+    """Readings of one world's machine, with temperatures, energy and histories."""
 
     def __init__(self, world: World, *, gpus: int, gpu_note: str | None) -> None:
         self.world = world
@@ -35,7 +36,7 @@ class Machine:
         self._five = 0.0
 
     def tick(self) -> None:
-        """Carry temperatures, energy and histories on; to be called at every whole story second, does nothing between."""
+        """Update temperatures, energy and histories; call it at every whole story second, between them it does nothing."""
         now = self.world.now
         dt = now - self._ticked
         if dt < 1:

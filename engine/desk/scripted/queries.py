@@ -1,4 +1,4 @@
-"""Answers of the scripted desk: pages of recordings, failures, what-if, profiles, search, previews."""
+"""Query results of the scripted desk: pages of recordings, failures, what-if, profiles, search, previews."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _matches(item: Item, query: Query, text: str) -> bool:
 
 
 class Pages:
-    """Pages of recordings. The last order is kept and only mended while the same question is asked: rows hardly move."""
+    """Pages of recordings. While the query is the same, the last order is kept and only corrected, because few rows move."""
 
     def __init__(self) -> None:
         self._asked: Query | None = None
@@ -113,7 +113,7 @@ class Pages:
         self._held: list[Item] = []
 
     def page(self, world: World, query: Query) -> RecordingPage:
-        """One page. Ties keep the order of the queue, so that rows do not jump."""
+        """One page. Ties keep the order of the queue, so that rows do not move."""
         key = _SORTS.get(query.sort)
         if key is None:
             raise DeskError(f"cannot sort by {query.sort!r}; one of {', '.join(_SORTS)}")
@@ -168,7 +168,7 @@ def failures(world: World) -> tuple[FailureGroup, ...]:
 
 
 def what_if(world: World, changes: dict[str, Any], last: int) -> WhatIf:
-    """The split rule over the stored similarities under other limits; extracts nothing."""
+    """Apply the split rule to the stored similarities with other limits; nothing is extracted again."""
     unknown = [k for k in changes if not k.startswith("identify.") or k not in world.settings]
     if unknown:
         raise DeskError(f"what-if knows the identify.* settings, not {unknown[0]}")

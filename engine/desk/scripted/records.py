@@ -1,4 +1,4 @@
-"""The queue of the scripted story: its clock and calendar, its journal, and where each recording stands."""
+"""The queue of the scripted story: its clock and calendar, its journal, and the status of each recording."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FIXED = {"segment": 4}
 
 
 class Records(ABC):
-    """See the module. Everything happens at a story time, in an order that depends on the seed and the commands alone.
+    """The recordings of one world. Everything happens at a story time, in an order that only the seed and the commands determine.
 
-    ``settings`` are values by dotted key; ``wall`` turns story seconds into wall time.
+    ``settings`` are values by dotted key; ``wall`` converts story seconds to wall time.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Records(ABC):
         self.event_seq = 0
         self.audio_done_s = 0.0
         self.audio_total_s = 0.0
-        self.audio_over_s = 0.0  # audio of recordings that ended otherwise
+        self.audio_over_s = 0.0  # audio of recordings that ended without being stored
         self.finishes: deque[tuple[float, float]] = deque()  # (at, audio) of stored recordings
         self.errors: deque[float] = deque()
         self.throttles: deque[float] = deque()
@@ -76,10 +76,10 @@ class Records(ABC):
         self.storm = False
         self.breaker: tuple[str, float | None] = ("closed", None)
         self.loaded: dict[str, float] = {}
-        self.loading: tuple[str, float, float] | None = None  # role, since, takes
+        self.loading: tuple[str, float, float] | None = None  # (role, start, duration in seconds)
         self.wants: list[str] = []
         self.backing_off: set[str] = set()
-        self.version = 0  # rises with whatever a page of recordings may show
+        self.version = 0  # increases with every change that a page of recordings may show
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._n = 0
         for part in parts:
@@ -93,7 +93,7 @@ class Records(ABC):
         heapq.heappush(self._heap, (max(when, self.now), self._n, what))
 
     def run_to(self, when: float) -> None:
-        """Let everything happen that is due up to and including ``when``."""
+        """Run all events that are due up to and including ``when``."""
         while self._heap and self._heap[0][0] <= when:
             self.now, _, what = heapq.heappop(self._heap)
             what()
@@ -149,14 +149,14 @@ class Records(ABC):
         self.backing_off.discard(item.id)
 
     def requeue(self, item: Item) -> None:
-        """A terminal or interrupted recording goes back into the queue."""
+        """Return a finished or interrupted recording to the queue."""
         if item.status in TERMINAL and item.status != "stored":
             self.audio_over_s -= item.part.duration_s
         self._set(item, "queued")
         heapq.heappush(self.waiting, (-item.priority, item.order, item.id))
 
     def finish(self, item: Item, status: str, cause: str | None = None) -> None:
-        """The end of a recording, whatever it is; frees its place in the engine."""
+        """End a recording with any status, and free its place in the engine."""
         for one in item.passes.values():
             self._freed(one)
             self.gates[one.stage].forget(one, self.now)
@@ -178,7 +178,7 @@ class Records(ABC):
         self.fill()
 
     def hand_back(self, item: Item) -> None:
-        """A recording in flight returns to the queue as if it had never been taken."""
+        """Return a recording in flight to the queue; the attempt does not count."""
         for one in item.passes.values():
             self._freed(one)
             self.gates[one.stage].forget(one, self.now)
@@ -189,7 +189,7 @@ class Records(ABC):
         self.requeue(item)
 
     def retry_later(self, item: Item, stage: str, cause: str, wait_s: float) -> None:
-        """Back to the queue for ``wait_s``; its last attempt fails it."""
+        """Return a recording to the queue for ``wait_s`` seconds; after its last attempt it fails."""
         gate = self.gates[stage]
         gate.last_error = cause
         if item.attempt >= item.attempts:
@@ -259,7 +259,7 @@ class Records(ABC):
 
     @abstractmethod
     def serve(self, name: str) -> None:
-        """Let a gate serve whom it can."""
+        """Let a gate serve as many waiting passes as it can."""
 
     def _capacity(self, stage: str) -> int:
         return FIXED[stage] if stage in FIXED else int(self.settings[f"workers.{stage}"])
@@ -274,7 +274,7 @@ class Records(ABC):
         self.gates[stage].queue(one, item.priority, self._n)
 
     def _freed(self, one: ScriptedPass) -> None:
-        """The stage before no longer waits for this pass to be served."""
+        """Mark that the stage before no longer waits for this pass."""
         if one.behind is not None:
             gate = self.gates[one.behind]
             gate.account(self.now)

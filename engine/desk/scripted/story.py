@@ -1,7 +1,7 @@
-"""What happens in the scripted story and when: 12 minutes from the loading of the models to the last recording.
+"""The events of the scripted story: 12 minutes from the loading of the models to the last recording.
 
-The story's own operator acts like a real one through the same settings; where a real command already touched what he was
-going to change, he leaves it alone.
+The story's operator acts through the same settings as a real one; a setting that a real command has already changed is left
+alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ STORY: dict[str, float] = {
     "drain": 672.0,
     "done": 718.0,
 }
-"""Named moments of the story in seconds: what the screenshots show."""
+"""Named moments of the story in seconds; the screenshots show them."""
 
 LENGTH_S = 720.0
 AUDIO_S = 160_500.0
-"""Audio the story takes in: enough to keep four transcribe slots busy until the end."""
+"""Seconds of audio in the story: enough to keep four transcribe slots busy until the end."""
 
 _MIDDLE = STORY["bottleneck"]
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -50,11 +50,11 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "dropped": {"events": 60, "start_at": _MIDDLE},
     "database-down": {"start_at": STORY["outage"]},
 }
-"""States every console screen is designed for, as options of :class:`gainstage.engine.desk.scripted.desk.ScriptedDesk`."""
+"""States that every console screen supports, as options of :class:`gainstage.engine.desk.scripted.desk.ScriptedDesk`."""
 
 OPERATOR = "dana"
 FILE = {"workers.diarize": 3, "workers.fetch": 8, "identify.primary": "Dana Whitfield", "retry.attempts": 3, "fetch.rate": 900}
-"""Settings of the story's file."""
+"""Settings in the story's settings file."""
 
 _OOM = """Traceback (most recent call last):
   File "engine/voices/extract.py", line 118, in _embed
@@ -71,7 +71,7 @@ psycopg.OperationalError: connection failed: connection to server at "10.0.4.12"
 
 
 def schedule(world: World, change: Callable[[str, Any, str], None]) -> None:
-    """Write the story into the world's calendar. ``change`` is the story operator's hand on a setting."""
+    """Put the story's events into the world's calendar. ``change`` sets a setting as the story's operator."""
     at = 1.5
     world.at(0.0, lambda: world.tell("info", "state", "engine started, one NVIDIA H100 80GB"))
     for role, name, _, takes, _ in MODELS:
@@ -158,7 +158,7 @@ def _back(world: World) -> None:
 
 
 def _drain(world: World) -> None:
-    """The story's operator drains once the queue is empty; he waits for that."""
+    """Have the story's operator drain the engine once the queue is empty."""
     if world.state != "running":
         return
     if world.counts["queued"] or any("fetch" in item.passes for item in world.active.values()):

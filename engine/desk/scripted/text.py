@@ -1,4 +1,4 @@
-"""Transcripts of the scripted story: a small made-up corpus to search, with context."""
+"""Transcripts of the scripted story: a small made-up corpus for search, with context."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ OPENERS = (
     "Here is what I would do.",
     "We had this on the table before.",
 )
-"""What is said before a line, so that two people seldom say the very same."""
+"""Openers put before a line, so that two people seldom say exactly the same."""
 
 _ALIKE = (
     {"fibre", "fiber", "gut", "bacteria", "microbiome", "butyrate", "roughage"},
@@ -82,7 +82,7 @@ LINE_S = 12.5
 
 PER_RECORDING = 24
 SAME_LINE = 4
-"""Hits that may say the same line after other openers."""
+"""Most hits with the same line after different openers."""
 
 
 def words_of(text: str) -> set[str]:
@@ -107,13 +107,13 @@ def transcript(seed: int, item: Item) -> list[tuple[int, float, float, str, str]
 
 
 def related(words: set[str]) -> set[str]:
-    """The words and those that mean about the same: what "meaning" is to this story."""
+    """The words and their synonyms in this story, which stand for similar meaning."""
     return words.union(*(group for group in _ALIKE if group & words))
 
 
 def search(seed: int, items: Iterable[Item], text: str, mode: str, speaker: str | None, limit: int) -> tuple[SearchHit, ...]:
-    """Best hits first, of several that say the very same the first. ``mode`` "words" wants the words themselves, "meaning" their
-    kin, "both" adds the two; of equals the shorter one is nearer to what was asked."""
+    """Best hits first; of several with the same text, the first. ``mode`` "words" matches the words themselves, "meaning" their
+    synonyms, "both" combines the two; of equal hits the shorter one is ranked higher."""
     wanted = words_of(text) - {"the", "a", "of", "and", "in", "is", "does", "do", "to", "that"}
     if not wanted:
         return ()

@@ -1,7 +1,7 @@
 """Cluster decisions of the scripted story: seeded similarities and the split rule applied to them.
 
 The similarities of a cluster depend only on the seed, the recording and the cluster; the rule is a pure function of them
-and of the limits, so that a what-if recomputes the very decisions the story made.
+and of the limits, so that a what-if recomputes exactly the story's decisions.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gainstage.engine.views.snapshot import near_limit
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What was measured of one cluster; no decision yet."""
+    """The measurements of one cluster, without a decision."""
 
     name: str
     turns: int
     seconds: float
     similarities: tuple[float, ...]  # of the sampled turns to the primary profile
-    guest: str | None  # who it is when it is not the host and enrolled
-    shares: tuple[float, ...]  # seconds behind each similarity
+    guest: str | None  # the enrolled person it is, when not the host
+    shares: tuple[float, ...]  # seconds of speech for each similarity
     massive: bool = False
 
 
@@ -34,7 +34,7 @@ class Conclusion:
     rule: str
     why: str
     speakers: tuple[tuple[str, float], ...]
-    grey: bool  # near a limit
+    grey: bool  # close to a limit
 
 
 def statistics(similarities: Sequence[float]) -> tuple[float, float, float, float]:
@@ -49,7 +49,7 @@ def _around(random: Random, middle: float, width: float, n: int) -> list[float]:
 
 
 def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = False) -> tuple[Cluster, ...]:
-    """The clusters of one recording. ``massive`` makes one long turn of it, ``mixed`` puts two people into the first cluster."""
+    """The clusters of one recording. ``massive`` makes it one long turn, ``mixed`` puts two people into the first cluster."""
     random = Random(f"voices {seed} {part.id}")
     speech = part.duration_s * random.uniform(0.86, 0.95)
     count = 1 if part.monologue else part.speakers
@@ -65,7 +65,7 @@ def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = Fals
             low = n // 3
             sims = _around(random, 0.28, 0.05, low) + _around(random, 0.84, 0.04, n - low)
         elif i == 0 and dice < 0.22:
-            sims = _around(random, 0.68, 0.13, n)  # a hard microphone: some of these come near the limits
+            sims = _around(random, 0.68, 0.13, n)  # a difficult microphone: some values are close to the limits
         elif i == 0:
             sims = _around(random, 0.83, 0.045, n)
         else:
@@ -79,7 +79,7 @@ def clusters(seed: int, part: Part, *, massive: bool = False, mixed: bool = Fals
 
 
 def conclude(cluster: Cluster, limits: Mapping[str, Any], unknown: str) -> Conclusion:
-    """The split rule of the domain on one cluster. ``unknown`` names whoever is not enrolled ("Speaker 2")."""
+    """Apply the split rule to one cluster. ``unknown`` is the name for a person who is not enrolled ("Speaker 2")."""
     variance_limit, range_limit = float(limits["identify.variance_limit"]), float(limits["identify.range_limit"])
     if cluster.seconds < 3:
         return Conclusion(

@@ -1,6 +1,6 @@
-"""The pipeline of the scripted story as a discrete-event simulation: passing the stages, faults, decisions, models.
+"""The pipeline of the scripted story as a discrete-event simulation: stages, faults, decisions, models.
 
-However the clock is sliced, the same seed and commands give the same story.
+The same seed and commands give the same story, whatever the steps of the clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODELS = (
 
 
 class World(Records):
-    """See the module. :meth:`changed` tells the world that a setting has a new value."""
+    """The simulated pipeline. Call :meth:`changed` after a setting got a new value."""
 
     # -- passing the stages -----------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class World(Records):
             self.retry_later(item, one.stage, cause, wait)
 
     def _trip(self) -> None:
-        """Three throttlings in a minute open the breaker of the host for 20 s."""
+        """Open the breaker of the host for 20 s after three throttles within a minute."""
         if self.breaker[0] == "closed" and sum(1 for t in self.throttles if t > self.now - 60) >= 3:
             until = self.now + 20
             self.breaker = ("open", until)
@@ -163,7 +163,7 @@ class World(Records):
     # -- how long things take ---------------------------------------------------------------------------------------------
 
     def _service(self, one: ScriptedPass) -> float:
-        """Seconds this pass will take, decided as it starts."""
+        """Seconds that this pass takes, determined at its start."""
         dice, length, stage = self._dice(one), one.item.part.duration_s, one.stage
         if one.fails:
             return dice.uniform(4, 9) if one.fails == "connection timed out" else dice.uniform(0.5, 1.4)
@@ -201,7 +201,7 @@ class World(Records):
 
     def _decide(self, item: Item) -> None:
         part = item.part
-        if not self.profiles:  # nobody is enrolled: no decision is made, everybody keeps a number
+        if not self.profiles:  # nobody is enrolled: no decision is made, and speakers keep numbers
             for i in range(part.speakers):
                 item.speakers[f"Speaker {i + 1}"] = round(part.duration_s * 0.93 / part.speakers, 1)
             return
@@ -250,7 +250,7 @@ class World(Records):
     # -- settings ---------------------------------------------------------------------------------------------------------
 
     def changed(self, key: str) -> None:
-        """A setting has a new value: let it act."""
+        """Apply the new value of a setting."""
         if key.startswith("workers."):
             gate = self.gates[key.removeprefix("workers.")]
             gate.account(self.now)
@@ -268,7 +268,7 @@ class World(Records):
         self.fill()
 
     def load(self, role: str) -> None:
-        """Swap the model of a role: its stage serves nobody until it is there."""
+        """Load another model for a role: its stage serves nothing until it is loaded."""
         _, name, _, takes, _ = next(m for m in MODELS if m[0] == role)
         self.loaded.pop(role, None)
         self.loading = (role, self.now, takes)
