@@ -1,4 +1,4 @@
-"""Is this machine ready: everything a run rests on, each with what was found and how to mend it."""
+"""Whether this machine is ready: everything a run depends on, each with what was found and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gainstage.engine.telemetry.cores import cores
 State = Literal["ok", "warn", "fail", "unknown"]
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
-"""The versions that the tests have run on; ``requires-python`` and ``make pythons`` name the same."""
+"""The versions that the tests run on; ``requires-python`` and ``make pythons`` name the same."""
 
 LEAST_DISK = 1024**3
 CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
@@ -32,7 +32,7 @@ CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. ``mend`` says what to do; empty when there is nothing to do."""
+    """The result of one check. ``mend`` says what to do; empty when there is nothing to do."""
 
     name: str
     state: State
@@ -41,9 +41,9 @@ class Check:
 
 
 def checks(settings: Settings, paths: Paths, *, database_url: str | None = None) -> list[Check]:
-    """Look at this machine and at what the settings ask of it. Downloads nothing and makes nothing.
+    """Check this machine and what the settings require. Nothing is downloaded or created.
 
-    ``database_url`` is the Postgres in use, None for the embedded one. A hub that cannot be reached is said within seconds.
+    ``database_url`` is the Postgres in use, None for the embedded one. An unreachable hub is reported within seconds.
     """
     return list(_all(settings, paths, database_url))
 
@@ -67,7 +67,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
 
 
 def _guarded(name: str, look: Callable[[], Check]) -> Check:
-    """One thing that is broken must not hide the others."""
+    """Run one check; an exception becomes its result, so that the other checks still run."""
     try:
         return look()
     except EngineError as error:
@@ -163,7 +163,7 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
     try:
         found = find(role, section.model, section.revision, cache, download=False)
     except Misconfigured as error:
-        if error.cause != "hub unreachable":  # that is how a model reads that is not on this machine
+        if error.cause != "hub unreachable":  # reported for a model that is not on this machine
             raise
         return _on_the_hub(role, section.model, section.revision or PINS.get(section.model))
     if role == "asr":
@@ -174,7 +174,7 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
 
 
 def _on_the_hub(role: str, name: str, revision: str | None) -> Check:
-    """A model that is not on this machine: can it be had?"""
+    """Whether a model that is not on this machine can be downloaded."""
     from gainstage.engine.models.resolve import explained, hub_errors, repository, unreachable
 
     with quiet.importing():
@@ -227,7 +227,7 @@ def _database(paths: Paths, url: str | None) -> Check:
 
 
 def _home(paths: Paths) -> Check:
-    """Whether the home can be written; nothing of it is made."""
+    """Whether the home is writable; nothing is created."""
     for folder in (paths.data, paths.cache, paths.logs, paths.config):
         existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -259,7 +259,7 @@ def _ytdlp() -> Check:
 
 
 def _javascript() -> Check:
-    """YouTube hands out media to those who run its player's script."""
+    """A JavaScript runtime: YouTube requires its player's script to run before it delivers media."""
     from gainstage.engine.sources.ytdlp import challenge_state
 
     state = challenge_state()
@@ -267,7 +267,7 @@ def _javascript() -> Check:
 
 
 def _cookies(settings: Settings) -> Check:
-    """The file's path is a secret setting: it is not told."""
+    """The cookies file; its path is a secret setting and is not shown."""
     from gainstage.engine.sources.cookies import cookies_trouble, read_cookies
 
     if settings.fetch.cookies is None:

@@ -1,1 +1,1 @@
-"""The commands of the command line, one module each; loaded only when called, so that ``--help`` is quick."""
+"""The commands of the command line, one module each; imported only when called, so that ``--help`` is fast."""

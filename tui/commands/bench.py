@@ -1,4 +1,4 @@
-"""``bench``: figures of this machine, as ratios against a reference of the same run."""
+"""``bench``: figures of this machine, as ratios to a reference of the same run."""
 
 from __future__ import annotations
 

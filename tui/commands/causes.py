@@ -1,4 +1,4 @@
-"""Every cause that gainstage names, with its hint, read from the source: where an error or a warning is made, or a table of them."""
+"""Every cause that gainstage reports, with its hint, read from the source: from errors, warnings and tables of them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ OUTCOMES = {
     "LostClaim": "dropped: another engine owns it",
     "RecordingWarning": "stored, with this warning",
 }
-"""Class of an error to what happens then; a class that is not here behaves as the first of its bases that is."""
+"""What happens after an error, by class; a class that is not listed behaves as the first listed one of its bases."""
 
 SKIPPED = {"bench", "recipe", "scripted"}
-"""Parts of the engine whose causes no operator meets."""
+"""Parts of the engine whose causes operators do not see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One cause. ``room`` is the folder that it comes from; parts of ``name`` and ``hints`` in angle brackets are variable."""
+    """One cause. ``room`` is the folder that defines it; parts of ``name`` and ``hints`` in angle brackets are variable."""
 
     room: str
     name: str
@@ -42,7 +42,7 @@ class Cause:
 
 
 def causes() -> list[Cause]:
-    """All causes that have a hint, by room and name, each once for every way it ends."""
+    """All causes that have a hint, by room and name, once for each outcome."""
     by_name: dict[tuple[str, str, str], Cause] = {}
     root = Path(gainstage.engine.__file__).parent
     for path in sorted(root.rglob("*.py")):
@@ -62,7 +62,7 @@ def causes() -> list[Cause]:
 
 
 def _named(tree: ast.Module, module: ModuleType) -> Iterator[tuple[str, str, str]]:
-    """(cause, outcome, hint) wherever a call or a row of a table names them."""
+    """(cause, outcome, hint) of every call or table row that names them."""
     for scope, node in _scoped(tree):
         kind, cause, hint = None, None, None
         if isinstance(node, ast.Call):
@@ -82,7 +82,7 @@ def _named(tree: ast.Module, module: ModuleType) -> Iterator[tuple[str, str, str
 
 
 def _scoped(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Every node with the function it stands in, else the module."""
+    """Every node with the function that contains it, else the module."""
 
     def walk(node: ast.AST, scope: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         for child in ast.iter_child_nodes(node):
@@ -97,7 +97,7 @@ def _last(node: ast.AST) -> str | None:
 
 
 def _outcome(kind: str | None) -> str | None:
-    """What happens on an error of this class."""
+    """What happens after an error of this class; None for another class."""
     if kind in OUTCOMES:
         return OUTCOMES[kind]
     error = getattr(errors, kind or "", None)
@@ -106,7 +106,7 @@ def _outcome(kind: str | None) -> str | None:
 
 
 def _texts(node: ast.expr, module: ModuleType, scope: ast.AST) -> list[str]:
-    """What an expression can read as: a text, the two of an ``a if b else c``, or those assigned to a local name."""
+    """The possible values of an expression: a text, both of ``a if b else c``, or those assigned to a local name."""
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) else []
     if isinstance(node, ast.IfExp):
@@ -124,7 +124,7 @@ def _texts(node: ast.expr, module: ModuleType, scope: ast.AST) -> list[str]:
 
 
 def _assigned(name: str, scope: ast.AST) -> Iterator[ast.expr]:
-    """Whatever is assigned to a local name."""
+    """All expressions assigned to a local name."""
     for node in ast.walk(scope):
         for target in node.targets if isinstance(node, ast.Assign) else ():
             if _last(target) == name:
@@ -134,7 +134,7 @@ def _assigned(name: str, scope: ast.AST) -> Iterator[ast.expr]:
 
 
 def _part(node: ast.expr, module: ModuleType) -> str:
-    """A piece of an f-string: its text, the value of a constant of the module, or a placeholder."""
+    """A part of an f-string: its text, the value of a constant of the module, or a placeholder."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     inner = node.value if isinstance(node, ast.FormattedValue) else node
@@ -150,7 +150,7 @@ def _part(node: ast.expr, module: ModuleType) -> str:
 
 
 def _value(node: ast.expr, module: ModuleType) -> object:
-    """The value of an expression that only names constants of the module, or joins one; None for any other."""
+    """The value of an expression that only names or joins constants of the module; None for any other."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""What the commands share: where the system is, how to reach it, how to print."""
+"""Functions that commands share: the place of the system, its connection, and output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TELL_EVERY_S = 10.0
 
 
 def place_arguments(parser: argparse.ArgumentParser, *, json_too: bool = True) -> None:
-    """Options every command that reaches the database has."""
+    """Add the options of every command that connects to the database."""
     parser.add_argument("--home", type=Path, help="keep everything under this folder (default: the platform's folders)")
     parser.add_argument("--database", metavar="URL", help="Postgres URL (default: the embedded server of the home)")
     if json_too:
@@ -63,7 +63,7 @@ def absolute_setting(pair: str) -> str:
 
 
 def without_secrets(pairs: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """(KEY=VALUE for a child's command line, its environment): secrets go into the environment, which nobody else can read."""
+    """(KEY=VALUE for a child's command line, its environment): secrets go into the environment, which other users cannot read."""
     shown, environ = [], {}
     for pair in map(absolute_setting, pairs):
         key, _, value = pair.partition("=")
@@ -79,7 +79,7 @@ def paths_of(args: argparse.Namespace) -> Paths:
 
 
 def settings_of(args: argparse.Namespace, default_profile: str | None = None) -> Loaded:
-    """The layers of this command line."""
+    """The settings layers of this command line."""
     paths = paths_of(args)
     return load(
         profile=getattr(args, "profile", None) or default_profile, user_file=paths.settings_file, overrides=overrides_of(args)
@@ -93,7 +93,7 @@ def database_url(args: argparse.Namespace, loaded: Loaded) -> str | None:
 
 @contextmanager
 def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[Database]:
-    """The database of this command line, migrated; closed at the end."""
+    """Context with the database of this command line, migrated; closed at the end."""
     from gainstage.engine.store.database import Database
 
     loaded = loaded or settings_of(args)
@@ -120,7 +120,7 @@ def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterato
 
 
 def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
-    """A query's vector made here, for when no engine lives that could; loads the text model."""
+    """A query's vector computed in this process, for when no running engine can do it; loads the text model."""
     from gainstage.engine.runtime.models import Models
 
     models = Models(lambda: loaded.settings, paths.models)
@@ -130,7 +130,7 @@ def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
 
 
 def tell_downloads(models: Models) -> None:
-    """Say on stderr how far the downloads of models are: in place on a terminal, else a line every ten seconds."""
+    """Report the progress of model downloads on stderr: in place on a terminal, else a line every ten seconds."""
     said = float("-inf")
 
     def tell(role: str, progress: Progress) -> None:
@@ -147,7 +147,7 @@ def tell_downloads(models: Models) -> None:
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Say on a terminal what is waited for; gone when it is over."""
+    """Show on a terminal what the command waits for; removed when the block ends."""
     if not sys.stderr.isatty():
         yield
         return
@@ -159,23 +159,23 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; dataclasses become objects, unknown stays null."""
+    """Print one JSON document on stdout; dataclasses become objects, None becomes null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     elif isinstance(value, (list, tuple)):
         value = [asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for v in value]
-    plain_ascii = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"  # else signs would be lost
+    plain_ascii = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"  # to lose no signs
     indent = 2 if sys.stdout.isatty() else None
     print(terminal_json(json.dumps(value, ensure_ascii=plain_ascii, indent=indent, default=str, allow_nan=False)))
 
 
 def plain(text: object, limit: int = 200) -> str:
-    """Untrusted text for a terminal."""
+    """Untrusted text made safe for a terminal, at most ``limit`` characters."""
     return clean_text(str(text), limit)
 
 
 def clock(seconds: float | None) -> str:
-    """1:02:44, 8:02, or · for unknown."""
+    """Seconds as 1:02:44 or 8:02; · when unknown."""
     if seconds is None:
         return "·"
     whole = round(seconds)
@@ -184,7 +184,7 @@ def clock(seconds: float | None) -> str:
 
 
 def table(headers: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
-    """Aligned plain columns by terminal cells; rich is not needed for a list that may be piped. Every cell is made harmless."""
+    """Plain columns aligned by terminal cells, without rich, because the output may be piped. Every cell is made safe."""
     from rich.cells import cell_len
 
     rows = [[plain(cell) for cell in row] for row in rows]
@@ -200,10 +200,10 @@ def table(headers: list[str], rows: list[list[str]], right: tuple[int, ...] = ()
 
 
 def speaking(args: argparse.Namespace) -> bool:
-    """Whether progress and remarks may be printed: not when JSON is asked for."""
+    """Whether progress and remarks may be printed: not when JSON output is requested."""
     return not getattr(args, "json", False)
 
 
 def alive(desk: Desk) -> bool:
-    """Whether any engine serves this database."""
+    """Whether a running engine serves this database."""
     return any(e.alive for e in desk.engines())

@@ -1,4 +1,4 @@
-"""``completion``: scripts for the shell, made from the options of every command."""
+"""``completion``: completion scripts for shells, generated from the options of every command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = {
 
 SHELLS = ("bash", "zsh", "fish")
 FOLDERS = ("home", "output")
-"""Arguments that name a folder; other paths are files."""
+"""Arguments that are folders; other paths are files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
@@ -28,7 +28,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def script(shell: str) -> str:
-    """The script for a shell: commands, options, their choices, paths, names of settings."""
+    """The completion script for a shell: commands, options, their choices, paths, names of settings."""
     import shtab
 
     text: str = shtab.complete(whole_parser(), shell=shell)
@@ -36,7 +36,7 @@ def script(shell: str) -> str:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """All commands as one parser, for programs that read it; the command line itself loads only the command called."""
+    """All commands in one parser, for programs that read it; the command line itself imports only the command that is called."""
     from gainstage.tui.commands.registry import COMMANDS, parser_of
 
     parser = argparse.ArgumentParser(prog="gainstage", description="who said what, when, searchable")
@@ -47,7 +47,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _completed(parser: argparse.ArgumentParser) -> None:
-    """Say of each argument what completes it."""
+    """Set for each argument what completes it."""
     import shtab
 
     from gainstage.config.origins import profile_names

@@ -1,4 +1,4 @@
-"""``config show|validate|schema``: the layers, before anything runs."""
+"""``config show|validate|schema``: the settings layers, before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``console`` (also ``gainstage`` alone) and ``attach``: the mixing desk."""
+"""``console`` (also ``gainstage`` alone) and ``attach``: the live console."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def show(
 
 
 def has_terminal() -> bool:
-    """Whether the console can be drawn and typed into: on a terminal, or through the web server."""
+    """Whether the console can be shown and used: on a terminal, or through the web server."""
     return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def need_terminal() -> None:
-    """Raises ``DeskError`` where there is no terminal."""
+    """Raises ``DeskError`` without a terminal."""
     if not has_terminal():
         raise DeskError(
             "the console needs a terminal, and standard input or output is none; "
@@ -103,13 +103,13 @@ def need_terminal() -> None:
 
 
 def speaks_utf8() -> bool:
-    """Whether the terminal is written to in UTF-8. The console writes to standard error, as Textual does."""
+    """Whether output to the terminal is UTF-8. The console writes to standard error, as Textual does."""
     stream = sys.__stderr__
     return stream is None or codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
 def attach_command(args: argparse.Namespace, paths: Paths) -> str:
-    """The command that opens a console on this system again; a password is not repeated."""
+    """The command that opens a console on this system again; a password is left out."""
     words = ["gainstage", "attach"]
     if args.home:
         words += ["--home", str(paths.data)]

@@ -1,4 +1,4 @@
-"""``status``, ``watch``, ``pause``, ``resume``, ``stop``: look at a running system and steer it."""
+"""``status``, ``watch``, ``pause``, ``resume``, ``stop``: watch and control a running system."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def status(desk: Desk, args: argparse.Namespace) -> int:
-    """Exit status 0 when an engine is alive, 1 when none is."""
+    """Print the status. Exit status 0 when an engine is running, 1 when none is."""
     engines = desk.engines()
     frame = desk.snapshot()
     if not speaking(args):
@@ -72,7 +72,7 @@ def status(desk: Desk, args: argparse.Namespace) -> int:
 
 
 def describe(frame: Snapshot) -> None:
-    """The four answers and the stages, in plain text."""
+    """Print the four answers and the stages as plain text."""
     run, verdict = frame.run, frame.verdict
     print(f"{plain(verdict.health)}  {plain(verdict.reason, 400)}".rstrip())
     print(

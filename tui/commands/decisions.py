@@ -1,4 +1,4 @@
-"""``decisions``: what was concluded about each cluster, why, and what other limits would change."""
+"""``decisions``: the decision about each cluster, its reason, and what other limits would change."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def show(args: argparse.Namespace, desk: Any) -> int:
 
 
 def explain(d: Any) -> None:
-    """One decision in words, with every number it rests on."""
+    """Print one decision in words, with every number it was made from."""
     print(f"cluster {plain(d.cluster, 20)}: {d.turns} turns, {clock(d.seconds)} of speech, decided under revision {d.revision}")
     print(f"  {plain(d.why, 600)}")
     if d.similarities:
@@ -154,7 +154,7 @@ def told(args: argparse.Namespace, w: WhatIf) -> int:
 
 
 def apply(args: argparse.Namespace, desk: Any, changes: dict[str, float]) -> int:
-    """The limits become the live settings and the stored labels follow, under one revision."""
+    """Make the limits the live settings and relabel the stored recordings, under one revision."""
     from gainstage.engine.views.commands import Command
     from gainstage.engine.voices.relabel import apply as rewrite
     from gainstage.engine.voices.replay import checked_changes

@@ -1,4 +1,4 @@
-"""``doctor``: what is there, what is missing, how to mend it."""
+"""``doctor``: what is ready, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    """Exit status 1 when something must be mended before a run."""
+    """Print the checks. Exit status 1 when something must be fixed before a run."""
     from gainstage.engine.doctor import checks
     from gainstage.tui.commands.common import database_url
 

@@ -1,4 +1,4 @@
-"""``engine``: an engine in the foreground."""
+"""``engine``: run an engine in the foreground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``follow``, ``following``, ``unfollow``: sources that are listed again and again, new recordings only."""
+"""``follow``, ``following``, ``unfollow``: sources that are listed at intervals, new recordings only."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def unfollow(args: argparse.Namespace) -> int:
 
 
 def span(seconds: float) -> str:
-    """A length of time in two units."""
+    """A duration in two units."""
     from gainstage.engine.advisor.forecast import span as words
 
     return words(seconds)

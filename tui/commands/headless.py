@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from gainstage.engine.store.database import Database
 
 GONE_S = 20.0
-"""Without any engine for this long while work is left, following gives up and prints the end of the engine's log."""
+"""After this many seconds without an engine while work is left, following stops and prints the end of the engine's log."""
 
 
 Ending = Literal["done", "left", "alone"]
-"""How following ended: everything is done, the operator left, or no engine is there that could do the rest."""
+"""How following ended: everything is done, the operator left, or no engine can do the rest."""
 
 
 def follow(desk: PostgresDesk, ids: list[str], paths: Paths, *, quiet: bool = False) -> Ending:
-    """Follow until every one of ``ids`` is stored, failed, skipped or cancelled, or it cannot or need not be followed further."""
+    """Follow until each of ``ids`` is stored, failed, skipped or cancelled, or following must stop (see ``Ending``)."""
     from rich.console import Console
 
     console = Console(stderr=True, quiet=quiet)
@@ -78,7 +78,7 @@ def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> E
             held = (
                 f"paused by {frame.run.by}: {plain(frame.run.reason or '', 400)}" if frame and frame.run.state == "paused" else None
             )
-            if held and held != said:  # a bar is not everywhere: why nothing moves is said in words too
+            if held and held != said:  # printed too, because bars are not shown everywhere
                 console.print(held, markup=False, highlight=False)
             said = held
             if frame and console.is_terminal:
@@ -140,7 +140,7 @@ def _place(flight: FlightView) -> str:
 
 
 def print_summary(database: Database, result: dict[str, Any], *, demo: bool) -> None:
-    """What was said, by whom, and the figures per stage."""
+    """Print who said what, and the figures per stage."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

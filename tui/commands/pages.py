@@ -1,6 +1,6 @@
 """``python -m gainstage.tui.commands.pages``: the pages that are made from the code: SETTINGS.md, COMMANDS.md, TROUBLESHOOTING.md.
 
-`make pages` writes them; a test compares them with what stands in the repository.
+`make pages` writes them; a test compares them with the files in the repository.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MADE = "<!-- Made by `make pages`; edit the code it is made from. -->"
 
 
 def cell(text: str) -> str:
-    """Text inside a table of Markdown."""
+    """Text for a cell of a Markdown table."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").strip()
 
 
 def code(text: str) -> str:
-    """Text as it is typed, inside a table of Markdown."""
+    """Text as it is typed, for a cell of a Markdown table."""
     return "`" + text.replace("|", "\\|") + "`"
 
 
@@ -143,7 +143,7 @@ Words in angle brackets stand for what the message names.
 
 
 def troubleshooting_page() -> str:
-    """TROUBLESHOOTING.md: every cause by room, with what becomes of the recording or command and what an operator can do."""
+    """TROUBLESHOOTING.md: every cause by room, what happens to the recording or command, and what an operator can do."""
     lines, every_cause = [TROUBLE_HEAD], causes()
     for room in dict.fromkeys(cause.room for cause in every_cause):
         lines += [f"## {room}", ""]

@@ -1,4 +1,4 @@
-"""``retry``, ``cancel``, ``skip``, ``priority``: order in the queue."""
+"""``retry``, ``cancel``, ``skip``, ``priority``: change recordings in the queue."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """One command: where its module is, and the line `gainstage --help` shows."""
+    """One command: its module, and its line in `gainstage --help`."""
 
     module: str
     summary: str
@@ -72,12 +72,12 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 
 
 def module_of(name: str) -> Any:
-    """The module of a command: ``EXAMPLES`` by command, ``add_arguments(parser, name)``, ``run(name, args)``."""
+    """The module of a command, which has ``EXAMPLES`` by command, ``add_arguments(parser, name)`` and ``run(name, args)``."""
     return importlib.import_module(f"gainstage.tui.commands.{COMMANDS[name].module}")
 
 
 def parser_of(name: str, parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
-    """The options of a command, with its examples; put into ``parser`` where one is given."""
+    """The options of a command with its examples, added to ``parser`` when one is given."""
     module, parser = module_of(name), parser or argparse.ArgumentParser(prog=f"gainstage {name}")
     parser.description = COMMANDS[name].summary
     parser.epilog = module.EXAMPLES.get(name)

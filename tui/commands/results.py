@@ -1,4 +1,4 @@
-"""``recordings``, ``show``, ``search``, ``export``: what came of the work."""
+"""``recordings``, ``show``, ``search``, ``export``: the stored results."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def cue_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def bounded(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """A number of an option, within bounds."""
+    """An argument type: a number from ``low`` to ``high``."""
 
     def parse(text: str) -> float:
         try:

@@ -1,4 +1,4 @@
-"""``run``, ``demo``, ``add``: take sources in; follow the work in the terminal or in the console."""
+"""``run``, ``demo``, ``add``: queue sources and follow the work in the terminal or in the console."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Without --headless the console opens on the run. Ctrl-C while following asks: de
 
 
 INTERRUPTED = 130
-"""Exit status of a run that its operator left before it was done."""
+"""Exit status of a run that its operator left before it was finished."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def selection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which recordings of a source are wanted."""
+    """Add the options that select recordings of a source."""
     group = parser.add_argument_group("selection")
     group.add_argument("--limit", type=int, metavar="N", help="at most N recordings that are not stored yet")
     order = group.add_mutually_exclusive_group()
@@ -90,7 +90,7 @@ def selection_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def selection_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The selection of a command line by name, only what was given."""
+    """The selection options that were given, by name."""
     names = ("limit", "order", "since", "until", "min_duration", "max_duration", "skip_shorts", "match", "live", "check")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
@@ -100,7 +100,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choice:
-    """What the sources of the command line come to; progress on stderr while listing."""
+    """List the sources of the command line and select; progress goes to stderr."""
     from gainstage.engine.sources.choose import choose
     from gainstage.engine.sources.selection import Selection
 
@@ -119,7 +119,7 @@ def listed(args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk) -> Choi
 
 
 def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
-    """The settings of this command line, and over them what was set live: an engine takes them so."""
+    """The settings of this command line with the live settings over them, as an engine reads them."""
     from gainstage.engine.queue.live import LiveSettings, read_live
 
     with desk.database.connection() as connection:
@@ -130,7 +130,7 @@ def with_live(loaded: Loaded, desk: PostgresDesk) -> Settings:
 
 
 def tell_left(choice: Choice, passed: bool = False) -> None:
-    """Why what was listed is not taken, in a line; ``passed``: also what is in the queue already."""
+    """Print in one line why listed recordings are not taken; ``passed`` also counts those already in the queue."""
     from gainstage.engine.sources.choice import by_reason
 
     reasons = [f"{n} {plain(reason, 100)}" for reason, n in by_reason(choice.passed if passed else choice.left)]
@@ -158,7 +158,7 @@ def add(args: argparse.Namespace) -> int:
 
 
 def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: PostgresDesk) -> int:
-    """Exactly what a run would take, and what it would cost."""
+    """Print exactly what a run would take, and its estimated cost."""
     from gainstage.engine.sources.plan import plan_run, with_lengths
     from gainstage.tui.render.format import plural
     from gainstage.tui.render.plan import plan_lines
@@ -210,14 +210,14 @@ def ingest(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    """The main job on the bundled recordings, in a home of its own."""
+    """Run the bundled recordings in a separate home."""
     from gainstage.engine.runtime.demo import demo_recordings
 
     args.profile = args.profile or "demo"
     if args.home is None and args.database is None:
         args.home = Paths.of().data / "demo"
     loaded = settings_of(args)
-    if not paths_of(args).ensure().settings_file.exists():  # so that search and show of this home find the demo's models
+    if not paths_of(args).ensure().settings_file.exists():  # so that search and show in this home use the demo's models
         paths_of(args).settings_file.write_text(profile_text("demo"), "utf-8")
     with open_desk(args, loaded) as desk:
         recordings = demo_recordings()

@@ -1,4 +1,4 @@
-"""``score``: stored recordings against references, by the field's own scorers."""
+"""``score``: compare stored recordings with references, using the standard scorers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 
 def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], asked: str | None) -> list[tuple[str, Talk]]:
-    """(id, reference) of every recording that has one. Raises :class:`DeskError` where there is none."""
+    """(id, reference) of every recording that has a reference. Raises :class:`DeskError` when there is none."""
     if asked is not None:
         id = store.find(asked)
         if len(talks) != 1:

@@ -1,4 +1,4 @@
-"""``serve``: the console in a browser, on loopback; each tab is a console of its own."""
+"""``serve``: the console in a browser, on loopback; each tab runs a separate console."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def run(name: str, args: argparse.Namespace) -> int:
     except OSError as error:
         raise DeskError(f"port {args.port} cannot be used: {error.strerror}; --port names another") from None
     if url := database_url(args, loaded):
-        os.environ["GAINSTAGE_STORE__DATABASE"] = url  # not in the command: anybody may read the arguments of a process
+        os.environ["GAINSTAGE_STORE__DATABASE"] = url  # not in the command: other users can read the arguments of a process
     os.environ["PYTHONSAFEPATH"] = "1"
-    # from a folder of nobody's: what lies where the server was started is not to be imported
+    # from the root folder: files where the server was started must not be imported
     server = ConsoleServer(f"cd / && exec {shlex.join(console_command(args))}")
     port = listening.getsockname()[1]
     print(f"{'console' if args.control else 'read-only console'} at {server.url(port)}")
@@ -63,7 +63,7 @@ def _user() -> str:
 
 
 def console_command(args: argparse.Namespace) -> list[str]:
-    """What runs behind each tab."""
+    """The command that each tab runs."""
     command = [sys.executable, "-P", "-m", "gainstage.tui.cli", "console", "--exports", os.getcwd()]
     if not args.control:
         command.append("--readonly")
@@ -74,7 +74,7 @@ def console_command(args: argparse.Namespace) -> list[str]:
     if args.profile:
         command += ["--profile", os.path.abspath(args.profile) if args.profile.endswith(".toml") else args.profile]
     pairs, secrets = without_secrets(args.set)
-    os.environ.update(secrets)  # the consoles behind the tabs inherit it
+    os.environ.update(secrets)  # inherited by the consoles of the tabs
     for pair in pairs:
         command += ["--set", pair]
     return command

@@ -1,4 +1,4 @@
-"""``set``, ``settings``, ``undo``: the knobs, live."""
+"""``set``, ``settings``, ``undo``: live settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(name: str, args: argparse.Namespace) -> int:
     if name == "set":
-        spec_of(args.key)  # an unknown key is refused with the nearest one before anything is opened
+        spec_of(args.key)  # an unknown key is refused, with the nearest one named, before anything is opened
     with open_desk(args, settings_of(args)) as desk:
         if name == "settings":
             return show(desk, args)
@@ -53,13 +53,13 @@ def run(name: str, args: argparse.Namespace) -> int:
         else:
             ack = desk.send(Command("undo", {}, by="cli"))
         ack = acknowledged(desk, ack)
-        if name != "set":  # which key an undo touched last is known by its revision
+        if name != "set":  # the revision identifies the key that an undo touched last
             args.key = next((c.key for c in desk.changes(20) if c.revision == ack.revision), None)
     return report(args, ack)
 
 
 def report(args: argparse.Namespace, ack: Ack) -> int:
-    """The acknowledgement; as JSON with ``state`` and ``text`` beside it where it is not simply done."""
+    """Print the acknowledgement; as JSON with ``state`` and ``text`` when it is not simply done."""
     if not speaking(args):
         answer = {
             "key": args.key,

@@ -1,4 +1,4 @@
-"""Starting an engine of a home in the background, and waiting until it has shown itself."""
+"""Start an engine of a home in the background, and wait until it has signed on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from gainstage.tui.commands.common import alive, database_url, waiting, without_
 def start_engine(
     args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str, demo: bool, until_empty: bool
 ) -> bool:
-    """Start an engine of this home unless one serves it or the database already; wait until it has signed on. Whether it was."""
+    """Start an engine of this home unless one already serves it or the database; wait until it has signed on. Returns whether one
+    was started."""
     from gainstage.engine.process import STARTUP_S, engine_pid, log_tail, start_detached
 
     if alive(desk) or engine_pid(paths):
@@ -40,7 +41,7 @@ def start_engine(
             if child.poll() not in (None, 0):
                 raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
             if child.poll() == 0 or time.monotonic() > end:
-                break  # it has come and gone, or is slow: following shows which
+                break  # it has ended already, or is slow: following shows which
             time.sleep(0.1)
     return True
 
@@ -48,7 +49,7 @@ def start_engine(
 def starter(
     args: argparse.Namespace, loaded: Loaded, desk: Desk, paths: Paths, *, title: str = "", demo: bool = False
 ) -> Callable[[], str]:
-    """What Enter does in a console without an engine: starts one, and says so."""
+    """The action of Enter in a console without an engine: starts one and returns a message."""
 
     def start() -> str:
         started = start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=False)
@@ -58,6 +59,6 @@ def starter(
 
 
 def signed_on(desk: Desk, pid: int) -> bool:
-    """Whether the engine of a process serves and has shown itself: a console opened before would say that there is none."""
+    """Whether the engine of a process serves and has published a frame: a console opened earlier would report no engine."""
     frame = desk.snapshot()
     return alive(desk) and frame is not None and frame.pid == pid

@@ -1,4 +1,5 @@
-"""Standard output and error of a command: any encoding, closed, full, or no terminal; each ends in one sentence at most."""
+"""Standard output and error of a command, with any encoding, closed, full or without a terminal: each gives one sentence at
+most."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF
 
 
 def prepare(name: str) -> str | None:
-    """Make what is printed always printable; why the command cannot print at all, None when it can.
+    """Make all output printable. Returns why the command cannot print at all, None when it can.
 
-    An engine needs no output: where it is closed, it goes nowhere (and no file opened later can take its number).
+    An engine needs no output: a closed stream is replaced by the null device, so that no file opened later gets its number.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (open as long as the process)
@@ -31,7 +32,7 @@ def prepare(name: str) -> str | None:
 
 
 def unwritable(error: OSError) -> str | None:
-    """What to say of an error of standard output itself; None when it is another file's. Nothing more is written there then."""
+    """The message for an error of standard output itself; None for another file's. Afterwards nothing more is written to it."""
     if error.filename is not None or error.errno not in OUTPUT_ERRORS:
         return None
     abandon()
@@ -39,7 +40,7 @@ def unwritable(error: OSError) -> str | None:
 
 
 def abandon() -> None:
-    """Let standard output lead nowhere, so that nothing fails once more when the process ends."""
+    """Redirect standard output to the null device, so that nothing fails again when the process ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""``voices``: the people who are known by their voice."""
+"""``voices``: the enrolled people and their profiles."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def run(name: str, args: argparse.Namespace) -> int:
 
 @contextmanager
 def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExtractor]:
-    """The voice model of the settings, loaded here: enrolling works with or without an engine."""
+    """The voice model of the settings, loaded in this process: enrolment works with or without an engine."""
     from gainstage.engine.runtime.models import Models
     from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
@@ -175,14 +175,14 @@ def enrol(args: argparse.Namespace) -> int:
 
 
 def _overruled(args: argparse.Namespace) -> str:
-    """What to add where the settings name another primary than the one just marked."""
+    """A remark when the settings name another primary than the one just marked."""
     setting = settings_of(args).settings.identify.primary
     return f"; but the setting identify.primary = {setting} goes first" if setting and setting != args.name else ""
 
 
 @contextmanager
 def _audio(args: argparse.Namespace, database: Database, source: str) -> Iterator[Audio]:
-    """A source fetched and decoded in a work folder that is gone afterwards."""
+    """A source fetched and decoded in a temporary folder, which is deleted afterwards."""
     from gainstage.engine.flow.work_folder import WorkFolders
     from gainstage.engine.sources.fetch import Fetcher
     from gainstage.engine.sources.listing import list_source
@@ -215,7 +215,7 @@ def _span(text: str) -> tuple[float, float]:
 
 
 def change(args: argparse.Namespace) -> int:
-    """rename, merge, undo, primary, threshold."""
+    """Run rename, merge, undo, primary or threshold."""
     from gainstage.engine.voices.profiles import ProfileStore
 
     with open_database(args, settings_of(args)) as database:
@@ -278,7 +278,7 @@ def delete(args: argparse.Namespace) -> int:
 
 
 def import_profiles(args: argparse.Namespace) -> int:
-    """Profiles of older tools for the voice model in use; a file that does not fit is refused, the others go on."""
+    """Import profiles of older tools for the voice model in use; a file that does not fit is refused, the others are imported."""
     from gainstage.engine.errors import EngineError
     from gainstage.engine.voices.imports import import_profile, read_profile
     from gainstage.engine.voices.profiles import ProfileStore

@@ -1,4 +1,4 @@
-"""What ``voices`` prints of profiles: the list, one profile's versions, the report of an enrolment, a check of all."""
+"""Output of ``voices``: the list, one profile's versions, the report of an enrolment, a check of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def enrolled(args: argparse.Namespace, report: EnrolmentReport) -> int:
-    """What came of an enrolment."""
+    """Print the report of an enrolment."""
     if not speaking(args):
         print_json(report)
         return 0
@@ -33,7 +33,7 @@ def enrolled(args: argparse.Namespace, report: EnrolmentReport) -> int:
 
 
 def list_profiles(args: argparse.Namespace) -> int:
-    """Everybody enrolled, one line each."""
+    """Print everybody enrolled, one line each."""
     from gainstage.engine.voices.profiles import ProfileStore
 
     with open_database(args, settings_of(args)) as database:
@@ -66,12 +66,12 @@ def list_profiles(args: argparse.Namespace) -> int:
 
 
 def number(value: float | None) -> str:
-    """Two digits, or · for what is not known."""
+    """Two decimals, or · when unknown."""
     return "·" if value is None else f"{value:.2f}"
 
 
 def show(args: argparse.Namespace) -> int:
-    """Every version of one profile with its report."""
+    """Print every version of one profile with its report."""
     from gainstage.engine.voices.history import versions
     from gainstage.engine.voices.profiles import ProfileStore
 
@@ -110,7 +110,7 @@ def _suggested(threshold: float | None) -> str:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Every profile against itself, what enrolment held out, and every other one."""
+    """Print the check of every profile against itself, its held-out windows, and every other profile."""
     from gainstage.engine.voices.check import check as check_library
     from gainstage.engine.voices.limits import Limits
     from gainstage.engine.voices.profiles import ProfileStore
