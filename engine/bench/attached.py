@@ -1,4 +1,4 @@
-"""An engine that keeps every core busy and counts what it gets done, for measuring what somebody who watches it takes away.
+"""An engine that keeps every core busy and counts its work, to measure how much an attached console slows it down.
 
 ``python -m gainstage.engine.bench.attached URL COUNTER`` runs it until it is killed. COUNTER is a file of eight bytes, the number
 of units of work done so far; a unit is the same product of matrices every time.

@@ -1,4 +1,4 @@
-"""How long it takes to decide stored decisions again under another limit: a fresh embedded database, no model.
+"""Time to judge stored decisions again with another limit, in a new embedded database and without a model.
 
 ``python -m gainstage.engine.bench.decisions`` prints it.
 """

@@ -214,7 +214,7 @@ def _median_us(call: Callable[[], object], times: int, batches: int = 21) -> flo
 
 
 def _contended_us(passes: int, crowd: int = 8) -> float:
-    """Microseconds per pass of one slot that is handed from thread to thread."""
+    """Microseconds per pass of one slot that ``crowd`` threads take in turn."""
     stage, token = Stage("gate", 1), CancelToken()
     start = threading.Barrier(crowd + 1)
 

@@ -1,4 +1,4 @@
-"""How right the engine is: the real libraries on recordings with a known truth, bundled or made afresh.
+"""Accuracy of the engine: the real libraries on recordings with a known truth, bundled or newly generated.
 
 ``python -m gainstage.engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own;
 what is left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.

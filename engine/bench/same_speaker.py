@@ -22,7 +22,7 @@ SECONDS = (1.0, 2.0, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """All pairs of spans of one length within a group of people; cosines as (5th, 50th, 95th) percentile."""
+    """All pairs of spans of one length within a group of people; cosines as (5th, 50th, 95th) percentiles."""
 
     group: str
     seconds: float

@@ -1,4 +1,4 @@
-"""What batch extraction of voices is worth: five ways through one full-size ECAPA-TDNN, each in a process of its own.
+"""Speed of batch extraction of voices: five ways through one full-size ECAPA-TDNN, each in its own process.
 
 ``python -m gainstage.engine.bench.voices`` prints it. The speed of a shared machine drifts by a quarter within minutes, more than
 the ways differ: so all processes run at once and take turns on slices of the spans, only one working at any time.

@@ -1,5 +1,4 @@
-"""The five ways of ``gainstage.engine.bench.voices``, each in its own process, which receives slices of the spans and reports
-times.
+"""The five ways of ``gainstage.engine.bench.voices``: each runs in its own process, receives slices of the spans, reports times.
 
 The network has the shape of the published one (14.7 million parameters, 192 dimensions) and random weights, which take the same
 time as trained ones; equality is measured with the bundled trained model.
@@ -165,7 +164,7 @@ WAYS: dict[str, Callable[[Bench], int]] = {
 }
 """Each extracts all spans of the bench and returns the number of model calls."""
 
-# -- in a process of its own ----------------------------------------------------------------------------------------
+# -- in its own process ----------------------------------------------------------------------------------------------
 
 
 def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str]) -> Iterator[dict[str, Any]]:

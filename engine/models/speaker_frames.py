@@ -45,7 +45,7 @@ class FrameReader:
         self.device = device
         self.hop: int = round(model.hparams.sample_rate * model.hparams.frame_shift * 0.001)  # samples per feature
         self.width: int = round(model.hparams.sample_rate * model.hparams.frame_length * 0.001)
-        self.stride = self._stride()  # features per frame
+        self.stride = self._stride()  # features per frame of the network
         self.blocks = 0
         self.features = max(0, (audio.samples - self.width) // self.hop + 1)
         self.frames = -(-self.features // self.stride)

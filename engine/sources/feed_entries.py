@@ -21,7 +21,7 @@ from gainstage.engine.sources.policy import split_url
 from gainstage.engine.terms import Recording
 
 LONG_GUID = 16
-"""Longer guids were once used as identities without their feed; recordings taken then are stored under that key."""
+"""Guids of at least this many characters were once identities without their feed; recordings taken then have such a key."""
 NOT_MEDIA = frozenset(
     [
         ".jpg",

@@ -81,8 +81,8 @@ def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken, least_s
 def parse_feed(
     blocks: Iterable[bytes], feed: str, base: str, parser: FeedParser, shared: Shared | None = None
 ) -> Generator[FeedItem, None, str | None]:
-    """Episodes of one page; returns the address of the next page. ``feed`` names the feed on every page; ``shared`` holds what
-    the pages before had in common.
+    """Episodes of one page; returns the address of the next page. ``feed`` names the feed on every page; ``shared`` carries
+    what was read on the pages before.
     """
     page = _Page(parser, feed, base, shared or Shared())
     cutter = Cutter()

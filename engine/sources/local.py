@@ -131,7 +131,7 @@ OTHER = frozenset(
 BLOCK = 1 << 20
 MOST_HASHES = 200_000
 MOST_NAME, MOST_PATH = 255, 4095
-"""Bytes."""
+"""Longest file name and longest path, in bytes."""
 _hashes: dict[tuple[Path, int, int, int], str] = {}  # a watched folder is listed again and again
 SETTLED_S = 3.0
 """A file of a watched folder is taken when no process has it open for writing and it has not changed for this many seconds."""

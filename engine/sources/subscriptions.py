@@ -60,7 +60,7 @@ _COLUMNS = (
 
 class Subscriptions:
     """The stored subscriptions. Thread-safe; every call may raise :class:`gainstage.engine.errors.Transient`. ``now`` is in epoch
-    seconds, by default of the clock."""
+    seconds and defaults to the system clock."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -102,7 +102,7 @@ def _at(file: BinaryIO, place: int, length: int) -> bytes:
 
 
 def _never_written(length: int) -> bool:
-    """Whether a length is a placeholder of a program that cannot seek back: 0, the maximum, or a rest of 2 or 4 GiB."""
+    """Whether a length is a placeholder of a program that cannot seek back: 0, or close to 2 or 4 GiB."""
     return length == 0 or 0x7FFFF000 <= length <= 0x80000100 or 0xFFFFF000 <= length < _WRAP
 
 
@@ -213,7 +213,7 @@ def _aiff(file: BinaryIO, size: int) -> Structure:
 
 
 def _header_of_aiff(common: bytes) -> bytes | None:
-    """A WAV header for the same samples, which needs no length; None for codings that only AIFF has."""
+    """A WAV or AU header for the same samples, without a known length; None for codings that need AIFF's own."""
     channels, _, bits = struct.unpack(">hIh", common[:8])
     exponent, mantissa = struct.unpack(">HQ", common[8:18])  # 80-bit extended precision
     rate = round(mantissa * 2.0 ** (exponent - 16383 - 63))

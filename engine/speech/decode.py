@@ -86,8 +86,8 @@ def decode_recording(
 
     Raises :class:`Permanent` with the cause "missing file", "unreadable file", "empty file", "not a media file", "no audio
     stream", "unsupported codec", "corrupt media" or "too short"; :class:`gainstage.engine.errors.Rejected` "too long" above
-    ``max_seconds``; :class:`gainstage.engine.errors.Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. ``folder``
-    is empty after an error.
+    ``max_seconds``; :class:`gainstage.engine.errors.Transient` "disk full"; :class:`gainstage.engine.errors.Cancelled`. After
+    an error, no file of this call is left in ``folder``.
     """
     with media.opened(source) as file, media.writing(folder):
         decoder = _Decoder(source, file, folder, token, progress, max_seconds, tracks)

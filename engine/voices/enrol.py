@@ -1,4 +1,4 @@
-"""Enrolment: from recordings of one person to a profile, with a report on how good it is."""
+"""Enrolment: from recordings of one person to a profile, with a report on its quality."""
 
 from __future__ import annotations
 

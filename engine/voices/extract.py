@@ -1,4 +1,4 @@
-"""Voices of spans of audio, in batches of equal length formed across all recordings in flight."""
+"""Voices (speaker embeddings) of spans of audio, in batches of equal length formed across all recordings in flight."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def checked_name(name: str) -> str:
 
 
 class ProfileStore:
-    """Thread-safe. Every method may raise :class:`Transient` while the database is away."""
+    """Access to the stored profiles. Thread-safe. Every method may raise :class:`Transient` while the database is away."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

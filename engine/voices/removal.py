@@ -3,7 +3,7 @@
 The following is deleted and cannot be restored: every version with its exemplars and centroid; the voices stored with the segments
 the person was named in; the cached voices of the audio the profile was made from and of the recordings the person speaks in; the
 name on segments, which become an unknown speaker of their recording; the name and the scores in decisions; earlier labels kept
-for undoing. What was said stays.
+for undoing. The text stays.
 """
 
 from __future__ import annotations
