@@ -135,7 +135,7 @@ class Cutter:
         return RawEntry(text, too_long)
 
     def _bound(self) -> None:
-        """Drop bytes beyond the longest entry."""
+        """Drop bytes beyond the longest entry. Raises :class:`Permanent` when the text between entries is longer than that."""
         if self._inside:
             if len(self._rest) > MOST_ENTRY_BYTES:
                 self._dropped = self._dropped or bytes(self._rest[:KEPT_HEAD])

@@ -160,7 +160,7 @@ def parts(seed: int, audio_s: float) -> list[Part]:
         monologue = random.random() < 0.38
         many = heading.startswith("Panel")
         fate = "stored"
-        dice = random.random() if total < 0.7 * audio_s else 1.0  # no failures at the end of the run
+        dice = random.random() if total < 0.7 * audio_s else 1.0  # nothing is skipped near the end
         if index > 8 and dice < 0.045:
             fate = f"skipped:{random.choice(SKIPS)}"
         if index in FATES:
