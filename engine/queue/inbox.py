@@ -36,7 +36,7 @@ class Inbox(threading.Thread):
         super().__init__(name="inbox", daemon=True)
         self.db = db
         self.engine_id = engine_id
-        self._handle = handle
+        self._on_command = handle
         self._report = report
         self._waiting: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._known: set[int] = set()
@@ -59,7 +59,7 @@ class Inbox(threading.Thread):
         while (received := self._waiting.get()) is not None:
             try:
                 if self._through_outage(partial(commands.take, self.db, self.engine_id, received.id)):
-                    self._answered(received, partial(self._handle, received.command))
+                    self._answered(received, partial(self._on_command, received.command))
             except Exception as error:  # a command that cannot even be answered expires; the others are still served
                 self._report(f"answering the command {received.command.name}", error)
             self._known.discard(received.id)  # announced again, it is not taken a second time
