@@ -103,7 +103,7 @@ class StageStats:
             paused=bool(gate.pausers),
             done=self._counts["ok"],
             failed=self._counts["failed"],
-            per_minute=figures.per_minute,
+            per_minute=self.figures(now, SHARE_S).per_minute,  # what ended, whenever the work began
             wait_p50_s=wait_p50_s,
             wait_p95_s=wait_p95_s,
             service_p50_s=service_p50_s,

@@ -219,3 +219,16 @@ def test_shares_begin_with_the_first_work_and_anew_after_an_idle_time() -> None:
     with stage.enter("b", token=CancelToken()):
         clock.now += 5.0
         assert stage.view().busy_share == 1.0
+
+
+def test_passes_per_minute_count_what_ended_before_the_shares_began() -> None:
+    """Seen in the demo: fetch had done five recordings in a moment and showed 0.0 a minute."""
+    clock = Clock()
+    stage = Stage("fetch", 1, clock=clock)
+    clock.now += 30.0
+    for name in "abcde":
+        with stage.enter(name, token=CancelToken()):
+            pass
+    stage.begin_measuring()
+    clock.now += 30.0
+    assert stage.view().per_minute == pytest.approx(5.0)
