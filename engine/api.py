@@ -30,6 +30,7 @@ from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.desk.summary import TERMINAL, standing
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.runtime.models import Models
 from gainstage.engine.stages import ROLES
 from gainstage.engine.store.database import Database
@@ -171,16 +172,17 @@ class System:
     def submit(self, *sources: AnyPath, force: bool = False, priority: int = 0, **selection: Any) -> tuple[str, ...]:
         """Queue files, folders and addresses; the ids of what is to be done. An engine has to run for it to be done.
 
-        ``selection``: the fields of :class:`gainstage.engine.sources.selection.Selection` (``limit``, ``since``, ``match`` ...).
+        ``selection``: the fields of :class:`gainstage.engine.sources.selection.Selection` (``limit``, ``since``, ``match`` ...) and of
+        :class:`gainstage.engine.options.RecordingOptions` (``language="de"``, ``speakers="2..4"``, ``hotwords="Kea"``).
         """
         from gainstage.engine.sources.choose import choose
         from gainstage.engine.sources.enqueue import enqueue
         from gainstage.engine.sources.selection import Selection
 
-        wanted = Selection.of({**selection, "force": force})
+        wanted, options = Selection.of({**selection, "force": force}), RecordingOptions.of(selection)
         names = [str(source) for source in sources]
         choice = choose(names, self.desk.in_force(), self.desk.database, wanted, token=CancelToken())
-        enqueue(self.desk.queue, choice, force=force, priority=priority)
+        enqueue(self.desk.queue, choice, force=force, priority=priority, options=options)
         return tuple(recording.id for recording in choice.taken)
 
     def settings(self) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
-from gainstage.engine.errors import EngineError
+from gainstage.engine.errors import EngineError, Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
 from gainstage.engine.runtime.completion import note_decisions
@@ -19,6 +19,9 @@ from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.speech.recognition import Decoded, Window
 from gainstage.engine.terms import Audio, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
+
+if TYPE_CHECKING:
+    from gainstage.engine.speech.transcribe import Transcriber
 
 
 def ingest(flight: Flight, context: EngineContext) -> None:
@@ -104,6 +107,7 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
             return context.windows.submit(windows, token=token, priority=flight.priority)
 
         recogniser, settings = context.models.transcriber(), flight.settings.asr
+        check_language(flight, recogniser)
         if audio.lines:
             transcript = transcribe_lines(recogniser, audio.lines, settings, token=token, progress=progress, submit=submit)
         else:
@@ -114,11 +118,22 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
     return transcript
 
 
+def check_language(flight: Flight, recogniser: Transcriber) -> None:
+    """Raise :class:`gainstage.engine.errors.Permanent` for a language of the recording's options that the recogniser lacks."""
+    language = flight.recording.options.language
+    if language is not None and not recogniser.knows(language):
+        raise Permanent(
+            f"recogniser {recogniser.label} does not speak {language!r}, which the options of this recording name",
+            cause="language not supported",
+            hint="Add it again with --force and another --language, or set asr.model to one that speaks it.",
+        )
+
+
 def monologue(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Cast | None:
     """The fast path: the whole cast when every place of the recording is the primary speaker, else None."""
     from gainstage.engine.voices.fast_path import monologue as sole_speaker
 
-    if not flight.settings.identify.fast_path or audio.lines:
+    if not flight.settings.identify.fast_path or audio.lines or (flight.settings.diarization.min_speakers or 1) > 1:
         return None
     profiles = context.through_outage(context.profiles, token)
     if not any(p.primary for p in profiles):

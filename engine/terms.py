@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gainstage.engine.options import NO_OPTIONS, RecordingOptions
+
 Vector = NDArray[np.float32]
 """A one-dimensional float32 vector; voices and text vectors are L2-normalised."""
 
@@ -58,6 +60,7 @@ class Recording:
     published: str | None = None  # ISO date
     channel: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    options: RecordingOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)

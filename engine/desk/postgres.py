@@ -15,6 +15,7 @@ from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue import changes, commands, engines, events
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.dispatch import Dispatcher
@@ -202,7 +203,7 @@ class PostgresDesk:
                 decisions=self.decisions(recording=id),
                 events=events.of_recording(self.database, id),
                 speakers=_speakers(self.database, id),
-                facts=_facts(stored.facts, stored.revision),
+                facts=_facts(stored.facts, stored.revision, stored.recording.options),
                 traceback=stored.traceback,
                 warnings=stored.warnings,
             )
@@ -347,11 +348,11 @@ def _account(account: dict[str, Any]) -> str:
     return text
 
 
-def _facts(facts: dict[str, Any], revision: int | None) -> tuple[tuple[str, str], ...]:
+def _facts(facts: dict[str, Any], revision: int | None, options: RecordingOptions) -> tuple[tuple[str, str], ...]:
     """What is worth reading of a recording's facts; turns are for programs."""
-    said = [("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
-    if (probability := facts.get("language_probability")) is not None and said[1][1]:
-        said[1] = ("language", f"{facts['language']} {probability:.2f}")
+    said = [("options", str(options)), ("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
+    if (probability := facts.get("language_probability")) is not None and said[2][1]:
+        said[2] = ("language", f"{facts['language']} {probability:.2f}")
     if (mean := facts.get("average_log_probability")) is not None:
         said.append(("mean log-probability", f"{mean:.2f}"))
     said.append(("fast path", "taken" if facts.get("fast_path") else "not taken"))

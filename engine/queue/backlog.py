@@ -71,30 +71,39 @@ with incoming as materialized (
   select i.*, nextval('procrastinate_jobs_id_seq') as job
   from (
     select * from unnest(%(id)s::text[], %(key)s::text[], %(source)s::text[], %(title)s::text[], %(duration)s::float8[],
-      %(priority)s::int[], %(published)s::text[], %(channel)s::text[], %(extra)s::jsonb[])
-      with ordinality as t (id, key, source, title, duration, priority, published, channel, extra, n)
+      %(priority)s::int[], %(published)s::text[], %(channel)s::text[], %(extra)s::jsonb[], %(options)s::jsonb[])
+      with ordinality as t (id, key, source, title, duration, priority, published, channel, extra, options, n)
     order by n
   ) i
 ),
 fresh as (
-  insert into recording (id, key, source, title, duration, priority, published, channel, extra, status, job, added, changed)
-  select id, key, source, title, duration, priority, published, channel, extra, 'queued', job, now(), now()
+  insert into recording (id, key, source, title, duration, priority, published, channel, extra, options, status, job, added, changed)
+  select id, key, source, title, duration, priority, published, channel, extra, options, 'queued', job, now(), now()
   from incoming order by key
   on conflict do nothing
   returning id, job, priority
 ),
 ended as (
-  select r.id, i.job, i.source, i.title, i.priority
+  select r.id, i.job, i.source, i.title, i.priority, i.options
   from recording r join incoming i on i.key = r.key
   where %(force)s and r.status in ('stored', 'failed', 'skipped', 'cancelled')
   order by r.key for update of r
 ),
 again as (
   update recording r set status = 'queued', job = e.job, source = e.source, title = e.title, priority = e.priority,
+    options = r.options || e.options,
     attempt = 0, deaths = 0, next_try = null, cause = null, error = null, hint = null, traceback = null, wish = null,
     engine = null, stage = null, changed = now()
   from (select distinct on (id) * from ended order by id, job) e where r.id = e.id
   returning r.id, r.job, r.priority
+),
+waiting as (
+  select r.id, i.options from recording r join incoming i on i.key = r.key
+  where i.options <> '{}' and (r.status = 'queued' or (r.status in ('failed', 'skipped', 'cancelled') and not %(force)s))
+  order by r.key for update of r
+),
+steered as (
+  update recording r set options = r.options || w.options, changed = now() from waiting w where r.id = w.id
 ),
 deferred as (
   insert into procrastinate_jobs (id, queue_name, task_name, priority, args)
@@ -132,7 +141,7 @@ class Backlog:
         """Queue recordings, in the order given; ``priority`` is added to their own.
 
         What is known by its id or key (queued, running, stored, or ended otherwise) is left alone; ``force`` queues again
-        what has ended. The recordings' own keys decide, in the statement that defers the jobs. Batches commit one by one.
+        what has ended. Options of a known recording that waits or may be tried again replace its own. The recordings' own keys decide, in the statement that defers the jobs. Batches commit one by one.
         """
         total = Enqueued()
         rest = iter(recordings)
@@ -286,4 +295,5 @@ def _columns(batch: Sequence[Recording], priority: int) -> dict[str, Any]:
         "published": [r.published for r in batch],
         "channel": [plain(r.channel) if r.channel is not None else None for r in batch],
         "extra": [document(r.extra) for r in batch],
+        "options": [document(r.options.record()) for r in batch],
     }

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg.errors import ForeignKeyViolation
 
 from gainstage.config.settings import Retry
 from gainstage.engine.errors import EngineError, LostClaim
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue.backlog import QUEUE, Backlog, announce
 from gainstage.engine.queue.counts import fold_tally
 from gainstage.engine.queue.retrying import RetryDecision, decide
@@ -142,14 +143,15 @@ class JobQueue(Backlog):
                   next_try = null, changed = now()
                 from job where r.job = job.id
                 returning job.id, job.attempts, r.attempt, r.id, r.key, r.source, r.title, r.duration, r.priority,
-                  r.published::text, r.channel, r.extra
+                  r.published::text, r.channel, r.extra, r.options
                 """,
                 {"queue": QUEUE, "worker": self.worker, "engine": self.engine_id},
             ).fetchone()
             if row is None:
                 return None
-            job, turn, attempt, *columns = row
-            return Claim(Recording(*columns), job, attempt, self.worker, turn)
+            job, turn, attempt, *columns, options = row
+            recording = replace(Recording(*columns), options=RecordingOptions.stored(options))
+            return Claim(recording, job, attempt, self.worker, turn)
 
     def fence(self, cursor: Transaction, claim: Claim) -> None:
         """Hold the claim until the caller's transaction ends; raises :class:`gainstage.engine.errors.LostClaim` when another has it."""

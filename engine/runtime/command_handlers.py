@@ -8,6 +8,7 @@ from typing import Any
 
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.stage import Stage
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue.commands import Reply
 from gainstage.engine.queue.inbox import Later
 from gainstage.engine.runtime.context import EngineContext
@@ -111,9 +112,10 @@ class CommandHandlers:
 
             context, options = self.context, dict(command.args.get("options") or {})
             priority, force = int(options.pop("priority", 0) or 0), bool(options.get("force"))
+            own = RecordingOptions.of(options)
             sources = [str(s) for s in command.args.get("sources", ())]
             choice = choose(sources, context.settings, context.database, Selection.of(options), token=context.token)
-            added = enqueue(context.queue, choice, force=force, priority=priority)
+            added = enqueue(context.queue, choice, force=force, priority=priority, options=own)
             return f"{added.added} added, {added.requeued} queued again, {added.known} known already"
 
         return work

@@ -127,7 +127,8 @@ class Engine:
     def _launch(self, claim: Claim) -> None:
         context, live = self.context, self.context.live.current_with_revision()
         attempts = live.settings.retry.attempts
-        flight = Flight(claim, live.settings, live.revision, context.token.child(), context.stages, attempts=attempts)
+        settings = claim.recording.options.applied(live.settings)
+        flight = Flight(claim, settings, live.revision, context.token.child(), context.stages, attempts=attempts)
         if not self.in_flight.add(flight):
             blocked = Transient(
                 "an earlier attempt of this engine has not ended",

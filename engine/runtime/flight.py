@@ -34,7 +34,7 @@ class FlightPass:
 
 @dataclass(slots=True)
 class Flight:
-    """One claimed recording on its way. ``settings`` are those of its entry, so *item* settings stay as they were."""
+    """One claimed recording on its way. ``settings`` are those of its entry with the options of the recording, so *item* settings stay as they were."""
 
     claim: Claim
     settings: Settings

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from gainstage.engine.options import NO_OPTIONS, RecordingOptions
 from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import RECHECKED, Choice
 from gainstage.engine.sources.choose import CHUNK
@@ -12,12 +15,17 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
 
 
-def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0) -> Enqueued:
-    """Queue the chosen recordings, and store unavailable ones as skipped, so that they are listed, counted and can be retried."""
+def enqueue(
+    backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0, options: RecordingOptions = NO_OPTIONS
+) -> Enqueued:
+    """Queue the chosen recordings, and store unavailable ones as skipped, so that they are listed, counted and can be retried.
+
+    ``options`` are those of each recording; the line of a list takes precedence.
+    """
     hold(backlog.db, choice)
     refresh(backlog.db, choice)
-    grown = _go_on(backlog.db, choice.grown)
-    added = backlog.add(choice.taken, force=force, priority=priority)
+    grown = _with(options, _go_on(backlog.db, choice.grown))
+    added = backlog.add(_with(options, choice.taken), force=force, priority=priority)
     if grown and not force:
         again = backlog.add(grown, force=True, priority=priority).requeued
         added = Enqueued(added.added, added.known - again, added.requeued + again)
@@ -25,6 +33,10 @@ def enqueue(backlog: Backlog, choice: Choice, *, force: bool = False, priority: 
         again = backlog.retry(choice.recheck)
         added = Enqueued(added.added, added.known - again, added.requeued + again)
     return added
+
+
+def _with(options: RecordingOptions, recordings: Iterable[Recording]) -> list[Recording]:
+    return [replace(recording, options=recording.options.over(options)) for recording in recordings]
 
 
 def refresh(database: Database, choice: Choice) -> int:

@@ -11,6 +11,7 @@ from gainstage.config.settings import Settings
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Transient
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.sources.choose import choose
 from gainstage.engine.sources.enqueue import enqueue
@@ -114,7 +115,7 @@ class Following:
                 token=self._token,
                 settled=claim.folder is not None,
             )
-            added = enqueue(self._backlog, choice, priority=claim.priority)
+            added = enqueue(self._backlog, choice, priority=claim.priority, options=RecordingOptions.of(claim.options))
         except Cancelled:
             raise
         except EngineError as error:

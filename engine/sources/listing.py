@@ -187,6 +187,7 @@ def _told(found: Recording, line: ListLine) -> Recording:
         published=found.published or told.get("published"),
         channel=told.get("channel") or found.channel,
         priority=told.get("priority", found.priority),
+        options=found.options.over(told.get("options", found.options)),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent
+from gainstage.engine.options import RecordingOptions
 
 LISTS = (".txt", ".jsonl", ".ndjson", ".urls")
 MOST_LINE = 100_000
@@ -30,7 +31,7 @@ def read_list(path: Path) -> Iterator[ListLine]:
     """The lines of a list that name a source. Blank lines and comments (``#``) are skipped; relative paths start at the list.
 
     An object of JSON Lines has ``url`` (or ``source`` or ``path``) and may have ``title``, ``duration`` (seconds),
-    ``published`` (ISO day), ``channel`` and ``priority``. Raises :class:`Permanent` when the file cannot be read.
+    ``published`` (ISO day), ``channel``, ``priority`` and the fields of :class:`RecordingOptions`. Raises :class:`Permanent` when the file cannot be read.
     """
     json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
     try:
@@ -62,6 +63,10 @@ def _json_line(number: int, text: str, path: Path) -> ListLine:
         told["duration"] = float(data["duration"])
     if isinstance(data.get("published"), str):
         told["published"] = clean_text(data["published"], 10)
+    try:
+        told["options"] = RecordingOptions.of(data)
+    except Permanent as error:
+        return ListLine(number, "", wrong=f"line {number}: {error}")
     if isinstance(data.get("priority"), int) and abs(data["priority"]) < 10**6:
         told["priority"] = int(data["priority"])
     return ListLine(number, _place(source.strip(), path), told)

@@ -7,6 +7,8 @@ from typing import Any
 
 from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.options import NAMES as OPTION_NAMES
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.sources.choose import choose
 from gainstage.engine.sources.plan import plan_run, with_lengths
 from gainstage.engine.sources.selection import Selection
@@ -25,11 +27,12 @@ def preview(
     token: CancelToken,
 ) -> Preview:
     """List ``sources`` and return the choice and plan. This may send requests and take a while. ``options`` are those of
-    :class:`Selection`, and ``priority``.
+    :class:`Selection` and of :class:`RecordingOptions`, and ``priority``.
 
     Raises :class:`gainstage.engine.errors.EngineError` for a source that cannot be listed, an unknown option or an invalid value.
     """
-    Selection.check_names(options, "priority")
+    Selection.check_names(options, "priority", *OPTION_NAMES)
+    RecordingOptions.of(options)
     choice = choose(sources, settings, database, Selection.of(options), token=token)
     new = with_lengths(choice.new)
     plan = plan_run(new, settings, database, snapshot)

@@ -14,6 +14,7 @@ from typing import Any
 from gainstage.engine.backoff import doubled
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.sources.local import place_of
 from gainstage.engine.sources.policy import split_url
 from gainstage.engine.sources.selection import Selection
@@ -30,7 +31,7 @@ FIRST_RETRY_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A followed source. ``*_wall`` are epoch seconds; ``options`` are those of :class:`Selection`, as given."""
+    """A followed source. ``*_wall`` are epoch seconds; ``options`` are those of :class:`Selection` and :class:`RecordingOptions`, as given."""
 
     id: int
     source: str
@@ -77,6 +78,7 @@ class Subscriptions:
                 "follow at least every 60 s and at most every 366 days", cause="interval", hint="write 90m, 6h, 2d or 1w"
             )
         Selection.of(options or {})
+        RecordingOptions.of(options or {})
         with self.database.connection() as connection:
             row = connection.execute(
                 f"""

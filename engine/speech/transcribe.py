@@ -116,11 +116,15 @@ class Transcriber:
         """Whether it knows more than English."""
         return bool(self._model.model.is_multilingual)
 
+    def knows(self, language: str) -> bool:
+        """Whether it recognises a language, given as a code; "auto" always."""
+        return language == "auto" or language in self._model.supported_languages
+
     def _asked_language(self, settings: Asr) -> str | None:
         asked = None if settings.language == "auto" else settings.language
         if asked is None:
             return None if self._model.model.is_multilingual else "en"
-        if asked not in self._model.supported_languages:
+        if not self.knows(asked):
             spoken = ", ".join(self._model.supported_languages)
             raise Misconfigured(
                 f"recogniser {self.label} does not speak {asked!r}",

@@ -10,6 +10,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 from psycopg.sql import SQL, Composable, Identifier
 
+from gainstage.engine.options import RecordingOptions
 from gainstage.engine.store.codec import decision_of, plain, span_of
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Balance, Decision, Recording, RecordingWarning, Status
@@ -156,7 +157,7 @@ def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:
 def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
     """One recording, or None."""
     query = SQL(
-        "select {}, key, published, channel, extra, facts, spans, revision, fingerprint, duplicate_of, retryable, traceback, warnings,"
+        "select {}, key, published, channel, extra, options, facts, spans, revision, fingerprint, duplicate_of, retryable, traceback, warnings,"
         " stored, speech_s, labelled_s, unknown_s from recording where id = %(id)s"
     ).format(SQL(_ROW))
     with db.connection() as connection, connection.cursor() as cursor:
@@ -178,6 +179,7 @@ def recording(db: Database, id: str, attempts: int) -> StoredRecording | None:
             published=values["published"],
             channel=values["channel"],
             extra=values["extra"],
+            options=RecordingOptions.stored(values["options"]),
         ),
         row=row,
         facts=values["facts"],

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from gainstage.tui.commands.common import alive, open_desk, place_arguments, plain, print_json, speaking, table
-from gainstage.tui.commands.run import selection_arguments, selection_options
+from gainstage.tui.commands.run import recording_arguments, recording_options, selection_arguments, selection_options
 
 EXAMPLES = {
     "follow": """examples:
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--every", default="6h", metavar="TIME", help="how often it is listed: 30m, 6h, 2d (default: 6h)")
         parser.add_argument("--priority", type=int, default=0, help="of its recordings; higher goes first")
         selection_arguments(parser)
+        recording_arguments(parser)
     if name == "unfollow":
         parser.add_argument("which", metavar="SOURCE|NUMBER", help="as `gainstage following` lists it")
 
@@ -41,8 +42,9 @@ def follow(args: argparse.Namespace) -> int:
     from gainstage.engine.sources.subscriptions import Subscriptions
 
     every_s = interval_s(args.every)
+    options = selection_options(args) | recording_options(args)
     with open_desk(args) as desk:
-        row = Subscriptions(desk.database).follow(args.source, every_s, selection_options(args), priority=args.priority)
+        row = Subscriptions(desk.database).follow(args.source, every_s, options, priority=args.priority)
         served = alive(desk)
     if not speaking(args):
         print_json(row)

@@ -44,6 +44,7 @@ Without --headless the console opens on the run. Ctrl-C while following asks: de
   gainstage demo --headless --json""",
     "add": """examples:
   gainstage add talks/ --priority 5
+  gainstage add panel.mp3 --language de --speakers 3..5 --hotwords "Wanaka, Dr. Hoogeveen"
   gainstage add https://example.org/feed.xml --dry-run""",
 }
 
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     if name != "demo":
         parser.add_argument("sources", metavar="SOURCE", nargs="+", help="file, folder, URL, or a .txt/.jsonl list of them")
         selection_arguments(parser)
+        recording_arguments(parser)
         parser.add_argument("--priority", type=int, default=0, help="higher goes first")
         parser.add_argument("--dry-run", action="store_true", help="print what would be taken, change nothing")
     if name != "add":
@@ -93,6 +95,21 @@ def selection_options(args: argparse.Namespace) -> dict[str, Any]:
     """The selection options that were given, by name."""
     names = ("limit", "order", "since", "until", "min_duration", "max_duration", "skip_shorts", "match", "live", "check")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are stored with each recording and replace settings for it."""
+    group = parser.add_argument_group("options of these recordings, instead of the settings")
+    group.add_argument("--language", metavar="CODE", help="spoken language: en, de ..., or auto to detect it")
+    group.add_argument("--speakers", metavar="N", help="how many people speak: 3, 2..4, 2.., ..4, or auto")
+    group.add_argument("--hotwords", metavar="TEXT", help="names and terms the recogniser should expect")
+
+
+def recording_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of recordings that were given, as they are stored. Raises :class:`gainstage.engine.errors.Permanent`."""
+    from gainstage.engine.options import NAMES, RecordingOptions
+
+    return RecordingOptions.of({name: getattr(args, name) for name in NAMES}).record()
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -141,14 +158,15 @@ def tell_left(choice: Choice, passed: bool = False) -> None:
 
 
 def add(args: argparse.Namespace) -> int:
+    from gainstage.engine.options import RecordingOptions
     from gainstage.engine.sources.enqueue import enqueue
 
-    loaded = settings_of(args)
+    loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority)
+        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority, options=options)
     if speaking(args):
         print(f"added {added.added}, queued again {added.requeued}, known already {added.known}")
         tell_left(choice)
@@ -185,14 +203,15 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
 
 
 def ingest(args: argparse.Namespace) -> int:
+    from gainstage.engine.options import RecordingOptions
     from gainstage.engine.sources.enqueue import enqueue
 
-    loaded = settings_of(args)
+    loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority)
+        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority, options=options)
         if speaking(args):
             tell_left(choice)
         recordings = choice.taken
