@@ -122,14 +122,14 @@ def read_profile(name: str) -> tuple[str, dict[str, Any]]:
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """``GAINSTAGE_WORKERS__TRANSCRIBE=4`` (two underscores for the dot) as dotted keys."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS:
             key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
             if key not in SPECS:
                 raise SettingError(f"environment {name}: unknown setting {key!r}{nearest(key)}")
-            found[key] = parse(key, text)
-    return found
+            result[key] = parse(key, text)
+    return result
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -326,17 +326,17 @@ def _bound(field: FieldInfo, name: str) -> float | None:
 
 
 def _specs(model: type[BaseModel], prefix: str = "") -> dict[str, Spec]:
-    found: dict[str, Spec] = {}
+    specs: dict[str, Spec] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            found |= _specs(kind, f"{prefix}{name}.")
+            specs |= _specs(kind, f"{prefix}{name}.")
             continue
         extra = field.json_schema_extra
         if not isinstance(extra, dict):
             raise TypeError(f"{prefix}{name} is not made by knob()")
         key = prefix + name
-        found[key] = Spec(
+        specs[key] = Spec(
             key=key,
             annotation=kind,
             default=field.default,
@@ -349,7 +349,7 @@ def _specs(model: type[BaseModel], prefix: str = "") -> dict[str, Spec]:
             risk=str(extra["risk"]),
             choices=tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else (),
         )
-    return found
+    return specs
 
 
 SPECS: dict[str, Spec] = _specs(Settings)

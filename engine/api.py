@@ -112,13 +112,13 @@ def transcribe(
                     alone = monologue(audio, profiles, chosen.identify, revision=0, extractor=extractor, token=token)
                 return alone or models.diarizer({}).diarize(audio, chosen.diarization, token=token)
 
-            transcript, heard = run_parallel(
+            transcript, speakers = run_parallel(
                 token, lambda token: models.transcriber().transcribe(audio, chosen.asr, token=token), voices_of
             )
-            if isinstance(heard, Cast):
-                cast = spoken(heard, transcript.words)
+            if isinstance(speakers, Cast):
+                cast = spoken(speakers, transcript.words)
             else:
-                cast = identify(audio, heard, profiles, chosen.identify, revision=0, extractor=extractor, token=token)
+                cast = identify(audio, speakers, profiles, chosen.identify, revision=0, extractor=extractor, token=token)
         finally:
             extractor.close()
     words = assign(transcript.words, cast.turns, cast.overlaps)

@@ -32,12 +32,12 @@ CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check. ``mend`` says what to do; empty when there is nothing to do."""
+    """The result of one check. ``hint`` says what to do; empty when there is nothing to do."""
 
     name: str
     state: State
     text: str
-    mend: str = ""
+    hint: str = ""
 
 
 def checks(settings: Settings, paths: Paths, *, database_url: str | None = None) -> list[Check]:
@@ -92,12 +92,12 @@ def _torch(settings: Settings) -> Check:
     if torch.cuda.is_available():
         devices = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
         return Check("torch", "ok", f"{torch.__version__} on {devices}")
-    asked = [role for role in ROLES_OF_FLOW if role != "asr" and getattr(settings, role).device == "cuda"]
-    if asked:
+    on_gpu = [role for role in ROLES_OF_FLOW if role != "asr" and getattr(settings, role).device == "cuda"]
+    if on_gpu:
         return Check(
             "torch",
             "fail",
-            f"{torch.__version__} sees no GPU, and {', '.join(f'{a}.device' for a in asked)} asks for one",
+            f"{torch.__version__} sees no GPU, and {', '.join(f'{a}.device' for a in on_gpu)} asks for one",
             "Check the driver with nvidia-smi, or set the device to auto.",
         )
     return Check("torch", "ok", f"{torch.__version__} on the CPU")
@@ -231,8 +231,8 @@ def _home(paths: Paths) -> Check:
     for folder in (paths.data, paths.cache, paths.logs, paths.config):
         existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            mend = "Choose another home with --home, or let this user write there."
-            return Check("home", "fail", f"{folder} cannot be written: {existing} is not open to this user", mend)
+            hint = "Choose another home with --home, or let this user write there."
+            return Check("home", "fail", f"{folder} cannot be written: {existing} is not open to this user", hint)
     return Check("home", "ok", str(paths.data))
 
 
@@ -255,7 +255,7 @@ def _ytdlp() -> Check:
     from gainstage.engine.sources.ytdlp import ytdlp_age
 
     age = ytdlp_age()
-    return Check("yt-dlp", age.state, age.text, age.mend)
+    return Check("yt-dlp", age.state, age.text, age.hint)
 
 
 def _javascript() -> Check:
@@ -263,7 +263,7 @@ def _javascript() -> Check:
     from gainstage.engine.sources.ytdlp import challenge_state
 
     state = challenge_state()
-    return Check("JavaScript", state.state, state.text, state.mend)
+    return Check("JavaScript", state.state, state.text, state.hint)
 
 
 def _cookies(settings: Settings) -> Check:

@@ -17,7 +17,7 @@ from gainstage.engine.flow.run_parallel import run_parallel
 from gainstage.engine.runtime.completion import note_decisions
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
-from gainstage.engine.speech.recognition import Decoded, Window
+from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.terms import Audio, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ def ingest(flight: Flight, context: EngineContext) -> None:
         audio = decode(flight, context, media, folder)
         if link_twin(flight, context, audio):
             return
-        transcript, heard = run_parallel(
+        transcript, speakers = run_parallel(
             flight.token,
             lambda token: transcribe(flight, context, audio, token),
             lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, token),
         )
-        cast = identify(flight, context, audio, transcript, heard)
+        cast = identify(flight, context, audio, transcript, speakers)
         segments = segment(flight, context, audio, transcript, cast)
         segments = embed(flight, context, segments)
-        store(flight, context, audio, transcript, heard, cast, segments)
+        store(flight, context, audio, transcript, speakers, cast, segments)
 
 
 def fetch(flight: Flight, context: EngineContext, folder: Path) -> Path:
@@ -103,7 +103,7 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
         def progress(share: float) -> None:
             slot.progress = share
 
-        def submit(windows: Sequence[Window], token: CancelToken) -> Sequence[Decoded | Exception]:
+        def submit(windows: Sequence[SpeechWindow], token: CancelToken) -> Sequence[DecodedWindow | Exception]:
             return context.windows.submit(windows, token=token, priority=flight.priority)
 
         recogniser, settings = context.models.transcriber(), flight.settings.asr
@@ -166,20 +166,22 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelT
         return diarizer.diarize(audio, settings, token=token, progress=progress, batch=lambda: context.settings.diarization.batch)
 
 
-def identify(flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, heard: Cast | DiarizationResult) -> Cast:
+def identify(
+    flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, speakers: Cast | DiarizationResult
+) -> Cast:
     """Names for the turns. The limits are those in force now, not those of entry: they are *now* settings."""
     from gainstage.engine.voices.identify import identify as name_turns
     from gainstage.engine.voices.spoken import spoken
 
-    if isinstance(heard, Cast):
-        cast = spoken(heard, transcript.words)
+    if isinstance(speakers, Cast):
+        cast = spoken(speakers, transcript.words)
     else:
         profiles = context.through_outage(context.profiles, flight.token)
         with flight.stage("identify", audio_s=audio.seconds):
             live = context.live.current_with_revision()
             cast = name_turns(
                 audio,
-                heard,
+                speakers,
                 profiles,
                 live.settings.identify,
                 revision=live.revision,
@@ -229,7 +231,7 @@ def store(
     context: EngineContext,
     audio: Audio,
     transcript: Transcript,
-    heard: Cast | DiarizationResult,
+    speakers: Cast | DiarizationResult,
     cast: Cast,
     segments: tuple[Segment, ...],
 ) -> None:
@@ -248,7 +250,7 @@ def store(
     with flight.stage("store"):
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
-            facts_of(transcript, heard, cast),
+            facts_of(transcript, speakers, cast),
             balance(cast),
         )
         try:
@@ -312,7 +314,7 @@ def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
     return tuple(warnings)
 
 
-def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:
+def facts_of(transcript: Transcript, speakers: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:
     """What is worth knowing later of how a recording was understood: language, models, turns."""
     return {
         "language": transcript.language,
@@ -325,7 +327,7 @@ def facts_of(transcript: Transcript, heard: Cast | DiarizationResult, cast: Cast
         "overlap_s": round(sum(end - start for start, end in cast.overlaps), 3),
         "diarized": [
             [round(t.start, 3), round(t.end, 3), t.cluster]
-            for t in (heard.turns if isinstance(heard, DiarizationResult) else cast.turns)
+            for t in (speakers.turns if isinstance(speakers, DiarizationResult) else cast.turns)
         ],
         "turns": [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns],
     }

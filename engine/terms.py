@@ -73,7 +73,7 @@ class Audio:
     path: Path
     samples: int
     fingerprint: str  # sha256 of the PCM, hex
-    lines: tuple[Line, ...] = ()
+    lines: tuple[SpeakerTrack, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -92,7 +92,7 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SpeakerTrack:
     """The audio of one person alone, and where it was found ("track 2", "channel 1")."""
 
     audio: Audio

@@ -238,7 +238,7 @@ def _slowed(model: StageModel, factor: float) -> StageModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunForecast:
     """What a run would take: seconds with an interval, and the stage that bounds it."""
 
     left: Forecast
@@ -248,19 +248,19 @@ class Plan:
 
 def plan(
     durations_s: Sequence[float], speeds: Mapping[str, float], workers: Mapping[str, int], in_flight: int, seed: int = 0
-) -> Plan:
+) -> RunForecast:
     """A run before it starts. ``speeds`` are audio seconds per second of one slot by stage, measured by an earlier run."""
     stages = {n: StageModel(workers.get(n, 1), 1 / v, sigma=0.2) for n, v in speeds.items() if v > 0}
     pipeline = Pipeline(stages, max(1, in_flight))
     bound = pipeline.bound(fmean(durations_s)) if durations_s else None
     if bound is None:
-        return Plan(Forecast(None, None, None, "no measured speeds"), None, None)
+        return RunForecast(Forecast(None, None, None, "no measured speeds"), None, None)
     jobs = [Job(d) for d in durations_s[: MOST_SIMULATED * 2]]
     beyond = sum(durations_s[MOST_SIMULATED * 2 :])
     tries = [left_s(pipeline, jobs, beyond, seed + i) for i in range(3)]
     middle, widest = fmean(tries), 0.2
     known = Forecast(round(middle, 1), round(middle * (1 - widest), 1), round(middle * (1 + widest), 1), "speeds of an earlier run")
-    return Plan(known, bound[0], sum(durations_s) / middle if middle > 0 else None)
+    return RunForecast(known, bound[0], sum(durations_s) / middle if middle > 0 else None)
 
 
 def span(seconds: float) -> str:

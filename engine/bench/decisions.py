@@ -41,22 +41,22 @@ def measured(database: Database, decisions: int, seed: int, repeats: int) -> dic
     """The measurement of :func:`run` in an empty database of the caller."""
     count = _fill(database, decisions, seed)
     parts: dict[str, list[float]] = {"total": [], "read": [], "judge": []}
-    found = what_if(database, CHANGES, count)
+    result = what_if(database, CHANGES, count)
     for _ in range(repeats):
         began = time.perf_counter()
         what_if(database, CHANGES, count)
         parts["total"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        held = read(database, count)
+        recordings = read(database, count)
         parts["read"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        replay(database, held, CHANGES)
+        replay(database, recordings, CHANGES)
         parts["judge"].append(time.perf_counter() - began)
     return {
-        "decisions": found.clusters,
-        "split_before": found.split_before,
-        "split_after": found.split_after,
-        "recordings_changed": found.recordings,
+        "decisions": result.clusters,
+        "split_before": result.split_before,
+        "split_after": result.split_after,
+        "recordings_changed": result.recordings,
         "seconds": {name: round(statistics.median(values), 4) for name, values in parts.items()},
         "repeats": repeats,
     }
@@ -108,14 +108,14 @@ def _fill(database: Database, decisions: int, seed: int) -> int:
     stored = 0
     with database.transaction() as connection, connection.cursor() as cursor:
         rows = []
-        for number, found in enumerate(recordings_of(decisions, seed)):
+        for number, recorded in enumerate(recordings_of(decisions, seed)):
             id = f"bench{number:05d}"
             cursor.execute(
                 "insert into recording (id, key, source, title, status) values (%s, %s, %s, %s, 'stored')",
                 [id, id, id, f"Talk {number}"],
             )
-            rows += [decision_row(id, k, decision) for k, decision in enumerate(found)]
-            stored += len(found)
+            rows += [decision_row(id, k, decision) for k, decision in enumerate(recorded)]
+            stored += len(recorded)
         insert_decisions(cursor, rows)
     with database.connection() as connection:
         connection.execute("analyze decision")

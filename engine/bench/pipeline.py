@@ -128,7 +128,7 @@ def table(result: Mapping[str, Any]) -> str:
 def overheads(passes: int = 20_000) -> dict[str, float]:
     """Microseconds of each part of the flow, median of batches of calls."""
     token, recent, journal = CancelToken(), Recent(time.monotonic()), Journal()
-    gate, told = Stage("gate", 2), Stage("gate", 2, on_span=journal.span)
+    gate, reported = Stage("gate", 2), Stage("gate", 2, on_span=journal.span)
 
     def enter(stage: Stage) -> Callable[[], object]:
         def once() -> None:
@@ -139,17 +139,17 @@ def overheads(passes: int = 20_000) -> dict[str, float]:
 
     with Batcher("bench", _same, cost=_one, budget=64.0, linger_s=0.0) as batcher:
         texts = ["text"] * 64
-        found = {
+        result = {
             "gate pass, uncontended": _median_us(enter(gate), passes),
-            "gate pass with its span in the journal": _median_us(enter(told), passes),
+            "gate pass with its span in the journal": _median_us(enter(reported), passes),
             "gate pass, 8 threads at 1 slot": _contended_us(passes // 80 + 1),
             "a service time recorded": _median_us(lambda: recent.record(0.25), passes),
             "journal line": _median_us(lambda: journal.log("info", "a line", n=1), passes),
             "token check": _median_us(token.check, passes),
-            "stage view for the snapshot": _median_us(told.view, passes // 100 + 1),
+            "stage view for the snapshot": _median_us(reported.view, passes // 100 + 1),
             "batcher, per item of 64": _median_us(lambda: batcher.submit(texts, token=token), passes // 200 + 1) / 64,
         }
-    return found
+    return result
 
 
 def _fly(plans: list[Times], stages: Mapping[str, Stage], intake: Stage) -> float:

@@ -95,11 +95,11 @@ class Chain:
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
         if not given and (cast := self.fast_path(audio)):
             return transcript, None, cast
-        heard = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
+        diarization = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
         cast = identify(
-            audio, heard, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
+            audio, diarization, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
         )
-        return transcript, heard, cast
+        return transcript, diarization, cast
 
     def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
         """The same in the form that the measures need."""
@@ -282,6 +282,6 @@ if __name__ == "__main__":
     parser.add_argument("--fresh", type=int, default=0, help="recordings to make and measure beside the bundled ones")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first fresh one")
     parser.add_argument("--folder", type=Path, action="append", default=[], help="measure this folder of recordings too")
-    asked = parser.parse_args()
-    folders = {"bundled": DEMO / "recordings"} | {folder.name: folder for folder in asked.folder}
-    print(table(run(asked.fresh, seed=asked.seed, folders=folders)))
+    options = parser.parse_args()
+    folders = {"bundled": DEMO / "recordings"} | {folder.name: folder for folder in options.folder}
+    print(table(run(options.fresh, seed=options.seed, folders=folders)))

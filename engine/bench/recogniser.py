@@ -23,7 +23,7 @@ from gainstage.engine.models.resolve import DEMO, find
 from gainstage.engine.terms import SAMPLE_RATE, Audio, Transcript
 
 if TYPE_CHECKING:
-    from gainstage.engine.speech.recognition import Decoded, Window
+    from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
     from gainstage.engine.speech.transcribe import Transcriber
     from gainstage.engine.views.passes import BatchRecord
 
@@ -33,7 +33,7 @@ _SAME_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RecogniserFigures:
     """``fill`` of the calls with all recordings in flight, ``fill_alone`` one after the other; ``identical``: the same tokens, and
     times equal to 10 ms; ``cpu_ratio``: CPU time together over alone."""
 
@@ -46,7 +46,7 @@ class Result:
     waited_p50_s: float
 
 
-def run(recordings: int = RECORDINGS, *, seed: int = 0, model: Path = DEMO / "asr", batch: int = BATCH) -> Result:
+def run(recordings: int = RECORDINGS, *, seed: int = 0, model: Path = DEMO / "asr", batch: int = BATCH) -> RecogniserFigures:
     """Recognise recordings of many lengths, joined from the bundled ones by ``seed``, first one by one and then all at once."""
     from gainstage.engine.speech.recogniser import CALLS, load_transcriber
     from gainstage.engine.telemetry.cores import threads_of
@@ -58,7 +58,7 @@ def run(recordings: int = RECORDINGS, *, seed: int = 0, model: Path = DEMO / "as
         audios = _recordings(Path(name), recordings, seed)
         alone, alone_s, calls_alone = _timed(transcriber, audios, 1, batch)
         together, together_s, calls = _timed(transcriber, audios, SLOTS, batch)
-    return Result(
+    return RecogniserFigures(
         fill=_fill(calls, batch),
         fill_alone=_fill(calls_alone, batch),
         identical=all(same(a, b) for a, b in zip(alone, together, strict=True)),
@@ -102,7 +102,7 @@ def _timed(
     calls: list[BatchRecord] = []
     busy = _Busy()
     settings = demo_settings({"asr.batch": batch}).asr
-    batcher: Batcher[Window, Decoded] = Batcher(
+    batcher: Batcher[SpeechWindow, DecodedWindow] = Batcher(
         "windows",
         transcriber.decode,
         cost=lambda _: 1.0,
@@ -146,12 +146,12 @@ def _fill(calls: Sequence[BatchRecord], batch: int) -> float:
     return sum(c.items for c in calls) / (batch * len(calls)) if calls else 0.0
 
 
-def document(result: Result) -> dict[str, Any]:
+def document(result: RecogniserFigures) -> dict[str, Any]:
     """For ``--json``."""
     return asdict(result)
 
 
-def table(result: Result) -> str:
+def table(result: RecogniserFigures) -> str:
     """The result as plain text."""
     return (
         f"fill of a call       {result.fill:.0%} with all in flight ({result.calls} calls), "

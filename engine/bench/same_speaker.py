@@ -51,8 +51,8 @@ def run(panel: Path, encoder: Any = None) -> list[PairRow]:
                 for seconds in SECONDS:
                     spans = [(who["voice"], span) for who in people if who["group"] == group for span in _cut(who, seconds)]
                     voices = extractor.extract(audio, [span for _, span in spans], token=CancelToken()).voices
-                    heard = [(who, voice) for (who, _), voice in zip(spans, voices, strict=True) if isinstance(voice, np.ndarray)]
-                    rows.append(_row(group, seconds, [who for who, _ in heard], np.stack([voice for _, voice in heard])))
+                    voiced = [(who, voice) for (who, _), voice in zip(spans, voices, strict=True) if isinstance(voice, np.ndarray)]
+                    rows.append(_row(group, seconds, [who for who, _ in voiced], np.stack([voice for _, voice in voiced])))
     finally:
         extractor.close()
     return rows

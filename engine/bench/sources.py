@@ -167,11 +167,11 @@ def _through_us(url: str, turn: int, settings: Settings, database: Database, fol
 @contextmanager
 def _server(latency_s: float) -> Iterator[str]:
     context = multiprocessing.get_context("spawn")
-    told, telling = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(telling, latency_s), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(sender, latency_s), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{told.recv()}"
+        yield f"http://127.0.0.1:{receiver.recv()}"
     finally:
         process.kill()
         process.join()
@@ -205,10 +205,10 @@ class _Server(socketserver.ThreadingTCPServer):
         """Ignore clients that disconnect."""
 
 
-def _serve(telling: Any, latency_s: float) -> None:
+def _serve(sender: Any, latency_s: float) -> None:
     _Handler.latency_s = latency_s
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        telling.send(server.server_address[1])
+        sender.send(server.server_address[1])
         server.serve_forever()
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gainstage.engine.bench.quality import Chain, demo_settings, hand_written, media_with_truth
-from gainstage.engine.bench.voices_smoothing import Talk, accuracy, in_pieces, sweep, sweep_lines, unsure
+from gainstage.engine.bench.voices_smoothing import SmoothingTalk, accuracy, in_pieces, sweep, sweep_lines, unsure
 from gainstage.engine.evaluation.quality import Truth, load_truth
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.resolve import DEMO
@@ -112,7 +112,7 @@ def _yes(value: bool) -> str:
 # -- rules ----------------------------------------------------------------------------------------------------------
 
 
-def _talk(chain: Chain, index: ProfileIndex, path: Path) -> Talk:
+def _talk(chain: Chain, index: ProfileIndex, path: Path) -> SmoothingTalk:
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
     mixed = None
@@ -120,7 +120,7 @@ def _talk(chain: Chain, index: ProfileIndex, path: Path) -> Talk:
         mixed = hand_written(path)
     elif len(truth.speakers) > 1:
         mixed = two_in_one(truth, index.candidates[0].name)
-    return Talk(
+    return SmoothingTalk(
         path.name,
         truth,
         _evidence(chain, index, audio, heard.exclusive),
@@ -154,12 +154,12 @@ def _evidence(chain: Chain, index: ProfileIndex, audio: Audio, turns: Iterable[T
     return build_evidence(spans, chain.extractor.extract(audio, wanted(spans), token=CancelToken()).voices, index)[0]
 
 
-def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequence[Talk]) -> dict[str, Any]:
+def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequence[SmoothingTalk]) -> dict[str, Any]:
     tried = limits.changed({f"identify.{key}": value for key, value in changes.items()})
     mixed = [(t.truth, t.mixed) for t in talks if t.mixed is not None]
     return {
         "rule": name,
-        "diarizer": accuracy([(t.truth, t.heard) for t in talks], tried),
+        "diarizer": accuracy([(t.truth, t.diarized) for t in talks], tried),
         "mixed": accuracy(mixed, tried) if mixed else None,
     }
 

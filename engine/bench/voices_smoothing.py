@@ -37,14 +37,14 @@ Evidence = tuple[ClusterEvidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class SmoothingTalk:
     """A recording with its truth and the evidence under two diarizations: the diarizer's own, and a wrong one in which the host and
     the guest who speaks most share one cluster (otherwise the true turns). Both also with their turns in pieces."""
 
     name: str
     truth: Truth
-    heard: Evidence
-    heard_pieces: Evidence
+    diarized: Evidence
+    diarized_pieces: Evidence
     mixed: Evidence | None  # None when only one person speaks
     mixed_pieces: Evidence | None
 
@@ -111,12 +111,12 @@ def disturbed(evidence: Evidence, deviation_1s: float, seed: int) -> Evidence:
     return tuple(found)
 
 
-def sweep(talks: Sequence[Talk], limits: Limits, deviation_1s: float | None) -> list[dict[str, Any]]:
+def sweep(talks: Sequence[SmoothingTalk], limits: Limits, deviation_1s: float | None) -> list[dict[str, Any]]:
     """Speaker accuracy at every value of ``identify.smooth_below``, by kind of turns; with ``deviation_1s`` under noise too."""
     kinds: dict[str, list[tuple[Truth, Evidence | None]]] = {
-        "diarizer": [(t.truth, t.heard) for t in talks],
+        "diarizer": [(t.truth, t.diarized) for t in talks],
         "host and guest in one cluster": [(t.truth, t.mixed) for t in talks],
-        f"diarizer, pieces of {PIECE_S:g} s": [(t.truth, t.heard_pieces) for t in talks],
+        f"diarizer, pieces of {PIECE_S:g} s": [(t.truth, t.diarized_pieces) for t in talks],
         f"one cluster, pieces of {PIECE_S:g} s": [(t.truth, t.mixed_pieces) for t in talks],
     }
     rows = []

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
-from gainstage.engine.models.resolve import Found, find
+from gainstage.engine.models.resolve import ResolvedModel, find
 from gainstage.engine.models.selftest import clip
 from gainstage.engine.models.voice import VoiceEncoder, load_voice_encoder
 from gainstage.engine.terms import SAMPLE_RATE, Audio
@@ -91,7 +91,7 @@ def full_size(device: str, seed: int = 0) -> tuple[VoiceEncoder, Any]:
     modules = [part.to(device).eval() for part in (features, norm, network)]
     names = ("compute_features", "mean_var_norm", "embedding_model")
     mods = SimpleNamespace(**dict(zip(names, modules, strict=True)))
-    found = Found("full-size ECAPA-TDNN, random weights", Path(), str(seed), "memory")
+    found = ResolvedModel("full-size ECAPA-TDNN, random weights", Path(), str(seed), "memory")
     return VoiceEncoder(SimpleNamespace(mods=mods), found, device), mods
 
 
@@ -167,8 +167,8 @@ WAYS: dict[str, Callable[[Bench], int]] = {
 # -- in its own process ----------------------------------------------------------------------------------------------
 
 
-def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """After a warm-up yield a first result, then the measurement for every line of ``asked`` (a slice as ``[first, end]``)."""
+def serve(way: str, segments: int, seed: int, device: str, requests: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """After a warm-up yield a first result, then the measurement for every line of ``requests`` (a slice as ``[first, end]``)."""
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +181,7 @@ def serve(way: str, segments: int, seed: int, device: str, asked: Iterable[str])
         everything = Bench(encoder, modules, Audio(pcm, len(wave), "bench"), wave, wav, spans_of(segments, seed), extractor)
         encoder.embed(wave[None, : 2 * SAMPLE_RATE])
         yield {"device": _name(device)}
-        for line in asked:
+        for line in requests:
             first, end = json.loads(line)
             b = replace(everything, spans=everything.spans[first:end])
             began, at_work = time.perf_counter(), time.process_time()

@@ -18,7 +18,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue import changes, commands, engines, events
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.queue.dispatch import Dispatcher
+from gainstage.engine.queue.dispatch import CommandDispatcher
 from gainstage.engine.queue.engines import Seen
 from gainstage.engine.queue.live import LiveSettings, read_live
 from gainstage.engine.queue.setting_rows import setting_rows
@@ -82,7 +82,7 @@ class PostgresDesk:
         self.label = label or ("embedded" if database.embedded else f"pg:{database.where}")
         self.queue = Backlog(database)
         self.store = RecordingStore(database)
-        self._acts = Dispatcher(database, self.queue)
+        self._dispatcher = CommandDispatcher(database, self.queue)
         self._loaded = loaded or Loaded(Settings())
         self._embed = embed
         self._lock = threading.Lock()
@@ -174,12 +174,12 @@ class PostgresDesk:
         with _desk_errors():
             seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}
-            return self._acts.send(command, engine=seen.id if seen and seen.alive else None, below=below)
+            return self._dispatcher.send(command, engine=seen.id if seen and seen.alive else None, below=below)
 
     def ack(self, command_id: int) -> Ack:
         with _desk_errors():
             try:
-                return self._acts.ack(command_id)
+                return self._dispatcher.ack(command_id)
             except KeyError:
                 raise DeskError(f"no command {command_id}") from None
 
@@ -278,7 +278,7 @@ class PostgresDesk:
         if mode not in ("meaning", "words", "both"):
             raise DeskError(f"no search mode {mode!r}; one of meaning, words, both")
         with _desk_errors():
-            began, asked = time.perf_counter(), mode
+            began, requested = time.perf_counter(), mode
             vector, model, embed_s = None, None, None
             comparable = mode != "words" and bool(search.searchable(self.database))
             if comparable:
@@ -296,7 +296,7 @@ class PostgresDesk:
             note = None
             if mode == "words" and not hits and search.only_stop_words(self.database, text):
                 note = "only words too common to be indexed were asked for"
-            elif asked != mode:
+            elif requested != mode:
                 why = "no engine runs that could compare meanings" if comparable else "nothing stored here has a text vector"
                 note = f"searched by words alone: {why}"
         return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def edit_distances(truth: Sequence[str], heard: Sequence[str]) -> NDArray[np.int32]:
+def edit_distances(truth: Sequence[str], hypothesis: Sequence[str]) -> NDArray[np.int32]:
     """(n + 1, m + 1) Levenshtein distances between all prefixes."""
-    code = {word: k for k, word in enumerate(dict.fromkeys([*truth, *heard]))}
-    columns = np.array([code[word] for word in heard], np.int32)
-    ramp = np.arange(len(heard) + 1, dtype=np.int32)
-    edits = np.zeros((len(truth) + 1, len(heard) + 1), np.int32)
+    code = {word: k for k, word in enumerate(dict.fromkeys([*truth, *hypothesis]))}
+    columns = np.array([code[word] for word in hypothesis], np.int32)
+    ramp = np.arange(len(hypothesis) + 1, dtype=np.int32)
+    edits = np.zeros((len(truth) + 1, len(hypothesis) + 1), np.int32)
     edits[0] = ramp
     for i, word in enumerate(truth, 1):
         row = np.concatenate([[i], np.minimum(edits[i - 1, 1:] + 1, edits[i - 1, :-1] + (columns != code[word]))])

@@ -73,9 +73,9 @@ def measured(truth: Talk, understood: Talk, turns: Sequence[Said], language: str
     if truth.worded:
         shares["wer"] = word_errors(plain(truth.text), plain(understood.text))
     if truth.worded and truth.timed:
-        true, heard = _normal(truth.parts, plain), _normal(understood.parts, plain)
-        shares |= speaker_word_errors(truth.name, true, heard)
-        shares["wder"] = wrong_speakers(true, heard)
+        true, hypothesis = _normal(truth.parts, plain), _normal(understood.parts, plain)
+        shares |= speaker_word_errors(truth.name, true, hypothesis)
+        shares["wder"] = wrong_speakers(true, hypothesis)
     if truth.timed:
         shares |= diarization_errors(truth.turns, turns)
         off = abs(len({p.speaker for p in truth.turns}) - len({t.speaker for t in turns}))
@@ -83,22 +83,22 @@ def measured(truth: Talk, understood: Talk, turns: Sequence[Said], language: str
     return shares
 
 
-def word_errors(truth: str, heard: str) -> Share:
+def word_errors(truth: str, hypothesis: str) -> Share:
     """Substitutions, deletions and insertions of words that are normal already."""
-    true, said = truth.split(), heard.split()
-    if not true or not said:
-        return Share(float(len(true) + len(said)), float(len(true)))
+    true, recognised = truth.split(), hypothesis.split()
+    if not true or not recognised:
+        return Share(float(len(true) + len(recognised)), float(len(true)))
     import jiwer
 
-    found = jiwer.process_words(" ".join(true), " ".join(said))
-    return Share(float(found.substitutions + found.deletions + found.insertions), float(len(true)))
+    result = jiwer.process_words(" ".join(true), " ".join(recognised))
+    return Share(float(result.substitutions + result.deletions + result.insertions), float(len(true)))
 
 
-def speaker_word_errors(name: str, truth: Sequence[Said], heard: Sequence[Said]) -> dict[str, Share]:
+def speaker_word_errors(name: str, truth: Sequence[Said], hypothesis: Sequence[Said]) -> dict[str, Share]:
     """meeteval's rates, each as errors and true words."""
     length = float(sum(len((p.text or "").split()) for p in truth))
-    if not truth or not heard:
-        errors = length + sum(len((p.text or "").split()) for p in heard)
+    if not truth or not hypothesis:
+        errors = length + sum(len((p.text or "").split()) for p in hypothesis)
         return {key: Share(errors, length) for key in ("cpwer", "tcpwer", "tcorcwer", "dicpwer")}
     from meeteval.io import SegLST
     from meeteval.wer import cpwer, greedy_dicpwer, greedy_tcorcwer, tcpwer
@@ -108,30 +108,30 @@ def speaker_word_errors(name: str, truth: Sequence[Said], heard: Sequence[Said])
             [{"session_id": name, "speaker": p.speaker, "start_time": p.start, "end_time": p.end, "words": p.text} for p in parts]
         )
 
-    true, said = table(truth), table(heard)
+    true, recognised = table(truth), table(hypothesis)
     results = {
-        "cpwer": cpwer(true, said),
-        "tcpwer": tcpwer(true, said, collar=COLLAR_S),
-        "tcorcwer": greedy_tcorcwer(true, said, collar=COLLAR_S),
-        "dicpwer": greedy_dicpwer(true, said),
+        "cpwer": cpwer(true, recognised),
+        "tcpwer": tcpwer(true, recognised, collar=COLLAR_S),
+        "tcorcwer": greedy_tcorcwer(true, recognised, collar=COLLAR_S),
+        "dicpwer": greedy_dicpwer(true, recognised),
     }
     return {key: Share(float(result[name].errors), float(result[name].length)) for key, result in results.items()}
 
 
-def wrong_speakers(truth: Sequence[Said], heard: Sequence[Said]) -> Share:
+def wrong_speakers(truth: Sequence[Said], hypothesis: Sequence[Said]) -> Share:
     """Words of the alignment, right or substituted, whose speaker is not the true one under the best one-to-one naming
     (word diarization error rate of El Shafey et al., 2019)."""
     import jiwer
     from scipy.optimize import linear_sum_assignment
 
-    true, said = _by_word(truth), _by_word(heard)
-    if not true or not said:
+    true, recognised = _by_word(truth), _by_word(hypothesis)
+    if not true or not recognised:
         return Share(0.0, 0.0)
     pairs: Counter[tuple[str, str]] = Counter()
-    for chunk in jiwer.process_words(" ".join(w for w, _ in true), " ".join(w for w, _ in said)).alignments[0]:
+    for chunk in jiwer.process_words(" ".join(w for w, _ in true), " ".join(w for w, _ in recognised)).alignments[0]:
         if chunk.type in ("equal", "substitute"):
             for k in range(chunk.ref_end_idx - chunk.ref_start_idx):
-                pairs[true[chunk.ref_start_idx + k][1], said[chunk.hyp_start_idx + k][1]] += 1
+                pairs[true[chunk.ref_start_idx + k][1], recognised[chunk.hyp_start_idx + k][1]] += 1
     people, labels = sorted({a for a, _ in pairs}), sorted({b for _, b in pairs})
     together = np.array([[pairs[a, b] for b in labels] for a in people])
     rows, columns = linear_sum_assignment(together, maximize=True) if pairs else ((), ())
@@ -155,10 +155,10 @@ def diarization_errors(truth: Sequence[Said], turns: Sequence[Said], collar: flo
     if end <= 0:
         return {}
     whole = Timeline([Segment(0.0, end)])
-    found = DiarizationErrorRate(collar=2 * collar)(annotation(truth), annotation(turns), uem=whole, detailed=True)
+    errors = DiarizationErrorRate(collar=2 * collar)(annotation(truth), annotation(turns), uem=whole, detailed=True)
     jaccard = JaccardErrorRate(collar=2 * collar)(annotation(truth), annotation(turns), uem=whole, detailed=True)
     return {
-        "der": Share(found["missed detection"] + found["false alarm"] + found["confusion"], found["total"]),
+        "der": Share(errors["missed detection"] + errors["false alarm"] + errors["confusion"], errors["total"]),
         "jer": Share(jaccard["speaker error"], jaccard["speaker count"]),
     }
 

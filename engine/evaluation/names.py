@@ -36,7 +36,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Prediction:
     """Something said with a confidence of 0 to 1, and whether it was right."""
 
     confidence: float
@@ -96,15 +96,15 @@ def min_cllr(trials: Sequence[Trial]) -> float | None:
     return _cllr(odds[kind], odds[~kind])
 
 
-def calibration_error(claims: Sequence[Claim]) -> float | None:
+def calibration_error(predictions: Sequence[Prediction]) -> float | None:
     """Expected distance of confidence and share of right answers, over ten bins of equal width."""
-    if not claims:
+    if not predictions:
         return None
-    confidence = np.array([c.confidence for c in claims])
-    right = np.array([c.right for c in claims], float)
+    confidence = np.array([c.confidence for c in predictions])
+    right = np.array([c.right for c in predictions], float)
     bins = np.clip((confidence * _BINS).astype(int), 0, _BINS - 1)
     gaps = [abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
-    return float(sum(gaps) / len(claims))
+    return float(sum(gaps) / len(predictions))
 
 
 def _split(trials: Sequence[Trial]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

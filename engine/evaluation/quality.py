@@ -176,14 +176,14 @@ def normalised(text: str) -> list[str]:
 
 def word_error_rate(truth_words: Iterable[str], words: Iterable[str]) -> float:
     """Substitutions, deletions and insertions per true word; against no true words, 1 per word heard."""
-    truth, heard = normalised(" ".join(truth_words)), normalised(" ".join(words))
-    return _share(int(edit_distances(truth, heard)[-1, -1]), len(truth))
+    truth, hypothesis = normalised(" ".join(truth_words)), normalised(" ".join(words))
+    return _share(int(edit_distances(truth, hypothesis)[-1, -1]), len(truth))
 
 
 def word_start_errors(truth: Iterable[TrueWord], words: Iterable[RecognisedWord]) -> WordStarts:
     """Distance of the starts of the words that match the truth in order."""
-    true, heard = _timed(truth), _timed(words)
-    return _starts(_start_errors(true, heard), len(true))
+    true, hypothesis = _timed(truth), _timed(words)
+    return _starts(_start_errors(true, hypothesis), len(true))
 
 
 def diarization_error(truth_turns: Iterable[Spoken], turns: Iterable[Spoken], collar: float = 0.0) -> Diarized:
@@ -191,16 +191,16 @@ def diarization_error(truth_turns: Iterable[Spoken], turns: Iterable[Spoken], co
 
     ``collar`` seconds on *either* side of each true boundary are left out (``pyannote.metrics`` names the whole width, twice this).
     """
-    truth, found = list(truth_turns), list(turns)
+    truth, labelled_turns = list(truth_turns), list(turns)
     edges = [edge for turn in truth for edge in (turn.start, turn.end)]
-    grid = _Grid([*truth, *found], [edge + side for edge in edges for side in (-collar, collar)])
+    grid = _Grid([*truth, *labelled_turns], [edge + side for edge in edges for side in (-collar, collar)])
     scored = np.ones(len(grid.seconds), bool)
     if collar:
         for edge in edges:
             scored &= np.abs(grid.middles - edge) >= collar
     seconds = grid.seconds * scored
     _, said = grid.active(truth)
-    _, labelled = grid.active(found)
+    _, labelled = grid.active(labelled_turns)
     together = (said * seconds) @ labelled.T
     speakers, labels = said.sum(0), labelled.sum(0)
     right = sum(together[pair] for pair in best_pairs(together))
@@ -230,12 +230,12 @@ def speaker_accuracy(truth_turns: Iterable[Spoken], named_turns: Iterable[Spoken
 
 def score(truth: Truth, result: Hypothesis) -> Quality:
     """Every measure of one recording."""
-    true, heard = _timed(truth.words), _timed(result.words)
+    true, hypothesis = _timed(truth.words), _timed(result.words)
     named, speech = _named_seconds(list(truth.turns), list(result.turns), truth.strangers)
     return Quality(
-        word_errors=int(edit_distances([word for word, _ in true], [word for word, _ in heard])[-1, -1]),
+        word_errors=int(edit_distances([word for word, _ in true], [word for word, _ in hypothesis])[-1, -1]),
         words=len(true),
-        start_errors_s=_start_errors(true, heard),
+        start_errors_s=_start_errors(true, hypothesis),
         diarized=_NOT_DIARIZED if result.diarized is None else diarization_error(truth.turns, result.diarized or result.turns),
         named_s=named,
         speech_s=speech,
@@ -251,13 +251,13 @@ def _timed(words: Iterable[TrueWord | RecognisedWord]) -> list[tuple[str, float]
     return [(text, word.start) for word in sorted(words, key=lambda word: word.start) for text in normalised(word.text)]
 
 
-def _start_errors(truth: list[tuple[str, float]], heard: list[tuple[str, float]]) -> tuple[float, ...]:
+def _start_errors(truth: list[tuple[str, float]], hypothesis: list[tuple[str, float]]) -> tuple[float, ...]:
     """Distances in seconds of the starts of equal words along a shortest edit path."""
-    edits = edit_distances([word for word, _ in truth], [word for word, _ in heard])
+    edits = edit_distances([word for word, _ in truth], [word for word, _ in hypothesis])
     errors: list[float] = []
-    i, j = len(truth), len(heard)
+    i, j = len(truth), len(hypothesis)
     while i and j:
-        (true, at), (word, start) = truth[i - 1], heard[j - 1]
+        (true, at), (word, start) = truth[i - 1], hypothesis[j - 1]
         if edits[i, j] == edits[i - 1, j - 1] + (true != word):
             if true == word:
                 errors.append(abs(start - at))

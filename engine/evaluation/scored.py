@@ -9,7 +9,7 @@ from typing import Any
 from gainstage.engine.evaluation.intervals import Figure, Paired, Share, figure, paired, pooled
 from gainstage.engine.evaluation.measures import MEASURES, measured, normaliser
 from gainstage.engine.evaluation.names import (
-    Claim,
+    Prediction,
     Search,
     Trial,
     calibration_error,
@@ -46,8 +46,8 @@ class Scored:
     shares: Mapping[str, Share]
     searches: tuple[Search, ...] = ()
     trials: tuple[Trial, ...] = ()
-    claims: tuple[Claim, ...] = ()
-    words: tuple[Claim, ...] = field(default=(), repr=False)
+    names: tuple[Prediction, ...] = ()
+    words: tuple[Prediction, ...] = field(default=(), repr=False)
 
 
 def scored(
@@ -70,14 +70,14 @@ def scored(
     coverage = facts.get("coverage")
     if isinstance(coverage, Mapping):
         shares["uncovered_speech_s"] = Share(float(coverage["left_s"]), 1.0)
-    words: tuple[Claim, ...] = ()
+    words: tuple[Prediction, ...] = ()
     if truth.worded:
-        words, inserted = _word_claims(truth, segments, language)
+        words, inserted = _word_predictions(truth, segments, language)
         if seconds:
             shares["inserted_words_per_hour"] = Share(float(inserted), seconds / _SECONDS_PER_HOUR)
     named = truth.timed and bool({p.speaker for p in truth.turns} & set(enrolled))
     searches, trials = _lookups(truth, facts, decisions, set(enrolled)) if named else ((), ())
-    return Scored(truth.name, shares, searches, trials, _claims(truth, facts) if named else (), words)
+    return Scored(truth.name, shares, searches, trials, _name_predictions(truth, facts) if named else (), words)
 
 
 def figures(recordings: Sequence[Scored]) -> dict[str, Figure]:
@@ -88,9 +88,9 @@ def figures(recordings: Sequence[Scored]) -> dict[str, Figure]:
         if shares:
             result[key] = figure(shares, pooled)
     for key, measure in _OF_TRIALS.items():
-        found = figure(list(recordings), measure, _RESAMPLES_OF_TRIALS)
-        if found.value is not None:
-            result[key] = found
+        one = figure(list(recordings), measure, _RESAMPLES_OF_TRIALS)
+        if one.value is not None:
+            result[key] = one
     return result
 
 
@@ -110,27 +110,27 @@ _OF_TRIALS: dict[str, Callable[[Sequence[Scored]], float | None]] = {
     "min_dcf": lambda rs: min_dcf([t for r in rs for t in r.trials]),
     "cllr": lambda rs: cllr([t for r in rs for t in r.trials]),
     "min_cllr": lambda rs: min_cllr([t for r in rs for t in r.trials]),
-    "calibration_error": lambda rs: calibration_error([c for r in rs for c in r.claims]),
+    "calibration_error": lambda rs: calibration_error([c for r in rs for c in r.names]),
     "word_calibration_error": lambda rs: calibration_error([c for r in rs for c in r.words]),
 }
 
 
-def _word_claims(truth: Talk, segments: Sequence[Segment], language: str) -> tuple[tuple[Claim, ...], int]:
+def _word_predictions(truth: Talk, segments: Sequence[Segment], language: str) -> tuple[tuple[Prediction, ...], int]:
     """Each recognised word with its probability and whether it is right; how many nobody said."""
     import jiwer
 
     plain = normaliser(language)
-    heard = [(part, w.probability) for s in segments for w in s.words for part in plain(w.text).split()]
+    recognised = [(part, w.probability) for s in segments for w in s.words for part in plain(w.text).split()]
     true = plain(truth.text).split()
-    if not heard or not true:
-        return (), len(heard)
-    found = jiwer.process_words(" ".join(true), " ".join(word for word, _ in heard))
-    claims = [
-        Claim(min(1.0, max(0.0, heard[k][1])), chunk.type == "equal")
-        for chunk in found.alignments[0]
+    if not recognised or not true:
+        return (), len(recognised)
+    alignment = jiwer.process_words(" ".join(true), " ".join(word for word, _ in recognised))
+    predictions = [
+        Prediction(min(1.0, max(0.0, recognised[k][1])), chunk.type == "equal")
+        for chunk in alignment.alignments[0]
         for k in range(chunk.hyp_start_idx, chunk.hyp_end_idx)
     ]
-    return tuple(claims), int(found.insertions)
+    return tuple(predictions), int(alignment.insertions)
 
 
 def _speaker_of(truth: Talk, spans: Sequence[tuple[float, float]]) -> str | None:
@@ -159,10 +159,10 @@ def _lookups(
     return tuple(searches), tuple(trials)
 
 
-def _claims(truth: Talk, facts: Mapping[str, Any]) -> tuple[Claim, ...]:
+def _name_predictions(truth: Talk, facts: Mapping[str, Any]) -> tuple[Prediction, ...]:
     """Each turn with a name and a confidence, and whether the name is right."""
     return tuple(
-        Claim(min(1.0, max(0.0, float(t[5]))), _speaker_of(truth, [(float(t[0]), float(t[1]))]) == t[3])
+        Prediction(min(1.0, max(0.0, float(t[5]))), _speaker_of(truth, [(float(t[0]), float(t[1]))]) == t[3])
         for t in facts.get("turns", ())
         if t[5] is not None and not str(t[3]).startswith(UNKNOWN_PREFIX)
     )

@@ -99,11 +99,11 @@ class PendingItems(Generic[T]):
     ) -> tuple[Hashable, Why] | None:
         """The group to serve now and why; None when it is better to wait for more. Of several, the one with the first item by
         priority and arrival."""
-        found: tuple[Hashable, Why] | None = None
+        choice: tuple[Hashable, Why] | None = None
         best = (0, 0)
         for key, group in self._groups.items():
             first = group.entries[0]
-            if found is not None and first.rank > best:
+            if choice is not None and first.rank > best:
                 continue
             why: Why
             if group.cost >= budget or (max_items is not None and len(group.entries) >= max_items):
@@ -114,8 +114,8 @@ class PendingItems(Generic[T]):
                 why = "everybody waits"
             else:
                 continue
-            found, best = (key, why), first.rank
-        return found
+            choice, best = (key, why), first.rank
+        return choice
 
     def take(self, key: Hashable, *, budget: float, max_items: int | None) -> list[PendingItem[T]]:
         """A batch around the first item of a group: as much as the budget allows, at least that item.

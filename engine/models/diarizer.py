@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.rate import Rate
-from gainstage.engine.models.resolve import Found
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.models.voice import VoiceEncoder
 from gainstage.engine.models.weights import Forbidden, read_weights
 
@@ -81,54 +81,54 @@ class DiarizerParts:
         pipeline.instantiate({**self.parameters, "clustering": clustering})
 
 
-def load_diarizer(found: Found, device: str, voice_at: VoiceAt) -> DiarizerParts:
+def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> DiarizerParts:
     """Load everything in ``found.folder`` as its config.yaml says. Raises :class:`Misconfigured`."""
     try:
-        config = yaml.safe_load((found.folder / "config.yaml").read_text("utf-8"))
+        config = yaml.safe_load((resolved.folder / "config.yaml").read_text("utf-8"))
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise _unusable(found, f"config.yaml cannot be parsed: {error}") from error
+        raise _unusable(resolved, f"config.yaml cannot be parsed: {error}") from error
     try:
         pipeline = dict(config["pipeline"])
         options = dict(pipeline.get("params", {}))
         parts = {name: options.pop(name) for name in ("segmentation", "embedding", "plda")}
     except (KeyError, TypeError) as error:
         old = " (a pipeline of version 3 has none; gainstage needs one of version 4)" if error.args == ("plda",) else ""
-        raise _unusable(found, f"config.yaml lacks {error}{old}") from error
+        raise _unusable(resolved, f"config.yaml lacks {error}{old}") from error
     if pipeline.get("name") != _PIPELINE:
-        raise _unusable(found, f"its pipeline is {pipeline.get('name')}, not {_PIPELINE}")
+        raise _unusable(resolved, f"its pipeline is {pipeline.get('name')}, not {_PIPELINE}")
     for name in ("token", "cache_dir"):
         options.pop(name, None)
     if strange := sorted(set(options) - OPTIONS):
-        raise _unusable(found, f"config.yaml has options that such a pipeline does not take: {', '.join(map(str, strange))}")
+        raise _unusable(resolved, f"config.yaml has options that such a pipeline does not take: {', '.join(map(str, strange))}")
     if not _plain(options) or not _plain(config.get("params", {})):
-        raise _unsafe(found, "config.yaml has parameters that are no plain values")
+        raise _unsafe(resolved, "config.yaml has parameters that are no plain values")
     with quiet.importing():
         from pyannote.audio.core.plda import PLDA
 
         try:
             return DiarizerParts(
-                label=f"{found.name}@{found.revision}" if found.revision else found.name,
+                label=f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name,
                 device=device,
-                segmentation=_model(found, parts["segmentation"]),
-                embedding=_embedding(found, parts["embedding"], voice_at),
-                plda=PLDA.from_pretrained(_beside(found, parts["plda"])),
+                segmentation=_model(resolved, parts["segmentation"]),
+                embedding=_embedding(resolved, parts["embedding"], voice_at),
+                plda=PLDA.from_pretrained(_beside(resolved, parts["plda"])),
                 options=options,
                 parameters=dict(config.get("params", {})),
                 pad_s=float(config.get("gainstage", {}).get("pad_s", 0.0)),
             )
         except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise _unusable(found, str(error)) from error
+            raise _unusable(resolved, str(error)) from error
 
 
-def _embedding(found: Found, name: Any, voice_at: VoiceAt) -> Any:
+def _embedding(resolved: ResolvedModel, name: Any, voice_at: VoiceAt) -> Any:
     if isinstance(name, str) and not name.startswith("$model/"):
         from gainstage.engine.models.pyannote_voice import EncoderAsModel
 
-        return EncoderAsModel(voice_at(name, found.folder))
-    return _model(found, name)
+        return EncoderAsModel(voice_at(name, resolved.folder))
+    return _model(resolved, name)
 
 
-def _model(found: Found, name: Any) -> Any:
+def _model(resolved: ResolvedModel, name: Any) -> Any:
     """A pyannote model from a folder next to the config.
 
     pyannote unpickles without limits, imports the module that the file names, and passes its parameters to a loader that can
@@ -139,20 +139,20 @@ def _model(found: Found, name: Any) -> Any:
     from pyannote.audio import Model
     from pyannote.audio.core.task import Problem, Resolution, Specifications
 
-    path = _beside(found, name) / "pytorch_model.bin"
+    path = _beside(resolved, name) / "pytorch_model.bin"
     try:
         content = read_weights(path, (Problem, Resolution, Specifications, torch.torch_version.TorchVersion))
     except Forbidden as error:
-        raise _unsafe(found, str(error)) from error
+        raise _unsafe(resolved, str(error)) from error
     checked = io.BytesIO()
-    torch.save(_checked(found, path.name, content), checked)
+    torch.save(_checked(resolved, path.name, content), checked)
     checked.seek(0)
     model = Model.from_pretrained(checked, strict=False)
     model.eval()
     return model
 
 
-def _checked(found: Found, file: str, content: Any) -> dict[str, Any]:
+def _checked(resolved: ResolvedModel, file: str, content: Any) -> dict[str, Any]:
     """The parts of a checkpoint that pyannote needs, after its architecture and parameters were checked."""
     import torch
 
@@ -163,12 +163,12 @@ def _checked(found: Found, file: str, content: Any) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is no pyannote model: it lacks {error}") from error
     if architecture not in ARCHITECTURES:
-        raise _unsafe(found, f"{file} asks for {'.'.join(map(str, architecture))}")
+        raise _unsafe(resolved, f"{file} asks for {'.'.join(map(str, architecture))}")
     for key, value in parameters.items():
         if not isinstance(key, str) or key.startswith("_") or not _plain(value):
-            raise _unsafe(found, f"{file} has a parameter {key!r} that is no plain value")
+            raise _unsafe(resolved, f"{file} has a parameter {key!r} that is no plain value")
     if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise _unsafe(found, f"{file} has weights that are no tensors")
+        raise _unsafe(resolved, f"{file} has weights that are no tensors")
     return {
         "pyannote.audio": description,
         "hyper_parameters": parameters,
@@ -187,26 +187,26 @@ def _plain(value: Any, depth: int = 0) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _unsafe(found: Found, why: str) -> Misconfigured:
+def _unsafe(resolved: ResolvedModel, why: str) -> Misconfigured:
     return Misconfigured(
-        f"diarization model {found.name} is not safe to load: {why}",
+        f"diarization model {resolved.name} is not safe to load: {why}",
         cause="model not safe to load",
         hint="Choose another model, or fetch this one again from its own page.",
     )
 
 
-def _beside(found: Found, name: Any) -> Path:
+def _beside(resolved: ResolvedModel, name: Any) -> Path:
     if not isinstance(name, str) or not name.startswith("$model/"):
         raise ValueError(f"config.yaml points to {name!r}, which is not a folder beside it ($model/...)")
-    folder = (found.folder / name.removeprefix("$model/")).resolve()
+    folder = (resolved.folder / name.removeprefix("$model/")).resolve()
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no {folder}")
     return folder
 
 
-def _unusable(found: Found, why: str) -> Misconfigured:
+def _unusable(resolved: ResolvedModel, why: str) -> Misconfigured:
     return Misconfigured(
-        f"diarization model {found.name} cannot be loaded from {found.folder}: {why}",
+        f"diarization model {resolved.name} cannot be loaded from {resolved.folder}: {why}",
         cause="model cannot be loaded",
         hint="Choose a pyannote pipeline folder of version 4, such as pyannote/speaker-diarization-community-1.",
     )

@@ -55,7 +55,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """The files to download for a role: those of a repository at one commit that are needed."""
 
     role: str
@@ -88,7 +88,7 @@ class Progress:
 Report = Callable[[Progress], object]
 
 
-def plan(role: str, repository: str, revision: str | None, allow: Sequence[str] | None, ignore: Sequence[str]) -> Plan:
+def plan(role: str, repository: str, revision: str | None, allow: Sequence[str] | None, ignore: Sequence[str]) -> DownloadPlan:
     """Ask the hub for a model's files and check that we have access. Raises the errors of huggingface_hub and httpx."""
     with quiet.importing():
         import huggingface_hub
@@ -106,10 +106,10 @@ def plan(role: str, repository: str, revision: str | None, allow: Sequence[str] 
             raise ValueError(f"the repository has a file outside of itself: {path}")
         sha256 = sibling.lfs.sha256 if sibling.lfs else None
         files.append(RemoteFile(path, sibling.size or 0, sibling.blob_id or "", sha256))
-    return Plan(role, repository, revision or "main", str(info.sha), tuple(files))
+    return DownloadPlan(role, repository, revision or "main", str(info.sha), tuple(files))
 
 
-def missing_bytes(plan: Plan, cache: Path) -> int:
+def missing_bytes(plan: DownloadPlan, cache: Path) -> int:
     """Bytes of a plan that are not in the cache yet."""
     blobs = _home(plan, cache) / "blobs"
     missing = 0
@@ -120,7 +120,7 @@ def missing_bytes(plan: Plan, cache: Path) -> int:
     return missing
 
 
-def check_room(plans: Sequence[Plan], cache: Path) -> None:
+def check_room(plans: Sequence[DownloadPlan], cache: Path) -> None:
     """Refuse downloads that would fill the disk before they start. Raises :class:`Misconfigured`."""
     existing = next(p for p in (cache.absolute(), *cache.absolute().parents) if p.exists())
     free, needed = shutil.disk_usage(existing).free, sum(missing_bytes(plan, cache) for plan in plans)
@@ -133,7 +133,7 @@ def check_room(plans: Sequence[Plan], cache: Path) -> None:
         )
 
 
-def fetch(plan: Plan, cache: Path, *, stopped: Callable[[], bool], report: Report) -> Path:
+def fetch(plan: DownloadPlan, cache: Path, *, stopped: Callable[[], bool], report: Report) -> Path:
     """Download all files of a plan into the cache; returns the folder of its snapshot.
 
     Raises :class:`Cancelled` soon after ``stopped`` returns True; the next call resumes. Raises :class:`Misconfigured` when a file
@@ -157,7 +157,7 @@ def fetch(plan: Plan, cache: Path, *, stopped: Callable[[], bool], report: Repor
 class _Fetch:
     """One download on its own thread, so that a hub that does not respond cannot block the caller."""
 
-    def __init__(self, plan: Plan, cache: Path, report: Report) -> None:
+    def __init__(self, plan: DownloadPlan, cache: Path, report: Report) -> None:
         self.plan = plan
         self.home = _home(plan, cache)
         self.folder = self.home / "snapshots" / plan.commit
@@ -311,7 +311,7 @@ def damaged(folder: Path) -> list[str]:
     return wrong
 
 
-def _home(plan: Plan, cache: Path) -> Path:
+def _home(plan: DownloadPlan, cache: Path) -> Path:
     return cache / f"models--{plan.repository.replace('/', '--')}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
-from gainstage.engine.models.download import MAIN_FILE, Plan, Progress, check_room, fetch
+from gainstage.engine.models.download import MAIN_FILE, DownloadPlan, Progress, check_room, fetch
 from gainstage.engine.models.download import plan as plan_download
 
 DEMO = Path(__file__).parent / "demo"
@@ -40,7 +40,7 @@ REACH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedModel:
     """A model on this machine. ``revision`` is the hub commit, or ``sha256:`` and 12 digits of the folder's content."""
 
     name: str
@@ -58,7 +58,7 @@ def find(
     download: bool = True,
     stopped: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], object] = lambda _: None,
-) -> Found:
+) -> ResolvedModel:
     """The folder of a model; it is downloaded from the hub into ``cache`` only when it is not on this machine.
 
     ``report`` is called with the progress of a download, which ends soon after ``stopped`` returns True. Raises
@@ -69,9 +69,9 @@ def find(
     folder = Path(name).expanduser()
     if folder.is_dir() or name.startswith(("/", "./", "../", "~")):
         return _local(role, name, folder, "folder")
-    found = _cached(role, name, revision or PINS.get(name), cache)
-    if found is not None:
-        return found
+    cached = _cached(role, name, revision or PINS.get(name), cache)
+    if cached is not None:
+        return cached
     if not download:
         raise unreachable(role, name, revision or PINS.get(name))
     return _download(plan_of(role, name, revision), name, cache, stopped, report)
@@ -90,7 +90,7 @@ def fingerprint(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()[:12]}"
 
 
-def _local(role: str, name: str, folder: Path, origin: str) -> Found:
+def _local(role: str, name: str, folder: Path, origin: str) -> ResolvedModel:
     if not folder.is_dir():
         raise Misconfigured(
             f"{role} model {name}: there is no folder {folder}",
@@ -106,10 +106,10 @@ def _local(role: str, name: str, folder: Path, origin: str) -> Found:
     # vectors must be distinguished by their exact model; for a large recogniser the name is enough
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     known = fingerprint(folder) if role in ("voice", "embed") or size < _HASHED_BYTES else None
-    return Found(name, folder.absolute(), known, origin)
+    return ResolvedModel(name, folder.absolute(), known, origin)
 
 
-def _cached(role: str, name: str, revision: str | None, cache: Path) -> Found | None:
+def _cached(role: str, name: str, revision: str | None, cache: Path) -> ResolvedModel | None:
     """The snapshot on this machine: in our cache, or in the user's own hub cache."""
     repo = repository(name)
     if repo is None:
@@ -125,11 +125,11 @@ def _cached(role: str, name: str, revision: str | None, cache: Path) -> Found | 
             ),
         )
         if folder is not None:
-            return Found(name, folder, folder.name, "hub")
+            return ResolvedModel(name, folder, folder.name, "hub")
     return None
 
 
-def plan_of(role: str, name: str, revision: str | None) -> Plan:
+def plan_of(role: str, name: str, revision: str | None) -> DownloadPlan:
     """The files that the hub would send for a model. Raises :class:`Misconfigured` with a cause and a hint when it would not."""
     revision = revision or PINS.get(name)
     with quiet.importing():
@@ -155,13 +155,15 @@ def plan_of(role: str, name: str, revision: str | None) -> Plan:
     return plan
 
 
-def _download(plan: Plan, name: str, cache: Path, stopped: Callable[[], bool], report: Callable[[Progress], object]) -> Found:
+def _download(
+    plan: DownloadPlan, name: str, cache: Path, stopped: Callable[[], bool], report: Callable[[Progress], object]
+) -> ResolvedModel:
     check_room([plan], cache)
     try:
         folder = fetch(plan, cache, stopped=stopped, report=report)
     except hub_errors() as error:
         raise explained(plan.role, name, plan.revision, error) from error
-    return Found(name, folder, folder.name, "hub")
+    return ResolvedModel(name, folder, folder.name, "hub")
 
 
 def _complete(role: str, look: Callable[[], Path]) -> Path | None:
@@ -187,8 +189,8 @@ def repository(name: str) -> str | None:
     with quiet.importing():
         from faster_whisper.utils import _MODELS
 
-    found: str | None = _MODELS.get(name)
-    return found
+    repository_id: str | None = _MODELS.get(name)
+    return repository_id
 
 
 def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:

@@ -11,7 +11,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
-from gainstage.engine.models.resolve import Found
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.terms import SAMPLE_RATE, ModelId
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class VoiceEncoder:
     min_seconds = 0.2
     """Shorter spans are refused by :meth:`embed`: a few frames do not identify a speaker."""
 
-    def __init__(self, classifier: Any, found: Found, device: str) -> None:
+    def __init__(self, classifier: Any, resolved: ResolvedModel, device: str) -> None:
         self._classifier = classifier
         self.device = device
         self.rate = Rate("audio")
         dimension = self.raw(np.zeros((1, SAMPLE_RATE), np.float32)).shape[1]
-        self.id = ModelId(found.name, found.revision or "", dimension)
+        self.id = ModelId(resolved.name, resolved.revision or "", dimension)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """Its PyTorch modules, for measuring memory."""
@@ -78,7 +78,7 @@ class VoiceEncoder:
         return features
 
 
-def load_classifier(found: Found, device: str) -> torch.nn.Module:
+def load_classifier(resolved: ResolvedModel, device: str) -> torch.nn.Module:
     """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"), for any number of :class:`VoiceEncoder`.
 
     Raises :class:`Misconfigured` for a folder that names classes outside a voice encoder or lacks its weights, and PyTorch's errors
@@ -89,15 +89,15 @@ def load_classifier(found: Found, device: str) -> torch.nn.Module:
         from gainstage.engine.models.weights import Forbidden
 
         try:
-            return build_encoder((found.folder / "hyperparams.yaml").read_text("utf-8"), found.folder, device)
+            return build_encoder((resolved.folder / "hyperparams.yaml").read_text("utf-8"), resolved.folder, device)
         except Forbidden as error:
             raise Misconfigured(
-                f"voice model {found.name} is not safe to load: it asks for {error}",
+                f"voice model {resolved.name} is not safe to load: it asks for {error}",
                 cause="model not safe to load",
                 hint="Only the classes of a voice encoder are built; choose another model.",
             ) from error
 
 
-def load_voice_encoder(found: Found, device: str) -> VoiceEncoder:
+def load_voice_encoder(resolved: ResolvedModel, device: str) -> VoiceEncoder:
     """One encoder with its own weights; the registry shares weights between encoders instead."""
-    return VoiceEncoder(load_classifier(found, device), found, device)
+    return VoiceEncoder(load_classifier(resolved, device), resolved, device)

@@ -48,10 +48,10 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Recordings ended at once, and those still running whose engines were asked (``command`` names the question)."""
+    """Recordings ended at once, and running ones whose engines are to end them (``command`` is the request to them)."""
 
     done: int
-    asked: int
+    running: int
     command: int | None = None
 
 
@@ -193,7 +193,7 @@ class Backlog:
                 "update recording set status = 'skipped', changed = now() where id = any(%s) and status in ('failed', 'cancelled')",
                 [list(ids)],
             )
-            return Ended(ended.done + late.rowcount, ended.asked, ended.command)
+            return Ended(ended.done + late.rowcount, ended.running, ended.command)
 
     def prioritise(self, ids: Sequence[str], *, delta: int = 0, to_front: bool = False, by: str = "operator") -> Reprioritised:
         """Raise or lower by ``delta``, or put before everything queued; the engines of running ones are asked to reorder their gates."""

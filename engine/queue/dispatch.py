@@ -22,7 +22,7 @@ class CommandRefused(Exception):
     """A command that cannot be carried out; its text is for the operator."""
 
 
-class Dispatcher:
+class CommandDispatcher:
     """Carries commands out. Thread-safe; raises :class:`gainstage.engine.errors.Transient` in an outage."""
 
     def __init__(self, db: Database, backlog: Backlog) -> None:
@@ -101,9 +101,9 @@ class Dispatcher:
         return self._ended(self.backlog.skip(self._ids(command), by=command.by), "skipped")
 
     def _ended(self, ended: Ended, word: str) -> tuple[str, int | None]:
-        if not ended.done and not ended.asked:
+        if not ended.done and not ended.running:
             raise CommandRefused(f"nothing to do: what has ended is not {word}")
-        running = f"{ended.asked} running, their engines were asked" if ended.asked else ""
+        running = f"{ended.running} running, their engines were asked" if ended.running else ""
         return ", ".join(part for part in (f"{ended.done} {word}" if ended.done else "", running) if part), ended.command
 
     def _priority(self, command: Command) -> tuple[str, int | None]:

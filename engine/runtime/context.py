@@ -29,7 +29,7 @@ from gainstage.engine.runtime.models import Models
 from gainstage.engine.runtime.run_totals import RunTotals
 from gainstage.engine.sources.fetch import Fetcher
 from gainstage.engine.speech.recogniser import CALLS
-from gainstage.engine.speech.recognition import Decoded, Window
+from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.outage import retry_until
@@ -140,7 +140,7 @@ class EngineContext:
             on_batch=self.journal.batch,
         )
 
-    def _window_batcher(self) -> Batcher[Window, Decoded]:
+    def _window_batcher(self) -> Batcher[SpeechWindow, DecodedWindow]:
         """Windows of speech of every recording in flight; those of one language and decoding share a call of the recogniser."""
         return Batcher(
             "windows",

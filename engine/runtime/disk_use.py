@@ -14,14 +14,14 @@ SHARE = 4
 
 def trim_runs(folder: Path, most_bytes: int, most_days: float, *, writing: Path | None = None) -> tuple[str, ...]:
     """Remove recorded runs that are too old, and the oldest beyond ``most_bytes``; never the one being written. Their names."""
-    found = []
+    sizes = []
     for path in folder.glob("*.gsr"):
         try:
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
+            sizes.append((path.stat().st_mtime, path.stat().st_size, path))
         except OSError:  # another engine of this home removed it just now
             continue
     removed, total, oldest = [], 0, time.time() - most_days * 86_400
-    for at, size, path in sorted(found, reverse=True):
+    for at, size, path in sorted(sizes, reverse=True):
         total += size
         if path != writing and (at < oldest or total > most_bytes):
             path.unlink(missing_ok=True)

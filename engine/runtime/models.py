@@ -18,7 +18,7 @@ from gainstage.engine.errors import Cancelled, EngineError, Misconfigured
 from gainstage.engine.models import quiet, selftest
 from gainstage.engine.models.download import Progress, check_room, damaged
 from gainstage.engine.models.oom import is_out_of_memory
-from gainstage.engine.models.resolve import Found, find, plan_of
+from gainstage.engine.models.resolve import ResolvedModel, find, plan_of
 from gainstage.engine.stages import ROLES
 from gainstage.engine.telemetry.cores import threads_of, torch_device
 from gainstage.engine.terms import ModelId
@@ -69,7 +69,7 @@ class Models:
         self.on_progress: Callable[[str, Progress], object] = lambda role, progress: None
         """Gets the role and the progress of a download, twice a second."""
         self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}
-        self._loaders: dict[str, Callable[[Settings], tuple[Any, Found, str]]] = {
+        self._loaders: dict[str, Callable[[Settings], tuple[Any, ResolvedModel, str]]] = {
             "asr": self._load_asr,
             "voice": self._load_voice,
             "diarization": self._load_diarization,
@@ -175,29 +175,29 @@ class Models:
     def _damaged(self, role: str, name: str) -> Misconfigured | None:
         """A cached file whose bytes are not those the hub sent, named with what mends it."""
         try:
-            found = find(role, name, getattr(self._settings(), role).revision, self._cache, download=False)
+            resolved = find(role, name, getattr(self._settings(), role).revision, self._cache, download=False)
         except (EngineError, OSError):
             return None
-        wrong = damaged(found.folder) if found.origin == "hub" else []
+        wrong = damaged(resolved.folder) if resolved.origin == "hub" else []
         if not wrong:
             return None
-        blob = (found.folder / wrong[0]).resolve()
+        blob = (resolved.folder / wrong[0]).resolve()
         return Misconfigured(
             f"{role} model {name}: the cached file {wrong[0]} is damaged",
             cause="cached model damaged",
             hint=f"Run: rm {shlex.quote(str(blob))}   The next start fetches it again.",
         )
 
-    def _find(self, role: str, name: str, revision: str | None, shown_as: str | None = None) -> Found:
+    def _find(self, role: str, name: str, revision: str | None, shown_as: str | None = None) -> ResolvedModel:
         state = self._roles[shown_as or role]
 
         def report(progress: Progress) -> None:
             state.view = replace(state.view, note=str(progress))
             self.on_progress(role, progress)
 
-        found = find(role, name, revision, self._cache, stopped=lambda: self.stopped(), report=report)
+        resolved = find(role, name, revision, self._cache, stopped=lambda: self.stopped(), report=report)
         state.view = replace(state.view, note="")
-        return found
+        return resolved
 
     def check_hub(self, roles: Iterable[str] = ROLES) -> None:
         """Ask for all models that are not here before the first byte of any: licences, names, and room for their sum.
@@ -216,7 +216,7 @@ class Models:
         if plans:
             check_room(plans, self._cache)
 
-    def _load_asr(self, settings: Settings) -> tuple[Transcriber, Found, str]:
+    def _load_asr(self, settings: Settings) -> tuple[Transcriber, ResolvedModel, str]:
         from gainstage.engine.speech.recogniser import CALLS, load_transcriber
 
         files = self._find("asr", settings.asr.model, settings.asr.revision)
@@ -230,12 +230,12 @@ class Models:
         )
         return transcriber, files, transcriber.compute
 
-    def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, Found, str]:
+    def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, ResolvedModel, str]:
         files = self._find("voice", settings.voice.model, settings.voice.revision)
         encoder, figures = self._encoder(files, self._device(settings.voice.device, "voice"))
         return encoder, files, figures
 
-    def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, Found, str]:
+    def _load_diarization(self, settings: Settings) -> tuple[DiarizerParts, ResolvedModel, str]:
         from gainstage.engine.models.diarizer import load_diarizer
 
         files = self._find("diarization", settings.diarization.model, settings.diarization.revision)
@@ -249,14 +249,14 @@ class Models:
 
         return load_diarizer(files, device, voice_at), files, ""
 
-    def _load_embed(self, settings: Settings) -> tuple[TextEncoder, Found, str]:
+    def _load_embed(self, settings: Settings) -> tuple[TextEncoder, ResolvedModel, str]:
         from gainstage.engine.text.embed import load_text_encoder
 
         files = self._find("embed", settings.embed.model, settings.embed.revision)
         encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype)
         return encoder, files, f"{encoder.dtype} · {selftest.check_texts(files.name, encoder.encode)}"
 
-    def _encoder(self, files: Found, device: str) -> tuple[VoiceEncoder, str]:
+    def _encoder(self, files: ResolvedModel, device: str) -> tuple[VoiceEncoder, str]:
         """The voice model of a folder on a device, tested, and the figures of its test."""
         from gainstage.engine.models.voice import VoiceEncoder, load_classifier
 

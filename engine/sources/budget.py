@@ -112,13 +112,13 @@ def _until_room(recent: tuple[tuple[int, int], ...], now: float, rate: int) -> f
     return 0.0
 
 
-def throttled(state: HostState, now: float, asked: float, after_s: float | None) -> HostState:
-    """Record that the host throttled a request made at ``asked``; ``after_s`` is the delay it asked for, None when it gave none.
+def throttled(state: HostState, now: float, requested_at: float, after_s: float | None) -> HostState:
+    """Record that the host throttled a request made at ``requested_at``; ``after_s`` is the delay it named, None when it gave none.
 
     The first throttle opens the breaker. Those of requests already under way are only counted, and their delay is applied.
     """
     named = now + min(after_s or 0.0, MOST_NAMED_S)
-    if state.breaker != "closed" and asked <= state.opened:
+    if state.breaker != "closed" and requested_at <= state.opened:
         return replace(
             state, until=max(state.until, named) if state.breaker == "open" else state.until, throttled=state.throttled + 1
         )
@@ -127,15 +127,15 @@ def throttled(state: HostState, now: float, asked: float, after_s: float | None)
         state,
         breaker="open",
         until=max(named, now + cool_s),
-        opened=max(now, asked),
+        opened=max(now, requested_at),
         failures=state.failures + 1,
         throttled=state.throttled + 1,
     )
 
 
-def answered(state: HostState, asked: float) -> HostState:
-    """Record a normal answer to the request made at ``asked``; the answer to the trial closes the breaker."""
-    if state.breaker == "closed" or asked > state.opened:
+def answered(state: HostState, requested_at: float) -> HostState:
+    """Record a normal answer to the request made at ``requested_at``; the answer to the trial closes the breaker."""
+    if state.breaker == "closed" or requested_at > state.opened:
         return replace(state, breaker="closed", until=0.0, failures=0)
     return state
 

@@ -13,7 +13,7 @@ from gainstage.engine.sources.choice import ADDRESSED, RECHECKED, Choice, Left
 from gainstage.engine.sources.hosts import PATIENCE_S, Hosts
 from gainstage.engine.sources.ids import apart
 from gainstage.engine.sources.known import KnownRecordings
-from gainstage.engine.sources.listing import WRITING, Faulty, Found, found_in
+from gainstage.engine.sources.listing import WRITING, Faulty, ListedItem, list_items
 from gainstage.engine.sources.prefilter import look_up_all
 from gainstage.engine.sources.selection import Selection, ordered, refusal, undecided
 from gainstage.engine.store.codec import plain
@@ -66,8 +66,8 @@ class _Chooser:
 
     def take_from(self, source: str, settled: bool) -> None:
         older = 0
-        with closing(found_in(source, self.settings, token=self.token, hosts=self.hosts, settled=settled)) as found:  # type: ignore[type-var]
-            for batch in _batches(found, LOOK_UPS if self._looks() else CHUNK):
+        with closing(list_items(source, self.settings, token=self.token, hosts=self.hosts, settled=settled)) as items:  # type: ignore[type-var]
+            for batch in _batches(items, LOOK_UPS if self._looks() else CHUNK):
                 self.token.check()
                 wanted: list[Recording] = []
                 for recording in self._sift(batch):
@@ -88,18 +88,18 @@ class _Chooser:
         s = self.selection
         return bool(s.since or s.until or s.skip_shorts or s.min_duration is not None or s.max_duration is not None)
 
-    def _sift(self, batch: list[Found]) -> list[Recording]:
+    def _sift(self, batch: list[ListedItem]) -> list[Recording]:
         """The new recordings of a batch, with the details that the selection needs."""
         fresh: list[Recording] = []
-        for found in batch:
+        for item in batch:
             self.seen += 1
-            if isinstance(found, Faulty):
-                self.left.append(Left(found.title, found.reason))
-            elif found.key in self.keys:
-                self.left.append(Left(found.title, TWICE))
+            if isinstance(item, Faulty):
+                self.left.append(Left(item.title, item.reason))
+            elif item.key in self.keys:
+                self.left.append(Left(item.title, TWICE))
             else:
-                self.keys.add(found.key)
-                fresh.append(found)
+                self.keys.add(item.key)
+                fresh.append(item)
         known = KnownRecordings(self.database, fresh)
         wanted = [listed for recording in fresh if (listed := self._placed(recording, known)) is not None]
         longest_s = self.settings.fetch.max_duration
@@ -110,9 +110,9 @@ class _Chooser:
     def _details(self, recordings: list[Recording], patience_s: float = PATIENCE_S) -> dict[str, Recording]:
         if not recordings:
             return {}
-        found = look_up_all(recordings, self.settings, self.hosts, self.token, patience_s=patience_s)
-        self.unchecked += sum(1 for r in found if not r.extra.get("looked_up"))
-        return {r.key: r for r in found}
+        details = look_up_all(recordings, self.settings, self.hosts, self.token, patience_s=patience_s)
+        self.unchecked += sum(1 for r in details if not r.extra.get("looked_up"))
+        return {r.key: r for r in details}
 
     def _placed(self, recording: Recording, known: KnownRecordings) -> Recording | None:
         """A recording with the id and key it is stored under; None when its status excludes it."""
@@ -207,9 +207,9 @@ def _ended(status: str | None, cause: str | None) -> str:
     return f"{status} already" if status == "stored" or not cause else f"{status} already: {cause}"
 
 
-def _batches(found: Iterator[Found], size: int) -> Iterator[list[Found]]:
+def _batches(items: Iterator[ListedItem], size: int) -> Iterator[list[ListedItem]]:
     """Batches of growing size, so that a small limit reads little of a long source."""
     now = min(8, size)
-    while batch := list(islice(found, now)):
+    while batch := list(islice(items, now)):
         yield batch
         now = min(size, 2 * now)

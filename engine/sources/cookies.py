@@ -98,11 +98,11 @@ def cookies_trouble(settings: Fetch, now: float | None = None) -> str | None:
         return None
     now = time.time() if now is None else now
     try:
-        found = read_cookies(Path(settings.cookies.get_secret_value()).expanduser(), now)
+        cookies = read_cookies(Path(settings.cookies.get_secret_value()).expanduser(), now)
     except Misconfigured as error:
         return str(error)
-    if found.expired:
-        return f"{found.expired} of {found.valid + found.expired} cookies have expired"
-    if found.soonest is not None and found.soonest - now < SOON_S:
-        return f"the first of {found.valid} cookies expires in {(found.soonest - now) / 86_400:.1f} days"
+    if cookies.expired:
+        return f"{cookies.expired} of {cookies.valid + cookies.expired} cookies have expired"
+    if cookies.soonest is not None and cookies.soonest - now < SOON_S:
+        return f"the first of {cookies.valid} cookies expires in {(cookies.soonest - now) / 86_400:.1f} days"
     return None

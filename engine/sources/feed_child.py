@@ -29,14 +29,14 @@ def main() -> None:
 
 def parsed(feedparser: Any, document: bytes) -> dict[str, Any]:
     """The fields of a document's feed and entries that gainstage uses."""
-    found = feedparser.parse(document, sanitize_html=False, resolve_relative_uris=False)
-    fault = str(found.bozo_exception)[:300] if found.bozo and not found.entries else None
+    result = feedparser.parse(document, sanitize_html=False, resolve_relative_uris=False)
+    fault = str(result.bozo_exception)[:300] if result.bozo and not result.entries else None
     feed = {
-        "title": _text(found.feed.get("title")),
-        "guid": _text(found.feed.get("podcast_guid")),
-        "links": _parts(found.feed, "links"),
+        "title": _text(result.feed.get("title")),
+        "guid": _text(result.feed.get("podcast_guid")),
+        "links": _parts(result.feed, "links"),
     }
-    return {"fault": fault, "feed": feed, "entries": [_entry(entry) for entry in found.entries]}
+    return {"fault": fault, "feed": feed, "entries": [_entry(entry) for entry in result.entries]}
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def enclosure_of(entry: dict[str, Any]) -> tuple[str, int | None] | None:
 
     A file of unknown type is taken, because the decoder detects what it is. A file of any other type is left out.
     """
-    found: dict[str, tuple[str, int | None]] = {}
+    by_family: dict[str, tuple[str, int | None]] = {}
     for part in (*entry["enclosures"], *entry["media_content"]):
         href = str(part.get("href") or part.get("url") or "").strip()
         kind = str(part.get("type") or part.get("medium") or "").lower().strip()
@@ -147,10 +147,10 @@ def enclosure_of(entry: dict[str, Any]) -> tuple[str, int | None] | None:
                 continue
             else:
                 family = "other"
-        told = str(part.get("length") or part.get("filesize") or "")
-        size = int(told) if told.isdigit() and len(told) < 16 else 0
-        found.setdefault(family, (href, size or None))
-    return found.get("audio") or found.get("video") or found.get("other")
+        length = str(part.get("length") or part.get("filesize") or "")
+        size = int(length) if length.isdigit() and len(length) < 16 else 0
+        by_family.setdefault(family, (href, size or None))
+    return by_family.get("audio") or by_family.get("video") or by_family.get("other")
 
 
 def _may_be_media(kind: str) -> bool:
@@ -184,9 +184,9 @@ def date_of(entry: dict[str, Any]) -> str | None:
     stamp: float | None = None
     with contextlib.suppress(ValueError, OverflowError, TypeError):
         stamp = float(calendar.timegm((*when, 0, 0, 0))) if when else None
-    told = re.fullmatch(r"\s{0,50}(\d{9,10})(\d{3})?(?:\.\d{1,9})?\s{0,50}", str(entry["published"] or entry["updated"] or ""))
-    if told:
-        stamp = float(told[1])
+    match = re.fullmatch(r"\s{0,50}(\d{9,10})(\d{3})?(?:\.\d{1,9})?\s{0,50}", str(entry["published"] or entry["updated"] or ""))
+    if match:
+        stamp = float(match[1])
     if stamp is None or not OLDEST_S < stamp < NEWEST_S:
         return None
     return datetime.fromtimestamp(stamp, UTC).date().isoformat()

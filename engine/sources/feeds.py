@@ -20,7 +20,7 @@ from gainstage.engine.sources.feed_cutter import Cutter, RawEntry, narrow
 from gainstage.engine.sources.feed_entries import FeedItem, Shared, item_of
 from gainstage.engine.sources.feed_parser import FeedParser, feed_parser
 from gainstage.engine.sources.http import refuse
-from gainstage.engine.sources.pace import Pace
+from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.web import Web
 
 CHUNK = 200
@@ -72,7 +72,7 @@ def list_feed(url: str, web: Web, asking: Asking, *, token: CancelToken, least_s
             with asking(page), web.get(page, token, ACCEPT) as response:
                 if response.status_code != 200:
                     refuse(response)
-                blocks = Pace(least_speed, PAGE_S).through(response.iter_bytes())
+                blocks = SpeedCheck(least_speed, PAGE_S).through(response.iter_bytes())
                 page = yield from parse_feed(blocks, url, str(response.url), parser, shared)
     if page is not None and page not in seen:
         yield FeedItem(None, clean_text(page, 200), f"more than {MOST_PAGES} pages")
@@ -145,8 +145,8 @@ def _about(about: dict[str, Any], page: _Page) -> str:
 
 def _title_of(entry: RawEntry) -> str:
     """The title of an entry of which only the start is kept."""
-    found = re.search(rb"<title[^>]{0,200}>\s{0,100}(?:<!\[CDATA\[)?(.{0,300}?)(?:\]\]>|</title)", entry.text, re.DOTALL)
-    return clean_text(found[1].decode("utf-8", "replace"), 300) if found else "?"
+    match = re.search(rb"<title[^>]{0,200}>\s{0,100}(?:<!\[CDATA\[)?(.{0,300}?)(?:\]\]>|</title)", entry.text, re.DOTALL)
+    return clean_text(match[1].decode("utf-8", "replace"), 300) if match else "?"
 
 
 def _items(page: _Page, frame: bytearray, chunk: list[bytes]) -> Iterator[FeedItem]:

@@ -19,7 +19,7 @@ from gainstage.engine.sources.hosts import COUNTED_S, Hosts
 from gainstage.engine.sources.http import Progress, download
 from gainstage.engine.sources.local import path_of
 from gainstage.engine.sources.policy import host_of
-from gainstage.engine.sources.recent import Recent
+from gainstage.engine.sources.recent import BoundedDict
 from gainstage.engine.sources.web import Web
 from gainstage.engine.store.database import Database
 from gainstage.engine.telemetry.journal import Journal
@@ -47,7 +47,7 @@ class Fetcher:
         self.web = Web(lambda: settings().fetch)
         self.hosts = Hosts(database, lambda: settings().fetch)
         self._lock = threading.Lock()
-        self._credited: Recent[str, bool] = Recent(10_000)
+        self._credited: BoundedDict[str, bool] = BoundedDict(10_000)
         self._swept = float("-inf")
         self._throttled: set[str] = set()
         self._budgets: tuple[HostBudget, ...] = ()
@@ -64,20 +64,20 @@ class Fetcher:
             _same_file(kept, target)
             self._journal.log("info", "downloaded before: not asked for again", recording=recording.id, stage="fetch")
             return target
-        leave = self.hosts.enter(host_of(recording.source), token, counted=self._is_counted(recording))
-        heard = threading.Event()
+        permit = self.hosts.enter(host_of(recording.source), token, counted=self._is_counted(recording))
+        has_answered = threading.Event()
 
         def answered(share: float | None) -> None:
-            if not heard.is_set():
-                heard.set()
-                self.hosts.answered(leave)
+            if not has_answered.is_set():
+                has_answered.set()
+                self.hosts.answered(permit)
             progress(share)
 
         try:
             self._download(recording, target, token, answered)
         except EngineError as error:
-            raise self.hosts.failed(leave, error)  # noqa: B904 - the same error, with the host's wait filled in
-        self.hosts.answered(leave)
+            raise self.hosts.failed(permit, error)  # noqa: B904 - the same error, with the host's wait filled in
+        self.hosts.answered(permit)
         token.check()
         with contextlib.suppress(OSError):  # a file system without links: after a kill it is downloaded again
             _sync(target)
@@ -105,10 +105,10 @@ class Fetcher:
         """Request budgets per host, for the snapshot; the last known ones while the database is away."""
         with contextlib.suppress(Transient):
             self._budgets = self.hosts.views()
-            self._tell(self._budgets)
+            self._log_throttling(self._budgets)
         return self._budgets
 
-    def _tell(self, budgets: tuple[HostBudget, ...]) -> None:
+    def _log_throttling(self, budgets: tuple[HostBudget, ...]) -> None:
         """Log once when a host throttles, and once when it answers again."""
         now_open = {b.host for b in budgets if b.state != "closed"}
         for host in now_open - self._throttled:

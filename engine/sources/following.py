@@ -140,11 +140,11 @@ class Following:
                 self._watches[id] = FolderWatch(folder, self._changed(id))
 
     def _changed(self, id: int) -> Callable[[], None]:
-        def tell() -> None:
+        def on_change() -> None:
             try:
                 self._subscriptions.hurry(id)
             except Transient as error:  # its next run finds the files
                 self._journal.log("debug", f"a changed folder could not be noted: {error.message}", kind="state")
             self._bell.set()
 
-        return tell
+        return on_change

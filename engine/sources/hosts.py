@@ -37,7 +37,7 @@ class HostPermit:
     """Permission to make one request, and how it was granted."""
 
     host: str
-    asked: float  # seconds of the clock of the hosts
+    requested_at: float  # seconds of the clock of the hosts
     trial: bool
 
 
@@ -84,50 +84,52 @@ class Hosts:
     @contextmanager
     def asking(self, url: str, token: CancelToken) -> Iterator[None]:
         """Context of one request: waits for permission and records the result. Raises the errors of :meth:`enter`."""
-        leave = self.enter(host_of(url), token)
+        permit = self.enter(host_of(url), token)
         try:
             yield
         except EngineError as error:
-            raise self.failed(leave, error) from error.__cause__
+            raise self.failed(permit, error) from error.__cause__
         except GeneratorExit:  # the reader of a list stopped reading
-            self.answered(leave)
+            self.answered(permit)
             raise
-        self.answered(leave)
+        self.answered(permit)
 
-    def answered(self, leave: HostPermit) -> None:
+    def answered(self, permit: HostPermit) -> None:
         """Record a normal answer of the host: a trial has succeeded."""
-        if leave.trial:
-            self._change(leave.host, lambda state, now: budget.answered(state, leave.asked))
+        if permit.trial:
+            self._change(permit.host, lambda state, now: budget.answered(state, permit.requested_at))
 
-    def failed(self, leave: HostPermit, error: EngineError) -> EngineError:
+    def failed(self, permit: HostPermit, error: EngineError) -> EngineError:
         """Record a failed request and return the error to raise. A throttle opens the breaker; its error has the time until it
         closes."""
         if isinstance(error, Throttled):
-            now, state = self._change(leave.host, lambda state, now: budget.throttled(state, now, leave.asked, error.after_s))
-            error.after_s = max(0.0, state.until - now) + self._place(leave.host, now, state.until)
-        elif leave.trial and (error.retry or isinstance(error, Cancelled)):
-            self._change(leave.host, lambda state, now: budget.unclear(state, now))
+            now, state = self._change(
+                permit.host, lambda state, now: budget.throttled(state, now, permit.requested_at, error.after_s)
+            )
+            error.after_s = max(0.0, state.until - now) + self._place(permit.host, now, state.until)
+        elif permit.trial and (error.retry or isinstance(error, Cancelled)):
+            self._change(permit.host, lambda state, now: budget.unclear(state, now))
         elif not error.retry:
-            self.answered(leave)
+            self.answered(permit)
         return error
 
     def views(self) -> tuple[HostBudget, ...]:
         """Every host with requests within the hour or in a cool-down, at most a few seconds old; queries the database at
         intervals."""
         with self._lock:
-            at, found = self._views
+            at, views = self._views
             if time.monotonic() - at < VIEW_EVERY_S:
-                return found
-            self._views = (time.monotonic(), found)
+                return views
+            self._views = (time.monotonic(), views)
         with self._database.connection() as connection:
             rows = connection.execute(
                 "select host, state, extract(epoch from clock_timestamp())::float8 from host order by host"
             ).fetchall()
         rate = self._settings().rate
-        found = tuple(view for host, data, now in rows if (view := _view(host, budget.from_json(data), self._now(now), rate)))
+        views = tuple(view for host, data, now in rows if (view := _view(host, budget.from_json(data), self._now(now), rate)))
         with self._lock:
-            self._views = (time.monotonic(), found)
-        return found
+            self._views = (time.monotonic(), views)
+        return views
 
     def hurry(self) -> int:
         """Make recordings that wait for a budget due now, after the budget was changed; returns how many."""

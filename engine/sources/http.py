@@ -16,7 +16,7 @@ from gainstage.config.settings import Fetch
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources.pace import Pace
+from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.web import Web
 
 NOT_MEDIA = re.compile(
@@ -152,7 +152,7 @@ def _mark_of(mark: Path) -> str | None:
 def _receive(
     response: httpx.Response, partial: Path, have: int, whole: int | None, settings: Fetch, token: CancelToken, progress: Progress
 ) -> None:
-    pace = Pace(settings.least_speed, settings.time_limit)
+    pace = SpeedCheck(settings.least_speed, settings.time_limit)
     with partial.open("ab" if have else "wb") as file:
         for block in pace.through(response.iter_bytes()):
             token.check()

@@ -69,13 +69,13 @@ def solver_version() -> str | None:
 
 
 def _candidates() -> list[str]:
-    found: list[str] = []
+    candidates: list[str] = []
     with contextlib.suppress(ImportError, OSError):  # the wheel or its binary is missing
         from deno import find_deno_bin
 
-        found.append(os.fspath(find_deno_bin()))
+        candidates.append(os.fspath(find_deno_bin()))
     beside = os.path.join(sysconfig.get_path("scripts"), "deno")
-    return [path for path in dict.fromkeys([*found, beside, shutil.which("deno")]) if path and os.access(path, os.X_OK)]
+    return [path for path in dict.fromkeys([*candidates, beside, shutil.which("deno")]) if path and os.access(path, os.X_OK)]
 
 
 def run_script(runtime: Path, options: Sequence[str], script: str, token: CancelToken, *, deadline_s: float | None = None) -> str:

@@ -52,12 +52,12 @@ class KnownRecordings:
 
     def of(self, recording: Recording) -> KnownRecording | None:
         """The row of a recording, by its identity or by the one it had before identities included the feed."""
-        found = self._by_key.get(plain(recording.key))
-        if found is None and (was := recording.extra.get("was")):
+        row = self._by_key.get(plain(recording.key))
+        if row is None and (was := recording.extra.get("was")):
             former = self._by_key.get(plain(str(was)))
             if former is not None and former.feed == recording.extra.get("feed"):
                 return former
-        return found
+        return row
 
     def grown(self, recording: Recording, token: CancelToken) -> KnownRecording | None:
         """The row of a file's earlier content, when the file was only extended since: by a slow copy, or a recorder that pauses."""

@@ -21,7 +21,7 @@ from gainstage.engine.sources.ids import digest_of, own_id
 from gainstage.engine.sources.lists import LISTS, ListLine, read_list
 from gainstage.engine.sources.local import BLOCK, MEDIA, check_regular, file_recording, files_below, is_settled, place_of, why_not
 from gainstage.engine.sources.opml import bounded, is_opml, read_opml
-from gainstage.engine.sources.pace import Pace
+from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 from gainstage.engine.sources.web import Web
@@ -43,16 +43,16 @@ class Faulty:
     reason: str
 
 
-Found = Recording | Faulty
+ListedItem = Recording | Faulty
 
 
 def list_source(source: str, settings: Settings, *, token: CancelToken) -> Iterator[Recording]:
     """The recordings of one source. Raises :class:`gainstage.engine.errors.EngineError` for an invalid source."""
-    with_faults = found_in(source, settings, token=token)
-    return (found for found in with_faults if isinstance(found, Recording))
+    with_faults = list_items(source, settings, token=token)
+    return (item for item in with_faults if isinstance(item, Recording))
 
 
-def found_in(
+def list_items(
     source: str,
     settings: Settings,
     *,
@@ -60,7 +60,7 @@ def found_in(
     hosts: Hosts | None = None,
     settled: bool = False,
     in_list: bool = False,
-) -> Iterator[Found]:
+) -> Iterator[ListedItem]:
     """Everything in a source, including what cannot be taken.
 
     A source is a URL (media, feed, page), a search (``ytsearch20:words``), a file, a folder, or a list of sources (.txt,
@@ -108,7 +108,7 @@ def found_in(
     yield file_recording(path, token)
 
 
-def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[Found]:
+def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[ListedItem]:
     """Every file below a folder, taken or left out. Raises :class:`Permanent` when none is taken, unless the folder is followed."""
     left: list[Faulty] = []
     taken = 0
@@ -145,7 +145,7 @@ def _document_of(path: Path) -> str:
     return "feed" if is_feed(head) else "opml" if is_opml(head) else ""
 
 
-def _of_document(path: Path, kind: str, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+def _of_document(path: Path, kind: str, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[ListedItem]:
     """The recordings of a local feed or a list of subscriptions."""
     with path.open("rb") as file:
         blocks = iter(lambda: file.read(BLOCK), b"")
@@ -158,36 +158,36 @@ def _of_document(path: Path, kind: str, settings: Settings, token: CancelToken, 
         yield from _of_outlines(blocks, settings, token, hosts)
 
 
-def _of_outlines(blocks: Iterable[bytes], settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+def _of_outlines(blocks: Iterable[bytes], settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[ListedItem]:
     for number, address in enumerate(read_opml(blocks), 1):
         yield from _of_line(ListLine(number, address), settings, token, hosts)
 
 
-def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[Found]:
+def _of_line(line: ListLine, settings: Settings, token: CancelToken, hosts: Hosts | None) -> Iterator[ListedItem]:
     """The recordings of a line. An invalid line is reported and does not stop the others; a throttle by the host does."""
     if line.wrong:
         yield Faulty(line.wrong, "malformed line")
         return
     try:
-        for found in found_in(line.source, settings, token=token, hosts=hosts, in_list=True):
-            yield _told(found, line) if isinstance(found, Recording) and line.told else found
+        for item in list_items(line.source, settings, token=token, hosts=hosts, in_list=True):
+            yield _with_details(item, line) if isinstance(item, Recording) and line.details else item
     except Throttled:
         raise
     except (Permanent, Transient) as error:
         yield Faulty(f"line {line.number}: {clean_text(line.source, 200)}", error.message)
 
 
-def _told(found: Recording, line: ListLine) -> Recording:
+def _with_details(recording: Recording, line: ListLine) -> Recording:
     """A recording with the details of the list, which take precedence over the file name."""
-    told = line.told
+    details = line.details
     return replace(
-        found,
-        title=told.get("title") or found.title,
-        duration=found.duration or told.get("duration"),
-        published=found.published or told.get("published"),
-        channel=told.get("channel") or found.channel,
-        priority=told.get("priority", found.priority),
-        options=found.options.over(told.get("options", found.options)),
+        recording,
+        title=details.get("title") or recording.title,
+        duration=recording.duration or details.get("duration"),
+        published=recording.published or details.get("published"),
+        channel=details.get("channel") or recording.channel,
+        priority=details.get("priority", recording.priority),
+        options=recording.options.over(details.get("options", recording.options)),
     )
 
 
@@ -197,7 +197,7 @@ def _asking(hosts: Hosts | None, token: CancelToken) -> Asking:
 
 def list_url(
     url: str, settings: Settings, *, token: CancelToken, asking: Asking, hosts: Hosts | None = None, in_list: bool = False
-) -> Iterator[Found]:
+) -> Iterator[ListedItem]:
     """The recordings of an address: media by its file ending, YouTube by its host, a feed by its first bytes, else through yt-dlp.
 
     A single video in a list is taken by its address, without a request: a list may be long.
@@ -226,7 +226,7 @@ def list_url(
             with asking(url), web.get(url, token, ACCEPT) as response:
                 if response.status_code != 200:
                     refuse(response)
-                blocks = list(Pace(settings.fetch.least_speed, PAGE_S).through(bounded(response.iter_bytes())))
+                blocks = list(SpeedCheck(settings.fetch.least_speed, PAGE_S).through(bounded(response.iter_bytes())))
             yield from _of_outlines(blocks, settings, token, hosts)
         else:
             with asking(url):
@@ -252,7 +252,7 @@ def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
             if kind in ("audio", "video"):
                 return "media"
             head = b""
-            for block in Pace(settings.fetch.least_speed, PAGE_S).through(response.iter_bytes()):
+            for block in SpeedCheck(settings.fetch.least_speed, PAGE_S).through(response.iter_bytes()):
                 head += block
                 if len(head) >= HEAD_BYTES:
                     break

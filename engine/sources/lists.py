@@ -23,7 +23,7 @@ class ListLine:
 
     number: int
     source: str
-    told: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     wrong: str | None = None
 
 
@@ -58,18 +58,18 @@ def _json_line(number: int, text: str, path: Path) -> ListLine:
     source = next((data[k] for k in ("url", "source", "path") if data.get(k)), None) if isinstance(data, dict) else None
     if not isinstance(source, str) or not source.strip():
         return ListLine(number, "", wrong=f"line {number}: no url")
-    told: dict[str, Any] = {k: clean_text(data[k], 300) for k in ("title", "channel") if isinstance(data.get(k), str)}
+    details: dict[str, Any] = {k: clean_text(data[k], 300) for k in ("title", "channel") if isinstance(data.get(k), str)}
     if isinstance(data.get("duration"), int | float) and 0 < data["duration"] < 1e9:
-        told["duration"] = float(data["duration"])
+        details["duration"] = float(data["duration"])
     if isinstance(data.get("published"), str):
-        told["published"] = clean_text(data["published"], 10)
+        details["published"] = clean_text(data["published"], 10)
     try:
-        told["options"] = RecordingOptions.of(data)
+        details["options"] = RecordingOptions.of(data)
     except Permanent as error:
         return ListLine(number, "", wrong=f"line {number}: {error}")
     if isinstance(data.get("priority"), int) and abs(data["priority"]) < 10**6:
-        told["priority"] = int(data["priority"])
-    return ListLine(number, _place(source.strip(), path), told)
+        details["priority"] = int(data["priority"])
+    return ListLine(number, _place(source.strip(), path), details)
 
 
 def _place(text: str, path: Path) -> str:

@@ -179,13 +179,13 @@ def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
 
     A file whose ending is not known is opened to check for audio.
     """
-    found: list[tuple[Path, str]] = []
+    entries: list[tuple[Path, str]] = []
     broken: list[OSError] = []
     for here, folders, names in os.walk(folder, onerror=broken.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += ((Path(here, name), "") for name in names if not name.startswith("."))
-    found += ((Path(os.fsdecode(error.filename)), f"cannot be read: {error.strerror}") for error in broken if error.filename)
-    for path, reason in sorted(found):
+        entries += ((Path(here, name), "") for name in names if not name.startswith("."))
+    entries += ((Path(os.fsdecode(error.filename)), f"cannot be read: {error.strerror}") for error in broken if error.filename)
+    for path, reason in sorted(entries):
         yield path, reason or why_not(path)
 
 

@@ -31,13 +31,13 @@ def bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def read_opml(blocks: Iterable[bytes]) -> list[str]:
     """The addresses of the outlines in order, without repeats. Raises :class:`Permanent` for a malformed document."""
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
 
     def start(name: str, attributes: dict[str, str]) -> None:
         if name.lower() == "outline":
             named = {key.lower(): value.strip() for key, value in attributes.items()}
             if address := named.get("xmlurl") or (named.get("url") if named.get("type", "").lower() in ("rss", "link", "") else ""):
-                found[address] = None
+                addresses[address] = None
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
@@ -50,7 +50,7 @@ def read_opml(blocks: Iterable[bytes]) -> list[str]:
         raise Permanent(
             f"the list of subscriptions is malformed: {clean_text(str(error), 200)}", cause="malformed list", hint="export it anew"
         ) from error
-    return list(found)
+    return list(addresses)
 
 
 def _no_entities(*_: object) -> None:

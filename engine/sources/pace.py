@@ -11,7 +11,7 @@ WINDOW_S = 60.0
 """Seconds over which the least speed is measured, so that a short pause is accepted."""
 
 
-class Pace:
+class SpeedCheck:
     """Measures the speed of received data. ``least_speed`` is in bytes per second (0: none), ``limit_s`` the longest total time.
 
     Only the time spent waiting for the server counts, not the time in which its data is processed.

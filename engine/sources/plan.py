@@ -55,14 +55,14 @@ PARAMETERS: Mapping[str, float] = {
 def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:
     """The plan for these recordings on an idle system. ``snapshot`` of a running engine gives the memory of the models."""
     known = [r.duration for r in with_lengths(recordings)]
-    typical = fmean(told) if (told := [s for s in known if s]) else _typical(database)
+    typical = fmean(lengths_known) if (lengths_known := [s for s in known if s]) else _typical(database)
     lengths = [s or typical for s in known]
     remote = [(r, s) for r, s in zip(recordings, lengths, strict=True) if "://" in r.source]
     sizes = [int(r.extra.get("bytes") or s * AUDIO_BYTES_S) for r, s in remote]
     speeds, basis = speeds_of(settings, database, remote=bool(remote))
     workers = {name: getattr(settings.workers, name, settings.in_flight) for name in STAGES}
-    found = forecast(lengths, speeds, workers, settings.in_flight)
-    left, bottleneck = found.left, found.bottleneck
+    estimate = forecast(lengths, speeds, workers, settings.in_flight)
+    left, bottleneck = estimate.left, estimate.bottleneck
     polite_s = polite_time(remote, settings.fetch.rate)
     if left.left_s is not None and polite_s > left.left_s:
         left, bottleneck = Forecast(polite_s, polite_s, polite_s * 1.1, _budget_words(remote, settings.fetch.rate)), "fetch.rate"

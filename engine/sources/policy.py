@@ -52,7 +52,7 @@ def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 def resolve(host: str, port: int | None = None) -> list[str]:
     """The addresses of a host, without repeats; raises :class:`Transient` when the name cannot be resolved now."""
     try:
-        found = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Transient(
             f"cannot look up {clean_text(host, 100)}: {error}", cause="name not found", hint="check the address and the network"
@@ -61,7 +61,7 @@ def resolve(host: str, port: int | None = None) -> list[str]:
         raise Permanent(
             f"not a host name: {clean_text(host, 100)}", cause="malformed address", hint="is it spelt right?"
         ) from error
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in addresses))
 
 
 def split_url(url: str) -> SplitResult:

@@ -32,21 +32,21 @@ def look_up_all(
     inner = token.child()
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look-up")
     try:
-        asked = [pool.submit(_look_up, recording, settings, hosts, inner, patience_s) for recording in recordings]
+        futures = [pool.submit(_look_up, recording, settings, hosts, inner, patience_s) for recording in recordings]
         end = time.monotonic() + EACH_S * (1 + len(recordings) / AT_ONCE) + len(recordings) * even_gap_s(settings.fetch.rate)
-        pending: set[Future[Recording]] = set(asked)
+        pending: set[Future[Recording]] = set(futures)
         while pending and time.monotonic() < end:
             token.check()
             _, pending = wait(pending, timeout=0.2)
-        found = []
-        for recording, future in zip(recordings, asked, strict=True):
+        results = []
+        for recording, future in zip(recordings, futures, strict=True):
             result = recording
             if future not in pending:
                 with suppress(Cancelled):
                     result = future.result()
-            found.append(result)
+            results.append(result)
         token.check()
-        return found
+        return results
     finally:
         inner.cancel("the look-ups are over")
         pool.shutdown(wait=False, cancel_futures=True)
@@ -54,19 +54,19 @@ def look_up_all(
 
 def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: CancelToken, patience_s: float) -> Recording:
     try:
-        leave = hosts.enter(host_of(recording.source), token, patience_s=patience_s)
+        permit = hosts.enter(host_of(recording.source), token, patience_s=patience_s)
     except Postponed as error:
         token.cancel(error.message)  # no other look-up of this round would get permission either
         return recording
     try:
-        found = look_up(recording, settings.fetch, token=token)
+        result = look_up(recording, settings.fetch, token=token)
     except (Misconfigured, Cancelled):
         raise
     except Throttled as error:
-        hosts.failed(leave, error)
+        hosts.failed(permit, error)
         token.cancel(error.message)
         return recording
     except (Permanent, Transient) as error:
-        return refused(recording, hosts.failed(leave, error))
-    hosts.answered(leave)
-    return found
+        return refused(recording, hosts.failed(permit, error))
+    hosts.answered(permit)
+    return result

@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(dict[K, V], Generic[K, V]):
+class BoundedDict(dict[K, V], Generic[K, V]):
     """A dictionary of the ``most`` entries stored last. Thread-safe for single operations."""
 
     def __init__(self, most: int) -> None:

@@ -84,21 +84,21 @@ def _seconds(name: str, value: Any) -> float:
     if isinstance(value, str) and re.search(r"[a-z]", value):
         return interval_s(value)
     try:
-        found = float(value)
+        seconds = float(value)
     except (TypeError, ValueError):
-        found = float("nan")
-    if isinstance(value, bool) or not isfinite(found) or found < 0:
+        seconds = float("nan")
+    if isinstance(value, bool) or not isfinite(seconds) or seconds < 0:
         raise _none(name, value, "write seconds, or 90s, 10m, 1h")
-    return found
+    return seconds
 
 
 def _yes(name: str, value: Any) -> bool:
-    found = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}.get(
+    flag = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}.get(
         str(value).lower()
     )
-    if found is None:
+    if flag is None:
         raise _none(name, value, "write yes or no")
-    return found
+    return flag
 
 
 def _one_of(*words: str) -> Callable[[str, Any], str]:
@@ -178,9 +178,9 @@ def refusal(recording: Recording, selection: Selection, longest_s: float) -> str
 
 def is_short(recording: Recording) -> bool | None:
     """Whether it is a short; None when a listing does not show it."""
-    told, duration = recording.extra.get("short"), recording.duration
-    if told is not None:
-        return bool(told)
+    flag, duration = recording.extra.get("short"), recording.duration
+    if flag is not None:
+        return bool(flag)
     if duration is None:
         return None
     if duration < SHORT_S:

@@ -145,9 +145,9 @@ class Web:
             return self._clients[key]
 
 
-def check_encoding(told: str | None) -> None:
+def check_encoding(header: str | None) -> None:
     """Raises :class:`Permanent` for a body compressed more than once: no site needs that, and 5 kB can expand to 6 GB."""
-    if len([coding for coding in (told or "").split(",") if coding.strip().lower() not in ("", "identity")]) > 1:
+    if len([coding for coding in (header or "").split(",") if coding.strip().lower() not in ("", "identity")]) > 1:
         raise Permanent("the server sends a body compressed several times", cause="stacked encodings", hint="its owner can mend it")
 
 

@@ -30,7 +30,7 @@ AGES_DAYS = 90
 """Sites change: a yt-dlp older than this many days is likely to fail with some."""
 
 
-class Told:
+class WarningLog:
     """yt-dlp's logger. Errors arrive as exceptions; warnings are kept, because some of them are errors for us."""
 
     def __init__(self) -> None:
@@ -119,10 +119,10 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
             return super().build_request_director([handler], [])
 
-    told = Told()
+    log = WarningLog()
     late = False
     try:
-        with translated(token), Guarded({**options(settings), **more, "logger": told}) as ytdlp:
+        with translated(token), Guarded({**options(settings), **more, "logger": log}) as ytdlp:
             equip(ytdlp, token)
             register(provider_of(settings))
             try:
@@ -132,7 +132,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     except EngineError as error:
         if sockets.fault is not None and isinstance(error, Transient) and not isinstance(error, Throttled):
             raise sockets.fault from error
-        if (better := meant(error, told.warnings, solver=solver_version(), late=late)) is not error:
+        if (better := meant(error, log.warnings, solver=solver_version(), late=late)) is not error:
             raise better from error
         raise
     finally:
@@ -144,33 +144,33 @@ def version_tuple(version: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Age:
-    """How old yt-dlp is. ``state`` is as the doctor shows it."""
+class ToolState:
+    """The result of a check of a tool. ``state`` is as the doctor shows it; ``hint`` says what to do, empty when nothing is to do."""
 
     state: Literal["ok", "warn", "fail"]
     text: str
-    mend: str
+    hint: str
 
 
-def ytdlp_age(today: date | None = None, version: str | None = None) -> Age:
+def ytdlp_age(today: date | None = None, version: str | None = None) -> ToolState:
     """For ``doctor``: yt-dlp compared with the oldest tested version and with today's date."""
     if version is None:
         from yt_dlp.version import __version__
 
         version = str(__version__)
     if version_tuple(version) < version_tuple(MINIMUM):
-        return Age("fail", f"{version}, older than {MINIMUM}, the oldest that was tested", RENEW)
+        return ToolState("fail", f"{version}, older than {MINIMUM}, the oldest that was tested", RENEW)
     with contextlib.suppress(ValueError):
         days = ((today or datetime.now(UTC).date()) - date(*version_tuple(version))).days
         if days > AGES_DAYS:
-            return Age("warn", f"{version}, {days} days old: sites have changed since", RENEW)
-    return Age("ok", version, "")
+            return ToolState("warn", f"{version}, {days} days old: sites have changed since", RENEW)
+    return ToolState("ok", version, "")
 
 
-def challenge_state() -> Age:
+def challenge_state() -> ToolState:
     """For ``doctor``: the solver of YouTube's challenges, deno and the scripts of yt-dlp-ejs."""
-    found, scripts = find_runtime(), solver_version()
-    text = f"{f'deno {found.version}' if found else 'no deno'}, {f'yt-dlp-ejs {scripts}' if scripts else 'no yt-dlp-ejs'}"
-    if found is not None and scripts is not None and found.supported:
-        return Age("ok", text, "")
-    return Age("fail", f"{text}: YouTube's media cannot be fetched", "Install gainstage again, which brings both: uv sync")
+    runtime, scripts = find_runtime(), solver_version()
+    text = f"{f'deno {runtime.version}' if runtime else 'no deno'}, {f'yt-dlp-ejs {scripts}' if scripts else 'no yt-dlp-ejs'}"
+    if runtime is not None and scripts is not None and runtime.supported:
+        return ToolState("ok", text, "")
+    return ToolState("fail", f"{text}: YouTube's media cannot be fetched", "Install gainstage again, which brings both: uv sync")

@@ -60,9 +60,9 @@ def to_recording(info: dict[str, Any]) -> Recording:
     )
 
 
-def _positive(told: Any) -> float | None:
+def _positive(value: Any) -> float | None:
     """A finite number above 0 reported by a site, else None: an invalid one would corrupt every sum it is added to."""
-    return float(told) if isinstance(told, int | float) and 0 < told < MOST else None
+    return float(value) if isinstance(value, int | float) and 0 < value < MOST else None
 
 
 def published_of(info: dict[str, Any]) -> str | None:

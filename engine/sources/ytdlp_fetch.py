@@ -65,10 +65,10 @@ def fetch_with_ytdlp(
     ) as ytdlp:
         ytdlp.extract_info(url, download=True)
         token.check()
-        found = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
-        if not found:
+        files = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
+        if not files:
             raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="the item may have no audio")
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    return max(files, key=lambda path: path.stat().st_mtime_ns)
 
 
 def formats_of(settings: Fetch) -> str:

@@ -25,7 +25,7 @@ from yt_dlp.networking.exceptions import RequestError
 from gainstage.config.settings import Fetch
 from gainstage.engine.errors import EngineError, Permanent
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources.pace import Pace
+from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.policy import check_host, check_url
 from gainstage.engine.sources.tls import trusting
 from gainstage.engine.sources.web import check_encoding
@@ -77,7 +77,7 @@ class Cut(OSError):
 class _Paced(io.RawIOBase):
     """The measured data of a connection: a stop and a slow server end the read with an error, not as the end of the file."""
 
-    def __init__(self, inner: io.RawIOBase, sockets: Sockets, pace: Pace) -> None:
+    def __init__(self, inner: io.RawIOBase, sockets: Sockets, pace: SpeedCheck) -> None:
         self._inner = inner
         self._sockets = sockets
         self._pace = pace
@@ -136,7 +136,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
     def _response(self, sock: socket.socket, *args: Any, **rest: Any) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, *args, **rest)
         raw = response.fp.detach()
-        pace = Pace(self._settings.least_speed, self._settings.time_limit)
+        pace = SpeedCheck(self._settings.least_speed, self._settings.time_limit)
         response.fp = io.BufferedReader(_Paced(raw, self._sockets, pace))
         return response
 
@@ -153,7 +153,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
         return create_connection((last, port), timeout, source_address)
 
 
-class _Asked(urllib.request.BaseHandler):
+class _ProxiedAddressCheck(urllib.request.BaseHandler):
     """Behind a proxy, which resolves names: check for every hop what can be checked here."""
 
     def __init__(self, allow_private: bool, token: CancelToken) -> None:
@@ -226,7 +226,7 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Urllib
         def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
             opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
             if proxied:
-                opener.add_handler(_Asked(settings.allow_private, sockets.token))
+                opener.add_handler(_ProxiedAddressCheck(settings.allow_private, sockets.token))
             opener.add_handler(_Decoding())
             context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
             opener.add_handler(_Connections(context, settings, proxied, sockets))

@@ -103,9 +103,9 @@ def _entries(ytdlp: Any, info: dict[str, Any] | None, token: CancelToken, depth:
             else:
                 yield from _entries(ytdlp, entry, token, depth + 1)
     elif _is_address(info):
-        found = to_recording(info)
+        recording_found = to_recording(info)
         alone = depth == 0  # its own page was read: there is nothing more to look up
-        yield replace(found, extra={**found.extra, **looked_up()}) if alone else found
+        yield replace(recording_found, extra={**recording_found.extra, **looked_up()}) if alone else recording_found
 
 
 def _is_address(info: dict[str, Any]) -> bool:
@@ -151,14 +151,14 @@ def look_up(recording: Recording, settings: Fetch, *, token: CancelToken) -> Rec
         info = ytdlp.extract_info(recording.source, download=False, process=False)
     if not info or info.get("_type", "video") != "video":
         return recording
-    found = to_recording(info)
+    recording_found = to_recording(info)
     return replace(
         recording,
-        title=found.title or recording.title,
-        duration=found.duration or recording.duration,
-        published=found.published or recording.published,
-        channel=found.channel or recording.channel,
-        extra={**recording.extra, **found.extra, **looked_up()},
+        title=recording_found.title or recording.title,
+        duration=recording_found.duration or recording.duration,
+        published=recording_found.published or recording.published,
+        channel=recording_found.channel or recording.channel,
+        extra={**recording.extra, **recording_found.extra, **looked_up()},
     )
 
 

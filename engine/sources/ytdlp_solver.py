@@ -10,7 +10,7 @@ from typing import Any
 
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_script
-from gainstage.engine.sources.recent import Recent
+from gainstage.engine.sources.recent import BoundedDict
 
 PLAYERS = 8
 """Most players kept at once. The site serves a few; each is some megabytes of script."""
@@ -28,10 +28,10 @@ class Players:
     enabled = True
 
     def __init__(self) -> None:
-        self.scripts: Recent[str, str] = Recent(PLAYERS)
-        self.solved: Recent[tuple[Any, ...], Any] = Recent(SOLUTIONS)
-        self._prepared: Recent[tuple[Any, ...], Any] = Recent(PLAYERS)
-        self._late: Recent[str, float] = Recent(PLAYERS)
+        self.scripts: BoundedDict[str, str] = BoundedDict(PLAYERS)
+        self.solved: BoundedDict[tuple[Any, ...], Any] = BoundedDict(SOLUTIONS)
+        self._prepared: BoundedDict[tuple[Any, ...], Any] = BoundedDict(PLAYERS)
+        self._late: BoundedDict[str, float] = BoundedDict(PLAYERS)
         self.solving = threading.Lock()
         """When many recordings meet a new player at once, the first analyses it for all."""
 
@@ -81,8 +81,8 @@ def equip(ytdlp: Any, token: CancelToken) -> None:
 
 def runtimes() -> dict[str, dict[str, str]]:
     """yt-dlp's ``js_runtimes``: our deno, or none."""
-    found = find_runtime()
-    return {"deno": {"path": str(found.path)}} if found is not None and found.supported else {}
+    runtime = find_runtime()
+    return {"deno": {"path": str(runtime.path)}} if runtime is not None and runtime.supported else {}
 
 
 @cache

@@ -16,7 +16,7 @@ _SHORTEST_MS, _PAUSE_MS = 250, 300
 
 def speech_spans(audio: Audio, token: CancelToken) -> tuple[Span, ...]:
     """Spans of speech in seconds, in order, without overlap. Reads the audio in blocks: memory does not grow with it."""
-    found: list[Span] = []
+    spans: list[Span] = []
     start = 0.0
     while start < audio.seconds:
         token.check()
@@ -27,9 +27,9 @@ def speech_spans(audio: Audio, token: CancelToken) -> tuple[Span, ...]:
 
                 options = VadOptions(min_speech_duration_ms=_SHORTEST_MS, min_silence_duration_ms=_PAUSE_MS, speech_pad_ms=0)
                 pieces = get_speech_timestamps(samples, options)
-            found += [(start + p["start"] / SAMPLE_RATE, start + p["end"] / SAMPLE_RATE) for p in pieces]
+            spans += [(start + p["start"] / SAMPLE_RATE, start + p["end"] / SAMPLE_RATE) for p in pieces]
         start += _BLOCK_S
-    return tuple(found)
+    return tuple(spans)
 
 
 def seconds_of(spans: Sequence[Span]) -> float:

@@ -26,7 +26,7 @@ from gainstage.engine.speech import tracks as choosing
 from gainstage.engine.speech.activity import seconds_of, speech_spans
 from gainstage.engine.speech.pcm import WINDOW_S, Levels, PcmWriter
 from gainstage.engine.speech.reading import judge, read
-from gainstage.engine.terms import SAMPLE_RATE, Audio, Line, RecordingWarning
+from gainstage.engine.terms import SAMPLE_RATE, Audio, RecordingWarning, SpeakerTrack
 
 SHORTEST_S = 0.5
 """Least seconds of audio in a recording."""
@@ -52,7 +52,7 @@ Tracks = Literal["auto", "first", "mix", "separate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedRecording:
     """The audio, and the warnings about its file."""
 
     audio: Audio
@@ -79,7 +79,7 @@ def decode_recording(
     progress: Callable[[float], None] | None = None,
     max_seconds: float | None = None,
     tracks: Tracks = "auto",
-) -> Decoded:
+) -> DecodedRecording:
     """Decode the audio of ``source`` to ``folder/audio.pcm`` (int16, 16 kHz, mono) and take its fingerprint.
 
     ``tracks``: which of several audio tracks, or of the channels of one, are used; see ``fetch.tracks``.
@@ -123,7 +123,7 @@ class _Decoder:
         for path in self._made - set(kept):
             path.unlink(missing_ok=True)
 
-    def run(self) -> Decoded:
+    def run(self) -> DecodedRecording:
         levels = Levels()
         with self._container() as (container, head), ExitStack() as files:
             streams = media.audio_streams(self.source, container)
@@ -146,7 +146,7 @@ class _Decoder:
             self.progress(1.0)
         return self._result(chosen, lines)
 
-    def _result(self, chosen: PcmWriter, lines: Sequence[Line]) -> Decoded:
+    def _result(self, chosen: PcmWriter, lines: Sequence[SpeakerTrack]) -> DecodedRecording:
         audio, target = chosen.audio(), self.folder / "audio.pcm"
         kept = {line.audio.path for line in lines}
         if audio.path in kept:  # the only line
@@ -154,7 +154,7 @@ class _Decoder:
         else:
             audio.path.replace(target)
         self.remove(kept)
-        return Decoded(Audio(target, audio.samples, audio.fingerprint, tuple(lines)), tuple(self.warnings))
+        return DecodedRecording(Audio(target, audio.samples, audio.fingerprint, tuple(lines)), tuple(self.warnings))
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class _Decoder:
 
     # -- what holds speech ------------------------------------------------------------------------------------------
 
-    def _of_channels(self, whole: PcmWriter, levels: Levels) -> tuple[PcmWriter, list[Line]]:
+    def _of_channels(self, whole: PcmWriter, levels: Levels) -> tuple[PcmWriter, list[SpeakerTrack]]:
         """The down-mix, or the loudest channel when the mix cancels out, and the channels that each hold one person."""
         table = levels.table()
         if self.choice == "first" or table.shape[1] < 3 or not len(table):
@@ -209,7 +209,7 @@ class _Decoder:
             and choosing.apart(energies, alive, max(1.0, 0.02 * whole.seconds), WINDOW_S)
         )
         if wanted and len(alive) > 1:
-            lines = [Line(self._again(f"channel-{k + 1}.pcm", channel=k).audio(), f"channel {k + 1}") for k in alive]
+            lines = [SpeakerTrack(self._again(f"channel-{k + 1}.pcm", channel=k).audio(), f"channel {k + 1}") for k in alive]
             speaking = [line for line in lines if seconds_of(speech_spans(line.audio, self.token)) >= choosing.SPEAKS_S]
             if len(speaking) > 1:
                 return whole, speaking
@@ -223,11 +223,11 @@ class _Decoder:
         )
         return self._again("loudest.pcm", channel=loudest), []
 
-    def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str]) -> tuple[PcmWriter, list[Line]]:
+    def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str]) -> tuple[PcmWriter, list[SpeakerTrack]]:
         """The track with the speech, or a mix of several, and the tracks that each hold one person."""
         audios = [track.audio() for track in tracks]
         spans = [speech_spans(audio, self.token) if audio.samples else () for audio in audios]
-        speaking = [k for k, found in enumerate(spans) if seconds_of(found) >= choosing.SPEAKS_S]
+        speaking = [k for k, track_spans in enumerate(spans) if seconds_of(track_spans) >= choosing.SPEAKS_S]
         if not speaking:
             loudest = max(range(len(tracks)), key=lambda k: (tracks[k].peak > 0, -k))
             return tracks[loudest], []
@@ -235,8 +235,8 @@ class _Decoder:
             only = speaking[0]
             if only:
                 self._warn("tracks", f"{names[0]} holds no speech: {names[only]} was taken")
-            return tracks[only], [Line(audios[only], names[only])] if self.choice == "separate" else []
-        people = [Line(audios[k], names[k]) for k in speaking]
+            return tracks[only], [SpeakerTrack(audios[only], names[only])] if self.choice == "separate" else []
+        people = [SpeakerTrack(audios[k], names[k]) for k in speaking]
         if self.choice == "separate" or (self.choice == "auto" and self._are_people([audios[k] for k in speaking])):
             return self._mixed([tracks[k] for k in speaking]), people
         main = max(speaking, key=lambda k: (k == 0, seconds_of(spans[k])))

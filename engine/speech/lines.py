@@ -8,10 +8,10 @@ from dataclasses import replace
 from gainstage.config.settings import Asr
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.speech.activity import speech_spans
+from gainstage.engine.speech.block_recogniser import Submit
 from gainstage.engine.speech.coverage import summed
-from gainstage.engine.speech.hearing import Submit
 from gainstage.engine.speech.transcribe import Transcriber
-from gainstage.engine.terms import DiarizationResult, Line, SpeakerTurn, Transcript, Turn, Word
+from gainstage.engine.terms import DiarizationResult, SpeakerTrack, SpeakerTurn, Transcript, Turn, Word
 
 MODEL = "one speaker per track"
 
@@ -23,7 +23,7 @@ def cluster_of(number: int) -> str:
 
 def transcribe_lines(
     recogniser: Transcriber,
-    lines: Sequence[Line],
+    lines: Sequence[SpeakerTrack],
     settings: Asr,
     *,
     token: CancelToken,
@@ -32,29 +32,29 @@ def transcribe_lines(
 ) -> Transcript:
     """The words of all lines in time order; ``speaker`` of each word is the cluster of its line until names are assigned. Errors as
     for :meth:`Transcriber.transcribe`."""
-    heard: list[Transcript] = []
+    transcripts: list[Transcript] = []
     for k, line in enumerate(lines):
 
         def share(done: float, k: int = k) -> None:
             if progress is not None:
                 progress((k + done) / len(lines))
 
-        heard.append(recogniser.transcribe(line.audio, settings, token=token, progress=share, submit=submit))
-    words = [replace(w, speaker=cluster_of(k)) for k, one in enumerate(heard) for w in one.words]
+        transcripts.append(recogniser.transcribe(line.audio, settings, token=token, progress=share, submit=submit))
+    words = [replace(w, speaker=cluster_of(k)) for k, one in enumerate(transcripts) for w in one.words]
     words.sort(key=lambda w: (w.start, w.end))
-    main = max(heard, key=lambda one: len(one.words))
-    means = [(one.average_log_probability, len(one.words)) for one in heard if one.average_log_probability is not None]
+    main = max(transcripts, key=lambda one: len(one.words))
+    means = [(one.average_log_probability, len(one.words)) for one in transcripts if one.average_log_probability is not None]
     return replace(
         main,
         words=tuple(words),
         utterances=((0, len(words)),) if words else (),
         average_log_probability=sum(m * n for m, n in means) / sum(n for _, n in means) if means else None,
-        looped=tuple(sorted(span for one in heard for span in one.looped)),
-        coverage=summed([one.coverage for one in heard]),
+        looped=tuple(sorted(span for one in transcripts for span in one.looped)),
+        coverage=summed([one.coverage for one in transcripts]),
     )
 
 
-def turns_of(lines: Sequence[Line], token: CancelToken) -> DiarizationResult:
+def turns_of(lines: Sequence[SpeakerTrack], token: CancelToken) -> DiarizationResult:
     """Turns where each line has speech. Where two overlap, the exclusive turns give the time to the one that began first."""
     turns = sorted(
         (Turn(start, end, cluster_of(k)) for k, line in enumerate(lines) for start, end in speech_spans(line.audio, token)),

@@ -21,17 +21,17 @@ WITHIN_S = 30.0
 def loops(words: Sequence[Word]) -> tuple[tuple[float, float], ...]:
     """Spans (start, end in seconds) in which one phrase is repeated; in order and without overlap."""
     plain = [_plain(w.text) for w in words]
-    found: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
     at = 0
     while at < len(plain):
         length, repeats = _longest_run(plain, at)
         last = at + length * repeats - 1
         if repeats and _fast(words, at, length, repeats):
-            found.append((words[at].start, words[last].end))
+            spans.append((words[at].start, words[last].end))
             at = last + 1
         else:
             at += 1
-    return tuple(found)
+    return tuple(spans)
 
 
 def _longest_run(plain: Sequence[str], at: int) -> tuple[int, int]:

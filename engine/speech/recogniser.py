@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
-from gainstage.engine.models.resolve import Found
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.speech.listening import listening_of
 from gainstage.engine.speech.transcribe import Transcriber
 
@@ -21,14 +21,14 @@ CALLS = 2
 
 
 def load_transcriber(
-    found: Found, device: str, compute: str, *, threads: int, workers: int, warn: Callable[[str], None]
+    resolved: ResolvedModel, device: str, compute: str, *, threads: int, workers: int, warn: Callable[[str], None]
 ) -> Transcriber:
     """The recogniser in ``found.folder``.
 
     ``device`` is "auto", "cpu" or "cuda"; ``compute`` "auto" is float16 on a GPU and int8 on a CPU. ``workers`` calls run
     at once, each on ``threads`` CPU threads. Raises :class:`Misconfigured`.
     """
-    check_folder(found)
+    check_folder(resolved)
     with quiet.importing():
         import ctranslate2
         from faster_whisper import WhisperModel
@@ -44,7 +44,7 @@ def load_transcriber(
                 hint=f"Set asr.compute to auto or one of: {', '.join(sorted(allowed))}.",
             )
         model = WhisperModel(
-            str(found.folder),
+            str(resolved.folder),
             device=device,
             compute_type=compute,
             cpu_threads=threads,
@@ -53,28 +53,28 @@ def load_transcriber(
         )
     mels, filters = int(model.model.n_mels), int(model.feature_extractor.mel_filters.shape[0])
     if mels != filters:
-        raise _unfit(found, f"its weights take {mels} mel bands and preprocessor_config.json makes {filters}")
-    label = f"{found.name}@{found.revision}" if found.revision else found.name
-    return Transcriber(model, label, device, compute, listening_of(found.folder))
+        raise _unfit(resolved, f"its weights take {mels} mel bands and preprocessor_config.json makes {filters}")
+    label = f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name
+    return Transcriber(model, label, device, compute, listening_of(resolved.folder))
 
 
-def check_folder(found: Found) -> None:
+def check_folder(resolved: ResolvedModel) -> None:
     """Refuse a folder whose files do not belong to one recogniser, before anything is loaded: faster-whisper would download the
     tokenizer of another model. Raises :class:`Misconfigured`."""
-    if not (found.folder / "tokenizer.json").is_file():
-        raise _unfit(found, "it has no tokenizer.json")
+    if not (resolved.folder / "tokenizer.json").is_file():
+        raise _unfit(resolved, "it has no tokenizer.json")
 
 
-def _unfit(found: Found, why: str) -> Misconfigured:
+def _unfit(resolved: ResolvedModel, why: str) -> Misconfigured:
     return Misconfigured(
-        f"recogniser {found.name}: {why}",
+        f"recogniser {resolved.name}: {why}",
         cause="model files do not fit",
         hint="Take all files of one model: fetch it again, or choose another asr.model.",
     )
 
 
-def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:
-    if asked == "cpu" or (asked == "auto" and gpus == 0):
+def _device(device: str, gpus: int, warn: Callable[[str], None]) -> str:
+    if device == "cpu" or (device == "auto" and gpus == 0):
         return "cpu"
     if gpus == 0:
         raise Misconfigured(
@@ -82,10 +82,10 @@ def _device(asked: str, gpus: int, warn: Callable[[str], None]) -> str:
         )
     if cublas_found():
         return "cuda"
-    mend = "Install it with `uv sync --extra gpu`, or put the CUDA 12 libraries on LD_LIBRARY_PATH."
-    if asked == "cuda":
-        raise Misconfigured(f"CTranslate2 needs {CUBLAS} for the GPU", cause="CUDA library missing", hint=mend)
-    warn(f"the recogniser runs on the CPU: {CUBLAS} is missing. {mend}")
+    hint = "Install it with `uv sync --extra gpu`, or put the CUDA 12 libraries on LD_LIBRARY_PATH."
+    if device == "cuda":
+        raise Misconfigured(f"CTranslate2 needs {CUBLAS} for the GPU", cause="CUDA library missing", hint=hint)
+    warn(f"the recogniser runs on the CPU: {CUBLAS} is missing. {hint}")
     return "cpu"
 
 

@@ -50,7 +50,7 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class SpeechWindow:
     """A piece of audio as model input: ``features`` (mels, frames) float32, ``seconds`` long."""
 
     features: NDArray[np.float32]
@@ -60,7 +60,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedWindow:
     """The result of a window. Word times are seconds from its start; ``no_speech`` is the probability of silence, ``compression``
     the ratio of the text's size to its compressed size."""
 
@@ -99,7 +99,7 @@ def features_of(model: Any, samples: NDArray[np.float32]) -> NDArray[np.float32]
     return features
 
 
-def decode(model: Any, windows: Sequence[Window], device: str) -> list[Decoded]:
+def decode(model: Any, windows: Sequence[SpeechWindow], device: str) -> list[DecodedWindow]:
     """The result of each window, in order; all must have equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
     from faster_whisper.audio import pad_or_trim
 
@@ -111,15 +111,15 @@ def decode(model: Any, windows: Sequence[Window], device: str) -> list[Decoded]:
         texts = _texts(model, encoded, [language for language, _ in languages], how)
         words = _aligned(model, encoded, windows, texts, [language for language, _ in languages], how)
     return [
-        Decoded(said, text.tokens, text.log_probability, text.no_speech, text.compression, language, probability)
+        DecodedWindow(said, text.tokens, text.log_probability, text.no_speech, text.compression, language, probability)
         for said, text, (language, probability) in zip(words, texts, languages, strict=True)
     ]
 
 
-def _languages(model: Any, encoded: Any, count: int, asked: str | None) -> list[tuple[str, float]]:
-    if asked is not None:
-        return [(asked, 1.0)] * count
-    return [(told[0][0][2:-2], float(told[0][1])) for told in model.model.detect_language(encoded)]
+def _languages(model: Any, encoded: Any, count: int, language: str | None) -> list[tuple[str, float]]:
+    if language is not None:
+        return [(language, 1.0)] * count
+    return [(detected[0][0][2:-2], float(detected[0][1])) for detected in model.model.detect_language(encoded)]
 
 
 def _tokenizer(model: Any, language: str, task: str) -> Any:
@@ -170,7 +170,7 @@ def _searched(model: Any, encoded: Any, prompts: Sequence[list[int]], tokenizer:
 
 
 def _aligned(
-    model: Any, encoded: Any, windows: Sequence[Window], texts: Sequence[_Text], languages: Sequence[str], how: Decoding
+    model: Any, encoded: Any, windows: Sequence[SpeechWindow], texts: Sequence[_Text], languages: Sequence[str], how: Decoding
 ) -> list[tuple[Word, ...]]:
     """The words of each window with times, by cross-attention.
 
@@ -213,11 +213,11 @@ def _words(timings: list[dict[str, Any]], seconds: float, *, joined_up: bool) ->
             elif before["word"] in _SENTENCE_END:
                 timing["start"] = timing["end"] - 2 * usual
     merge_punctuations(timings, _PREPENDED, _APPENDED)
-    heard = [t for t in timings if t["word"].strip()]
-    if heard and heard[0]["end"] - heard[0]["start"] > 2 * usual and heard[0]["end"] > 4 * usual:
-        heard[0]["start"] = max(0.0, heard[0]["end"] - 2 * usual)
+    spoken = [t for t in timings if t["word"].strip()]
+    if spoken and spoken[0]["end"] - spoken[0]["start"] > 2 * usual and spoken[0]["end"] > 4 * usual:
+        spoken[0]["start"] = max(0.0, spoken[0]["end"] - 2 * usual)
     words: list[Word] = []
-    for timing in heard:
+    for timing in spoken:
         text, end, probability = timing["word"], min(float(timing["end"]), seconds), float(timing["probability"])
         led = text.startswith(" ")
         if (

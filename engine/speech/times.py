@@ -48,7 +48,7 @@ def _after_silence(word: Word, speech: Sequence[tuple[float, float]], first: int
     return first
 
 
-def mended(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
+def with_valid_times(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
     """The words of one utterance with valid times: in order, without overlap, inside [low, high], none shorter than a step.
 
     The recogniser's alignment sometimes steps back or extends beyond its window. When a word has too little time left, it and the

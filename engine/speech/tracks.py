@@ -53,12 +53,12 @@ def apart(energies: Energies, lines: Sequence[int], least_s: float, window_s: fl
     """Whether each of ``lines`` is one person: mostly alone when it is active, and alone for at least ``least_s`` seconds."""
     if len(lines) < 2:
         return False
-    held = energies[:, list(lines)]
-    levels = loud(held)
+    chosen = energies[:, list(lines)]
+    levels = loud(chosen)
     for k in range(len(lines)):
-        active = held[:, k] > _ACTIVE * levels[k]
-        others = np.delete(held, k, axis=1).max(axis=1)
-        alone = active & (held[:, k] > _ALONE * others)
+        active = chosen[:, k] > _ACTIVE * levels[k]
+        others = np.delete(chosen, k, axis=1).max(axis=1)
+        alone = active & (chosen[:, k] > _ALONE * others)
         if alone.sum() * window_s < least_s or alone.sum() < _ALONE_SHARE * active.sum():
             return False
     return True

@@ -12,12 +12,12 @@ from gainstage.config.settings import Asr
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.rate import Rate
+from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Submit, Utterance, speech_in
 from gainstage.engine.speech.coverage import summed
-from gainstage.engine.speech.hearing import Block, Hearing, Submit, Utterance, speech_in
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
-from gainstage.engine.speech.recognition import Decoded, Decoding, Window, decode
-from gainstage.engine.speech.times import mended
+from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, decode
+from gainstage.engine.speech.times import with_valid_times
 from gainstage.engine.speech.windows import blocks
 from gainstage.engine.terms import Audio, Coverage, Transcript, Word
 
@@ -36,7 +36,7 @@ class Transcriber:
         self.rate = Rate("audio")
         self.listening = listening or Listening()
 
-    def decode(self, windows: Sequence[Window]) -> list[Decoded]:
+    def decode(self, windows: Sequence[SpeechWindow]) -> list[DecodedWindow]:
         """One call of the model for windows of equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
         with self.rate.timed(sum(window.seconds for window in windows)):
             result = decode(self._model, windows, self.device)
@@ -59,8 +59,8 @@ class Transcriber:
         no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not support,
         :class:`gainstage.engine.errors.OutOfMemory`, :class:`gainstage.engine.errors.Cancelled`.
         """
-        asked = self._asked_language(settings)
-        hearing = Hearing(self._model, self.listening, settings, asked, token, submit or self._alone(settings.batch))
+        language = self._asked_language(settings)
+        recognition = BlockRecogniser(self._model, self.listening, settings, language, token, submit or self._alone(settings.batch))
         shown = _Progress(audio.seconds, progress)
         said: list[Utterance] = []
         accounts: list[Coverage] = []
@@ -68,18 +68,18 @@ class Transcriber:
         for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.listening.window_s))):
             token.check()
             samples = audio.read(start, end)
-            utterances, account = hearing.block(Block(samples, speech_in(samples)), shown.part(start, end))
+            utterances, account = recognition.block(Block(samples, speech_in(samples)), shown.part(start, end))
             said += [utterance.moved(start) for utterance in utterances]
             accounts.append(replace(account, left=tuple((a + start, b + start) for a, b in account.left)))
             shown.reached(end)
-        return self._transcript(said, audio.seconds, hearing.language or ("en", 0.0), summed(accounts))
+        return self._transcript(said, audio.seconds, recognition.language or ("en", 0.0), summed(accounts))
 
     def _transcript(self, said: Sequence[Utterance], seconds: float, language: tuple[str, float], account: Coverage) -> Transcript:
         words: list[Word] = []
         utterances: list[tuple[int, int]] = []
         for low, high, run in _runs(said):
             low = max(low, words[-1].end if words else 0.0)
-            fresh = mended(run, low, max(low, min(high, seconds)))
+            fresh = with_valid_times(run, low, max(low, min(high, seconds)))
             utterances.append((len(words), len(words) + len(fresh)))
             words.extend(fresh)
         weight = sum(len(u.words) for u in said)
@@ -97,8 +97,8 @@ class Transcriber:
     def _alone(self, batch: int) -> Submit:
         """Submit windows of one recording in calls of their own."""
 
-        def submit(windows: Sequence[Window], token: CancelToken) -> list[Decoded]:
-            result: dict[int, Decoded] = {}
+        def submit(windows: Sequence[SpeechWindow], token: CancelToken) -> list[DecodedWindow]:
+            result: dict[int, DecodedWindow] = {}
             groups: dict[Decoding, list[int]] = {}
             for k, window in enumerate(windows):
                 groups.setdefault(window.decoding, []).append(k)
@@ -121,25 +121,25 @@ class Transcriber:
         return language == "auto" or language in self._model.supported_languages
 
     def _asked_language(self, settings: Asr) -> str | None:
-        asked = None if settings.language == "auto" else settings.language
-        if asked is None:
+        language = None if settings.language == "auto" else settings.language
+        if language is None:
             return None if self._model.model.is_multilingual else "en"
-        if not self.knows(asked):
+        if not self.knows(language):
             spoken = ", ".join(self._model.supported_languages)
             raise Misconfigured(
-                f"recogniser {self.label} does not speak {asked!r}",
+                f"recogniser {self.label} does not speak {language!r}",
                 cause="unknown language",
                 hint=f"Set asr.language to auto or one of: {spoken}.",
             )
-        return asked
+        return language
 
 
 class _Progress:
     """Reports how much of a recording is done; several threads may decode its windows."""
 
-    def __init__(self, seconds: float, told: Callable[[float], None] | None) -> None:
+    def __init__(self, seconds: float, report: Callable[[float], None] | None) -> None:
         self._seconds = seconds
-        self._told = told
+        self._report = report
         self._lock = threading.Lock()
         self._share = 0.0
 
@@ -158,10 +158,10 @@ class _Progress:
 
     def reached(self, seconds: float) -> None:
         """Report everything up to here as done."""
-        if self._told is not None and self._seconds > 0:
+        if self._report is not None and self._seconds > 0:
             with self._lock:
                 self._share = max(self._share, min(1.0, seconds / self._seconds))
-                self._told(self._share)
+                self._report(self._share)
 
 
 def _runs(said: Sequence[Utterance]) -> Iterator[tuple[float, float, list[Word]]]:

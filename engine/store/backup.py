@@ -113,9 +113,9 @@ def _run(command: Sequence[str], line: re.Pattern[str], report: Callable[[int, s
     ) as process:
         try:
             for text in process.stderr:
-                if found := line.search(text):
+                if match := line.search(text):
                     done += 1
-                    report(done, found[1].removeprefix(f"{SCHEMA}."))
+                    report(done, match[1].removeprefix(f"{SCHEMA}."))
                 elif "error" in text or "fatal" in text.lower():
                     words = text
         except BaseException:

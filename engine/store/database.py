@@ -198,7 +198,7 @@ class Database:
         """
         with ExitStack() as stack, self._words():
             connection = self._take(stack, self._reserve() if reserved else self._pool)
-            self._found()
+            self._note_return()
             if self.pooler == "transaction":
                 stack.enter_context(connection.transaction())
                 connection.execute(
@@ -249,7 +249,7 @@ class Database:
                 return stack.enter_context(pool.connection(timeout=LOOK_S))
             except PoolTimeout:
                 if self._down_since is not None or pool.get_stats().get("connections_errors", 0) > failures:
-                    self._lost()
+                    self._note_loss()
                     why = self._revive()
                     hint = why.hint if why else "check the server; finished work waits for it"
                     text = f"{self.where} does not answer" + (f": {why.message}" if why else "")
@@ -264,7 +264,7 @@ class Database:
                 raise Transient("the database is closed", cause="database closed") from None
 
     def _words(self) -> AbstractContextManager[None]:
-        return trouble.words(self._parts, self.where, self._lost)
+        return trouble.words(self._parts, self.where, self._note_loss)
 
     def _configure(self, connection: Connection[TupleRow]) -> None:
         if self.pooler == "session":  # it takes no settings with the login
@@ -286,11 +286,11 @@ class Database:
                 self._reviving.release()
         return None
 
-    def _lost(self) -> None:
+    def _note_loss(self) -> None:
         with self._lock:
             self._down_since = self._down_since or time.time()
 
-    def _found(self) -> None:
+    def _note_return(self) -> None:
         if self._down_since is not None:
             with self._lock:
                 self._down_since = None

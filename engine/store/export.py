@@ -20,10 +20,10 @@ from gainstage.engine.views.exports import EXPORT_FORMATS
 
 def document(store: RecordingStore, id: str) -> dict[str, Any]:
     """A recording and its segments as the json export has them. Raises :class:`Permanent` when there is no such recording."""
-    found = store.get(id)
-    if found is None:
+    stored = store.get(id)
+    if stored is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
-    return as_document(found, store.segments(id))
+    return as_document(stored, store.segments(id))
 
 
 Writer = Callable[[StoredRecording, Sequence[Segment], CueStyle | None], str]
@@ -41,11 +41,11 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path, 
     """
     if format not in WRITERS:
         raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(WRITERS)}")
-    found = store.get(id)
-    if found is None:
+    stored = store.get(id)
+    if stored is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
-    text = WRITERS[format](found, store.segments(id), style)
-    target = folder / f"{file_name(found.recording.id)}.{format}"
+    text = WRITERS[format](stored, store.segments(id), style)
+    target = folder / f"{file_name(stored.recording.id)}.{format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(target, text)

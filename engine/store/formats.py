@@ -23,8 +23,8 @@ _VTT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def as_document(found: StoredRecording, segments: Sequence[Segment]) -> dict[str, Any]:
-    recording = found.recording
+def as_document(stored: StoredRecording, segments: Sequence[Segment]) -> dict[str, Any]:
+    recording = stored.recording
     return {
         "recording": {"id": recording.id, "title": recording.title, "source": recording.source, "duration": recording.duration},
         "segments": [
@@ -52,30 +52,30 @@ def as_document(found: StoredRecording, segments: Sequence[Segment]) -> dict[str
     }
 
 
-def json_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def json_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """Exactly the stored values; control characters are escaped."""
-    text = json.dumps(as_document(found, segments), ensure_ascii=False, indent=1)
+    text = json.dumps(as_document(stored, segments), ensure_ascii=False, indent=1)
     return _JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def srt_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def srt_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """SubRip: the passages, or cues in a style. Signs that players run are replaced by their full-width look-alikes."""
     if style is None:
         shown = [(s.start, s.end, f"{_line(s.speaker)}: {_line(s.text)}".translate(_SRT)) for s in segments]
     else:
         harmless = [_harmless(s, _SRT) for s in segments]
-        shown = [(cue.start, cue.end, "\n".join(cue.lines)) for cue in cues(harmless, language_of(found), style)]
+        shown = [(cue.start, cue.end, "\n".join(cue.lines)) for cue in cues(harmless, language_of(stored), style)]
     stamped = ((_stamp(start, ","), _stamp(end, ","), text) for start, end, text in shown)
     return "\n".join(f"{n}\n{start} --> {end}\n{text}\n" for n, (start, end, text) in enumerate(stamped, 1))
 
 
-def vtt_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def vtt_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """WebVTT: the passages, or cues in a style, each with a voice tag; text is escaped as the standard says."""
     if style is None:
         shown = [Cue(s.start, s.end, _line(s.speaker), (_line(s.text),)) for s in segments]
     else:
         harmless = [_harmless(s, {}) for s in segments]
-        shown = list(cues(harmless, language_of(found), replace(style, speakers="never")))
+        shown = list(cues(harmless, language_of(stored), replace(style, speakers="never")))
     return "\n".join(["WEBVTT\n", *(_vtt_cue(cue, style is None or style.speakers != "never") for cue in shown)])
 
 
@@ -95,49 +95,49 @@ def _harmless(segment: Segment, signs: dict[int, str]) -> Segment:
     return replace(segment, speaker=_line(segment.speaker).translate(signs), text=_line(segment.text).translate(signs), words=words)
 
 
-def language_of(found: StoredRecording) -> str:
-    return str(found.facts.get("language") or "")
+def language_of(stored: StoredRecording) -> str:
+    return str(stored.facts.get("language") or "")
 
 
-def txt_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def txt_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """One line per segment: time, who, what."""
-    lines = [_line(found.recording.title), ""]
+    lines = [_line(stored.recording.title), ""]
     lines += [f"[{_stamp(s.start, '.')[:8]}] {_line(s.speaker)}: {_line(s.text)}" for s in segments]
     return "\n".join(lines) + "\n"
 
 
-def rttm_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def rttm_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """NIST RTTM: who speaks when, two at once where they do. White space in names becomes ``_``; names that would then be the
     same get a number."""
-    turns = named_turns(found.facts, segments)
-    file, names = _field(found.recording.id), _distinct([t.speaker for t in turns])
+    turns = named_turns(stored.facts, segments)
+    file, names = _field(stored.recording.id), _distinct([t.speaker for t in turns])
     return "".join(
         f"SPEAKER {file} 1 {t.start:.3f} {max(0.0, t.end - t.start):.3f} <NA> <NA> {names[t.speaker]} <NA> <NA>\n" for t in turns
     )
 
 
-def stm_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def stm_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """NIST STM: one line per passage, with its text."""
-    file, names = _field(found.recording.id), _distinct([s.speaker for s in segments])
+    file, names = _field(stored.recording.id), _distinct([s.speaker for s in segments])
     return "".join(
         f"{file} 1 {names[s.speaker]} {s.start:.3f} {max(s.end, s.start + 0.001):.3f} {_line(s.text)}\n" for s in segments
     )
 
 
-def ctm_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def ctm_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """NIST CTM: one line per word in time order, with its probability. White space inside a word becomes ``_``."""
-    file = _field(found.recording.id)
+    file = _field(stored.recording.id)
     return "".join(
         f"{file} 1 {w.start:.3f} {max(0.0, w.end - w.start):.3f} {_field(w.text)} {w.probability:.3f}\n"
         for _, w in _words(segments)
     )
 
 
-def seglst_of(found: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
+def seglst_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """SegLST, the JSON of meeteval: one object per passage."""
     rows = [
         {
-            "session_id": found.recording.id,
+            "session_id": stored.recording.id,
             "speaker": s.speaker,
             "start_time": round(s.start, 3),
             "end_time": round(s.end, 3),

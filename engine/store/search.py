@@ -164,8 +164,8 @@ def _by_grams(connection: Connection[TupleRow], values: dict[str, Any], speaking
     exactly = SQL(" and s.text ilike all (%(runs)s::text[])")
     one, other = SQL("%(every_gram)s::tsquery"), SQL("%(some_gram)s::tsquery")
     first = form.format(Literal(0.5), one, one, exactly, speaking, Literal(RANKED))
-    found = connection.execute(SQL("select count(*) from ({} limit %(limit)s) as few").format(first), values).fetchone()
-    if found and found[0] >= values["limit"]:
+    row = connection.execute(SQL("select count(*) from ({} limit %(limit)s) as few").format(first), values).fetchone()
+    if row and row[0] >= values["limit"]:
         return [first]
     return [first, form.format(Literal(0.0), other, other, SQL(""), speaking, Literal(RANKED))]
 
@@ -180,12 +180,12 @@ def only_stop_words(db: Database, text: str) -> bool:
     if not text.strip() or grams.has_grams(text):
         return False
     with db.connection() as connection:
-        found = connection.execute(
+        row = connection.execute(
             "select bool_or(numnode(websearch_to_tsquery(text_config(code), %(text)s)) = 0"
             " and numnode(websearch_to_tsquery('simple', %(text)s)) > 0) from language",
             {"text": text},
         ).fetchone()
-    return bool(found and found[0])
+    return bool(row and row[0])
 
 
 def _in_all(languages: list[str], form: LiteralString) -> Composed:

@@ -25,11 +25,11 @@ def named_turns(facts: Mapping[str, Any], segments: Sequence[Segment]) -> tuple[
     named: dict[str, list[NamedTurn]] = {}
     for start, end, cluster, speaker, *_ in facts.get("turns") or ():
         named.setdefault(cluster, []).append(NamedTurn(start, end, speaker))
-    heard = [turn for turn in facts.get("diarized") or () if turn[2] in named]
-    if not heard:
+    diarized = [turn for turn in facts.get("diarized") or () if turn[2] in named]
+    if not diarized:
         whole = [turn for turns in named.values() for turn in turns]
         return tuple(sorted(whole)) or tuple(NamedTurn(s.start, s.end, s.speaker) for s in segments)
-    return tuple(sorted(part for start, end, cluster in heard for part in _parts(start, end, named[cluster])))
+    return tuple(sorted(part for start, end, cluster in diarized for part in _parts(start, end, named[cluster])))
 
 
 def _parts(start: float, end: float, named: Sequence[NamedTurn]) -> list[NamedTurn]:

@@ -115,14 +115,14 @@ class RecentWindow(Generic[D]):
 class Recent:
     """A histogram for one thread, or under its owner's lock, that answers for the last ten minutes while they hold enough."""
 
-    __slots__ = ("_fresh", "_held", "_held_at", "_window", "life")
+    __slots__ = ("_computed_at", "_fresh", "_quantiles", "_window", "life")
 
     def __init__(self, now: float) -> None:
         self.life = Buckets()
         self._window = RecentWindow(Buckets(), now)
         self._fresh = True
-        self._held: tuple[float | None, ...] = ()
-        self._held_at = now
+        self._quantiles: tuple[float | None, ...] = ()
+        self._computed_at = now
 
     def record(self, value: float) -> None:
         self.life.record(value)
@@ -130,9 +130,9 @@ class Recent:
 
     def median_and_p95(self, now: float) -> tuple[float | None, float | None]:
         """Of :meth:`read`; worked out anew when a value came, and once a second as the window moves on."""
-        if self._fresh or now - self._held_at >= 1.0:
-            self._held, self._held_at, self._fresh = self.read(now).quantiles(0.5, 0.95), now, False
-        return self._held[0], self._held[1]
+        if self._fresh or now - self._computed_at >= 1.0:
+            self._quantiles, self._computed_at, self._fresh = self.read(now).quantiles(0.5, 0.95), now, False
+        return self._quantiles[0], self._quantiles[1]
 
     def read(self, now: float) -> Buckets:
         """The last ten minutes, or the whole life while those hold fewer than :data:`RECENT_ENOUGH` values."""

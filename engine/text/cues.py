@@ -159,7 +159,7 @@ def cues(segments: Sequence[Segment], language: str, style: CueStyle) -> tuple[C
             if style.speakers == "always" or (style.speakers == "change" and first):
                 run = [*_pieces(_name(speaker, run[0]), width), replace(run[0], text=f" {run[0].text.strip()}"), *run[1:]]
             first = False
-            drafts += _Run(run, speaker, language, style).drafts()
+            drafts += _CueRun(run, speaker, language, style).drafts()
     drafts.sort(key=lambda d: (d.start, d.end))
     return tuple(_timed(drafts, style))
 
@@ -250,7 +250,7 @@ class _Draft:
     lines: tuple[str, ...]
 
 
-class _Run:
+class _CueRun:
     """Words of one speaker without a long pause, cut into cues at the least cost: a shortest path over the possible cuts."""
 
     def __init__(self, words: Sequence[Word], speaker: str, language: str, style: CueStyle) -> None:

@@ -16,7 +16,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
-from gainstage.engine.models.resolve import Found
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.terms import ModelId
 
 _QUERY_PREFIX = {"BAAI/bge-": "Represent this sentence for searching relevant passages: "}
@@ -71,34 +71,34 @@ ACTIVATIONS = {"Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "Identity", "LeakyReLU
 """Classes of torch.nn that may follow a Dense module."""
 
 
-def check_folder(found: Found) -> None:
+def check_folder(resolved: ResolvedModel) -> None:
     """Refuse a folder that would load more than text models. sentence-transformers imports the classes that a folder names, some
     from any package, and may run modelling code stored with the weights. Raises :class:`Misconfigured`."""
     try:
-        modules = json.loads((found.folder / "modules.json").read_text("utf-8"))
+        modules = json.loads((resolved.folder / "modules.json").read_text("utf-8"))
         types, places = [str(m["type"]) for m in modules], [str(m.get("path", "")) for m in modules]
         for kind, place in zip(types, places, strict=True):
             if not kind.startswith("sentence_transformers.") or kind.rpartition(".")[2] not in MODULES:
-                raise _unsafe(found, f"modules.json asks for {kind}")
-            folder = (found.folder / place).absolute()
-            if ".." in Path(place).parts or not folder.is_relative_to(found.folder.absolute()):
-                raise _unsafe(found, f"modules.json points out of the folder, to {place}")
+                raise _unsafe(resolved, f"modules.json asks for {kind}")
+            folder = (resolved.folder / place).absolute()
+            if ".." in Path(place).parts or not folder.is_relative_to(resolved.folder.absolute()):
+                raise _unsafe(resolved, f"modules.json points out of the folder, to {place}")
             config = _json(folder / "config.json")
             if "auto_map" in config:
-                raise _unsafe(found, "config.json asks for code of its own (auto_map)")
+                raise _unsafe(resolved, "config.json asks for code of its own (auto_map)")
             activation = str(config.get("activation_function", ""))
             if kind.endswith(".Dense") and not (
                 activation.startswith("torch.nn.") and activation.rpartition(".")[2] in ACTIVATIONS
             ):
-                raise _unsafe(found, f"a Dense module asks for {activation}")
-        for file in found.folder.rglob("*.json"):
+                raise _unsafe(resolved, f"a Dense module asks for {activation}")
+        for file in resolved.folder.rglob("*.json"):
             if "attn_implementation" in (text := file.read_text("utf-8", "replace")) and re.search(
                 r'"_?attn_implementation"\s*:\s*"[^"]*[/:]', text
             ):
-                raise _unsafe(found, f"{file.name} asks for a kernel from elsewhere")
+                raise _unsafe(resolved, f"{file.name} asks for a kernel from elsewhere")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misconfigured(
-            f"embed model {found.name} cannot be loaded from {found.folder}: {type(error).__name__}: {error}",
+            f"embed model {resolved.name} cannot be loaded from {resolved.folder}: {type(error).__name__}: {error}",
             cause="model cannot be loaded",
             hint="Choose the folder of a sentence-transformers model, or fetch it again.",
         ) from error
@@ -109,27 +109,27 @@ def _json(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _unsafe(found: Found, why: str) -> Misconfigured:
+def _unsafe(resolved: ResolvedModel, why: str) -> Misconfigured:
     return Misconfigured(
-        f"embed model {found.name} is not safe to load: {why}",
+        f"embed model {resolved.name} is not safe to load: {why}",
         cause="model not safe to load",
         hint="Only the modules of a text model are loaded; choose another model.",
     )
 
 
-def load_text_encoder(found: Found, device: str, dtype: str) -> TextEncoder:
+def load_text_encoder(resolved: ResolvedModel, device: str, dtype: str) -> TextEncoder:
     """The model in ``found.folder`` on ``device``; ``dtype`` "auto" is float16 on a GPU, else float32."""
-    check_folder(found)
+    check_folder(resolved)
     dtype = dtype if dtype != "auto" else "float16" if device.startswith("cuda") else "float32"
     with quiet.importing():
         import torch
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(found.folder), device=device, local_files_only=True, trust_remote_code=False)
+        model = SentenceTransformer(str(resolved.folder), device=device, local_files_only=True, trust_remote_code=False)
         model.to(getattr(torch, dtype))
         model.eval()
-    encoder = TextEncoder(model, ModelId(found.name, found.revision or "", 0), device, dtype)
-    encoder.id = ModelId(found.name, found.revision or "", encoder.encode(["dimension"]).shape[1])
+    encoder = TextEncoder(model, ModelId(resolved.name, resolved.revision or "", 0), device, dtype)
+    encoder.id = ModelId(resolved.name, resolved.revision or "", encoder.encode(["dimension"]).shape[1])
     return encoder
 
 

@@ -45,9 +45,9 @@ def cut(words: Sequence[Word], turns: Sequence[SpeakerTurn], transcript: Transcr
     )
 
 
-def balance(heard: Cast | DiarizationResult) -> Balance:
+def balance(result: Cast | DiarizationResult) -> Balance:
     """How the seconds of speech divide: speech is the union of the turns, labelled is the part with a person's name."""
-    turns: Sequence[SpeakerTurn | Turn] = heard.turns if isinstance(heard, Cast) else heard.exclusive
+    turns: Sequence[SpeakerTurn | Turn] = result.turns if isinstance(result, Cast) else result.exclusive
     speech = _union((t.start, t.end) for t in turns)
     labelled = _union((t.start, t.end) for t in turns if isinstance(t, SpeakerTurn) and _named(t))
     return Balance(speech=speech, labelled=labelled, unknown=speech - labelled)

@@ -173,18 +173,18 @@ def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
         person = r.accepted
         if person is None:
             continue
-        held = holders.setdefault(person.id, i)
-        if held != i and _claim(r) > _claim(rulings[held]):
+        rival = holders.setdefault(person.id, i)
+        if rival != i and _claim(r) > _claim(rulings[rival]):
             holders[person.id] = i
-    found = []
+    result = []
     for i, r in enumerate(rulings):
         person = r.accepted
         if person is None or holders[person.id] == i:
-            found.append(r)
+            result.append(r)
         else:
             holder = rulings[holders[person.id]].evidence.cluster
-            found.append(r._replace(verdict="taken", holder=holder, label=NOBODY))
-    return found
+            result.append(r._replace(verdict="taken", holder=holder, label=NOBODY))
+    return result
 
 
 def _claim(ruling: Ruling) -> tuple[float, float]:
@@ -225,15 +225,15 @@ def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], below_s: 
     It does so when the cluster's turns directly before and after it, with no other speaker in between, have the same label and
     it has another. A changed turn counts for no other turn, neither with its old nor with its new label, so changes do not cascade.
     """
-    found, turns = list(labels), evidence.turns
+    smooth, turns = list(labels), evidence.turns
     for i in range(1, len(turns) - 1):
         turn = turns[i]
         if turn.end - turn.start >= below_s or not (turn.follows and turns[i + 1].follows):
             continue
-        left, right = found[i - 1], found[i + 1]
-        if not left.smoothed and left.who == right.who != found[i].who:
-            found[i] = TurnLabel(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
-    return tuple(found)
+        left, right = smooth[i - 1], smooth[i + 1]
+        if not left.smoothed and left.who == right.who != smooth[i].who:
+            smooth[i] = TurnLabel(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
+    return tuple(smooth)
 
 
 def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float | None:

@@ -36,14 +36,14 @@ class VoiceCache:
 
     def get(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
         """The cached entries of ``spans``, read in one statement; spans without an entry are left out."""
-        found: dict[Key, Vector | Refusal] = {}
+        entries: dict[Key, Vector | Refusal] = {}
         if self._enabled():
             with suppress(Transient):
-                found = self._read(fingerprint, spans, model, preprocessing)
+                entries = self._read(fingerprint, spans, model, preprocessing)
         with self._lock:
-            self.hits += len(found)
-            self.misses += len(spans) - len(found)
-        return found
+            self.hits += len(entries)
+            self.misses += len(spans) - len(entries)
+        return entries
 
     def put(self, fingerprint: str, voices: Mapping[Key, Vector | Refusal], model: ModelId, preprocessing: str) -> None:
         """Store voices, and the reasons why spans have none, in one statement; existing entries are not changed."""
@@ -69,12 +69,12 @@ class VoiceCache:
                 " and (start_ms, end_ms) in (select * from unnest(%s::int[], %s::int[]))",
                 [fingerprint, self._model(model), preprocessing, [s for s, _ in spans], [e for _, e in spans]],
             ).fetchall()
-        found: dict[Key, Vector | Refusal] = {}
+        entries: dict[Key, Vector | Refusal] = {}
         for start_ms, end_ms, voice, refused in rows:
             kept = Refusal(refused) if voice is None else _voice(voice, model)
             if kept is not None:
-                found[start_ms, end_ms] = kept
-        return found
+                entries[start_ms, end_ms] = kept
+        return entries
 
     def _model(self, model: ModelId) -> int:
         with self._lock:

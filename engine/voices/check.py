@@ -59,8 +59,8 @@ class LibraryCheck:
 def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | None = None) -> LibraryCheck:
     """Score the profiles of ``model`` against their own voices, their held-out windows and each other. Nothing is changed."""
     reports = store.reports()
-    held = {id: report.get("held_out") for id, report in reports.items()}
-    return judged(store.load(model, primary), model, limits, held)
+    held_out = {id: report.get("held_out") for id, report in reports.items()}
+    return judged(store.load(model, primary), model, limits, held_out)
 
 
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
@@ -98,14 +98,14 @@ def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out
 
 
 def _warnings(p: Profile, alike: float | None, own: Sequence[float], strange: Sequence[float], threshold: float) -> list[str]:
-    found = []
+    warnings = []
     if not len(p.exemplars):
-        found.append("no exemplars, only a centroid: enrol again for better scores")
+        warnings.append("no exemplars, only a centroid: enrol again for better scores")
     if alike is not None and alike < LOOSE:
-        found.append(f"cohesion {alike:.2f}: more than one person, or very different recordings")
+        warnings.append(f"cohesion {alike:.2f}: more than one person, or very different recordings")
     if own and float(np.percentile(own, 10)) < threshold:
         share = sum(s < threshold for s in own) / len(own)
-        found.append(f"{100 * share:.0f} % of its own voices are below its threshold {threshold:.2f}")
+        warnings.append(f"{100 * share:.0f} % of its own voices are below its threshold {threshold:.2f}")
     if passing := sum(s >= threshold for s in strange):
-        found.append(f"{passing} voices of others reach its threshold {threshold:.2f}")
-    return found
+        warnings.append(f"{passing} voices of others reach its threshold {threshold:.2f}")
+    return warnings

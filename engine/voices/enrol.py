@@ -163,11 +163,11 @@ def _listen(audio: Audio, spans: Sequence[Span], extractor: VoiceExtractor, toke
     loud = [_level_db(audio, *w) for w in wanted]
     line = max(FLOOR_DB, float(np.percentile(loud, 95)) - QUIET_BELOW_LOUD_DB) if loud else FLOOR_DB
     audible = [w for w, level in zip(wanted, loud, strict=True) if level >= line]
-    found = extractor.extract(audio, audible, token=token, cached=False).voices
-    heard = [(v, w) for v, w in zip(found, audible, strict=True) if not isinstance(v, Refusal)]
+    results = extractor.extract(audio, audible, token=token, cached=False).voices
+    voiced = [(v, w) for v, w in zip(results, audible, strict=True) if not isinstance(v, Refusal)]
     dimension = extractor.model.dimension
-    voices = np.stack([v for v, _ in heard]) if heard else np.zeros((0, dimension), np.float32)
-    return Gathered(voices, _own_seconds([w for _, w in heard]), len(wanted) - len(heard))
+    voices = np.stack([v for v, _ in voiced]) if voiced else np.zeros((0, dimension), np.float32)
+    return Gathered(voices, _own_seconds([w for _, w in voiced]), len(wanted) - len(voiced))
 
 
 def _level_db(audio: Audio, start: float, end: float) -> float:
@@ -191,13 +191,13 @@ def _save(
     name = checked_name(name)
     kept, seconds = _usable(name, gathered)
     voices = gathered.voices[kept]
-    held = np.arange(len(voices)) % HELD_OUT == HELD_OUT - 1
+    is_held_out = np.arange(len(voices)) % HELD_OUT == HELD_OUT - 1
     enrolled = store.load(model)
     before = next((p for p in enrolled if p.name == name), None)
-    base = voices[~held] if before is None or not add else np.concatenate([before.voices, voices[~held]])
+    base = voices[~is_held_out] if before is None or not add else np.concatenate([before.voices, voices[~is_held_out]])
     exemplars = spread_exemplars(base)
     others = [p for p in enrolled if p.name != name]
-    report = _judged(profile(0, name, model, exemplars), voices, voices[held], others, gathered, int((~kept).sum()), seconds)
+    report = _judged(profile(0, name, model, exemplars), voices, voices[is_held_out], others, gathered, int((~kept).sum()), seconds)
     kept_report = {k: v for k, v in asdict(report).items() if k not in ("profile", "version")}
     made_from = dict(source)
     if before is not None and add:
@@ -212,14 +212,14 @@ def _save(
 def _judged(
     made: Profile,
     voices: NDArray[np.float32],
-    held: NDArray[np.float32],
+    held_out: NDArray[np.float32],
     others: Sequence[Profile],
     gathered: Gathered,
     outliers: int,
     seconds: float,
 ) -> EnrolmentReport:
     index = ProfileIndex([made], made.model)
-    fresh: list[float] = index.similarities(held)[:, 0].tolist() if len(held) else []
+    fresh: list[float] = index.similarities(held_out)[:, 0].tolist() if len(held_out) else []
     strange: list[float] = [s for p in others for s in index.similarities(p.voices)[:, 0].tolist()]
     alike = max(((float(p.centroid @ made.centroid), p.name) for p in others), default=None)
     suggestion = suggest(fresh + own_scores(made.exemplars), strange)

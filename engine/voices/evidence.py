@@ -84,11 +84,11 @@ def build_evidence(
     order = {(piece, c.cluster): i for i, (piece, c) in enumerate(sorted(((p, c) for c in spans for p in c.pieces), key=_in_time))}
     evidence, kept = [], []
     for c in spans:
-        found = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
+        voices_of_pieces = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
         places = [order[piece, c.cluster] for piece in c.pieces]
         follows = [False, *(b == a + 1 for a, b in itertools.pairwise(places))]
-        evidence.append(_cluster_evidence(c, found, follows, index))
-        kept.append(tuple(None if isinstance(v, Refusal) else v for v in found))
+        evidence.append(_cluster_evidence(c, voices_of_pieces, follows, index))
+        kept.append(tuple(None if isinstance(v, Refusal) else v for v in voices_of_pieces))
     return tuple(evidence), tuple(kept)
 
 
@@ -98,33 +98,33 @@ def _in_time(entry: tuple[tuple[float, float], ClusterSpans]) -> tuple[float, fl
 
 
 def _cluster_evidence(
-    spans: ClusterSpans, found: Sequence[Vector | Refusal], follows: Sequence[bool], index: ProfileIndex
+    spans: ClusterSpans, voices: Sequence[Vector | Refusal], follows: Sequence[bool], index: ProfileIndex
 ) -> ClusterEvidence:
-    heard = [i for i, v in enumerate(found) if not isinstance(v, Refusal)]
+    voiced = [i for i, v in enumerate(voices) if not isinstance(v, Refusal)]
     reference: Reference = "self" if index.primary is None else "primary"
     similarities: dict[int, float] = {}
     scores: dict[int, tuple[float, ...]] = {}
     samples: list[int] = []
     cluster_scores: tuple[float, ...] = ()
     candidates = index.candidates
-    if heard:
-        matrix = np.stack([v for v in found if not isinstance(v, Refusal)])
+    if voiced:
+        matrix = np.stack([v for v in voices if not isinstance(v, Refusal)])
         alike = index.similarities(matrix)
-        picked = spread([spans.pieces[i] for i in heard])
-        samples = [heard[k] for k in picked]
+        picked = spread([spans.pieces[i] for i in voiced])
+        samples = [voiced[k] for k in picked]
         middle = index.scores(index.similarities(mean_voice(matrix[picked])[None]))
         ranked = index.scores(alike)
         columns = _telling(np.concatenate([ranked, middle]), index.primary)
         candidates = tuple(index.candidates[c] for c in columns)
-        scores = {i: tuple(row) for i, row in zip(heard, ranked[:, columns].tolist(), strict=True)}
+        scores = {i: tuple(row) for i, row in zip(voiced, ranked[:, columns].tolist(), strict=True)}
         cluster_scores = tuple(middle[0, columns].tolist())
         if index.primary is not None:
-            similarities = dict(zip(heard, alike[:, index.primary].tolist(), strict=True))
+            similarities = dict(zip(voiced, alike[:, index.primary].tolist(), strict=True))
         else:
-            similarities = dict(zip(heard, _to_self(matrix, picked).tolist(), strict=True))
+            similarities = dict(zip(voiced, _to_self(matrix, picked).tolist(), strict=True))
     turns = tuple(
         TurnRow(start, end, similarities.get(i), v.reason if isinstance(v, Refusal) else None, scores.get(i, ()), after)
-        for i, ((start, end), v, after) in enumerate(zip(spans.pieces, found, follows, strict=True))
+        for i, ((start, end), v, after) in enumerate(zip(spans.pieces, voices, follows, strict=True))
     )
     return ClusterEvidence(
         cluster=spans.cluster,

@@ -23,7 +23,7 @@ from gainstage.engine.views.snapshot import BatcherView
 from gainstage.engine.voices.evidence import TOO_SHORT, Refusal
 from gainstage.engine.voices.spans import SHORTEST_VOICE_S
 from gainstage.engine.voices.vectors import SMALLEST_NORM
-from gainstage.engine.voices.windows import PREPROCESSING, Window, batch_of, samples_of, windows
+from gainstage.engine.voices.windows import PREPROCESSING, VoiceWindow, batch_of, samples_of, windows
 
 if TYPE_CHECKING:
     from gainstage.engine.telemetry.journal import Journal
@@ -65,7 +65,7 @@ class WindowVoice:
     call: int
 
 
-VoiceBatcher = Batcher[Window, WindowVoice]
+VoiceBatcher = Batcher[VoiceWindow, WindowVoice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def voice_batcher(
     """
     calls, turn = itertools.count(1), threading.Lock()
 
-    def run(batch: list[Window]) -> list[WindowVoice | Exception]:
+    def run(batch: list[VoiceWindow]) -> list[WindowVoice | Exception]:
         model, call = encoder(), next(calls)
         most = len(batch)
         if model.device.startswith("cpu"):
@@ -173,61 +173,61 @@ class VoiceExtractor:
             span: TOO_SHORT for span in set(wanted) if span[1] - span[0] < 1000 * SHORTEST_VOICE_S
         }
         short = len(known)
-        asked = list(dict.fromkeys(span for span in wanted if span not in known))
+        uncertain = list(dict.fromkeys(span for span in wanted if span not in known))
         cache = self.cache if cached else None
-        if cache is not None and asked:
-            known |= cache.get(key, asked, model, PREPROCESSING)
-        missing = [span for span in asked if span not in known]
+        if cache is not None and uncertain:
+            known |= cache.get(key, uncertain, model, PREPROCESSING)
+        missing = [span for span in uncertain if span not in known]
         made, count, calls = self._make(audio, missing, model, token)
         if cache is not None and made:
             cache.put(key, made, model, PREPROCESSING)
         known |= made
         voices = tuple(known[span] for span in wanted)
-        found = Extraction(voices, model, count, calls, time.monotonic() - began, len(known) - short - len(made))
-        self._account(found, recording)
-        return found
+        extraction = Extraction(voices, model, count, calls, time.monotonic() - began, len(known) - short - len(made))
+        self._account(extraction, recording)
+        return extraction
 
     def _make(
         self, audio: Audio, spans: Sequence[tuple[int, int]], model: ModelId, token: CancelToken
     ) -> tuple[dict[tuple[int, int], Vector | Refusal], int, int]:
         """Extract spans that are not cached: their voices, the number of windows, and the number of calls."""
-        asked: list[Window] = []
+        requested: list[VoiceWindow] = []
         owners: list[int] = []
         samples = samples_of(audio)
         for number, span in enumerate(spans):
             token.check()
-            heard = [w for w in windows(samples, *span) if not w.silent()]
-            asked += heard
-            owners += [number] * len(heard)
+            audible = [w for w in windows(samples, *span) if not w.silent()]
+            requested += audible
+            owners += [number] * len(audible)
         voices: list[NDArray[np.float32]] = []
         calls: set[int] = set()
-        for result in self.batcher.submit(asked, token=token):
+        for result in self.batcher.submit(requested, token=token):
             if isinstance(result, Exception):
                 raise result if isinstance(result, EngineError) else _failed(result)
             calls.add(result.call)
             voices.append(result.voice)
-        found = averaged(np.stack(voices) if voices else np.zeros((0, model.dimension), np.float32), owners, len(spans))
-        return dict(zip(spans, found, strict=True)), len(asked), len(calls)
+        averages = averaged(np.stack(voices) if voices else np.zeros((0, model.dimension), np.float32), owners, len(spans))
+        return dict(zip(spans, averages, strict=True)), len(requested), len(calls)
 
-    def _account(self, found: Extraction, recording: str | None) -> None:
-        refused = Counter(v.reason for v in found.voices if isinstance(v, Refusal))
+    def _account(self, extraction: Extraction, recording: str | None) -> None:
+        refused = Counter(v.reason for v in extraction.voices if isinstance(v, Refusal))
         with self._lock:
             self._refused += refused
         if self._journal is not None:
             without = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
             self._journal.log(
                 "info",
-                f"{counted(len(found.voices), 'segment')}: {counted(found.windows, 'window')} in "
-                f"{counted(found.batches, 'batch', 'batches')}, {found.hits} from the cache, "
-                f"{found.seconds:.2f} s" + (f"; no voice: {without}" if without else ""),
+                f"{counted(len(extraction.voices), 'segment')}: {counted(extraction.windows, 'window')} in "
+                f"{counted(extraction.batches, 'batch', 'batches')}, {extraction.hits} from the cache, "
+                f"{extraction.seconds:.2f} s" + (f"; no voice: {without}" if without else ""),
                 kind="voices",
                 stage="identify",
                 recording=recording,
-                segments=len(found.voices),
-                windows=found.windows,
-                batches=found.batches,
-                seconds=found.seconds,
-                hits=found.hits,
+                segments=len(extraction.voices),
+                windows=extraction.windows,
+                batches=extraction.batches,
+                seconds=extraction.seconds,
+                hits=extraction.hits,
                 refused=dict(refused),
             )
 
@@ -255,8 +255,8 @@ def averaged(voices: NDArray[np.float32], owners: Sequence[int], count: int) -> 
     np.add.at(sums, own[finite], voices[finite].astype(np.float64))
     norms = np.linalg.norm(sums, axis=1)
     units = (sums / np.maximum(norms, SMALLEST_NORM)[:, None]).astype(np.float32)
-    asked = np.bincount(own, minlength=count)
-    return [units[i] if norms[i] >= SMALLEST_NORM else NO_VOICE if asked[i] else SILENT for i in range(count)]
+    window_counts = np.bincount(own, minlength=count)
+    return [units[i] if norms[i] >= SMALLEST_NORM else NO_VOICE if window_counts[i] else SILENT for i in range(count)]
 
 
 def _failed(error: Exception) -> EngineError:

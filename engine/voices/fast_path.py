@@ -58,13 +58,13 @@ def places(seconds: float) -> tuple[Span, ...]:
     return tuple((step * (i + 0.5) - length / 2, step * (i + 0.5) + length / 2) for i in range(PLACES))
 
 
-def doubt(heard: Places, limits: Limits, primary: int) -> str | None:
+def doubt(samples: Places, limits: Limits, primary: int) -> str | None:
     """Why the fast path is not taken; None when every sample is the primary speaker. Pure."""
-    if heard.mean < limits.fast_path_mean:
-        return f"mean {heard.mean:.3f} is below {limits.fast_path_mean:.2f}"
-    if heard.low < limits.fast_path_low:
-        return f"10th percentile {heard.low:.3f} is below {limits.fast_path_low:.2f}"
-    if (heard.scores.argmax(axis=1) != primary).any():
+    if samples.mean < limits.fast_path_mean:
+        return f"mean {samples.mean:.3f} is below {limits.fast_path_mean:.2f}"
+    if samples.low < limits.fast_path_low:
+        return f"10th percentile {samples.low:.3f} is below {limits.fast_path_low:.2f}"
+    if (samples.scores.argmax(axis=1) != primary).any():
         return "somebody else is more alike at one place"
     return None
 
@@ -102,19 +102,19 @@ def monologue(
         _say(journal, recording, "info", f"fast path not taken: {silent} of {PLACES} places give no voice", {})
         return None
     alike = index.similarities(sound)
-    heard = Places(spans, tuple(alike[:, index.primary].tolist()), index.scores(alike))
-    why = doubt(heard, limits, index.primary)
-    figures = {"similarities": list(heard.similarities), "mean": heard.mean, "low": heard.low, "taken": why is None}
+    samples = Places(spans, tuple(alike[:, index.primary].tolist()), index.scores(alike))
+    why = doubt(samples, limits, index.primary)
+    figures = {"similarities": list(samples.similarities), "mean": samples.mean, "low": samples.low, "taken": why is None}
     if why is not None:
         _say(journal, recording, "info", f"fast path not taken: {why}", figures)
         return None
-    _say(journal, recording, "info", f"fast path: mean {heard.mean:.3f}, 10th percentile {heard.low:.3f}", figures)
-    return _cast(audio, heard, sound, index, index.primary, limits, revision)
+    _say(journal, recording, "info", f"fast path: mean {samples.mean:.3f}, 10th percentile {samples.low:.3f}", figures)
+    return _cast(audio, samples, sound, index, index.primary, limits, revision)
 
 
 def _cast(
     audio: Audio,
-    heard: Places,
+    samples: Places,
     voices: NDArray[np.float32],
     index: ProfileIndex,
     primary: int,
@@ -124,23 +124,23 @@ def _cast(
     """A cast of one turn from start to end, with one decision."""
     person, middle = index.profiles[primary], mean_voice(voices)
     ranked = profile_scores(index.candidates, index.scores(index.similarities(middle[None]))[0].tolist(), limits)
-    stats = statistics(heard.similarities)
+    stats = statistics(samples.similarities)
     turn = SpeakerTurn(
-        0.0, audio.seconds, CLUSTER, person.name, person.id, heard.mean, Provenance.FAST_PATH, heard.mean, voice=middle
+        0.0, audio.seconds, CLUSTER, person.name, person.id, samples.mean, Provenance.FAST_PATH, samples.mean, voice=middle
     )
     others = [s.score for s in ranked if not s.primary]
     decision = Decision(
         cluster=CLUSTER,
         seconds=audio.seconds,
         turns=1,
-        similarities=heard.similarities,
+        similarities=samples.similarities,
         reference="primary",
         mean=stats and stats.mean,
         variance=stats and stats.variance,
         low=stats and stats.low,
         high=stats and stats.high,
         spread=stats and stats.spread,
-        bimodality=two_mode_gap(heard.similarities),
+        bimodality=two_mode_gap(samples.similarities),
         split=False,
         rule="fast path",
         limits=limits.record(),
@@ -152,11 +152,11 @@ def _cast(
         provenance=Provenance.FAST_PATH,
         evidence=tuple(
             TurnEvidence(start, end, profile_scores(index.candidates, row, limits), similarity)
-            for (start, end), row, similarity in zip(heard.spans, heard.scores.tolist(), heard.similarities, strict=True)
+            for (start, end), row, similarity in zip(samples.spans, samples.scores.tolist(), samples.similarities, strict=True)
         ),
         why=(
-            f"{person.name} alone: {PLACES} places over the whole recording have mean {heard.mean:.3f} and 10th percentile "
-            f"{heard.low:.3f}, at least {limits.fast_path_mean:.2f} and {limits.fast_path_low:.2f}."
+            f"{person.name} alone: {PLACES} places over the whole recording have mean {samples.mean:.3f} and 10th percentile "
+            f"{samples.low:.3f}, at least {limits.fast_path_mean:.2f} and {limits.fast_path_low:.2f}."
         ),
     )
     return Cast((turn,), (decision,), fast_path=True)

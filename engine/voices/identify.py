@@ -40,11 +40,11 @@ def identify(
     ``ForeignVoice`` for a profile of another model, and the errors of :meth:`VoiceExtractor.extract`.
     """
     index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
-    heard = merged(diarization, together)
-    spans = clusters(heard.exclusive)
-    found = extractor.extract(audio, wanted(spans), token=token, recording=recording)
-    evidence, voices = build_evidence(spans, found.voices, index)
-    cast = decide(evidence, Limits.from_settings(settings), revision, voices=voices, overlaps=overlaps(heard.turns))
+    joined = merged(diarization, together)
+    spans = clusters(joined.exclusive)
+    extraction = extractor.extract(audio, wanted(spans), token=token, recording=recording)
+    evidence, voices = build_evidence(spans, extraction.voices, index)
+    cast = decide(evidence, Limits.from_settings(settings), revision, voices=voices, overlaps=overlaps(joined.turns))
     if journal is not None:
         unknown = sum(t.seconds for t in cast.turns if t.profile is None)
         journal.log(

@@ -56,23 +56,23 @@ def read_profile(path: Path, model: ModelId, *, name: str | None = None) -> Impo
     Raises :class:`Permanent` for a file that is not a profile, ``BadVoice`` for NaN, infinite and zero vectors, ``ForeignVoice``
     for another dimension or model.
     """
-    found = _parsed(path)
+    parsed = _parsed(path)
     warnings = []
-    if found.model is None:
+    if parsed.model is None:
         warnings.append(f"the file names no model; taken as {model.name}")
-    elif _short(found.model) != _short(model.name):
-        _foreign(f"{path.name} was made by {clean_text(found.model, 100)}, in use is {model.name}")
-    elif found.revision is not None and found.revision != model.revision:
-        _foreign(f"{path.name} was made by revision {clean_text(found.revision, 60)}, in use is {model.revision}")
-    if found.dimension is not None and found.dimension != model.dimension:
-        _foreign(f"{path.name} holds vectors of {found.dimension} numbers, {model.name} makes {model.dimension}")
+    elif _short(parsed.model) != _short(model.name):
+        _foreign(f"{path.name} was made by {clean_text(parsed.model, 100)}, in use is {model.name}")
+    elif parsed.revision is not None and parsed.revision != model.revision:
+        _foreign(f"{path.name} was made by revision {clean_text(parsed.revision, 60)}, in use is {model.revision}")
+    if parsed.dimension is not None and parsed.dimension != model.dimension:
+        _foreign(f"{path.name} holds vectors of {parsed.dimension} numbers, {model.name} makes {model.dimension}")
     what = f"the profile in {path.name}"
-    centroid = None if found.centroid is None else _rows(found.centroid, model.dimension, what)
+    centroid = None if parsed.centroid is None else _rows(parsed.centroid, model.dimension, what)
     if centroid is not None and len(centroid) != 1:
         _foreign(f"{what} has a centroid of {centroid.size} numbers, {model.name} makes {model.dimension}")
     voices = np.zeros((0, model.dimension), np.float32)
-    if found.embeddings is not None and found.embeddings != []:
-        voices = _rows(found.embeddings, model.dimension, what)
+    if parsed.embeddings is not None and parsed.embeddings != []:
+        voices = _rows(parsed.embeddings, model.dimension, what)
     if centroid is None and not len(voices):
         raise Permanent(f"{what} holds neither a centroid nor embeddings", cause="not a profile", hint=HINT)
     alike = cohesion(voices)
@@ -90,7 +90,7 @@ def read_profile(path: Path, model: ModelId, *, name: str | None = None) -> Impo
         {"text": f"imported from {clean_text(path.name, 200)}", "fingerprints": []},
         report,
     )
-    return Imported(checked_name(name or found.name), version, found.threshold, len(voices), tuple(warnings))
+    return Imported(checked_name(name or parsed.name), version, parsed.threshold, len(voices), tuple(warnings))
 
 
 def import_profile(store: ProfileStore, path: Path, model: ModelId, *, name: str | None = None) -> Imported:

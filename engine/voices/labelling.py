@@ -40,11 +40,11 @@ def seconds_by_speaker(ruling: Ruling) -> dict[str, float]:
     """Seconds of the cluster by speaker's name, in order of appearance; they sum to the cluster's speech."""
     if ruling.label is not None:
         return {ruling.name(ruling.label): ruling.evidence.seconds}
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for turn, label in zip(ruling.evidence.turns, ruling.labels, strict=True):
         name = ruling.name(label)
-        found[name] = found.get(name, 0.0) + (turn.end - turn.start)
-    return found
+        result[name] = result.get(name, 0.0) + (turn.end - turn.start)
+    return result
 
 
 def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
@@ -83,18 +83,18 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
 def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -> list[SpeakerTurn]:
     """The named turns of a cluster in time order; touching pieces of an unsplit cluster are joined."""
     rows = ruling.evidence.turns
-    found: list[SpeakerTurn] = []
+    result: list[SpeakerTurn] = []
     start = 0
     for i, row in enumerate(rows):
         if ruling.split or i + 1 == len(rows) or rows[i + 1].start != row.end:
-            found.append(_turn(ruling, ruling.label_of(i), start, i + 1, voices))
+            result.append(_turn(ruling, ruling.label_of(i), start, i + 1, voices))
             start = i + 1
-    return found
+    return result
 
 
 def _turn(ruling: Ruling, label: TurnLabel, first: int, end: int, voices: Sequence[Vector | None] | None) -> SpeakerTurn:
     rows = ruling.evidence.turns[first:end]
-    heard = [t.similarity for t in rows if t.similarity is not None]
+    similarities = [t.similarity for t in rows if t.similarity is not None]
     primary = ruling.evidence.reference == "primary"
     return SpeakerTurn(
         start=rows[0].start,
@@ -104,7 +104,7 @@ def _turn(ruling: Ruling, label: TurnLabel, first: int, end: int, voices: Sequen
         profile=None if label.who is None else ruling.evidence.candidates[label.who].id,
         confidence=label.confidence,
         provenance=label.provenance,
-        similarity=sum(heard) / len(heard) if primary and heard else None,
+        similarity=sum(similarities) / len(similarities) if primary and similarities else None,
         smoothed=label.smoothed,
         voice=None if voices is None else _joined([v for v in voices[first:end] if v is not None]),
     )

@@ -71,7 +71,7 @@ class ProfileStore:
                 " where p.deleted is null and v.model = %s order by p.id",
                 [model_row(connection, "voice", model)],
             ).fetchall()
-        found = [
+        result = [
             profile(
                 id,
                 name,
@@ -84,7 +84,7 @@ class ProfileStore:
             )
             for id, name, marked, threshold, version, centroid, voices in rows
         ]
-        return tuple(sorted(found, key=lambda p: (not p.primary, p.id)))
+        return tuple(sorted(result, key=lambda p: (not p.primary, p.id)))
 
     def rows(self, primary: str | None = None) -> tuple[ProfileRow, ...]:
         """Every profile of every model, in the form that the console lists, by name."""
@@ -298,12 +298,12 @@ def _matrix(voices: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
 
 def _nearest(profiles: Sequence[Profile]) -> list[tuple[Profile, tuple[str, float] | None]]:
     """Each profile with the other profile of the nearest centroid, and their cosine."""
-    found: list[tuple[Profile, tuple[str, float] | None]] = []
+    result: list[tuple[Profile, tuple[str, float] | None]] = []
     for p in profiles:
         others = [(float(p.centroid @ o.centroid), o.name) for o in profiles if o.id != p.id]
         cosine, name = max(others, default=(0.0, ""))
-        found.append((p, (name, round(cosine, 4)) if others else None))
-    return found
+        result.append((p, (name, round(cosine, 4)) if others else None))
+    return result
 
 
 def _threshold(stored: float | None) -> float | None:

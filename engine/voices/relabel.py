@@ -41,7 +41,7 @@ def apply(store: RecordingStore, changes: Mapping[str, Any], revision: int, last
     began = time.perf_counter()
     tried = checked_changes(changes)
     replayed = replay(store.db, read(store.db, last), tried)
-    affected = [r.held.recording for r in replayed.changed]
+    affected = [r.stored.recording for r in replayed.changed]
     segments = mixed = 0
     for recording in affected:
         changed, both = _rewrite(store, recording, tried, revision)
@@ -85,7 +85,7 @@ def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[
     labels, mixed = [], 0
     for ordinal, segment in enumerate(segments):
         old, new = _Shares.of(segment, before.turns), _Shares.of(segment, after.turns)
-        mixed += new.heard > max(1, old.heard)
+        mixed += new.people > max(1, old.people)
         if new.turns and new.speaker != old.speaker and segment.provenance != Provenance.MANUAL:
             longest = max(new.turns, key=lambda t: _overlap(segment, t))
             labels.append(
@@ -101,7 +101,7 @@ class _Shares:
 
     speaker: str | None
     turns: tuple[SpeakerTurn, ...]
-    heard: int
+    people: int
 
     @classmethod
     def of(cls, segment: Segment, turns: Sequence[SpeakerTurn]) -> _Shares:

@@ -82,8 +82,8 @@ def _forget_labels(connection: Connection[TupleRow], recording: str, profile: in
     """Label the person's segments as an unknown speaker of the recording; returns how many there were."""
     row = connection.execute("select facts from recording where id = %s for update", [recording]).fetchone()
     facts: dict[str, Any] = row[0] if row else {}
-    held = connection.execute("select id, record from decision where recording = %s order by ordinal", [recording]).fetchall()
-    decisions = [(number, decision_of(record)) for number, record in held]
+    rows = connection.execute("select id, record from decision where recording = %s order by ordinal", [recording]).fetchall()
+    decisions = [(number, decision_of(record)) for number, record in rows]
     names = [n for (n,) in connection.execute("select distinct speaker from segment where recording = %s", [recording])]
     unknown = free_name([*names, *(n for _, d in decisions for n in d.seconds_by_speaker)])
     moved = sum(d.seconds_by_speaker.get(name, 0.0) for _, d in decisions)

@@ -33,8 +33,8 @@ def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
         [new.name, new.id, old.id, new.name, new.id],
     ).rowcount
     compared = "@> jsonb_build_array(jsonb_build_object('profile', %(id)s::int))"
-    held = connection.execute(f"select id, record from decision where record -> 'scores' {compared}", {"id": old.id}).fetchall()
-    records = [(id, decision_under(decision_of(record), old, new)) for id, record in held]
+    rows = connection.execute(f"select id, record from decision where record -> 'scores' {compared}", {"id": old.id}).fetchall()
+    records = [(id, decision_under(decision_of(record), old, new)) for id, record in rows]
     earlier = connection.execute(
         "select id, labels, decisions from label_history h where exists"
         f" (select 1 from jsonb_array_elements(h.decisions) as d (record) where d.record -> 'scores' {compared})"

@@ -47,19 +47,19 @@ class StoredDecisions:
 class Replayed:
     """A recording judged under its own limits and under the changed ones."""
 
-    held: StoredDecisions
+    stored: StoredDecisions
     before: tuple[Ruling, ...]
     after: tuple[Ruling, ...]
 
     @property
     def moved(self) -> dict[str, float]:
         """Seconds whose speaker changes, by cluster; clusters without a change are left out."""
-        found = {}
+        result = {}
         for old, new in zip(self.before, self.after, strict=True):
             seconds = seconds_moved(old, new)
             if seconds > NOTICED_S or old.split != new.split:
-                found[old.evidence.cluster] = seconds
-        return found
+                result[old.evidence.cluster] = seconds
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +75,23 @@ class Replay:
 def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
     """The limits to try, by key. Raises :class:`Permanent` for a setting that is not a limit, and for an invalid value."""
     known = Limits().record()
-    found = {}
+    result = {}
     for key, value in changes.items():
         if key not in known or key.startswith(f"{PREFIX}fast_path"):
             names = ", ".join(k for k in known if not k.startswith(f"{PREFIX}fast_path"))
             raise Permanent(f"{key} cannot be tried over stored decisions", cause="not a limit", hint=f"These can: {names}")
         try:
-            found[key] = float(value)
+            result[key] = float(value)
         except (TypeError, ValueError):
             raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number", hint="write it as 0.3") from None
         low, high = SPECS[key].low or 0.0, SPECS[key].high or math.inf
-        if not low <= found[key] <= high:
+        if not low <= result[key] <= high:
             raise Permanent(
-                f"{key} lies between {low:g} and {high:g}, not at {found[key]:g}",
+                f"{key} lies between {low:g} and {high:g}, not at {result[key]:g}",
                 cause="limit out of range",
                 hint="`gainstage config schema` tells what each may be",
             )
-    return found
+    return result
 
 
 def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> WhatIf:
@@ -104,21 +104,21 @@ def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> 
     return difference(replay(database, read(database, last), tried), tried, began)
 
 
-def difference(found: Replay, changes: Mapping[str, float], began: float) -> WhatIf:
+def difference(replayed: Replay, changes: Mapping[str, float], began: float) -> WhatIf:
     """The replay in the form that the desk shows; ``began`` is a time of ``time.perf_counter``, in seconds."""
     flips = []
-    for r in found.changed:
+    for r in replayed.changed:
         moved = r.moved
         for old, new in zip(r.before, r.after, strict=True):
             cluster = old.evidence.cluster
             if cluster in moved:
                 words = (described(old), described(new))
-                flips.append(WhatIfDiff(r.held.recording, r.held.title, cluster, *words, round(moved[cluster], 3)))
+                flips.append(WhatIfDiff(r.stored.recording, r.stored.title, cluster, *words, round(moved[cluster], 3)))
     return WhatIf(
         changes=dict(changes),
-        clusters=found.clusters,
-        split_before=found.split_before,
-        split_after=found.split_after,
+        clusters=replayed.clusters,
+        split_before=replayed.split_before,
+        split_after=replayed.split_after,
         flips=tuple(sorted(flips, key=lambda f: (-f.seconds, f.recording, f.cluster))),
         seconds_moved=round(sum(f.seconds for f in flips), 3),
         recordings=len({f.recording for f in flips}),
@@ -150,11 +150,11 @@ def _person(ruling: Ruling, label: TurnLabel) -> int | None:
     return None if label.who is None else ruling.evidence.candidates[label.who].id
 
 
-def replay(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> Replay:
+def replay(database: Database, recordings: Sequence[StoredDecisions], changes: Mapping[str, float]) -> Replay:
     """Judge the recordings again, with ``changes`` applied to the limits each was judged by."""
     before = after = 0
     doubtful: list[StoredDecisions] = []
-    for h in held:
+    for h in recordings:
         limits = h.limits.changed(changes)
         rulings = judge(h.clusters, limits)
         before += sum(split for split, _ in h.concluded)
@@ -162,14 +162,14 @@ def replay(database: Database, held: Sequence[StoredDecisions], changes: Mapping
         if _differs(h, rulings, limits):
             doubtful.append(h)
     complete = with_turns(database, doubtful, changes)
-    found = [Replayed(h, judge(h.clusters, h.limits), judge(h.clusters, h.limits.changed(changes))) for h in complete]
-    return Replay(sum(len(h.clusters) for h in held), before, after, tuple(r for r in found if r.moved))
+    differing = [Replayed(h, judge(h.clusters, h.limits), judge(h.clusters, h.limits.changed(changes))) for h in complete]
+    return Replay(sum(len(h.clusters) for h in recordings), before, after, tuple(r for r in differing if r.moved))
 
 
-def _differs(held: StoredDecisions, rulings: Sequence[Ruling], limits: Limits) -> bool:
+def _differs(stored: StoredDecisions, rulings: Sequence[Ruling], limits: Limits) -> bool:
     """Whether the result may differ from the stored one."""
-    per_turn = any(getattr(held.limits, name) != getattr(limits, name) for name in PER_TURN)
-    for (split, speaker), ruling in zip(held.concluded, rulings, strict=True):
+    per_turn = any(getattr(stored.limits, name) != getattr(limits, name) for name in PER_TURN)
+    for (split, speaker), ruling in zip(stored.concluded, rulings, strict=True):
         if split != ruling.split or (split and per_turn):
             return True
         person = ruling.accepted
@@ -231,12 +231,12 @@ def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
     )
 
 
-def with_turns(database: Database, held: Sequence[StoredDecisions], changes: Mapping[str, float]) -> list[StoredDecisions]:
+def with_turns(database: Database, recordings: Sequence[StoredDecisions], changes: Mapping[str, float]) -> list[StoredDecisions]:
     """The recordings with title, times, and the turns of each cluster that is split under its own limits or with ``changes``."""
-    if not held:
+    if not recordings:
         return []
-    needed, asked = set(), [n for h in held for n in h.rows]
-    for h in held:
+    needed, all_rows = set(), [n for h in recordings for n in h.rows]
+    for h in recordings:
         for limits in (h.limits, h.limits.changed(changes)):
             split = {r.evidence.cluster for r in judge(h.clusters, limits) if r.split}
             needed |= {n for n, c in zip(h.rows, h.clusters, strict=True) if c.cluster in split}
@@ -245,26 +245,26 @@ def with_turns(database: Database, held: Sequence[StoredDecisions], changes: Map
             "select d.id, r.title, d.record #>> '{evidence,0,start}',"
             " case when d.id = any(%s) then (d.record -> 'evidence')::text end"
             " from decision d join recording r on r.id = d.recording where d.id = any(%s)",
-            [list(needed), asked],
+            [list(needed), all_rows],
         ).fetchall()
-    found = {number: (title, float(start or 0.0), text) for number, title, start, text in rows}
-    return [_completed(h, found) for h in held if all(n in found for n in h.rows)]
+    details = {number: (title, float(start or 0.0), text) for number, title, start, text in rows}
+    return [_completed(h, details) for h in recordings if all(n in details for n in h.rows)]
 
 
-def _completed(held: StoredDecisions, found: Mapping[int, tuple[str, float, str | None]]) -> StoredDecisions:
+def _completed(stored: StoredDecisions, details: Mapping[int, tuple[str, float, str | None]]) -> StoredDecisions:
     clusters = []
-    for number, cluster in zip(held.rows, held.clusters, strict=True):
-        _, start, text = found[number]
+    for number, cluster in zip(stored.rows, stored.clusters, strict=True):
+        _, start, text = details[number]
         turns = _rows(cluster, json.loads(text)) if text else ()
         clusters.append(replace(cluster, start=start, turns=turns))
-    return replace(held, clusters=tuple(clusters), title=found[held.rows[0]][0])
+    return replace(stored, clusters=tuple(clusters), title=details[stored.rows[0]][0])
 
 
 def _rows(cluster: ClusterEvidence, turns: Iterable[Mapping[str, Any]]) -> tuple[TurnRow, ...]:
     order = [c.id for c in cluster.candidates]
-    found = []
+    rows = []
     for t in turns:
         by_id = {s["profile"]: s["score"] for s in t["scores"]}
         scores = tuple(by_id[i] for i in order) if by_id else ()
-        found.append(TurnRow(t["start"], t["end"], t["similarity"], t["refused"], scores, t.get("follows", False)))
-    return tuple(found)
+        rows.append(TurnRow(t["start"], t["end"], t["similarity"], t["refused"], scores, t.get("follows", False)))
+    return tuple(rows)

@@ -52,12 +52,12 @@ def clusters(turns: Iterable[Turn]) -> tuple[ClusterSpans, ...]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], turn.end))
         else:
             spans.append((turn.start, turn.end))
-    found = []
+    result = []
     for cluster, spans in by_cluster.items():
         massive = len(spans) == 1 and spans[0][1] - spans[0][0] >= MASSIVE_S
         pieces = [p for span in spans for p in (_cut(span) if massive or span[1] - span[0] > LONGEST_TURN_S else [span])]
-        found.append(ClusterSpans(cluster, tuple(pieces), massive))
-    return tuple(sorted(found, key=lambda c: (c.pieces[0][0], c.cluster)))
+        result.append(ClusterSpans(cluster, tuple(pieces), massive))
+    return tuple(sorted(result, key=lambda c: (c.pieces[0][0], c.cluster)))
 
 
 def _cut(span: tuple[float, float]) -> list[tuple[float, float]]:
@@ -86,7 +86,7 @@ def spread(pieces: Sequence[tuple[float, float]], count: int = SAMPLES) -> list[
 
 def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
     """Spans (start, end in seconds) where turns of two or more clusters overlap, joined, in time order."""
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
     open_turns: list[Turn] = []
     for turn in sorted(turns, key=lambda t: (t.start, t.end)):
         open_turns = [t for t in open_turns if t.end > turn.start]
@@ -94,12 +94,12 @@ def overlaps(turns: Iterable[Turn]) -> tuple[tuple[float, float], ...]:
             end = min(other.end, turn.end)
             if other.cluster == turn.cluster or end <= turn.start:
                 continue
-            if found and turn.start <= found[-1][1]:
-                found[-1] = (found[-1][0], max(found[-1][1], end))
+            if result and turn.start <= result[-1][1]:
+                result[-1] = (result[-1][0], max(result[-1][1], end))
             else:
-                found.append((turn.start, end))
+                result.append((turn.start, end))
         open_turns.append(turn)
-    return tuple(found)
+    return tuple(result)
 
 
 def merged(diarization: DiarizationResult, groups: Iterable[Collection[str]]) -> DiarizationResult:

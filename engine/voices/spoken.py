@@ -28,5 +28,5 @@ def spoken(cast: Cast, words: Sequence[Word]) -> Cast:
             runs.append((word.start, max(word.end, word.start)))
     turns = tuple(replace(whole, start=start, end=end) for start, end in runs if end > start)
     seconds = sum(t.seconds for t in turns)
-    told = replace(decision, seconds=seconds, seconds_by_speaker={whole.speaker: seconds} if turns else {})
-    return replace(cast, turns=turns, decisions=(told,))
+    adjusted = replace(decision, seconds=seconds, seconds_by_speaker={whole.speaker: seconds} if turns else {})
+    return replace(cast, turns=turns, decisions=(adjusted,))

@@ -52,11 +52,11 @@ def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "vo
     return unit
 
 
-def same_model(found: ModelId, wanted: ModelId, *, what: str) -> None:
+def same_model(stored: ModelId, wanted: ModelId, *, what: str) -> None:
     """Raise :class:`ForeignVoice` unless both vectors come from the same model, revision and dimension."""
-    if found != wanted:
+    if stored != wanted:
         raise ForeignVoice(
-            f"{what} was made by {found.name} {found.revision[:12]} ({found.dimension} numbers), "
+            f"{what} was made by {stored.name} {stored.revision[:12]} ({stored.dimension} numbers), "
             f"in use is {wanted.name} {wanted.revision[:12]} ({wanted.dimension})",
             cause="voice of another model",
             hint="Enrol it again with this model, or set voice.model to the one that made it",

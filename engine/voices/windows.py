@@ -36,7 +36,7 @@ _FULL = 32768.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class VoiceWindow:
     """A piece of audio as int16 from the memory-mapped file, extended to ``length`` samples by repetition."""
 
     pcm: NDArray[np.int16]
@@ -53,7 +53,7 @@ class Window:
         return float(samples @ samples) < len(samples) * (SILENT_RMS * _FULL) ** 2
 
 
-def batch_of(batch: Sequence[Window]) -> NDArray[np.float32]:
+def batch_of(batch: Sequence[VoiceWindow]) -> NDArray[np.float32]:
     """Windows of one length as ``(n, length) float32`` in [-1, 1)."""
     rows = np.empty((len(batch), batch[0].length), np.float32)
     for row, window in zip(rows, batch, strict=True):
@@ -76,7 +76,7 @@ def grid(samples: int) -> int:
     return round(SHORTEST_S * SAMPLE_RATE * RATIO**step / _HOP) * _HOP
 
 
-def windows(samples: NDArray[np.int16], start_ms: int, end_ms: int) -> tuple[Window, ...]:
+def windows(samples: NDArray[np.int16], start_ms: int, end_ms: int) -> tuple[VoiceWindow, ...]:
     """The windows of a span, spread evenly over it; none when it lies outside the audio."""
     span = samples[max(0, start_ms * SAMPLE_RATE // 1000) : max(0, end_ms * SAMPLE_RATE // 1000)]
     if len(span) == 0:
@@ -86,6 +86,6 @@ def windows(samples: NDArray[np.int16], start_ms: int, end_ms: int) -> tuple[Win
     length = grid(min(longest, len(span) // count))
     room = len(span) - length
     if room <= 0:
-        return (Window(span, length),)
+        return (VoiceWindow(span, length),)
     starts = [room // 2] if count == 1 else [room * i // (count - 1) for i in range(count)]
-    return tuple(Window(span[at : at + length], length) for at in starts)
+    return tuple(VoiceWindow(span[at : at + length], length) for at in starts)

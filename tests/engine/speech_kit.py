@@ -103,7 +103,7 @@ def write_media(
     return path
 
 
-class Told:
+class WarningLog:
     """A progress callback that remembers."""
 
     def __init__(self, then: Callable[[float], None] | None = None) -> None:

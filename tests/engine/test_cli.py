@@ -287,9 +287,9 @@ def test_the_doctor_says_how_to_mend(demo: Demo) -> None:
     home, _ = demo
     found = told("doctor", "--home", home)
     assert {c["name"] for c in found} >= {"Python", "torch", "NVML", "ffmpeg", "asr model", "diarization model", "database", "disk"}
-    assert all(set(c) == {"name", "state", "text", "mend"} for c in found)
+    assert all(set(c) == {"name", "state", "text", "hint"} for c in found)
     assert not [c for c in found if c["state"] == "fail"]
-    assert all(c["mend"] for c in found if c["state"] != "ok")
+    assert all(c["hint"] for c in found if c["state"] != "ok")
 
 
 def test_following_and_order_in_the_queue(demo: Demo, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speech_kit import Told, silence, tone, write_media
+from speech_kit import WarningLog, silence, tone, write_media
 
 from gainstage.engine.errors import Cancelled, EngineError, Permanent, Rejected, Transient
 from gainstage.engine.flow.cancel import CancelToken
@@ -105,7 +105,7 @@ def test_a_file_name_is_only_a_name(tmp_path: Path, work: Path, name: str | byte
 
 
 def test_progress_rises_to_one(tmp_path: Path, work: Path) -> None:
-    told = Told()
+    told = WarningLog()
     decode(write_media(tmp_path / "a.flac", tone(5)), work, token=CancelToken(), progress=told)
     assert told.rises
     assert told.shares[-1] == 1
@@ -116,7 +116,7 @@ def test_a_cancel_ends_it_between_packets_and_leaves_nothing(tmp_path: Path, wor
     token = CancelToken()
     source = write_media(tmp_path / "a.flac", tone(20))
     with pytest.raises(Cancelled, match="enough"):
-        decode(source, work, token=token, progress=Told(lambda share: token.cancel("enough")))
+        decode(source, work, token=token, progress=WarningLog(lambda share: token.cancel("enough")))
     assert os.listdir(work) == []
 
 

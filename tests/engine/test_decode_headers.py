@@ -16,7 +16,7 @@ import pytest
 from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.speech.containers import structure
-from gainstage.engine.speech.decode import Decoded, decode_recording
+from gainstage.engine.speech.decode import DecodedRecording, decode_recording
 from gainstage.engine.terms import SAMPLE_RATE
 from tests.engine.speech_kit import Samples, tone, write_media
 
@@ -30,7 +30,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def decoded(source: Path, work: Path) -> Decoded:
+def decoded(source: Path, work: Path) -> DecodedRecording:
     return decode_recording(source, work, token=CancelToken())
 
 
@@ -44,11 +44,11 @@ def length_or_cause(source: Path, work: Path) -> float | str:
         return error.cause
 
 
-def causes(result: Decoded) -> list[str]:
+def causes(result: DecodedRecording) -> list[str]:
     return [warning.cause for warning in result.warnings]
 
 
-def whole(source: Path, work: Path, *expected: str, seconds: float = SECONDS) -> Decoded:
+def whole(source: Path, work: Path, *expected: str, seconds: float = SECONDS) -> DecodedRecording:
     """Decoded to its true length, heard to the end, with these warnings."""
     result = decoded(source, work)
     assert result.audio.seconds == pytest.approx(seconds, abs=0.12)

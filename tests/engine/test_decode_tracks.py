@@ -14,7 +14,7 @@ import pytest
 
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.selftest import clip
-from gainstage.engine.speech.decode import Decoded, Tracks, decode_recording
+from gainstage.engine.speech.decode import DecodedRecording, Tracks, decode_recording
 from gainstage.engine.speech.emptiness import why_nothing
 from gainstage.engine.speech.lines import named, transcribe_lines, turns_of
 from gainstage.engine.terms import SAMPLE_RATE, Provenance, SpeakerTurn
@@ -44,7 +44,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def decoded(source: Path, work: Path, tracks: Tracks = "auto") -> Decoded:
+def decoded(source: Path, work: Path, tracks: Tracks = "auto") -> DecodedRecording:
     return decode_recording(source, work, token=CancelToken(), tracks=tracks)
 
 
@@ -79,7 +79,7 @@ def with_channels(path: Path, channels: Sequence[Samples], form: str = "<i2") ->
     return path
 
 
-def holds(result: Decoded, expected: Samples, least: float = 0.95) -> bool:
+def holds(result: DecodedRecording, expected: Samples, least: float = 0.95) -> bool:
     """Whether the audio sounds like this: the correlation of their loudness over time."""
     heard = result.audio.read()[: len(expected)]
     rows = len(heard) // 800
@@ -87,7 +87,7 @@ def holds(result: Decoded, expected: Samples, least: float = 0.95) -> bool:
     return float(np.corrcoef(one, two)[0, 1]) > least
 
 
-def said(result: Decoded) -> list[tuple[str, str]]:
+def said(result: DecodedRecording) -> list[tuple[str, str]]:
     return [(w.cause, w.message) for w in result.warnings]
 
 

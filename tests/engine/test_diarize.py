@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speech_kit import Told, audio_of, demo_settings, dialogue, models, silence
+from speech_kit import WarningLog, audio_of, demo_settings, dialogue, models, silence
 
 from gainstage.engine.errors import Cancelled, Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
@@ -42,7 +42,7 @@ def at(turns: tuple[Turn, ...], seconds: float) -> set[str]:
 
 
 def test_two_people_are_told_apart_and_known_again(talk: Audio) -> None:
-    told = Told()
+    told = WarningLog()
     found = slot().diarize(talk, demo_settings().diarization, token=CancelToken(), progress=told)
     first, second, third, fourth = (at(found.exclusive, seconds) for seconds in (2.0, 5.7, 10.0, 13.3))
     assert len(first) == len(second) == 1
@@ -88,7 +88,7 @@ def test_a_threshold_holds_for_one_recording(talk: Audio) -> None:
 def test_a_cancel_ends_it_between_batches(talk: Audio) -> None:
     token = CancelToken()
     with pytest.raises(Cancelled, match="enough"):
-        slot().diarize(talk, demo_settings().diarization, token=token, progress=Told(lambda share: token.cancel("enough")))
+        slot().diarize(talk, demo_settings().diarization, token=token, progress=WarningLog(lambda share: token.cancel("enough")))
 
 
 def test_slots_share_weights_and_disturb_each_other_not(talk: Audio, tmp_path: Path) -> None:

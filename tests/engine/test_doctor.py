@@ -57,7 +57,7 @@ def test_everything_that_is_not_well_says_how_to_mend_it(tmp_path: Path) -> None
     found = by_name(settings, tmp_path)
     assert found["asr model"].state == "fail"
     assert found["disk"].state == "warn"
-    assert all(c.mend for c in found.values() if c.state != "ok")
+    assert all(c.hint for c in found.values() if c.state != "ok")
 
 
 def test_a_database_is_looked_at_and_one_that_is_away_is_said(tmp_path: Path, database_url: str) -> None:
@@ -66,7 +66,7 @@ def test_a_database_is_looked_at_and_one_that_is_away_is_said(tmp_path: Path, da
     assert "pgvector" in found.text
     away = by_name(demo_settings(), tmp_path, "postgresql://nobody@127.0.0.1:1/none")["database"]
     assert away.state == "fail"
-    assert away.mend
+    assert away.hint
 
 
 def test_one_broken_part_does_not_hide_the_others() -> None:
@@ -117,9 +117,9 @@ def test_the_cookies_file_is_looked_at_and_never_told(tmp_path: Path) -> None:
         ("warn", "the first of 1 cookies expires"),
         ("fail", "the cookies file cannot be read"),
     ]
-    assert "chmod 600" in found[0].mend
-    assert all(c.mend for c in found)
-    assert not any(str(tmp_path) in f"{c.text}{c.mend}" or "s3cr3t" in f"{c.text}{c.mend}" for c in found)
+    assert "chmod 600" in found[0].hint
+    assert all(c.hint for c in found)
+    assert not any(str(tmp_path) in f"{c.text}{c.hint}" or "s3cr3t" in f"{c.text}{c.hint}" for c in found)
 
 
 def test_a_proxy_that_is_none_is_said_and_its_password_never() -> None:
@@ -128,8 +128,8 @@ def test_a_proxy_that_is_none_is_said_and_its_password_never() -> None:
 
     good, bad = look("http://me:hunter2@proxy.example:3128"), look("socks5://me:hunter2@proxy.example:1080")
     assert (good.state, good.text) == ("ok", "sources are asked through proxy.example")
-    assert (bad.state, "http://host:port" in bad.mend) == ("fail", True)
-    assert "hunter2" not in f"{bad.text}{bad.mend}"
+    assert (bad.state, "http://host:port" in bad.hint) == ("fail", True)
+    assert "hunter2" not in f"{bad.text}{bad.hint}"
 
 
 def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +140,8 @@ def test_a_yt_dlp_that_ages_is_said_with_how_to_renew_it(monkeypatch: pytest.Mon
     monkeypatch.setattr("gainstage.engine.sources.ytdlp.MINIMUM", "2999.01.01")
     older = doctor._ytdlp()
     assert (older.state, "older than 2999.01.01" in older.text) == ("fail", True)
-    assert "yt-dlp" in old.mend
-    assert old.mend == older.mend
+    assert "yt-dlp" in old.hint
+    assert old.hint == older.hint
 
 
 ASK = """
@@ -152,7 +152,7 @@ from gainstage.config.settings import Settings
 from gainstage.engine.doctor import checks
 for check in checks(Settings(), Paths.of(sys.argv[1])):
     if check.name.endswith("model"):
-        print(check.name, check.state, "hf download" in check.mend, sep="|")
+        print(check.name, check.state, "hf download" in check.hint, sep="|")
 """
 
 
@@ -188,17 +188,17 @@ def test_a_database_that_is_read_only_or_has_too_few_connections_fails(tmp_path:
             connection.execute(f"drop role few_{name}")  # type: ignore[arg-type]
     assert (few.state, "may have 3 connections" in few.text) == ("fail", True)
     assert (fixed.state, "default_transaction_read_only is on" in fixed.text) == ("fail", True)
-    assert all("password" not in f"{c.text} {c.mend}" for c in (few, fixed))
+    assert all("password" not in f"{c.text} {c.hint}" for c in (few, fixed))
 
 
 def test_arithmetic_the_device_lacks_fails_before_the_run(tmp_path: Path) -> None:
     found = by_name(changed(demo_settings(), "asr.compute", "int8_float16"), tmp_path)["recogniser GPU"]
-    assert (found.state, "int8" in found.mend) == ("fail", True)
+    assert (found.state, "int8" in found.hint) == ("fail", True)
 
 
 def test_a_home_that_cannot_be_written_fails() -> None:
     found = doctor._home(Paths.of("/dev/null/home"))
-    assert (found.state, "cannot be written" in found.text, "--home" in found.mend) == ("fail", True, True)
+    assert (found.state, "cannot be written" in found.text, "--home" in found.hint) == ("fail", True, True)
 
 
 def test_a_proxy_of_the_environment_is_told_apart_from_that_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def test_cancelling_a_running_recording_asks_its_engine_and_holds_whatever_comes
     queue.add(recordings(3))
     claims = [claim for _ in range(3) if (claim := queue.take())]
     ended = queue.cancel(["r0000", "r0001"])
-    assert (ended.done, ended.asked) == (0, 2)
+    assert (ended.done, ended.running) == (0, 2)
     skipped = queue.skip(["r0002"])
     with database.connection() as connection:
         waiting = commands.pending(connection, "one")

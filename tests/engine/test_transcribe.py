@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speech_kit import Told, audio_of, demo_settings, dialogue, models, silence
+from speech_kit import WarningLog, audio_of, demo_settings, dialogue, models, silence
 
 from gainstage.engine.errors import Cancelled, Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
@@ -45,7 +45,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Audio:
 
 
 def test_the_words_of_a_dialogue_come_in_order_at_their_times(talk: Audio) -> None:
-    told = Told()
+    told = WarningLog()
     found = models().transcriber().transcribe(talk, demo_settings().asr, token=CancelToken(), progress=told)
     assert in_order(SPOKEN, plain(found))
     assert holds(found, talk.seconds)
@@ -106,7 +106,7 @@ def test_threads_share_one_model_and_disturb_each_other_not(talk: Audio, tmp_pat
 
 def test_a_cancel_ends_it_between_batches(talk: Audio) -> None:
     token = CancelToken()
-    told = Told(lambda share: token.cancel("enough"))
+    told = WarningLog(lambda share: token.cancel("enough"))
     with pytest.raises(Cancelled, match="enough"):
         models().transcriber().transcribe(audio_twice(talk), demo_settings(asr__batch=1).asr, token=token, progress=told)
 

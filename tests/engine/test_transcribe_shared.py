@@ -16,19 +16,21 @@ from gainstage.engine.errors import Cancelled, OutOfMemory
 from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.selftest import clip
-from gainstage.engine.speech.recognition import Decoded, Window
+from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.terms import Audio, Transcript
 
 ASR = demo_settings().asr
 
 
-def shared(run: object, budget: float, producers: int) -> Batcher[Window, Decoded]:
+def shared(run: object, budget: float, producers: int) -> Batcher[SpeechWindow, DecodedWindow]:
     return Batcher(
         "windows", run, cost=lambda _: 1.0, budget=budget, linger_s=60.0, key=lambda w: w.decoding, producers=lambda: producers
     )  # type: ignore[arg-type]
 
 
-def transcript(audio: Audio, batcher: Batcher[Window, Decoded] | None = None, token: CancelToken | None = None) -> Transcript:
+def transcript(
+    audio: Audio, batcher: Batcher[SpeechWindow, DecodedWindow] | None = None, token: CancelToken | None = None
+) -> Transcript:
     token = token or CancelToken()
     submit = None if batcher is None else lambda windows, token: batcher.submit(windows, token=token)
     return models().transcriber().transcribe(audio, ASR, token=token, submit=submit)
@@ -47,7 +49,7 @@ def test_words_are_the_same_alone_and_in_any_company(audios: list[Audio], budget
     alone = [transcript(audio) for audio in audios]
     sizes: list[int] = []
 
-    def run(windows: list[Window]) -> Sequence[Decoded]:
+    def run(windows: list[SpeechWindow]) -> Sequence[DecodedWindow]:
         sizes.append(len(windows))
         return models().transcriber().decode(windows)
 
@@ -64,7 +66,7 @@ def test_words_are_the_same_alone_and_in_any_company(audios: list[Audio], budget
 def test_out_of_memory_in_a_shared_call_costs_no_recording_its_words(audios: list[Audio]) -> None:
     alone = [transcript(audio) for audio in audios[:2]]
 
-    def small(windows: list[Window]) -> Sequence[Decoded]:
+    def small(windows: list[SpeechWindow]) -> Sequence[DecodedWindow]:
         if len(windows) > 1:
             raise OutOfMemory("no room", cause="out of memory")
         return models().transcriber().decode(windows)
@@ -79,7 +81,7 @@ def test_a_cancelled_recording_takes_only_its_own_windows_out(audios: list[Audio
     seen: list[int] = []
     held, waiting = threading.Event(), threading.Event()
 
-    def run(windows: list[Window]) -> Sequence[Decoded]:
+    def run(windows: list[SpeechWindow]) -> Sequence[DecodedWindow]:
         held.wait(60.0)
         seen.append(len(windows))
         return models().transcriber().decode(windows)
@@ -88,7 +90,7 @@ def test_a_cancelled_recording_takes_only_its_own_windows_out(audios: list[Audio
     with shared(run, 1.0, 2) as batcher, ThreadPoolExecutor(2) as pool:
 
         def cancelled() -> Transcript:
-            def submit(windows: Sequence[Window], token: CancelToken) -> list[Decoded | Exception]:
+            def submit(windows: Sequence[SpeechWindow], token: CancelToken) -> list[DecodedWindow | Exception]:
                 waiting.set()
                 return batcher.submit(windows, token=token)
 
@@ -109,7 +111,7 @@ def test_another_language_or_option_is_another_call(tmp_path: Path) -> None:
     audio = audio_of(tmp_path, dialogue())
     keys: set[object] = set()
 
-    def run(windows: list[Window]) -> Sequence[Decoded]:
+    def run(windows: list[SpeechWindow]) -> Sequence[DecodedWindow]:
         keys.add(windows[0].decoding)
         assert len({window.decoding for window in windows}) == 1
         return models().transcriber().decode(windows)

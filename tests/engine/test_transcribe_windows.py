@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speech_kit import audio_of, silence, tone
 
 from gainstage.engine.speech.loops import REPEATS, REPEATS_OF_ONE, loops
-from gainstage.engine.speech.times import EDGE_S, mended, snapped
+from gainstage.engine.speech.times import EDGE_S, snapped, with_valid_times
 from gainstage.engine.speech.windows import blocks, joined, parted, quietest
 from gainstage.engine.terms import Word
 
@@ -90,9 +90,9 @@ def test_two_loops_are_two_spans() -> None:
     st.floats(0, 10),
     st.floats(0.05, 25),
 )
-def test_mended_times_are_in_order_and_inside_the_utterance(times: list[tuple[float, float]], low: float, length: float) -> None:
+def test_valid_times_are_in_order_and_inside_the_utterance(times: list[tuple[float, float]], low: float, length: float) -> None:
     words = [Word(str(k), start, start + d, 0.5) for k, (start, d) in enumerate(times)]
-    result = mended(words, low, low + length)
+    result = with_valid_times(words, low, low + length)
     assert [w.text for w in result] == [w.text for w in words]
     edges = [t for w in result for t in (w.start, w.end)]
     assert edges == sorted(edges)
@@ -101,7 +101,9 @@ def test_mended_times_are_in_order_and_inside_the_utterance(times: list[tuple[fl
 
 def test_times_that_hold_are_left_alone() -> None:
     words = said("all of this is fine", start=1.0)
-    assert mended(words, 0.0, 5.0) == tuple(Word(w.text, round(w.start, 3), round(w.end, 3), w.probability) for w in words)
+    assert with_valid_times(words, 0.0, 5.0) == tuple(
+        Word(w.text, round(w.start, 3), round(w.end, 3), w.probability) for w in words
+    )
 
 
 def test_a_word_that_begins_in_the_pause_before_it_is_moved_to_where_speech_begins() -> None:

@@ -34,7 +34,7 @@ from gainstage.tui.render.values import BadValue, read_value, stepped
 from gainstage.tui.render.xterm import CURSOR_CONTRAST, DRAWN, contrast, shown
 from gainstage.tui.state.alerts import Alerts, lateness
 from gainstage.tui.state.command_log import CommandLog, describe
-from gainstage.tui.state.frame import Age, Contact, contact_of
+from gainstage.tui.state.frame import Contact, SnapshotAge, contact_of
 from gainstage.tui.widgets.detail import bars
 from gainstage.tui.widgets.distribution import ticks
 from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, similarity, spark
@@ -92,7 +92,7 @@ def test_an_empty_ring_has_nothing() -> None:
 
 
 def test_age_counts_from_the_last_move_whatever_the_clocks_say(story: tuple[Snapshot, ...]) -> None:
-    age = Age()
+    age = SnapshotAge()
     first = story[5]
     assert age.of(None, 0.0) is None
     assert age.of(first, first.wall + 900) == 900, "a row some engine left behind"

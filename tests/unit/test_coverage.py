@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gainstage.engine.speech.block_recogniser import anomalous, new_words, stretched
 from gainstage.engine.speech.coverage import HOLE_S, coverage, holes, summed
-from gainstage.engine.speech.hearing import anomalous, new_words, stretched
 from gainstage.engine.speech.times import EDGE_S, snapped
 from gainstage.engine.speech.windows import Span, packed, seconds_of, without
 from gainstage.engine.terms import Coverage, Word

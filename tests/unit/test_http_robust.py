@@ -16,7 +16,7 @@ from gainstage.engine.errors import Cancelled, EngineError, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import pace as pacing
 from gainstage.engine.sources.http import download
-from gainstage.engine.sources.pace import WINDOW_S, Pace
+from gainstage.engine.sources.pace import WINDOW_S, SpeedCheck
 from gainstage.engine.sources.policy import check_url
 from gainstage.engine.sources.web import Web
 from gainstage.engine.sources.ytdlp import open_ytdlp
@@ -115,13 +115,13 @@ def test_a_mark_that_an_older_version_wrote_is_no_obstacle(server: Server, tmp_p
 
 
 def test_a_drip_is_borne_for_a_window_and_a_whole_has_a_limit() -> None:
-    pace = Pace(least_speed=10, limit_s=1000)
+    pace = SpeedCheck(least_speed=10, limit_s=1000)
     for _ in range(int(WINDOW_S) // 2 - 1):
         pace.add(1, 2.0)
     with pytest.raises(Transient) as caught:
         pace.add(1, 2.0)
     assert caught.value.cause == "too slow"
-    fast = Pace(least_speed=10, limit_s=1000)
+    fast = SpeedCheck(least_speed=10, limit_s=1000)
     for _ in range(10):
         fast.add(5000, 100.0)
     with pytest.raises(Transient) as late:
@@ -131,7 +131,7 @@ def test_a_drip_is_borne_for_a_window_and_a_whole_has_a_limit() -> None:
 
 def test_the_time_that_its_reader_takes_is_not_the_servers() -> None:
     now = [0.0]
-    pace = Pace(least_speed=10, limit_s=1000, clock=lambda: now[0])
+    pace = SpeedCheck(least_speed=10, limit_s=1000, clock=lambda: now[0])
     for _ in pace.through([b"x"] * 100):
         now[0] += WINDOW_S
     assert pace._waited == 0.0

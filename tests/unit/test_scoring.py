@@ -12,7 +12,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.evaluation.intervals import Share, figure, paired, pooled
 from gainstage.engine.evaluation.measures import measured
 from gainstage.engine.evaluation.names import (
-    Claim,
+    Prediction,
     Search,
     Trial,
     calibration_error,
@@ -120,8 +120,8 @@ def test_recalibration_never_costs_and_mends_what_is_too_sure() -> None:
 
 
 def test_confidence_is_compared_with_how_often_it_is_right() -> None:
-    assert calibration_error([Claim(0.8, True)] * 8 + [Claim(0.8, False)] * 2) == pytest.approx(0.0)
-    assert calibration_error([Claim(1.0, False)] * 3) == 1.0
+    assert calibration_error([Prediction(0.8, True)] * 8 + [Prediction(0.8, False)] * 2) == pytest.approx(0.0)
+    assert calibration_error([Prediction(1.0, False)] * 3) == 1.0
     assert calibration_error([]) is None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gainstage.config.settings import Settings, changed
@@ -21,7 +22,7 @@ from gainstage.engine.sources.feed_cutter import KEPT_HEAD, MOST_ENTRY_BYTES, Cu
 from gainstage.engine.sources.feed_entries import FeedItem
 from gainstage.engine.sources.feed_parser import FeedParser
 from gainstage.engine.sources.feeds import TOO_LONG, parse_feed
-from gainstage.engine.sources.listing import Faulty, Found, found_in
+from gainstage.engine.sources.listing import Faulty, ListedItem, list_items
 from gainstage.engine.sources.web import Web
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.terms import Recording
@@ -61,8 +62,8 @@ def taken(found: list[FeedItem]) -> list[Recording]:
     return [item.recording for item in found if item.recording is not None]
 
 
-def listed(source: str) -> list[Found]:
-    return list(found_in(source, LOCAL, token=CancelToken()))
+def listed(source: str) -> list[ListedItem]:
+    return list(list_items(source, LOCAL, token=CancelToken()))
 
 
 # -- nothing is left out without a word -------------------------------------------------------------------------------------
@@ -222,11 +223,15 @@ def test_a_parser_that_is_too_slow_is_ended_and_the_next_document_is_read(monkey
     parser = FeedParser(CancelToken())
     try:
         whole = (HEAD + entry(1) + TAIL).encode()
+        before = set(psutil.Process().children())
         assert len(parser.parse(whole)["entries"]) == 1
-        monkeypatch.setattr(parsing, "DEADLINE_S", 0.0)
+        (child,) = set(psutil.Process().children()) - before
+        child.suspend()
+        monkeypatch.setattr(parsing, "DEADLINE_S", 0.05)
         with pytest.raises(Permanent) as caught:
             parser.parse(whole)
         assert caught.value.cause == "broken feed"
+        assert not child.is_running()
         monkeypatch.setattr(parsing, "DEADLINE_S", 30.0)
         assert len(parser.parse(whole)["entries"]) == 1
     finally:
@@ -293,7 +298,7 @@ def test_a_feed_that_drips_is_given_up(server: Server, monkeypatch: pytest.Monke
             request.wfile.flush()
 
     with pytest.raises(Transient) as caught:
-        list(found_in(server.serve("/feed", drip), LOCAL, token=CancelToken()))
+        list(list_items(server.serve("/feed", drip), LOCAL, token=CancelToken()))
     assert caught.value.cause == "too slow"
 
 

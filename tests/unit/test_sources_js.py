@@ -17,7 +17,7 @@ from gainstage.engine.errors import Cancelled
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import js_runtime
 from gainstage.engine.sources.js_runtime import ScriptFailed, find_runtime, run_script, solver_version
-from gainstage.engine.sources.recent import Recent
+from gainstage.engine.sources.recent import BoundedDict
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
 from tests.world.player import PLAYER, solved
@@ -84,7 +84,7 @@ def test_a_stop_ends_an_endless_script_at_once() -> None:
 
 
 def test_only_the_latest_entries_are_kept() -> None:
-    recent: Recent[int, str] = Recent(2)
+    recent: BoundedDict[int, str] = BoundedDict(2)
     for number in (1, 2, 1, 3):
         recent[number] = str(number)
     assert dict(recent) == {1: "1", 3: "3"}

@@ -18,7 +18,7 @@ from gainstage.engine.errors import Cancelled, EngineError, Permanent, Throttled
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.fetch import local_file
 from gainstage.engine.sources.ids import apart, own_id
-from gainstage.engine.sources.listing import WRITING, Faulty, found_in, list_source, url_recording
+from gainstage.engine.sources.listing import WRITING, Faulty, list_items, list_source, url_recording
 from gainstage.engine.sources.local import content_hash, path_of
 from gainstage.engine.terms import Recording
 from tests.http_server import Media, Request, Server, running
@@ -138,11 +138,11 @@ def test_a_folder_named_like_a_file_fails_with_its_cause(tmp_path: Path) -> None
 
 
 def test_a_followed_folder_may_be_empty_and_leaves_what_is_being_written(tmp_path: Path) -> None:
-    assert list(found_in(str(tmp_path), LOCAL, token=CancelToken(), settled=True)) == []
+    assert list(list_items(str(tmp_path), LOCAL, token=CancelToken(), settled=True)) == []
     (tmp_path / "old.mp3").write_bytes(b"old")
     os.utime(tmp_path / "old.mp3", (1e9, 1e9))
     (tmp_path / "new.mp3").write_bytes(b"new")
-    found = list(found_in(str(tmp_path), LOCAL, token=CancelToken(), settled=True))
+    found = list(list_items(str(tmp_path), LOCAL, token=CancelToken(), settled=True))
     assert found[0] == Faulty("new.mp3", WRITING)
     assert isinstance(found[1], Recording)
 
@@ -155,7 +155,7 @@ def test_what_can_be_no_path_says_so_and_stops_no_list(tmp_path: Path, source: s
     (tmp_path / "good.mp3").write_bytes(b"x")
     lines = [{"path": source or "gone/"}, {"path": "~nobody-of-this-name/a.mp3"}, {"path": "good.mp3"}]
     (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    found = list(found_in(str(tmp_path / "list.jsonl"), LOCAL, token=CancelToken()))
+    found = list(list_items(str(tmp_path / "list.jsonl"), LOCAL, token=CancelToken()))
     assert [f.title for f in found if isinstance(f, Recording)] == ["good"]
     assert len(found) == 3
 
@@ -178,7 +178,7 @@ def test_a_text_list_names_urls_files_and_folders_beside_it(tmp_path: Path) -> N
     (tmp_path / "a.mp3").write_bytes(b"a")
     text = "\ufeff# mine\n\nhttps://e.org/x.mp3#t=3\na.mp3\ntalks\r\nhttps://youtu.be/dQw4w9WgXcQ?t=5\nnowhere.mp3\nfile:///etc/passwd\n"
     (tmp_path / "list.txt").write_text(text)
-    found = list(found_in(str(tmp_path / "list.txt"), Settings(), token=CancelToken()))
+    found = list(list_items(str(tmp_path / "list.txt"), Settings(), token=CancelToken()))
     assert [r.title for r in found if isinstance(r, Recording)] == ["x", "a", "b", "dQw4w9WgXcQ"]
     assert [f.reason.split(":")[0] for f in found if isinstance(f, Faulty)] == ["no such file or folder", "not an http(s) address"]
 
@@ -200,7 +200,7 @@ def test_json_lines_tell_more_and_bad_lines_stop_nothing(tmp_path: Path) -> None
     ]
     text = "\n".join(map(json.dumps, lines)) + "\n{broken\n" + "[" * 50_000 + "\n"
     (tmp_path / "list.jsonl").write_text(text)
-    found = list(found_in(str(tmp_path / "list.jsonl"), Settings(), token=CancelToken()))
+    found = list(list_items(str(tmp_path / "list.jsonl"), Settings(), token=CancelToken()))
     first, second, third = (f for f in found if isinstance(f, Recording))
     assert (first.title, first.duration, first.published, first.priority, first.channel) == ("One", 61.0, "2026-01-02", 7, "C")
     assert (second.title, third.duration, third.priority) == ("2", None, 0)
@@ -209,7 +209,7 @@ def test_json_lines_tell_more_and_bad_lines_stop_nothing(tmp_path: Path) -> None
 
 def test_a_list_inside_a_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a.txt\n")
-    (fault,) = found_in(str(tmp_path / "a.txt"), Settings(), token=CancelToken())
+    (fault,) = list_items(str(tmp_path / "a.txt"), Settings(), token=CancelToken())
     assert isinstance(fault, Faulty)
     assert fault.reason.startswith("a list inside a list")
 

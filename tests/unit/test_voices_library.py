@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gainstage.engine.bench.voices_quality import People, table, two_in_one
-from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, Talk, disturbed, in_pieces, sweep, unsure
+from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, SmoothingTalk, disturbed, in_pieces, sweep, unsure
 from gainstage.engine.evaluation.quality import Spoken, Truth
 from gainstage.engine.terms import Audio, ModelId, Turn
 from gainstage.engine.voices.check import judged
@@ -186,7 +186,7 @@ def test_the_sweep_finds_the_length_from_which_smoothing_takes_real_answers_away
     """An answer of 0.8 s is a wrong voice of the host's, one of 1.6 s is somebody else's."""
     evidence = _answers([5, 0.8, 5, 1.6, 5], [0.9, 0.1, 0.9, 0.1, 0.9])
     turns = [Spoken(t.start, t.end, "Bob" if i == 3 else "Ann") for i, t in enumerate(evidence.turns)]
-    talk = Talk("t", Truth("t", 20.0, tuple(turns), (), ("Bob",)), (evidence,), (evidence,), None, None)
+    talk = SmoothingTalk("t", Truth("t", 20.0, tuple(turns), (), ("Bob",)), (evidence,), (evidence,), None, None)
     (row, *_) = sweep([talk], Limits(), None)
     found = row["accuracy"]
     assert found["1"] == found["1.5"] == 1.0

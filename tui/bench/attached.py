@@ -26,8 +26,8 @@ class Counter:
 
     @property
     def units(self) -> int:
-        found: int = struct.unpack("<q", self.path.read_bytes())[0]
-        return found
+        value: int = struct.unpack("<q", self.path.read_bytes())[0]
+        return value
 
     def rate(self, seconds: float, meanwhile: Callable[[], object]) -> float:
         """Units a second over the next ``seconds``."""

@@ -67,7 +67,7 @@ def key_latencies(child: Child, presses: int) -> list[float]:
     """Seconds from a cursor key to the first repaint of table rows, with a picture that is otherwise still."""
     first_table_row = 30
     child.watch(4.0)
-    found: list[float] = []
+    latencies: list[float] = []
     for n in range(presses):
         while child.read(0.03):
             pass
@@ -76,9 +76,9 @@ def key_latencies(child: Child, presses: int) -> list[float]:
         while time.perf_counter() - began < 5.0:
             got = child.read(0.5)
             if any(int(row) >= first_table_row for row in _ROW.findall(got)):
-                found.append(time.perf_counter() - began)
+                latencies.append(time.perf_counter() - began)
                 break
-    return found
+    return latencies
 
 
 @contextlib.contextmanager

@@ -112,10 +112,10 @@ _TEXT = re.compile(r'(<text [^>]*textLength=")([\d.]+)("[^>]*>)([^<]+)(</text>)'
 def in_cells(svg: str) -> str:
     """The SVG with every text as long as its cells: Rich counts its characters, which squeezes the wide ones to half."""
 
-    def measured(found: re.Match[str]) -> str:
-        text = html.unescape(found[4])
-        length = float(found[2]) / len(text) * safe.width(text)
-        return f"{found[1]}{length:g}{found[3]}{found[4]}{found[5]}"
+    def measured(match: re.Match[str]) -> str:
+        text = html.unescape(match[4])
+        length = float(match[2]) / len(text) * safe.width(text)
+        return f"{match[1]}{length:g}{match[3]}{match[4]}{match[5]}"
 
     return _TEXT.sub(measured, svg)
 

@@ -66,8 +66,8 @@ class TapeDesk:
             self._titles = [_title(i) for i in range(ROWS)]
         if not query.text:
             return RecordingPage(tuple(_row(i) for i in range(query.offset, min(ROWS, query.offset + query.limit))), ROWS, ROWS)
-        found = [i for i, title in enumerate(self._titles) if query.text in title]
-        return RecordingPage(tuple(_row(i) for i in found[query.offset : query.offset + query.limit]), ROWS, len(found))
+        matching = [i for i, title in enumerate(self._titles) if query.text in title]
+        return RecordingPage(tuple(_row(i) for i in matching[query.offset : query.offset + query.limit]), ROWS, len(matching))
 
     def failures(self) -> tuple[Any, ...]:
         return ()

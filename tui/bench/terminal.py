@@ -47,8 +47,8 @@ class Child:
         """Read until it ends; what it measured."""
         while self.process.poll() is None:
             self.read(0.1)
-        found: dict[str, Any] = json.loads(self.out.read_text())
-        return found
+        figures: dict[str, Any] = json.loads(self.out.read_text())
+        return figures
 
 
 @contextlib.contextmanager

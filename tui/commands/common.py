@@ -131,18 +131,18 @@ def _embed(loaded: Loaded, paths: Paths, text: str) -> tuple[Vector, ModelId]:
 
 def tell_downloads(models: Models) -> None:
     """Report the progress of model downloads on stderr: in place on a terminal, else a line every ten seconds."""
-    said = float("-inf")
+    printed_at = float("-inf")
 
-    def tell(role: str, progress: Progress) -> None:
-        nonlocal said
+    def report(role: str, progress: Progress) -> None:
+        nonlocal printed_at
         over = progress.done >= progress.total
         if sys.stderr.isatty():
             print(f"\r{role} model: {progress}\x1b[K", end="\n" if over else "", file=sys.stderr, flush=True)
-        elif over or time.monotonic() - said > TELL_EVERY_S:
-            said = time.monotonic()
+        elif over or time.monotonic() - printed_at > TELL_EVERY_S:
+            printed_at = time.monotonic()
             print(f"{role} model: {progress}", file=sys.stderr, flush=True)
 
-    models.on_progress = tell
+    models.on_progress = report
 
 
 @contextmanager

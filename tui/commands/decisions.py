@@ -64,7 +64,7 @@ def run(name: str, args: argparse.Namespace) -> int:
             if args.apply:
                 return apply(args, desk, changes)
             difference = desk.what_if(changes, args.last)
-            return told(args, difference)
+            return print_what_if(args, difference)
         if args.apply:
             raise DeskError("--apply goes with --what-if KEY=VALUE")
         return show(args, desk)
@@ -135,7 +135,7 @@ def _n(value: float | None, digits: int = 2) -> str:
     return "·" if value is None else f"{value:.{digits}f}"
 
 
-def told(args: argparse.Namespace, w: WhatIf) -> int:
+def print_what_if(args: argparse.Namespace, w: WhatIf) -> int:
     if not speaking(args):
         print_json(w)
         return 0

@@ -27,6 +27,6 @@ def run(name: str, args: argparse.Namespace) -> int:
     else:
         for check in results:
             print(f"{MARKS[check.state]} {check.name:<18} {plain(check.text, 300)}")
-            if check.mend and check.state != "ok":
-                print(f"  {'':<18} → {plain(check.mend, 400)}")
+            if check.hint and check.state != "ok":
+                print(f"  {'':<18} → {plain(check.hint, 400)}")
     return 1 if any(c.state == "fail" for c in results) else 0

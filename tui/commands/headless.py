@@ -62,25 +62,25 @@ def _wait_gone(desk: PostgresDesk) -> None:
 def _follow(desk: PostgresDesk, ids: list[str], paths: Paths, console: Any) -> Ending:
     from rich.live import Live
 
-    told: set[str] = set()
+    reported: set[str] = set()
     alone_since: float | None = None
-    said: str | None = None
+    printed: str | None = None
     with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=console.is_terminal) as live:
         while True:
             frame = desk.snapshot()
             now = standing(desk.database, ids)
-            for id, status, title, note in now.news(told):
+            for id, status, title, note in now.news(reported):
                 mark = {"stored": "✓", "failed": "■", "skipped": "–"}.get(status, "·")
                 console.print(f"{mark} {status:<9} {plain(title, 60):<60} {plain(note, 120)}", markup=False, highlight=False)
-                told.add(id)
+                reported.add(id)
             if now.left == 0:
                 return "done"
-            held = (
+            pause = (
                 f"paused by {frame.run.by}: {plain(frame.run.reason or '', 400)}" if frame and frame.run.state == "paused" else None
             )
-            if held and held != said:  # printed too, because bars are not shown everywhere
-                console.print(held, markup=False, highlight=False)
-            said = held
+            if pause and pause != printed:  # printed too, because bars are not shown everywhere
+                console.print(pause, markup=False, highlight=False)
+            printed = pause
             if frame and console.is_terminal:
                 live.update(_picture(frame, now.done, len(ids)))
             if alive(desk):

@@ -175,13 +175,13 @@ def show(args: argparse.Namespace) -> int:
         if detail.traceback:
             print("\n" + "\n".join(plain(line, 500) for line in detail.traceback.splitlines()))
     if detail.speakers:
-        print("\nspeakers  " + _heard(dict(detail.speakers)))
+        print("\nspeakers  " + _speech_by_name(dict(detail.speakers)))
     wordless: dict[str, float] = {}
     for name, seconds in (pair for d in detail.decisions for pair in d.speakers):
         if name not in dict(detail.speakers):
             wordless[name] = wordless.get(name, 0.0) + seconds
     if detail.speakers and wordless:
-        print("no words  " + _heard(wordless))
+        print("no words  " + _speech_by_name(wordless))
     if detail.spans:
         rows = [
             [s.stage, f"{s.wait_s:.2f}", "·" if s.service_s is None else f"{s.service_s:.2f}", s.outcome, plain(s.note or "")]
@@ -199,7 +199,7 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _heard(seconds: Mapping[str, float]) -> str:
+def _speech_by_name(seconds: Mapping[str, float]) -> str:
     """Names with their speech: "Helen 1:02, Speaker 1 0.4 s"."""
     return ", ".join(f"{plain(name, 40)} {clock(s) if s >= 1 else f'{s:.1f} s'}" for name, s in seconds.items())
 

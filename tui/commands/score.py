@@ -69,10 +69,10 @@ def run(name: str, args: argparse.Namespace) -> int:
     return 0
 
 
-def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], asked: str | None) -> list[tuple[str, Talk]]:
+def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], recording: str | None) -> list[tuple[str, Talk]]:
     """(id, reference) of every recording that has a reference. Raises :class:`DeskError` when there is none."""
-    if asked is not None:
-        id = store.find(asked)
+    if recording is not None:
+        id = store.find(recording)
         if len(talks) != 1:
             talks = [(path, talk) for path, talk in talks if talk.name == id] or talks
         if len(talks) != 1:
@@ -84,14 +84,14 @@ def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], asked: str |
         if stored is not None:
             source = Path(stored.recording.source)
             keys |= {key: id for key in (stored.recording.title, source.stem, source.name, id)}
-    found: dict[str, Talk] = {}
+    matched: dict[str, Talk] = {}
     for path, talk in talks:
         own = keys.get(talk.name) or keys.get(path.stem)
         if own is not None:
-            found[own] = talk
-    if not found:
+            matched[own] = talk
+    if not matched:
         raise DeskError("no stored recording has one of these references; --recording ID names it")
-    return list(found.items())
+    return list(matched.items())
 
 
 def _score(store: RecordingStore, id: str, talk: Talk) -> Any:

@@ -288,9 +288,15 @@ def import_profiles(args: argparse.Namespace) -> int:
         model = extractor.model
         for file in args.files:
             try:
-                found = read_profile(file, model) if args.dry_run else import_profile(ProfileStore(database), file, model)
+                profile = read_profile(file, model) if args.dry_run else import_profile(ProfileStore(database), file, model)
                 results.append(
-                    {"file": str(file), "name": found.name, "voices": found.voices, "warnings": list(found.warnings), "error": None}
+                    {
+                        "file": str(file),
+                        "name": profile.name,
+                        "voices": profile.voices,
+                        "warnings": list(profile.warnings),
+                        "error": None,
+                    }
                 )
             except EngineError as error:
                 results.append({"file": str(file), "name": None, "voices": 0, "warnings": [], "error": str(error)})

@@ -122,11 +122,11 @@ def check(args: argparse.Namespace) -> int:
         models = store.models()
         if not models:
             raise DeskError("nobody is enrolled; `gainstage voices enrol NAME FILE...`")
-        found = [check_library(store, model, Limits.from_settings(identify), identify.primary) for model in models]
+        checks = [check_library(store, model, Limits.from_settings(identify), identify.primary) for model in models]
     if not speaking(args):
-        print_json(found)
+        print_json(checks)
         return 0
-    for library in found:
+    for library in checks:
         print(
             f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else "")
         )

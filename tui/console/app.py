@@ -27,11 +27,11 @@ from gainstage.engine.views.rows import SettingRow
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.crash import write_report
 from gainstage.tui.console.desk_calls import DeskCalls
-from gainstage.tui.console.dispatcher import Dispatcher
+from gainstage.tui.console.dispatcher import ActionDispatcher
 from gainstage.tui.console.frame_builder import FrameBuilder
 from gainstage.tui.console.global_actions import GlobalActions
-from gainstage.tui.console.live_settings import LiveSettings
-from gainstage.tui.console.pace import Pace, allowed_hz
+from gainstage.tui.console.live_settings import ShownSettings
+from gainstage.tui.console.pace import RefreshRate, allowed_hz
 from gainstage.tui.console.poller import EVENTS_KEPT, News, Poller
 from gainstage.tui.console.terminal_guard import guard_terminal
 from gainstage.tui.console.timeline import Timeline
@@ -87,7 +87,7 @@ class GainstageApp(App[int]):
         super().__init__(ansi_color=True if colourless else None)
         self.desk = desk
         self.read_only = read_only or desk.read_only
-        self.pace = Pace(refresh_hz)
+        self.pace = RefreshRate(refresh_hz)
         self.plain_ascii = ascii
         self.keymap = {action: keys for action, keys in (keymap or {}).items() if action in BY_ID}
         self.log_path = log or Paths.of().logs / "console.log"
@@ -110,7 +110,7 @@ class GainstageApp(App[int]):
         self.trail: list[str] = []
         self.ignored_advice: dict[str, float] = {}
         self.reported: set[str] = set()
-        self.live_settings = LiveSettings()
+        self.live_settings = ShownSettings()
         self.alerts = Alerts()
         self.farewell = ""
         self.palette_version = 0
@@ -118,7 +118,7 @@ class GainstageApp(App[int]):
         self.first_frame_s: float | None = None
         self._calls = DeskCalls(self)
         self._global_actions = GlobalActions(self)
-        self._dispatcher = Dispatcher(self, self._global_actions)
+        self._dispatcher = ActionDispatcher(self, self._global_actions)
         self._typeahead = TypeAhead(self, super().on_event)
         self._palettes = themes.PaletteCache()
         self._interval: Timer | None = None

@@ -7,7 +7,7 @@ from gainstage.tui.console.shell import Shell
 from gainstage.tui.state.actions import BY_ID, UnknownCommand, parse, refusal
 
 
-class Dispatcher:
+class ActionDispatcher:
     """Refuses what cannot be done now, in words."""
 
     def __init__(self, shell: Shell, global_actions: GlobalActions) -> None:

@@ -6,7 +6,7 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.poller import News
 from gainstage.tui.console.timeline import Timeline
-from gainstage.tui.state.frame import Age, Frame, contact_of
+from gainstage.tui.state.frame import Frame, SnapshotAge, contact_of
 
 
 class FrameBuilder:
@@ -15,16 +15,16 @@ class FrameBuilder:
     def __init__(self, desk: Desk, timeline: Timeline, *, read_only: bool) -> None:
         self._desk, self._timeline, self._read_only = desk, timeline, read_only
         self.newest: Snapshot | None = None
-        self._age = Age()
+        self._age = SnapshotAge()
         self._error: str | None = None
         self._engines = 1
-        self._asked = False
+        self._has_answered = False
 
     def note(self, news: News) -> None:
         """Keep what arrived."""
         self._timeline.arrived(news.frames)
         self.newest = news.snapshot or self.newest
-        self._error, self._engines, self._asked = news.error, news.engines, news.asked
+        self._error, self._engines, self._has_answered = news.error, news.engines, news.has_answered
 
     def frame(self, now: float) -> Frame:
         """The frame to draw at a time of the desk's clock."""
@@ -34,7 +34,7 @@ class FrameBuilder:
             snapshot=timeline.shown(self.newest),
             now=now,
             age_s=age,
-            contact=contact_of(self.newest, age, self._asked),
+            contact=contact_of(self.newest, age, self._has_answered),
             mode=timeline.mode,
             frozen_for_s=now - timeline.since if timeline.mode != "live" else 0.0,
             newer=timeline.newer,

@@ -11,7 +11,7 @@ from gainstage.tui.state.feeds import Feed
 OWN = ("console.refresh", "console.theme", "console.keys")
 
 
-class LiveSettings:
+class ShownSettings:
     """``rows`` by key; empty until the desk has answered."""
 
     def __init__(self) -> None:

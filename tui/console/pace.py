@@ -15,7 +15,7 @@ def allowed_hz(hz: float) -> float:
     return min(10.0, max(1.0, hz))
 
 
-class Pace:
+class RefreshRate:
     """Times are those of ``time.perf_counter``, in seconds."""
 
     def __init__(self, hz: float) -> None:

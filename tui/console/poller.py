@@ -37,7 +37,7 @@ class News:
     acks: list[Ack] = field(default_factory=list)
     error: str | None = None
     engines: int = 1
-    asked: bool = False  # the desk has been asked at least once, and has answered or given an error
+    has_answered: bool = False  # the desk has answered a request, or given an error
     broken: str | None = None  # traceback of the reader, when it died
 
 
@@ -95,7 +95,7 @@ class Poller:
         """What arrived since the last call."""
         with self._lock:
             news = self._news
-            self._news = News(error=news.error, engines=news.engines, asked=news.asked, broken=news.broken)
+            self._news = News(error=news.error, engines=news.engines, has_answered=news.has_answered, broken=news.broken)
             asked_at = self._asked_at
         if asked_at is not None and time.monotonic() - asked_at > SILENT_AFTER_S:
             news.error = f"the database has not answered for {time.monotonic() - asked_at:.0f} s"
@@ -158,7 +158,7 @@ class Poller:
                 self._news.frames += fresh
             self._news.events = [*self._news.events, *events][-EVENTS_KEPT:]
             self._news.dropped += dropped
-            self._news.asked = True
+            self._news.has_answered = True
         if fresh and snapshot is not None:
             self.ring.add(snapshot)
         return error

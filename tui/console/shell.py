@@ -12,12 +12,12 @@ from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.screens.base import DeskScreen
 from gainstage.tui.state.command_log import Sent
 from gainstage.tui.state.frame import Frame
-from gainstage.tui.state.protocol import Console
+from gainstage.tui.state.protocol import ConsoleApp
 
 R = TypeVar("R")
 
 
-class Shell(Console, Protocol):
+class Shell(ConsoleApp, Protocol):
     """The app as its parts see it."""
 
     poller: Poller

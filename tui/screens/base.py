@@ -11,7 +11,7 @@ from textual.widget import Widget
 from gainstage.tui.state.actions import actions_on
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import EMPTY, Frame
-from gainstage.tui.state.protocol import Console, console_of
+from gainstage.tui.state.protocol import ConsoleApp, console_of
 from gainstage.tui.widgets.bars import FooterBar, NavBar, NoticeBox, StatusBar, TooSmall
 from gainstage.tui.widgets.live import Live
 from gainstage.tui.widgets.panel import Panel
@@ -39,7 +39,7 @@ class DeskScreen(Screen[None]):
         self._foot = tuple(a for a in actions_on(self.NAME) if a.foot)
 
     @property
-    def console(self) -> Console:
+    def console(self) -> ConsoleApp:
         """What the console offers this screen."""
         return console_of(self)
 

@@ -78,10 +78,10 @@ EMPTY = Frame(None, 0.0, None, Contact.UNKNOWN)
 """Before anything is known."""
 
 
-def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = True) -> Contact:
-    """How an old snapshot becomes stale, then offline. ``asked``: the desk has answered at least once, with a snapshot or without."""
+def contact_of(snapshot: Snapshot | None, age_s: float | None, has_answered: bool = True) -> Contact:
+    """How an old snapshot becomes stale, then offline. ``has_answered``: the desk has answered at least once, with a snapshot or without."""
     if snapshot is None or age_s is None:
-        return Contact.NONE if asked else Contact.UNKNOWN
+        return Contact.NONE if has_answered else Contact.UNKNOWN
     if snapshot.schema != SCHEMA:
         return Contact.FOREIGN
     state = snapshot.run.state
@@ -92,7 +92,7 @@ def contact_of(snapshot: Snapshot | None, age_s: float | None, asked: bool = Tru
     return Contact.STALE if age_s > STALE_AFTER_S else Contact.LIVE
 
 
-class Age:
+class SnapshotAge:
     """How long ago the engine last sent a snapshot, by the reader's own clock.
 
     The first snapshot may be a row some engine left behind hours ago, so it is aged by the time written in it. From then on

@@ -70,7 +70,7 @@ class Canvas(Protocol):
         """Log a fault of the console and show it once."""
 
 
-class Console(Canvas, Protocol):
+class ConsoleApp(Canvas, Protocol):
     """What a screen needs besides: what is known, and the ways to ask and to command."""
 
     events: list[Event]
@@ -134,6 +134,6 @@ class Console(Canvas, Protocol):
         """Put text on the operator's clipboard."""
 
 
-def console_of(node: DOMNode) -> Console:
+def console_of(node: DOMNode) -> ConsoleApp:
     """The console that a widget or screen belongs to: its app, which offers these members (mypy checks that it does)."""
-    return cast("Console", node.app)
+    return cast("ConsoleApp", node.app)

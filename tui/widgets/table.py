@@ -104,7 +104,7 @@ class Table(Panel, Generic[T]):
         self.sorted_by: tuple[str, bool] | None = None  # (column, descending)
         self.touched = False
         """Whether the operator has moved the cursor; until then it stays on the first row."""
-        self._asked: tuple[int, int] | None = None
+        self._requested: tuple[int, int] | None = None
         self._longest_id = 0
 
     # -- what a table is about
@@ -156,7 +156,7 @@ class Table(Panel, Generic[T]):
         self.items = items
         ids = (self.recording_of(item) or "" for item in islice(items, 500) if item is not None)
         self._longest_id = max(self._longest_id, max(map(len, ids), default=0))  # never back: columns keep their places
-        self._asked = None
+        self._requested = None
         if self.cursor_key is not None and self.touched:
             there = items[self.cursor] if self.cursor < len(items) else None
             if there is None or self.key_of(there) != self.cursor_key:
@@ -248,8 +248,8 @@ class Table(Panel, Generic[T]):
                 more = self.more_lines(item, width - 2, row)
                 lines += [Line().gap(2, row["ground"]).extend(line).to(width, row["ground"]) for line in more]
                 lines += [Line().gap(width, row["ground"])] * (self.ROW_LINES - 1 - len(more))
-        if missing and self._asked != (first, last):
-            self._asked = (first, last)
+        if missing and self._requested != (first, last):
+            self._requested = (first, last)
             self.post_message(self.Wanted(self, first, last))
         return lines
 

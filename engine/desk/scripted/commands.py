@@ -61,7 +61,7 @@ class Hand:
                 return self._settings(number, command, took)
             text = self.doing[command.name](command)
         except ScriptedRefusal as no:
-            self.world.tell("warning", "refused", f"{command.by}: {command.name} refused: {no}")
+            self.world.log_event("warning", "refused", f"{command.by}: {command.name} refused: {no}")
             return Ack(number, "refused", str(no), applied_after_s=took)
         self.world.fill()
         return Ack(number, "done", text, revision=self.world.revision, applied_after_s=took)
@@ -90,7 +90,7 @@ class Hand:
         self.origins[key] = "live"
         self.revisions[key] = self.world.revision
         shown = "changed" if SPECS[key].secret else f"{value_text(old)} → {value_text(new)}"
-        self.world.tell("info", "change", f"{by}: {key} {shown}", key=key, revision=self.world.revision)
+        self.world.log_event("info", "change", f"{by}: {key} {shown}", key=key, revision=self.world.revision)
         done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took, predicted=predicted)
         self._row(done)
         self.world.changed(key)
@@ -161,13 +161,13 @@ class Hand:
     def _pause_stage(self, command: Command) -> str:
         gate = self._gate(command)
         gate.paused = True
-        self.world.tell("info", "stage", f"{command.by}: {gate.name} paused", stage=gate.name)
+        self.world.log_event("info", "stage", f"{command.by}: {gate.name} paused", stage=gate.name)
         return f"{gate.name} paused"
 
     def _resume_stage(self, command: Command) -> str:
         gate = self._gate(command)
         gate.paused = False
-        self.world.tell("info", "stage", f"{command.by}: {gate.name} resumed", stage=gate.name)
+        self.world.log_event("info", "stage", f"{command.by}: {gate.name} resumed", stage=gate.name)
         return f"{gate.name} resumed"
 
     def _drain(self, command: Command) -> str:
@@ -229,7 +229,7 @@ class Hand:
             raise ScriptedRefusal("nothing to cancel: already finished")
         for item in chosen:
             self.world.finish(item, "cancelled", f"cancelled by {command.by}")
-            self.world.tell("info", "cancelled", f"{item.id} cancelled by {command.by}", item)
+            self.world.log_event("info", "cancelled", f"{item.id} cancelled by {command.by}", item)
         return f"{len(chosen)} cancelled"
 
     def _skip(self, command: Command) -> str:
@@ -263,14 +263,14 @@ class Hand:
             self.world.add(part)
         if self.world.state == "done":
             self.world.become("running", command.by, None)
-        self.world.tell("info", "queued", f"{command.by}: {len(made)} recordings added")
+        self.world.log_event("info", "queued", f"{command.by}: {len(made)} recordings added")
         return f"{len(made)} recordings added"
 
     def _enrol(self, command: Command) -> str:
         name = str(command.args.get("name", "")).strip()
         if not name:
             raise ScriptedRefusal("an enrolled person needs a name")
-        self.world.tell("info", "profile", f"{command.by}: {name} enrolled")
+        self.world.log_event("info", "profile", f"{command.by}: {name} enrolled")
         return f"{name} enrolled"
 
     def _relabel(self, command: Command) -> str:
@@ -279,7 +279,7 @@ class Hand:
         if not decisions:
             raise ScriptedRefusal("no decision to relabel yet")
         people = len({d.item.id for d in decisions})
-        self.world.tell("info", "relabel", f"{command.by}: {len(decisions)} decisions of {people} recordings labelled again")
+        self.world.log_event("info", "relabel", f"{command.by}: {len(decisions)} decisions of {people} recordings labelled again")
         return f"{len(decisions)} decisions of {people} recordings labelled again"
 
 

@@ -108,9 +108,9 @@ class Pages:
     """Pages of recordings. While the query is the same, the last order is kept and only corrected, because few rows move."""
 
     def __init__(self) -> None:
-        self._asked: Query | None = None
+        self._query: Query | None = None
         self._version = -1
-        self._held: list[Item] = []
+        self._matching: list[Item] = []
 
     def page(self, world: World, query: Query) -> RecordingPage:
         """One page. Ties keep the order of the queue, so that rows do not move."""
@@ -118,18 +118,18 @@ class Pages:
         if key is None:
             raise DeskError(f"cannot sort by {query.sort!r}; one of {', '.join(_SORTS)}")
         wanted = replace(query, offset=0, limit=0)
-        if wanted != self._asked or self._version != world.version:
+        if wanted != self._query or self._version != world.version:
             plain = wanted == replace(Query(), sort=query.sort, descending=query.descending, offset=0, limit=0)
-            if plain and wanted == self._asked and len(self._held) == len(world.items):
-                matching = self._held
+            if plain and wanted == self._query and len(self._matching) == len(world.items):
+                matching = self._matching
             else:
                 text = query.text.lower()
                 matching = [i for i in world.items.values() if plain or _matches(i, query, text) != query.invert]
             matching.sort(key=lambda i: i.order)
             matching.sort(key=key, reverse=query.descending)
-            self._asked, self._version, self._held = wanted, world.version, matching
-        page = self._held[query.offset : query.offset + query.limit]
-        return RecordingPage(tuple(_row(world, i) for i in page), len(world.items), len(self._held))
+            self._query, self._version, self._matching = wanted, world.version, matching
+        page = self._matching[query.offset : query.offset + query.limit]
+        return RecordingPage(tuple(_row(world, i) for i in page), len(world.items), len(self._matching))
 
 
 def recording(world: World, id: str) -> RecordingDetail:

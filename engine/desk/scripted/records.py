@@ -106,7 +106,9 @@ class Records(ABC):
 
     # -- the journal ------------------------------------------------------------------------------------------------------
 
-    def tell(self, level: Level, kind: str, text: str, item: Item | None = None, stage: str | None = None, **rest: Any) -> None:
+    def log_event(
+        self, level: Level, kind: str, text: str, item: Item | None = None, stage: str | None = None, **rest: Any
+    ) -> None:
         self.event_seq += 1
         trace = rest.pop("traceback", None)
         slot = rest.pop("slot", None)
@@ -193,7 +195,7 @@ class Records(ABC):
         gate = self.gates[stage]
         gate.last_error = cause
         if item.attempt >= item.attempts:
-            self.tell("error", "failure", f"{item.id} failed at {stage}: {cause} ({item.attempt} attempts)", item, stage)
+            self.log_event("error", "failure", f"{item.id} failed at {stage}: {cause} ({item.attempt} attempts)", item, stage)
             self.finish(item, "failed", cause)
             return
         gate.retries += 1
@@ -253,7 +255,7 @@ class Records(ABC):
         if state == "running" and self.running_since is None:
             self.running_since = self.now
         words = {"done": "done: the queue is empty and nothing is in flight", "stopped": "stopped; the queue is kept"}
-        self.tell("info", "state", words.get(state, state) + (f" ({by})" if by else "") + (f": {reason}" if reason else ""))
+        self.log_event("info", "state", words.get(state, state) + (f" ({by})" if by else "") + (f": {reason}" if reason else ""))
 
     # -- the gates ---------------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ psycopg.OperationalError: connection failed: connection to server at "10.0.4.12"
 def schedule(world: World, change: Callable[[str, Any, str], None]) -> None:
     """Put the story's events into the world's calendar. ``change`` sets a setting as the story's operator."""
     at = 1.5
-    world.at(0.0, lambda: world.tell("info", "state", "engine started, one NVIDIA H100 80GB"))
+    world.at(0.0, lambda: world.log_event("info", "state", "engine started, one NVIDIA H100 80GB"))
     for role, name, _, takes, _ in MODELS:
         world.at(at, partial(_load, world, role, name, takes))
         at += takes + 0.4
@@ -93,14 +93,14 @@ def schedule(world: World, change: Callable[[str, Any, str], None]) -> None:
 
 def _load(world: World, role: str, name: str, takes: float) -> None:
     world.loading = (role, world.now, takes)
-    world.tell("info", "model", f"loading {role} {name}")
+    world.log_event("info", "model", f"loading {role} {name}")
     world.at(world.now + takes, partial(_ready, world, role, takes))
 
 
 def _ready(world: World, role: str, takes: float) -> None:
     world.loaded[role] = takes
     world.loading = None
-    world.tell("info", "model", f"{role} ready in {takes:.1f} s on cuda:0, known-pair self-test passed")
+    world.log_event("info", "model", f"{role} ready in {takes:.1f} s on cuda:0, known-pair self-test passed")
 
 
 def _start(world: World) -> None:
@@ -120,14 +120,14 @@ def _out_of_memory(world: World) -> None:
     gate.retries += 1
     item = next((one.item for one in gate.slots.values()), None)
     text = f"out of memory: voice batch {old:.0f} s -> {old / 2:.0f} s, the same 48 voices tried again: ok"
-    world.tell("warning", "batch", text, item, "identify", slot=0, traceback=_OOM, batch_s=old, retry_s=old / 2)
+    world.log_event("warning", "batch", text, item, "identify", slot=0, traceback=_OOM, batch_s=old, retry_s=old / 2)
 
 
 def _grow(world: World) -> None:
     voices = world.voices
     if voices.budget < float(world.settings["voice.batch_seconds"]):
         voices.budget *= 2
-        world.tell("info", "batch", f"voice batch grows again: {voices.budget:.0f} s fits", stage="identify", slot=0)
+        world.log_event("info", "batch", f"voice batch grows again: {voices.budget:.0f} s fits", stage="identify", slot=0)
 
 
 def _storm(world: World, on: bool) -> None:
@@ -137,7 +137,7 @@ def _storm(world: World, on: bool) -> None:
 def _outage(world: World) -> None:
     world.database_down = world.now
     world.gates["store"].last_error = "connection refused"
-    world.tell(
+    world.log_event(
         "error", "database", "Postgres: connection refused; finished recordings wait", stage="store", slot=0, traceback=_DOWN
     )
     world.at(world.now + 8, partial(_still_down, world, 1))
@@ -145,7 +145,7 @@ def _outage(world: World) -> None:
 
 def _still_down(world: World, tries: int) -> None:
     if world.database_down is not None:
-        world.tell("warning", "database", f"Postgres: connection refused ({tries} tries, next in 8 s)", stage="store", slot=0)
+        world.log_event("warning", "database", f"Postgres: connection refused ({tries} tries, next in 8 s)", stage="store", slot=0)
         world.at(world.now + 8, partial(_still_down, world, tries + 1))
 
 
@@ -153,7 +153,7 @@ def _back(world: World) -> None:
     down = world.now - (world.database_down or world.now)
     world.database_down = None
     world.reconnects += 1
-    world.tell("info", "database", f"Postgres is back after {down:.0f} s; nothing was lost", stage="store", slot=0)
+    world.log_event("info", "database", f"Postgres is back after {down:.0f} s; nothing was lost", stage="store", slot=0)
     world.fill()
 
 

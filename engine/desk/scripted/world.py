@@ -72,7 +72,7 @@ class World(Records):
         else:
             if one.stage == "fetch" and self.breaker[0] == "trial":
                 self.breaker = ("closed", None)
-                self.tell("info", "breaker", "youtube.com: breaker closed, the trial request came through", stage="fetch")
+                self.log_event("info", "breaker", "youtube.com: breaker closed, the trial request came through", stage="fetch")
             self._onward(item, one)
         self.fill()
 
@@ -101,7 +101,7 @@ class World(Records):
         self.last_commit = self.now
         people = len(item.speakers)
         plural = "" if people == 1 else "s"
-        self.tell(
+        self.log_event(
             "info", "stored", f"{item.id} stored: {item.segments} segments, {people} speaker{plural}", item, "store", slot=one.slot
         )
         self.finish(item, "stored")
@@ -123,11 +123,11 @@ class World(Records):
         cause = str(one.fails)
         gate = self.gates[one.stage]
         if cause in SKIPS:
-            self.tell("info", "skipped", f"{item.id} skipped: {cause}", item, one.stage, slot=one.slot)
+            self.log_event("info", "skipped", f"{item.id} skipped: {cause}", item, one.stage, slot=one.slot)
             self.finish(item, "skipped", cause)
         elif FAILURES[cause][0] == "decode":
             gate.last_error = cause
-            self.tell("error", "failure", f"{item.id} failed at decode: {cause}", item, one.stage, slot=one.slot)
+            self.log_event("error", "failure", f"{item.id} failed at decode: {cause}", item, one.stage, slot=one.slot)
             self.finish(item, "failed", cause)
         else:
             if cause.startswith("HTTP 429"):
@@ -138,7 +138,7 @@ class World(Records):
                     item.attempt = item.attempts
             wait = float(self.settings["retry.backoff"]) * 2 ** (item.attempt - 1) * self._dice(one).uniform(0.9, 1.2)
             text = f"{item.id} {cause}, attempt {item.attempt}/{item.attempts}, again in {wait:.0f} s"
-            self.tell("warning", "retry", text, item, one.stage, slot=one.slot)
+            self.log_event("warning", "retry", text, item, one.stage, slot=one.slot)
             self.retry_later(item, one.stage, cause, wait)
 
     def _trip(self) -> None:
@@ -146,7 +146,7 @@ class World(Records):
         if self.breaker[0] == "closed" and sum(1 for t in self.throttles if t > self.now - 60) >= 3:
             until = self.now + 20
             self.breaker = ("open", until)
-            self.tell("warning", "breaker", "youtube.com: breaker open for 20 s after 3 throttled requests", stage="fetch")
+            self.log_event("warning", "breaker", "youtube.com: breaker open for 20 s after 3 throttled requests", stage="fetch")
             self.at(until, self._trial)
         elif self.breaker[0] == "trial":
             until = self.now + 20
@@ -213,7 +213,7 @@ class World(Records):
             item.speakers[HOST] = round(part.duration_s * 0.93, 1)
             item.note = "fast path"
             self._voices(12)
-            self.tell("info", "decision", f"{item.id} fast path: 12 of 12 places are {HOST}", item, "identify")
+            self.log_event("info", "decision", f"{item.id} fast path: 12 of 12 places are {HOST}", item, "identify")
             return
         unknown = 0
         for cluster in clusters(self.seed, part, massive=want == "massive", mixed=want == "split"):
@@ -239,7 +239,9 @@ class World(Records):
             head = "massive cluster, " if cluster.massive else ""
             verdict = "SPLIT" if end.split else "kept"
             text = f"{item.id} {cluster.name} {head}{verdict}: {end.why}"
-            self.tell("info", "decision", text, item, "identify", decision=decided.id, split=end.split, massive=cluster.massive)
+            self.log_event(
+                "info", "decision", text, item, "identify", decision=decided.id, split=end.split, massive=cluster.massive
+            )
 
     def _voices(self, n: int) -> None:
         fresh = max(1, round(n * 0.63))
@@ -272,11 +274,11 @@ class World(Records):
         _, name, _, takes, _ = next(m for m in MODELS if m[0] == role)
         self.loaded.pop(role, None)
         self.loading = (role, self.now, takes)
-        self.tell("info", "model", f"loading {role} {name}", stage=None)
+        self.log_event("info", "model", f"loading {role} {name}", stage=None)
         self.at(self.now + takes, lambda: self._loaded(role, takes))
 
     def _loaded(self, role: str, takes: float) -> None:
         self.loaded[role] = takes
         self.loading = None
-        self.tell("info", "model", f"{role} ready in {takes:.1f} s on cuda:0, known-pair self-test passed", stage=None)
+        self.log_event("info", "model", f"{role} ready in {takes:.1f} s on cuda:0, known-pair self-test passed", stage=None)
         self.fill()

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette, no_palette
 from gainstage.tui.state.frame import Frame
-from gainstage.tui.state.protocol import Console, console_of
+from gainstage.tui.state.protocol import ConsoleApp, console_of
 from gainstage.tui.widgets.panel import Panel
 
 R = TypeVar("R")
@@ -96,7 +96,7 @@ class Dialog(ModalScreen[R | None], Generic[R]):
         return self.WIDTH
 
     @property
-    def console(self) -> Console:
+    def console(self) -> ConsoleApp:
         """What the console offers this dialog."""
         return console_of(self)
 

@@ -15,13 +15,13 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.coverage import coverage, holes
 from gainstage.engine.speech.listening import Listening
-from gainstage.engine.speech.recognition import Decoded, Decoding, Window, features_of
+from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, features_of
 from gainstage.engine.speech.times import snapped
 from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest, seconds_of
 from gainstage.engine.terms import SAMPLE_RATE, Coverage, Word
 
-Submit = Callable[[Sequence[Window], CancelToken], Sequence[Any]]
-"""Takes windows and returns, in the same order, a :class:`Decoded` for each, or an exception in its place."""
+Submit = Callable[[Sequence[SpeechWindow], CancelToken], Sequence[Any]]
+"""Takes windows and returns, in the same order, a :class:`DecodedWindow` for each, or an exception in its place."""
 
 PAD_S = 0.2
 """Seconds kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
@@ -45,7 +45,7 @@ class Utterance:
 
     span: Span
     words: tuple[Word, ...]
-    decoded: Decoded
+    decoded: DecodedWindow
 
     def moved(self, by: float) -> Utterance:
         """The same result ``by`` seconds later."""
@@ -96,7 +96,7 @@ def speech_in(samples: NDArray[np.float32]) -> list[Span]:
     return [(p["start"] / SAMPLE_RATE, p["end"] / SAMPLE_RATE) for p in pieces]
 
 
-class Hearing:
+class BlockRecogniser:
     """Recognition of one recording, block after block.
 
     With ``language`` None the model detects it: every window of the first block with speech detects one while it is decoded, the
@@ -111,7 +111,7 @@ class Hearing:
         self._rule = rule
         self._whole = not settings.vad
         self._how = Decoding(language, settings.beam, settings.task, settings.hotwords.strip(), settings.prompt.strip())
-        self._asked = language
+        self._language = language
         self._several = settings.multilingual and language is None
         self._token = token
         self._submit = submit
@@ -121,8 +121,8 @@ class Hearing:
     @property
     def language(self) -> tuple[str, float] | None:
         """The recording's language and its probability; None before any speech."""
-        if self._asked is not None:
-            return self._asked, 1.0
+        if self._language is not None:
+            return self._language, 1.0
         if not self._votes:
             return None
         most = max(self._votes, key=lambda name: self._votes[name])
@@ -143,8 +143,8 @@ class Hearing:
         return utterances, coverage(block.speech, words, silent, heard_again=len(again))
 
     def _first(self, block: Block, spans: Sequence[Span], done: Callable[[float, float], object]) -> list[Utterance]:
-        told = self.language
-        name = told[0] if told is not None and not self._several else None
+        detected = self.language
+        name = detected[0] if detected is not None and not self._several else None
         total = sum(end - start for start, end in spans)
         decoded = self._decoded(block, spans, name, lambda seconds: done(seconds, total))
         if name is None and spans:
@@ -152,10 +152,10 @@ class Hearing:
                 length = span[1] - span[0]
                 self._votes[one.language] = self._votes.get(one.language, 0.0) + length
                 self._certain[one.language] = self._certain.get(one.language, 0.0) + length * one.language_probability
-            told = self.language
-            other = [k for k, one in enumerate(decoded) if told is not None and one.language != told[0]]
-            if other and told is not None and not self._several:
-                redone = self._decoded(block, [spans[k] for k in other], told[0])
+            detected = self.language
+            other = [k for k, one in enumerate(decoded) if detected is not None and one.language != detected[0]]
+            if other and detected is not None and not self._several:
+                redone = self._decoded(block, [spans[k] for k in other], detected[0])
                 for k, one in zip(other, redone, strict=True):
                     decoded[k] = one
         return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
@@ -163,17 +163,17 @@ class Hearing:
     def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
         """Recognise every gap between ``words`` alone: its words when they are reliable enough, else none."""
         words = sorted(words, key=lambda w: w.start)
-        found = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
-        if not found:
+        parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
+        if not parts:
             return []
-        told = self.language
-        name = None if told is None or self._several else told[0]
-        decoded = self._decoded(block, block.padded(found), name, timestamps=self._rule.timestamps)
+        detected = self.language
+        name = None if detected is None or self._several else detected[0]
+        decoded = self._decoded(block, block.padded(parts), name, timestamps=self._rule.timestamps)
         result = []
-        for hole, padded, one in zip(found, block.padded(found), decoded, strict=True):
-            heard = _utterance(padded, one, block.speech)
-            good = not one.doubtful and not anomalous(heard.words)
-            inside = [w for w in heard.words if hole[0] - EDGE_S <= (w.start + w.end) / 2 <= hole[1] + EDGE_S] if good else []
+        for hole, padded, one in zip(parts, block.padded(parts), decoded, strict=True):
+            utterance = _utterance(padded, one, block.speech)
+            good = not one.doubtful and not anomalous(utterance.words)
+            inside = [w for w in utterance.words if hole[0] - EDGE_S <= (w.start + w.end) / 2 <= hole[1] + EDGE_S] if good else []
             result.append(Utterance(hole, tuple(new_words(inside, words)), one))
         return result
 
@@ -198,7 +198,7 @@ class Hearing:
         done: Callable[[float], object] = lambda _: None,
         *,
         timestamps: bool = False,
-    ) -> list[Decoded]:
+    ) -> list[DecodedWindow]:
         if not spans:
             return []
         self._token.check()
@@ -207,8 +207,8 @@ class Hearing:
             for start, end in spans:
                 context_s = self._rule.context_of(end - start)
                 how = replace(self._how, language=language, timestamps=timestamps, context_s=context_s)
-                windows.append(Window(features_of(self._model, block.cut((start, end))), end - start, how, done))
-        decoded: list[Decoded] = []
+                windows.append(SpeechWindow(features_of(self._model, block.cut((start, end))), end - start, how, done))
+        decoded: list[DecodedWindow] = []
         for one in self._submit(windows, self._token):
             if isinstance(one, Exception):
                 raise one
@@ -234,9 +234,9 @@ def anomalous(words: Sequence[Word]) -> bool:
     return bool(looked_at) and (score >= 3 or score + 0.01 >= len(looked_at))
 
 
-def new_words(found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
+def new_words(words_found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
     """The words of a gap without those that its neighbours already have. ``known`` in time order."""
-    words = list(found)
+    words = list(words_found)
     if words and (before := [w for w in known if w.start < words[0].start][-1:]) and _same(before[0], words[0]):
         words.pop(0)
     if words and (after := next((w for w in known if w.start >= words[-1].start), None)) and _same(after, words[-1]):
@@ -264,6 +264,6 @@ def _same(a: Word, b: Word) -> bool:
     return near and _NOT_IN_WORDS.sub("", a.text.lower()) == _NOT_IN_WORDS.sub("", b.text.lower())
 
 
-def _utterance(span: Span, decoded: Decoded, speech: Sequence[Span]) -> Utterance:
+def _utterance(span: Span, decoded: DecodedWindow, speech: Sequence[Span]) -> Utterance:
     placed = [replace(w, start=w.start + span[0], end=w.end + span[0]) for w in ([] if decoded.silent else decoded.words)]
     return Utterance(span, tuple(snapped(placed, speech)), decoded)
