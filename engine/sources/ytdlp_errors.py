@@ -230,10 +230,10 @@ def _ours(error: BaseException) -> EngineError | None:
         here = waiting.pop(0)
         if isinstance(here, EngineError):
             return here
-        told = getattr(here, "exc_info", None)
+        exc_info = getattr(here, "exc_info", None)
         waiting += [
             e
-            for e in (getattr(here, "cause", None), here.__cause__, here.__context__, told[1] if told else None)
+            for e in (getattr(here, "cause", None), here.__cause__, here.__context__, exc_info[1] if exc_info else None)
             if isinstance(e, BaseException)
         ]
     return None
