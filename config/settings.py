@@ -222,6 +222,13 @@ class Fetch(Section):
         " first track only; mix hears all of them together; separate makes each one speaker.",
         effect=Effect.ITEM,
     )
+    captions: Literal["never", "prefer", "beside"] = knob(
+        "never",
+        "Captions and transcripts that the publisher made by hand: prefer takes their words in place of recognition, beside keeps"
+        " them next to it.",
+        effect=Effect.ITEM,
+        risk="prefer: words as they were edited, with times interpolated within a line",
+    )
     duplicates: Literal["link", "process"] = knob(
         "link", "Same audio under a second address: link it, or process it again.", effect=Effect.ITEM
     )

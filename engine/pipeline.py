@@ -18,7 +18,7 @@ from gainstage.engine.runtime.completion import note_decisions
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
-from gainstage.engine.terms import Audio, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
+from gainstage.engine.terms import Audio, Captions, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
 
 if TYPE_CHECKING:
     from gainstage.engine.speech.transcribe import Transcriber
@@ -27,29 +27,38 @@ if TYPE_CHECKING:
 def ingest(flight: Flight, context: EngineContext) -> None:
     """Take a recording apart and store it. Raises :class:`gainstage.engine.errors.EngineError`; leaves nothing half-done behind."""
     with context.work.open(flight.recording.id) as folder:
-        media = fetch(flight, context, folder)
+        media, captions = fetch(flight, context, folder)
         audio = decode(flight, context, media, folder)
         if link_twin(flight, context, audio):
             return
         transcript, speakers = run_parallel(
             flight.token,
-            lambda token: transcribe(flight, context, audio, token),
+            lambda token: transcribe(flight, context, audio, captions, token),
             lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, token),
         )
         cast = identify(flight, context, audio, transcript, speakers)
         segments = segment(flight, context, audio, transcript, cast)
         segments = embed(flight, context, segments)
-        store(flight, context, audio, transcript, speakers, cast, segments)
+        store(flight, context, audio, transcript, speakers, cast, segments, captions)
 
 
-def fetch(flight: Flight, context: EngineContext, folder: Path) -> Path:
-    """The media file of the recording, complete, in ``folder`` (or where it already lies for a local file)."""
+def fetch(flight: Flight, context: EngineContext, folder: Path) -> tuple[Path, Captions | None]:
+    """The media file of the recording, complete, in ``folder`` (or where it already lies for a local file), and the publisher's
+    captions where they are wanted and there are some."""
+    from gainstage.engine.sources.captions import wanted_language
+
+    wanted = wanted_language(flight.settings)
     with flight.stage("fetch") as slot:
 
         def progress(share: float | None) -> None:
             slot.progress = share
 
-        return context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress)
+        media = context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress, captions=wanted)
+        if wanted is None:
+            return media, None
+        captions, warnings = context.fetcher.captions(flight.recording, wanted, token=flight.token)
+    warn(flight, context, "fetch", *warnings)
+    return media, captions
 
 
 def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
@@ -94,7 +103,8 @@ def link_to(flight: Flight, context: EngineContext, audio: Audio, twin: str, sta
     context.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage=stage, twin=twin)
 
 
-def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Transcript:
+def transcribe(flight: Flight, context: EngineContext, audio: Audio, captions: Captions | None, token: CancelToken) -> Transcript:
+    """The words: recognised, or the publisher's where ``fetch.captions`` prefers them and they fit the audio."""
     from gainstage.engine.speech.language import language_warnings
     from gainstage.engine.speech.lines import transcribe_lines
 
@@ -108,13 +118,17 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, token: Canc
 
         recogniser, settings = context.models.transcriber(), flight.settings.asr
         check_language(flight, recogniser)
-        if audio.lines:
+        published = captioned(flight, context, audio, captions, token)
+        if published is not None:
+            transcript = published
+        elif audio.lines:
             transcript = transcribe_lines(recogniser, audio.lines, settings, token=token, progress=progress, submit=submit)
         else:
             transcript = recogniser.transcribe(audio, settings, token=token, progress=progress, submit=submit)
     warn(flight, context, "transcribe", *coverage_warnings(transcript.coverage))
-    languages = language_warnings(transcript, multilingual=recogniser.multilingual, detected=settings.language == "auto")
-    warn(flight, context, "transcribe", *languages)
+    if published is None:
+        languages = language_warnings(transcript, multilingual=recogniser.multilingual, detected=settings.language == "auto")
+        warn(flight, context, "transcribe", *languages)
     return transcript
 
 
@@ -127,6 +141,25 @@ def check_language(flight: Flight, recogniser: Transcriber) -> None:
             cause="language not supported",
             hint="Add it again with --force and another --language, or set asr.model to one that speaks it.",
         )
+
+
+def captioned(
+    flight: Flight, context: EngineContext, audio: Audio, captions: Captions | None, token: CancelToken
+) -> Transcript | None:
+    """The publisher's words as a transcript; None, with a warning, where they do not fit the audio."""
+    from gainstage.engine.sources.captions import base, unusable
+    from gainstage.engine.speech.captioned import transcript_of
+    from gainstage.engine.text.captions import NoCaptions
+
+    if captions is None or flight.settings.fetch.captions != "prefer":
+        return None
+    asked = flight.settings.asr.language
+    language = base(captions.language) or ("" if asked == "auto" else asked)
+    try:
+        return transcript_of(captions, audio, language or context.models.transcriber().language_of(audio, token), token)
+    except NoCaptions as error:
+        warn(flight, context, "transcribe", unusable(str(error)))
+        return None
 
 
 def monologue(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> Cast | None:
@@ -203,7 +236,7 @@ def segment(flight: Flight, context: EngineContext, audio: Audio, transcript: Tr
     with flight.stage("segment"):
         if not transcript.words:
             warn(flight, context, "transcribe", why_nothing(audio, flight.token))
-        give = named if audio.lines else assign
+        give = named if audio.lines and not transcript.interpolated else assign
         words = give(transcript.words, cast.turns, cast.overlaps)
         segments = cut(words, cast.turns, transcript, flight.settings.segment)
     flight.segments = len(segments)
@@ -234,6 +267,7 @@ def store(
     speakers: Cast | DiarizationResult,
     cast: Cast,
     segments: tuple[Segment, ...],
+    captions: Captions | None = None,
 ) -> None:
     """One transaction. A database that is away is waited for here, so that finished work is not done again.
 
@@ -250,7 +284,7 @@ def store(
     with flight.stage("store"):
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
-            facts_of(transcript, speakers, cast),
+            facts_of(transcript, speakers, cast, captions),
             balance(cast),
         )
         try:
@@ -314,9 +348,14 @@ def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
     return tuple(warnings)
 
 
-def facts_of(transcript: Transcript, speakers: Cast | DiarizationResult, cast: Cast) -> dict[str, Any]:
-    """What is worth knowing later of how a recording was understood: language, models, turns."""
+def facts_of(
+    transcript: Transcript, speakers: Cast | DiarizationResult, cast: Cast, captions: Captions | None = None
+) -> dict[str, Any]:
+    """What is worth knowing later of how a recording was understood: language, models, turns, the publisher's captions."""
+    from gainstage.engine.text.captions import as_facts
+
     return {
+        **({"captions": as_facts(captions, instead=transcript.interpolated)} if captions is not None else {}),
         "language": transcript.language,
         "language_probability": transcript.language_probability,
         "average_log_probability": transcript.average_log_probability,

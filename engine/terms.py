@@ -165,8 +165,30 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Caption:
+    """One line of a publisher's captions or transcript; ``start`` and ``end`` are None where the publisher gives no times."""
+
+    start: float | None
+    end: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """Captions or a transcript made by people, as the publisher of a recording offers them. Never automatic captions."""
+
+    origin: str  # "subtitles" of a site, "podcast:transcript" of a feed
+    format: str  # "srt", "vtt", "ttml", "json", "html", "text"
+    language: str  # as the publisher writes it ("en-GB"); empty when unknown
+    lines: tuple[Caption, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
-    """What the recogniser heard: words in time order, and the utterances they came in as (start, end) word index ranges."""
+    """The words of a recording in time order, and the utterances they came in as (start, end) word index ranges.
+
+    ``model`` names the recogniser, or the captions that the words were taken from.
+    """
 
     words: tuple[Word, ...]
     utterances: tuple[tuple[int, int], ...]
@@ -176,6 +198,7 @@ class Transcript:
     model: str
     looped: tuple[tuple[float, float], ...] = ()  # spans flagged as repetition loops of the recogniser
     coverage: Coverage = Coverage()
+    interpolated: bool = False  # from captions: a word's time is its share of its line's
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import ModelId, Vector
+from gainstage.engine.text.captions import in_words
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.frame_json import BadFrame
@@ -350,9 +351,12 @@ def _account(account: dict[str, Any]) -> str:
 
 def _facts(facts: dict[str, Any], revision: int | None, options: RecordingOptions) -> tuple[tuple[str, str], ...]:
     """What is worth reading of a recording's facts; turns are for programs."""
-    said = [("options", str(options)), ("recogniser", facts.get("recogniser")), ("language", facts.get("language"))]
-    if (probability := facts.get("language_probability")) is not None and said[2][1]:
+    instead = (facts.get("captions") or {}).get("word_times")
+    said = [("options", str(options)), ("words" if instead else "recogniser", facts.get("recogniser"))]
+    said.append(("language", facts.get("language")))
+    if (probability := facts.get("language_probability")) is not None and said[2][1] and not instead:
         said[2] = ("language", f"{facts['language']} {probability:.2f}")
+    said.append(("captions", in_words(facts)))
     if (mean := facts.get("average_log_probability")) is not None:
         said.append(("mean log-probability", f"{mean:.2f}"))
     said.append(("fast path", "taken" if facts.get("fast_path") else "not taken"))

@@ -158,15 +158,20 @@ def _may_be_media(kind: str) -> bool:
 
 
 def transcript_of(entry: dict[str, Any], base: str) -> dict[str, str] | None:
-    """Address and type of the publisher's transcript; of several, one with times is preferred."""
+    """Address, type and language of the publisher's transcript; of several, the first of those that most surely have times."""
+    offers = []
     for part in entry["transcripts"]:
         href, kind = str(part.get("url") or ""), str(part.get("type") or "")
         with contextlib.suppress(ValueError, Permanent):
             href = urljoin(base, href)
             split_url(href)
-            if re.search(r"vtt|srt|subrip|json", kind + href):
-                return {"url": href, "type": kind, "language": str(part.get("language") or "")}
-    return None
+            offers.append({"url": href, "type": kind, "language": str(part.get("language") or "")})
+    return min(offers, key=lambda offer: _untimed(offer["type"].lower() + urlsplit(offer["url"]).path.lower()), default=None)
+
+
+def _untimed(kind: str) -> int:
+    forms = (r"vtt|srt|subrip", r"json", r"html")
+    return next((k for k, form in enumerate(forms) if re.search(form, kind)), len(forms))
 
 
 def duration_of(text: Any) -> float | None:

@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gainstage.config.settings import Settings
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import EngineError, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.work_folder import is_safe
+from gainstage.engine.sources import captions as publishers
 from gainstage.engine.sources.hosts import COUNTED_S, Hosts
 from gainstage.engine.sources.http import Progress, download
 from gainstage.engine.sources.local import path_of
@@ -29,7 +31,7 @@ from gainstage.engine.views.snapshot import HostBudget
 SWEEP_EVERY_S = 60.0
 UNKNOWN_S = 86_400.0
 """Seconds to keep files that belong to no recording of the queue, such as those of an enrolment."""
-KEPT = ".media"
+KEPT, CAPTIONS = ".media", ".captions"
 
 
 class Fetcher:
@@ -52,8 +54,14 @@ class Fetcher:
         self._throttled: set[str] = set()
         self._budgets: tuple[HostBudget, ...] = ()
 
-    def fetch(self, recording: Recording, folder: Path, *, token: CancelToken, progress: Progress) -> Path:
-        """The path of the media: under ``folder``, or the place of a local file. Raises the errors of the way it is fetched."""
+    def fetch(
+        self, recording: Recording, folder: Path, *, token: CancelToken, progress: Progress, captions: str | None = None
+    ) -> Path:
+        """The path of the media: under ``folder``, or the place of a local file. Raises the errors of the way it is fetched.
+
+        ``captions``: the language of the subtitles to take with it ("" for the recording's own), None for none; see
+        :meth:`captions`.
+        """
         if "://" not in recording.source:
             return local_file(recording)
         self._partial.mkdir(parents=True, exist_ok=True)
@@ -74,7 +82,7 @@ class Fetcher:
             progress(share)
 
         try:
-            self._download(recording, target, token, answered)
+            self._download(recording, target, token, answered, captions)
         except EngineError as error:
             raise self.hosts.failed(permit, error)  # noqa: B904 - the same error, with the host's wait filled in
         self.hosts.answered(permit)
@@ -83,6 +91,22 @@ class Fetcher:
             _sync(target)
             os.link(target, kept)
         return target
+
+    def captions(self, recording: Recording, wanted: str, *, token: CancelToken) -> publishers.Taken:
+        """The publisher's captions of a recording that was fetched with ``captions``, and warnings about them.
+
+        Raises :class:`Cancelled`, :class:`gainstage.engine.errors.Postponed`.
+        """
+        if "://" not in recording.source:
+            return None, ()
+        path = self._partial / f"{recording.id}{CAPTIONS}"
+        if (kept := publishers.kept(path)) is not None:
+            return kept
+        if recording.extra.get("fetch") != "http":
+            return None, ()
+        taken = publishers.of_feed(recording, wanted, self._settings().fetch, self.web, self.hosts, token)
+        publishers.keep(path, taken)
+        return taken
 
     def _is_counted(self, recording: Recording) -> bool:
         """Whether an earlier request for its page was counted for this download too; a second download is counted separately."""
@@ -97,7 +121,7 @@ class Fetcher:
         """Delete the files kept for a recording that has ended; an id that is not a valid file name has none."""
         if not is_safe(id):
             return
-        for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, ".part", ".etag")):
+        for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, CAPTIONS, ".part", ".etag")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._partial / id, ignore_errors=True)
 
@@ -120,7 +144,7 @@ class Fetcher:
     def close(self) -> None:
         self.web.close()
 
-    def _download(self, recording: Recording, target: Path, token: CancelToken, progress: Progress) -> None:
+    def _download(self, recording: Recording, target: Path, token: CancelToken, progress: Progress, captions: str | None) -> None:
         settings = self._settings().fetch
         if recording.extra.get("fetch") == "http":
             part = self._partial / f"{recording.id}.part"
@@ -130,7 +154,14 @@ class Fetcher:
 
         partial = self._partial / recording.id
         partial.mkdir(exist_ok=True)
-        fetch_with_ytdlp(recording.source, partial, settings, token=token, progress=progress).replace(target)
+
+        def subtitles(ytdlp: Any, info: dict[str, Any]) -> None:
+            if captions is not None:
+                taken = publishers.of_site(ytdlp, info, captions, settings, token)
+                publishers.keep(self._partial / f"{recording.id}{CAPTIONS}", taken)
+
+        media = fetch_with_ytdlp(recording.source, partial, settings, token=token, progress=progress, also=subtitles)
+        media.replace(target)
         shutil.rmtree(partial)
 
     def _sweep(self) -> None:

@@ -24,9 +24,17 @@ LONGEST_HOLD_S = 60.0
 
 
 def fetch_with_ytdlp(
-    url: str, folder: Path, settings: Fetch, *, token: CancelToken, progress: Callable[[float | None], None]
+    url: str,
+    folder: Path,
+    settings: Fetch,
+    *,
+    token: CancelToken,
+    progress: Callable[[float | None], None],
+    also: Callable[[Any, dict[str, Any]], None] = lambda ytdlp, info: None,
 ) -> Path:
     """Download to ``folder/media-*``; an earlier attempt in the same folder is resumed.
+
+    ``also`` is called with yt-dlp and the item's details after the download, while its connections can still be used.
 
     Raises the errors of :func:`gainstage.engine.sources.http.download`; :class:`Rejected` also for live or members-only media,
     :class:`NotYet` for media that will be available soon.
@@ -63,12 +71,19 @@ def fetch_with_ytdlp(
         updatetime=False,
         postprocessors=[],
     ) as ytdlp:
-        ytdlp.extract_info(url, download=True)
+        info = ytdlp.extract_info(url, download=True)
         token.check()
         files = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
         if not files:
             raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="the item may have no audio")
+        also(ytdlp, _item(info))
     return max(files, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _item(info: dict[str, Any] | None) -> dict[str, Any]:
+    """The details of the item that was downloaded: the first where its page is a list."""
+    entries = (info or {}).get("entries")
+    return next((entry for entry in entries if entry), {}) if entries else info or {}
 
 
 def formats_of(settings: Fetch) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 from gainstage.config.settings import Asr
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
 from gainstage.engine.models.rate import Rate
+from gainstage.engine.speech.activity import speech_spans
 from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Submit, Utterance, speech_in
 from gainstage.engine.speech.coverage import summed
 from gainstage.engine.speech.listening import Listening
@@ -119,6 +121,15 @@ class Transcriber:
     def knows(self, language: str) -> bool:
         """Whether it recognises a language, given as a code; "auto" always."""
         return language == "auto" or language in self._model.supported_languages
+
+    def language_of(self, audio: Audio, token: CancelToken) -> str:
+        """The language, as a two-letter code, that the model detects in the first speech of a recording."""
+        if not self.multilingual:
+            return "en"
+        spans = speech_spans(audio, token)
+        start = spans[0][0] if spans else 0.0
+        with quiet.working():
+            return str(self._model.detect_language(audio.read(start, start + self.listening.window_s))[0])
 
     def _asked_language(self, settings: Asr) -> str | None:
         language = None if settings.language == "auto" else settings.language

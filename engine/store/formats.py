@@ -12,6 +12,7 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.store.rows import StoredRecording
 from gainstage.engine.store.turns import named_turns
 from gainstage.engine.terms import Segment, Word
+from gainstage.engine.text.captions import in_words
 from gainstage.engine.text.cues import Cue, CueStyle, cues
 
 LONGEST_LINE = 20_000
@@ -24,9 +25,11 @@ _JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def as_document(stored: StoredRecording, segments: Sequence[Segment]) -> dict[str, Any]:
-    recording = stored.recording
+    """``captions`` is present where the publisher's were taken; beside recognised words, with their lines."""
+    recording, captions = stored.recording, stored.facts.get("captions")
     return {
         "recording": {"id": recording.id, "title": recording.title, "source": recording.source, "duration": recording.duration},
+        **({"captions": captions} if captions else {}),
         "segments": [
             {
                 "start": s.start,
@@ -76,7 +79,8 @@ def vtt_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle
     else:
         harmless = [_harmless(s, {}) for s in segments]
         shown = list(cues(harmless, language_of(stored), replace(style, speakers="never")))
-    return "\n".join(["WEBVTT\n", *(_vtt_cue(cue, style is None or style.speakers != "never") for cue in shown)])
+    note = [f"NOTE {_line(said).translate(_VTT)}\n"] if (said := in_words(stored.facts)) else []
+    return "\n".join(["WEBVTT\n", *note, *(_vtt_cue(cue, style is None or style.speakers != "never") for cue in shown)])
 
 
 def _vtt_cue(cue: Cue, voiced: bool) -> str:
@@ -101,7 +105,7 @@ def language_of(stored: StoredRecording) -> str:
 
 def txt_of(stored: StoredRecording, segments: Sequence[Segment], style: CueStyle | None = None) -> str:
     """One line per segment: time, who, what."""
-    lines = [_line(stored.recording.title), ""]
+    lines = [_line(stored.recording.title), *([f"({_line(note)})"] if (note := in_words(stored.facts)) else []), ""]
     lines += [f"[{_stamp(s.start, '.')[:8]}] {_line(s.speaker)}: {_line(s.text)}" for s in segments]
     return "\n".join(lines) + "\n"
 

@@ -98,8 +98,9 @@ def search(
             score=float(score),
             url=link(source, start),
             segment=segment,
+            captioned=captioned,
         )
-        for segment, recording, title, source, start, end, said_by, said, score in rows
+        for segment, recording, title, source, start, end, said_by, said, score, captioned in rows
     )
 
 
@@ -205,7 +206,8 @@ def _fused(ways: list[Composed]) -> Composed:
             "select id, sum({} / ({} + place)) as score from ({}) as ranked group by id order by score desc, id limit %(limit)s"
         ).format(Literal((FUSION + 1.0) / len(ways)), Literal(FUSION), SQL(" union all ").join(ranked))
     return SQL(
-        "select s.id, s.recording, r.title, r.source, s.start_s, s.end_s, s.speaker, s.text, best.score from ({}) as best"
+        "select s.id, s.recording, r.title, r.source, s.start_s, s.end_s, s.speaker, s.text, best.score,"
+        " coalesce(r.facts -> 'captions' ? 'word_times', false) from ({}) as best"
         " join segment s on s.id = best.id join recording r on r.id = s.recording order by best.score desc, s.id"
     ).format(best)
 

@@ -217,6 +217,7 @@ class SearchHit:
     score: float
     url: str | None
     segment: int
+    captioned: bool = False  # its words are the publisher's, not recognised ones
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ LOCAL: dict[str, Any] = {"fetch__allow_private": True, "fetch__sleep": 0, "fetch
 def fetched(flight: Flight, context: EngineContext) -> None:
     """A flow: the real fetch stage, and a note of what it brought."""
     with context.work.open(flight.recording.id) as folder:
-        media = fetch(flight, context, folder)
+        media, _ = fetch(flight, context, folder)
         digest_at(context.paths.data, flight.recording.id).write_text(hashlib.sha256(media.read_bytes()).hexdigest())
         store(flight, context, simulated_segments(flight.recording))
 

@@ -33,6 +33,21 @@ def challenged(n: int, size: int, *, tag: str = "audio", **details: Any) -> dict
     return answer
 
 
+def captioned(answer: dict[str, Any], *tracks: tuple[str, str, str]) -> dict[str, Any]:
+    """The player's answer with caption tracks: (language, "asr" for automatic ones or "", host)."""
+    listed = [
+        {
+            "baseUrl": f"https://{host}/api/timedtext?v=1&lang={language}&kind={kind}",
+            "name": {"simpleText": language},
+            "vssId": f"{'a' if kind else ''}.{language}",
+            "languageCode": language,
+            **({"kind": kind, "isTranslatable": True} if kind else {}),
+        }
+        for language, kind, host in tracks
+    ]
+    return {**answer, "captions": {"playerCaptionsTracklistRenderer": {"captionTracks": listed, "translationLanguages": []}}}
+
+
 @dataclass
 class World:
     """What the site serves, how it misbehaves, and what it was asked. ``connected`` are the hosts of CONNECTs, in order."""
@@ -41,6 +56,7 @@ class World:
     youtube: YouTube = field(default_factory=YouTube)
     script: str = PLAYER
     media_status: int = 200
+    captions: str = ""
     refuse_first: int = 0  # requests for media answered 403 before the first good one
     asked: list[str] = field(default_factory=list)
     connected: list[str] = field(default_factory=list)
@@ -112,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         if "/s/player/" in url:
             world.note("player-js")
             self._send(200, world.script.encode(), "text/javascript")
+            return
+        if "/api/timedtext" in url:
+            world.note(f"captions {parse_qs(urlsplit(url).query)['lang'][0]}")
+            self._send(200 if world.captions else 429, world.captions.encode(), "text/vtt")
             return
         if "/iframe_api" in url:
             self._send(200, rb"var x='https:\/\/www.youtube.com\/s\/player\/abcd1234\/www-widgetapi.vflset';", "text/javascript")

@@ -16,13 +16,14 @@ from gainstage.config.settings import Fetch
 from gainstage.engine.errors import Cancelled, Misconfigured, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import js_runtime
+from gainstage.engine.sources.captions import Taken, of_site
 from gainstage.engine.sources.js_runtime import find_runtime, solver_version
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 from gainstage.engine.sources.ytdlp_list import look_up, video_of
 from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
 from tests.http_server import running, wait_until
-from tests.world.site import World, certificates, challenged, standing
+from tests.world.site import World, captioned, certificates, challenged, standing
 from tests.youtube_kit import player, video_id
 
 MEDIA = bytes(range(256)) * 1000
@@ -145,6 +146,55 @@ def test_an_inner_address_is_refused_behind_the_proxy_too(world: tuple[World, Fe
     with pytest.raises(Exception, match="inside this network") as caught:
         fetch(1, tmp_path, settings)
     assert getattr(caught.value, "cause", "") == "private address refused"
+    assert "192.168.0.1" not in site.connected
+
+
+# -- captions ---------------------------------------------------------------------------------------------------------------
+
+HERE = "www.youtube.com"
+VTT = "WEBVTT\n\n00:01.000 --> 00:02.000\nby hand\n"
+
+
+def captions(n: int, folder: Path, settings: Fetch, wanted: str = "") -> Taken:
+    taken: list[Taken] = []
+
+    def also(ytdlp: Any, info: dict[str, Any]) -> None:
+        taken.append(of_site(ytdlp, info, wanted, settings, CancelToken()))
+
+    media = fetch_with_ytdlp(url(n), folder, settings, token=CancelToken(), progress=lambda _: None, also=also)
+    assert media.read_bytes() == MEDIA
+    return taken[0]
+
+
+def test_captions_by_hand_come_with_the_media_and_automatic_ones_never(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    site.captions = VTT
+    site.youtube.players[video_id(1)] = captioned(
+        challenged(1, len(MEDIA)), ("en", "", HERE), ("de", "", HERE), ("en", "asr", HERE)
+    )
+    made, warnings = captions(1, tmp_path, settings)
+    assert warnings == ()
+    assert made is not None
+    assert (made.language, made.lines[0].text) == ("en", "by hand")
+    assert [line for line in site.asked if line.startswith("captions")] == ["captions en"]
+    assert site.count("watch") == 1, "the page is not asked for again"
+
+
+def test_automatic_captions_alone_are_none(world: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = world
+    site.captions = VTT
+    site.youtube.players[video_id(1)] = captioned(challenged(1, len(MEDIA)), ("en", "asr", HERE))
+    assert captions(1, tmp_path, settings) == (None, ())
+    assert site.count("captions") == 0
+
+
+@pytest.mark.parametrize(("host", "why"), [("192.168.0.1", "inside this network"), (HERE, "429")])
+def test_captions_that_are_refused_are_a_warning(world: tuple[World, Fetch], tmp_path: Path, host: str, why: str) -> None:
+    site, settings = world
+    site.youtube.players[video_id(1)] = captioned(challenged(1, len(MEDIA)), ("en", "", host))
+    made, (warning,) = captions(1, tmp_path, settings)
+    assert made is None
+    assert why in warning.message
     assert "192.168.0.1" not in site.connected
 
 

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.exports import EXPORT_FORMATS
@@ -21,6 +22,8 @@ from gainstage.tui.commands.common import (
     speaking,
     table,
 )
+
+CAPTIONED = "  (publisher's captions)"
 
 EXAMPLES = {
     "recordings": """examples:
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     elif name == "show":
         parser.add_argument("id", metavar="ID", help="id of a recording, or its start")
         parser.add_argument("--words", action="store_true", help="with the time of every word")
+        parser.add_argument("--captions", action="store_true", help="with the publisher's captions that were taken beside")
     elif name == "search":
         parser.add_argument("text", metavar="TEXT", help="what to look for")
         parser.add_argument("--speaker", metavar="NAME", help="only what this person says")
@@ -157,7 +161,7 @@ def show(args: argparse.Namespace) -> int:
     if not speaking(args):
         from dataclasses import asdict
 
-        print_json({**asdict(detail), "segments": content["segments"]})
+        print_json({**asdict(detail), "captions": content.get("captions"), "segments": content["segments"]})
         return 0
     r = detail.row
     print(f"{plain(r.id)}  {plain(r.title)}  {clock(r.duration_s)}  {plain(r.status)}")
@@ -196,7 +200,19 @@ def show(args: argparse.Namespace) -> int:
         print(f"{clock(segment['start']):>8}  {plain(segment['speaker'], 24):<14} {plain(segment['text'], 5000)}")
         if args.words:
             print("          " + "  ".join(f"{w['start']:.2f} {plain(w['word'], 60)}" for w in segment["words"]))
+    if args.captions:
+        _print_captions(content.get("captions"))
     return 0
+
+
+def _print_captions(captions: Mapping[str, Any] | None) -> None:
+    lines = (captions or {}).get("text")
+    if not lines:
+        print("\nno publisher's captions were taken beside")
+        return
+    print("\npublisher's captions")
+    for start, _, text in lines:
+        print(f"{'·' if start is None else clock(start):>8}  {plain(text, 5000)}")
 
 
 def _speech_by_name(seconds: Mapping[str, float]) -> str:
@@ -216,7 +232,9 @@ def search(args: argparse.Namespace) -> int:
         print("nothing found")
         return 0
     for n, hit in enumerate(result.hits, 1):
-        print(f"{n:>2}  {hit.score:.2f}  {plain(hit.title, 60)}  {clock(hit.start)}  {plain(hit.speaker, 30)}")
+        print(
+            f"{n:>2}  {hit.score:.2f}  {plain(hit.title, 60)}  {clock(hit.start)}  {plain(hit.speaker, 30)}{CAPTIONED if hit.captioned else ''}"
+        )
         print(f"          {plain(hit.text, 300)}")
         if hit.url:
             print(f"          {plain(hit.url, 500)}")
