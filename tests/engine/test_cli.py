@@ -105,6 +105,7 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
     with new_home() as home, engine_ended(home):
         done = gainstage("demo", "--headless", "--json", "--home", home, status=None)
         assert done.returncode == 0, done.stdout + done.stderr + last_words(home)
+        assert engine_pid(Paths.of(home)) is None, "the command ends after its engine"
         with EmbeddedPostgres(home / "postgres").start():
             yield home, json.loads(done.stdout)
 
@@ -144,7 +145,6 @@ def test_the_demo_is_right_by_the_bundled_truth(demo: Demo) -> None:
 
 def test_the_engine_of_the_demo_has_ended_and_left_nothing(demo: Demo) -> None:
     home, _ = demo
-    wait_for(lambda: engine_pid(Paths.of(home)) is None, "the engine to end")
     assert [p for p in (home / "work").iterdir() if not p.name.startswith(".")] == []
     status = told("status", "--home", home, status=1)
     assert [e["state"] for e in status["engines"]] == ["done"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gainstage.config.paths import Paths
+from gainstage.engine.process import engine_pid
 from tests.cli_kit import command, environment
 
 INSIDE = """
@@ -44,8 +47,6 @@ def unshared() -> bool:
 
 @pytest.mark.skipif(not unshared(), reason="no network of our own to be had here")
 def test_a_demo_run_looks_up_no_name(home: Path, tmp_path: Path) -> None:
-    import json
-
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     (tmp_path / "inside.py").write_text(INSIDE.replace("\\\\", "\\"))
     line = f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)" && exec "$@"'
@@ -62,3 +63,4 @@ def test_a_demo_run_looks_up_no_name(home: Path, tmp_path: Path) -> None:
     assert result["status"] == 0, result["words"]
     assert result["stored"]
     assert result["questions"] == []
+    assert engine_pid(Paths.of(home)) is None, "the command ends after its engine"

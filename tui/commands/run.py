@@ -22,7 +22,7 @@ from gainstage.tui.commands.common import (
     settings_of,
     speaking,
 )
-from gainstage.tui.commands.starting import start_engine, starter
+from gainstage.tui.commands.starting import start_engine, starter, wait_for_end
 
 if TYPE_CHECKING:
     from gainstage.engine.desk.postgres import PostgresDesk
@@ -248,7 +248,8 @@ def serve_and_follow(
     args: argparse.Namespace, loaded: Loaded, desk: PostgresDesk, ids: list[str], *, title: str, demo: bool = False
 ) -> int:
     paths = paths_of(args)
-    start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=args.headless or not speaking(args))
+    until_empty = args.headless or not speaking(args)
+    started = start_engine(args, loaded, desk, paths, title=title, demo=demo, until_empty=until_empty)
     from gainstage.tui.commands.console import has_terminal, show
 
     if not args.headless and speaking(args) and has_terminal():
@@ -263,6 +264,9 @@ def serve_and_follow(
         print_json(result)
     elif ending != "left":
         print_summary(desk.database, result, demo=demo)
+    if ending == "done" and started and until_empty:
+        sys.stdout.flush()
+        wait_for_end(desk, paths)
     if ending == "left":
         return INTERRUPTED
     return 0 if ending == "done" and not result["failed"] else 1

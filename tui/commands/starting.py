@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gainstage.config.origins import Loaded
 from gainstage.config.paths import Paths
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.commands.common import alive, database_url, waiting, without_secrets
+
+if TYPE_CHECKING:
+    from gainstage.engine.desk.postgres import PostgresDesk
+
+ENDING_S = 30.0
+"""Longest wait for an engine that has nothing left to do."""
 
 
 def start_engine(
@@ -44,6 +52,23 @@ def start_engine(
                 break  # it has ended already, or is slow: following shows which
             time.sleep(0.1)
     return True
+
+
+def wait_for_end(desk: PostgresDesk, paths: Paths) -> None:
+    """Wait until the engine that this command started has ended with the empty queue, so that the command leaves nothing in use.
+
+    Returns at once when the engine has work of others left, and after :data:`ENDING_S` seconds in any case.
+    """
+    from gainstage.engine.errors import EngineError
+    from gainstage.engine.process import engine_pid
+
+    end = time.monotonic() + ENDING_S
+    with contextlib.suppress(EngineError):
+        while engine_pid(paths) is not None and time.monotonic() < end:
+            counts = desk.queue.counts()
+            if counts.queued + counts.running:
+                return
+            time.sleep(0.1)
 
 
 def starter(
