@@ -55,7 +55,7 @@ class CancelToken:
         for call in calls:
             try:
                 call()
-            except Exception as error:  # raised below, once everybody has been told
+            except Exception as error:  # raised below, once every callback has run
                 failures.append(error)
         if failures:
             raise ExceptionGroup("cancel callbacks failed", failures)
@@ -101,7 +101,10 @@ class CancelToken:
             bell.acquire()
             remove = self.on_cancel(bell.release)
             try:
-                bell.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
+                if timeout_s is None:
+                    bell.acquire()
+                else:
+                    bell.acquire(timeout=max(0.0, timeout_s))
             finally:
                 remove()
         return self._reason is not None

@@ -63,8 +63,8 @@ class Stage:
         """``with stage.enter(...) as slot:`` waits for a slot and holds it for the block.
 
         ``after`` is the stage the recording comes from: while it waits here, that one counts as blocked. Raises
-        :class:`Cancelled` as soon as the token is cancelled during the wait; a typed error that leaves the block is told
-        recording and stage where it did not know them.
+        :class:`Cancelled` as soon as the token is cancelled during the wait; a typed error that leaves the block gets
+        recording and stage where it has none.
         """
         return StagePass(self, Visitor(recording_id, priority, age, audio_s), token, after)
 
@@ -112,7 +112,6 @@ class Stage:
         """Retire every slot's state: idle slots now, slots in use when they come free. For a changed model."""
         with self._lock:
             retired = self._gate.renew(self._advance())
-            self._stats.settle()
         self._retire(retired)
 
     def begin_measuring(self) -> None:

@@ -90,7 +90,7 @@ class StageStats:
         gate = self._gate
         worked_s = self._utilisation.worked_s()
         measured = worked_s is not None and worked_s >= LEAST_S
-        figures = self.figures(now, min(SHARE_S, worked_s) if measured and worked_s is not None else SHARE_S)
+        figures = self.figures(now, SHARE_S if worked_s is None else min(SHARE_S, worked_s))
         _, sums = self._utilisation.window(SPAN_S)
         wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
         service_p50_s, service_p95_s = self._services.median_and_p95(now)

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -59,6 +60,7 @@ def test_callbacks_run_once_and_removed_ones_never() -> None:
     token.cancel("x")
     token.cancel("y")
     assert heard == ["a"]
+    assert token._callbacks == {}
     token.on_cancel(lambda: heard.append("late"))()
     assert heard == ["a", "late"]
 
@@ -82,7 +84,10 @@ def test_a_failing_callback_keeps_nobody_from_hearing() -> None:
 
 def test_a_sleep_ends_with_its_time_or_at_once_when_cancelled() -> None:
     token = CancelToken()
-    assert token.wait(0.0) is False
+    began = time.monotonic()
+    assert not any(token.wait(seconds) for seconds in (0.0, -1.0) * 50)
+    assert time.monotonic() - began < PATIENCE_S
+    assert token._callbacks == {}
     results: list[bool] = []
     sleeper = threading.Thread(target=lambda: results.append(token.wait(PATIENCE_S)), daemon=True)
     sleeper.start()
@@ -91,6 +96,15 @@ def test_a_sleep_ends_with_its_time_or_at_once_when_cancelled() -> None:
     assert results == [True]
     assert token.wait() is True
     assert token._callbacks == {}
+
+
+def test_a_sleep_without_a_limit_lasts_until_the_cancel() -> None:
+    token, results = CancelToken(), []
+    sleeper = threading.Thread(target=lambda: results.append(token.wait()), daemon=True)
+    sleeper.start()
+    token.cancel("x")
+    sleeper.join(PATIENCE_S)
+    assert results == [True]
 
 
 def test_a_signal_handler_may_cancel_whatever_its_thread_was_doing() -> None:

@@ -184,16 +184,19 @@ def held(event: threading.Event) -> Callable[[CancelToken], str]:
 
 def test_two_branches_give_both_results_and_run_at_once() -> None:
     meet = threading.Barrier(2)
+    helpers: dict[str, bool] = {}
 
     def branch(word: str) -> Callable[[CancelToken], str]:
         def work(_: CancelToken) -> str:
             meet.wait(PATIENCE_S)
+            helpers[word] = threading.current_thread().daemon
             return f"{word} on {threading.current_thread().name}"
 
         return work
 
     name = threading.current_thread().name
     assert run_parallel(CancelToken(), branch("one"), branch("two")) == (f"one on {name}", f"two on {name}/b")
+    assert helpers["two"], "an engine that ends does not wait for the helper of a branch"
 
 
 @pytest.mark.parametrize("guilty", ["first", "second"])

@@ -9,6 +9,7 @@ from gainstage.engine.errors import (
     Cancelled,
     EngineError,
     Misconfigured,
+    NotYet,
     OutOfMemory,
     Permanent,
     Postponed,
@@ -43,6 +44,17 @@ def test_the_class_of_the_error_decides(error: EngineError, attempt: int, status
     outcome = decide(error, attempt, RETRY, draw=0.5)
     assert outcome.status is status
     assert outcome.retry is (status is Status.QUEUED)
+
+
+@pytest.mark.parametrize(("attempt", "draw", "wait_s"), [(1, 0.0, 100.0), (1, 0.8, 120.0), (2, 0.0, 200.0), (2, 0.8, 240.0)])
+def test_what_is_not_there_yet_is_looked_at_again_after_doubling_waits(attempt: int, draw: float, wait_s: float) -> None:
+    outcome = decide(NotYet("a premiere", after_s=100.0), attempt, RETRY, draw=draw)
+    assert (outcome.status, outcome.wait_s, outcome.counted) == (Status.QUEUED, pytest.approx(wait_s), True)
+
+
+def test_what_is_not_there_yet_waits_a_day_at_most_and_is_skipped_after_the_last_attempt() -> None:
+    assert decide(NotYet("a premiere", after_s=50_000.0), 2, RETRY, draw=0.0).wait_s == 86_400.0
+    assert decide(NotYet("a premiere", after_s=100.0), 3, RETRY, draw=0.5).status is Status.SKIPPED
 
 
 def test_a_wrong_setup_stops_the_intake_and_costs_no_attempt() -> None:
