@@ -18,11 +18,12 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from gainstage.config.defaults import CPUS
 from gainstage.config.errors import SettingError
 from gainstage.config.settings import SPECS, Settings, Spec, value_of
 
 ENV_PREFIX = "GAINSTAGE_"
-NOT_SETTINGS = frozenset({"GAINSTAGE_HOME"})
+NOT_SETTINGS = frozenset({"GAINSTAGE_HOME", CPUS})
 MASK = "***"
 """What is shown of a secret."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -28,6 +28,8 @@ class Paths:
     data: Path
     cache: Path
     logs: Path
+    own: Path
+    """What one engine has to itself: its lock, its work folder. The data folder, or that of a :meth:`member`."""
 
     @classmethod
     def of(cls, home: Path | str | None = None) -> Paths:
@@ -38,7 +40,7 @@ class Paths:
                 root = Path(home).expanduser().absolute()
             except RuntimeError as error:
                 raise HomeError(f"the home {home} cannot be found: {error}; name an absolute folder with --home") from None
-            return cls(config=root, data=root, cache=root / "cache", logs=root / "logs")
+            return cls(config=root, data=root, cache=root / "cache", logs=root / "logs", own=root)
         dirs = platformdirs.PlatformDirs(APP, appauthor=False)
         try:
             known = dirs.user_data_path.is_absolute()  # ~ stays ~ where nothing says what it is
@@ -48,12 +50,33 @@ class Paths:
             raise HomeError(
                 "this user has no home folder (no entry in the user database, and HOME is not set); name one with --home"
             )
-        return cls(config=dirs.user_config_path, data=dirs.user_data_path, cache=dirs.user_cache_path, logs=dirs.user_log_path)
+        data = dirs.user_data_path
+        return cls(config=dirs.user_config_path, data=data, cache=dirs.user_cache_path, logs=dirs.user_log_path, own=data)
+
+    @property
+    def members(self) -> Path:
+        """A folder for each of several engines that one supervisor runs."""
+        return self.data / "engines"
+
+    def member(self, name: str) -> Paths:
+        """The same home as one of its engines has it: a lock, logs and a work folder of its own, all else shared.
+
+        Raises :class:`HomeError` for a name that is no plain file name.
+        """
+        if not name.replace("-", "").isalnum():
+            raise HomeError(f"{name!r} cannot name an engine: letters, digits and - only")
+        own = self.members / name
+        return replace(self, own=own, logs=own)
+
+    @property
+    def name(self) -> str:
+        """The member's name; "" for the one engine of a home."""
+        return "" if self.own == self.data else self.own.name
 
     @property
     def work(self) -> Path:
         """One folder per recording in flight; swept at start."""
-        return self.data / "work"
+        return self.own / "work"
 
     @property
     def runs(self) -> Path:
@@ -72,8 +95,13 @@ class Paths:
 
     @property
     def engine_lock(self) -> Path:
-        """Locked by the engine that serves this home, for as long as it lives."""
-        return self.data / ENGINE_LOCK
+        """Locked by the engine (or the supervisor of several) that serves this home, for as long as it lives."""
+        return self.own / ENGINE_LOCK
+
+    @property
+    def engine_pid(self) -> Path:
+        """Holds the process id of whoever holds the lock."""
+        return self.own / "engine.pid"
 
     @property
     def settings_file(self) -> Path:

@@ -252,6 +252,24 @@ class Queue(Section):
     )
 
 
+class Engines(Section):
+    gpus: str = knob(
+        "one",
+        "GPUs of this machine that get an engine each: all, numbers by comma as in 0,2, none, or one for a single engine that"
+        " sees them all.",
+        effect=Effect.RUN,
+    )
+    count: int = knob(
+        1,
+        "Engines per GPU, or in all where none gets one of its own; they share the processor cores.",
+        effect=Effect.RUN,
+        ge=1,
+        le=64,
+        step=1,
+        risk="each engine loads models of its own",
+    )
+
+
 class Store(Section):
     database: SecretStr | None = knob(None, "Postgres URL; empty starts the embedded server.", effect=Effect.RUN)
     index_rows: int = knob(
@@ -298,6 +316,7 @@ class Settings(Section):
     fetch: Fetch = Fetch()
     retry: Retry = Retry()
     queue: Queue = Queue()
+    engines: Engines = Engines()
     store: Store = Store()
     watch: Watch = Watch()
     console: Console = Console()

@@ -1,17 +1,21 @@
-"""The engine as a process: one per home, detached from the terminal that started it, told to leave by signals.
+"""The engine as a process: one per home, or several under a supervisor, detached from the terminal that started it, told to
+leave by signals.
 
 POSIX only where it says so (sessions, niceness, flock); everything else of the engine is portable.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,33 +25,25 @@ from gainstage.config.origins import Loaded, load
 from gainstage.config.paths import Paths
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient
+from gainstage.engine.fleet.home import Served, engine_pid, serving
+from gainstage.engine.fleet.members import Member, members_of
+from gainstage.engine.fleet.options import add_engine_options
+from gainstage.engine.fleet.supervisor import Supervisor
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.flow.locks import FileLock
 from gainstage.engine.store.outage import STARTUP_PATIENCE_S, retry_until
 from gainstage.engine.views.events import Event
+
+__all__ = ["engine_pid", "log_tail", "main", "run", "serve", "start_detached"]
 
 STARTUP_S = 90.0
 """Longest wait for a detached engine to register itself."""
 
-LOOK_S = 1.0
-"""How long a starting engine tries to lock its home before it says that another engine serves it."""
+PARENT_EVERY_S = 1.0
+"""How often a member looks whether its supervisor lives."""
+
+MODULE = (sys.executable, "-P", "-m", "gainstage.engine.process")
 
 LONGEST_LOG = 16 * 1024**2
-
-
-def lock_of(paths: Paths) -> FileLock:
-    """The lock an engine holds for its whole life; the kernel drops it with the process."""
-    return FileLock(paths.engine_lock)
-
-
-def engine_pid(paths: Paths) -> int | None:
-    """The process id of the engine that serves this home, None when there is none."""
-    lock = lock_of(paths)
-    if not lock.path.exists() or lock.is_free():
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        return int((paths.data / "engine.pid").read_text())
-    return None
 
 
 def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -57,7 +53,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     """
     paths.ensure()
     _turn_over(paths.engine_log)
-    command = [sys.executable, "-P", "-m", "gainstage.engine.process", *arguments]
+    command = [*MODULE, *arguments]
     with paths.engine_log.open("ab") as log:
         return subprocess.Popen(
             command,
@@ -99,61 +95,55 @@ def serve(
     prepare: Callable[[Any], None] | None = None,
     flow: Callable[..., None] | None = None,
     models: bool = True,
+    again: str = "",
 ) -> int:
-    """Run an engine in this process until it is told to leave. Exit status: 0 fine, 1 the database stays away, 2 misconfigured,
+    """Run an engine in this process until it is told to leave. ``again`` says why it is started once more, for its journal. Exit status: 0 fine, 1 the database stays away, 2 misconfigured,
     3 another engine serves this home. Nothing that is queued is lost by any of them.
     """
-    paths.ensure()
-    lock = lock_of(paths)
-    if not _acquired(lock):
-        print(f"an engine serves {paths.data} already (pid {engine_pid(paths)}); `gainstage status` shows it", file=sys.stderr)
+    try:
+        with serving(paths.ensure()):
+            if sys.stdin is None or not sys.stdin.isatty():
+                with contextlib.suppress(OSError):
+                    os.nice(5)  # a console on the same cores must stay quick
+            options = {"until_empty": until_empty, "prepare": prepare, "models": models, "title": title, "flow": flow}
+            _serve(loaded, paths, database_url, _json_line if log_json else _plain_line, again, **options)
+    except Served as served:
+        print(served, file=sys.stderr)
         return 3
-    (paths.data / "engine.pid").write_text(str(os.getpid()))
-    if sys.stdin is None or not sys.stdin.isatty():
-        with contextlib.suppress(OSError):
-            os.nice(5)  # a console on the same cores must stay quick
+    except EngineError as error:
+        print(f"error: {clean_text(str(error))}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, Misconfigured) else 1
+    return 0
+
+
+def _serve(
+    loaded: Loaded, paths: Paths, database_url: str | None, echo: Callable[[Event], None], again: str, **options: Any
+) -> None:
+    """The life of the engine, once the home is its own."""
     from gainstage.engine.pipeline import ingest
     from gainstage.engine.runtime.engine import Engine
     from gainstage.engine.store.database import Database
     from gainstage.engine.store.reach import POOL
 
+    database = retry_until(
+        lambda: Database.open(database_url, paths.database, engine=True, pool_size=max(POOL, loaded.settings.workers.store)),
+        CancelToken(),
+        patience_s=STARTUP_PATIENCE_S,
+        report=_waiting,
+    )
     engine = None
     try:
-        database = retry_until(
-            lambda: Database.open(database_url, paths.database, engine=True, pool_size=max(POOL, loaded.settings.workers.store)),
-            CancelToken(),
-            patience_s=STARTUP_PATIENCE_S,
-            report=_waiting,
-        )
-        try:
-            engine = Engine(
-                loaded, paths, database, until_empty=until_empty, flow=flow or ingest, prepare=prepare, models=models, title=title
-            )
-            engine.context.journal.echo(_json_line if log_json else _plain_line)
-            engine.threads.listen_to_signals()
-            with contextlib.suppress(Cancelled):  # stopped before it had begun
-                engine.run()
-        finally:
-            if engine is not None:
-                engine.close()
-            database.close()
-    except EngineError as error:
-        print(f"error: {clean_text(str(error))}", file=sys.stderr, flush=True)
-        return 2 if isinstance(error, Misconfigured) else 1
+        engine = Engine(loaded, paths, database, **{**options, "flow": options["flow"] or ingest})
+        engine.context.journal.echo(echo)
+        if again:
+            engine.context.journal.log("warning", f"engine {paths.name} is started again: it {again}", kind="state")
+        engine.threads.listen_to_signals()
+        with contextlib.suppress(Cancelled):  # stopped before it had begun
+            engine.run()
     finally:
-        (paths.data / "engine.pid").unlink(missing_ok=True)
-        lock.release()
-    return 0
-
-
-def _acquired(lock: FileLock) -> bool:
-    """Take the lock of the home. Whoever only looks whether it is free holds it for a moment: tried for a second."""
-    end = time.monotonic() + LOOK_S
-    while not lock.acquire(blocking=False):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+        if engine is not None:
+            engine.close()
+        database.close()
 
 
 def _waiting(error: Transient) -> None:
@@ -180,8 +170,6 @@ def _json_line(event: Event) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """``python -m gainstage.engine.process``: what ``gainstage engine`` and a detached start run."""
-    import argparse
-
     parser = argparse.ArgumentParser(prog="gainstage engine", description="Run an engine in the foreground.")
     add_arguments(parser)
     return run(parser.parse_args(argv))
@@ -196,6 +184,9 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--title", default="", help="what is being ingested, for the title line")
     parser.add_argument("--log-json", action="store_true", help="log as JSON Lines")
     parser.add_argument("--demo", action="store_true", help="enrol the bundled demo voices first")
+    add_engine_options(parser)
+    parser.add_argument("--member", help=argparse.SUPPRESS)
+    parser.add_argument("--again", default="", help=argparse.SUPPRESS)
     parser.add_argument("--simulated", action="store_true", help="simulated stages, for experiments; needs no model")
 
 
@@ -211,9 +202,17 @@ def run(args: Any) -> int:
         paths = Paths.of(args.home).ensure()
         overrides = dict(_pair(text) for text in args.set)
         loaded = load(profile=args.profile, user_file=paths.settings_file, overrides=overrides)
-    except SettingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        members = () if args.member else members_of(loaded.settings.engines)
+    except (SettingError, EngineError) as error:
+        print(f"error: {clean_text(str(error))}", file=sys.stderr)
         return 2
+    if len(members) > 1:
+        return supervise(args, loaded, paths, members)
+    if members:
+        os.environ.update(members[0].environment(os.environ))  # before a model library is loaded
+    if args.member:
+        paths = paths.member(args.member)
+        threading.Thread(target=_drain_without, args=(os.getppid(),), name="parent", daemon=True).start()
     secret = loaded.settings.store.database
     url = args.database or (secret.get_secret_value() if secret else None)
     prepare: Callable[[Any], None] | None = None
@@ -236,7 +235,40 @@ def run(args: Any) -> int:
         prepare=prepare,
         flow=flow,
         models=not args.simulated,
+        again=args.again,
     )
+
+
+def supervise(args: Any, loaded: Loaded, paths: Paths, members: Sequence[Member]) -> int:
+    """Run several engines of this home until all have ended; the exit status is that of :func:`serve`."""
+    port = loaded.settings.watch.prometheus_port
+    ports = {member.name: port + n for n, member in enumerate(members)} if port else {}
+
+    def command(member: Member, again: str) -> list[str]:
+        words = [*MODULE, "--member", member.name, "--home", str(paths.data)] if args.home else [*MODULE, "--member", member.name]
+        for name in ("profile", "title"):
+            words += [f"--{name}={value}"] if (value := getattr(args, name)) else []
+        words += [f"--set={pair}" for pair in args.set]
+        words += [f"--set=watch.prometheus_port={ports[member.name]}"] if ports else []
+        words += [f"--{name.replace('_', '-')}" for name in ("until_empty", "log_json", "demo", "simulated") if getattr(args, name)]
+        return words + ([f"--again={again}"] if again else [])
+
+    if args.database:
+        os.environ["GAINSTAGE_STORE__DATABASE"] = args.database  # not on a command line, where other users read the password
+    try:
+        with serving(paths):
+            return Supervisor(paths, members, command, json_lines=args.log_json).run()
+    except Served as served:
+        print(served, file=sys.stderr)
+        return 3
+
+
+def _drain_without(parent: int) -> None:
+    """A member whose supervisor was killed finishes what is in flight and ends, so that the next supervisor finds its home free."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_EVERY_S)
+    print("the supervisor is gone: draining", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

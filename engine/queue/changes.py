@@ -21,7 +21,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Ack
 from gainstage.engine.views.rows import ChangeRow, Figures
 
-WHERE_IT_LIVES = frozenset({"store.database"})
+WHERE_IT_LIVES = frozenset({"store.database", "engines.gpus", "engines.count"})
 """Read before the database is reached, so it cannot be set there."""
 
 

@@ -62,7 +62,7 @@ class EngineRegistry:
         An engine of the same host and home that never signed off is dead (a home has one engine at a time) and is marked as
         ended. Call it before :meth:`gainstage.engine.queue.jobs.JobQueue.register`.
         """
-        host, home = socket.gethostname(), str(paths.data)
+        host, home = socket.gethostname(), str(paths.own)
         with self.db.transaction() as connection:
             connection.execute(
                 f"update engine set {ENDED} where host = %s and home = %s and id <> %s and ended is null",

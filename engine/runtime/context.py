@@ -70,7 +70,7 @@ class EngineContext:
         self.until_empty = until_empty
         self.with_models = with_models
         self.title = title
-        self.id = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
+        self.id = "-".join(filter(None, (socket.gethostname(), paths.name, str(os.getpid()), os.urandom(2).hex())))
         self.started_wall = time.time()
         self.token = CancelToken()
         self.journal = Journal(paths.logs, engine=self.id)

@@ -12,6 +12,9 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import Recording
 
+ENROLLING = 0x67616E64
+"""Number of the advisory lock under which demo voices are enrolled."""
+
 
 def demo_recordings() -> list[Recording]:
     """The bundled recordings, in name order, with the titles of their truth."""
@@ -23,7 +26,15 @@ def demo_recordings() -> list[Recording]:
 
 
 def enrol_demo_voices(context: EngineContext) -> None:
-    """Enrol the voices of the demo that are not enrolled yet; the host becomes the primary profile."""
+    """Enrol the voices of the demo that are not enrolled yet; the host becomes the primary profile. Of several engines one does it,
+    the others wait.
+    """
+    with context.database.transaction() as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", [ENROLLING])
+        _enrol_missing(context)
+
+
+def _enrol_missing(context: EngineContext) -> None:
     from gainstage.engine.speech.decode import decode
     from gainstage.engine.voices.profiles import enrol
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gainstage.config.defaults import CPUS
 from gainstage.engine.errors import Misconfigured
 
 MOST_THREADS = 8
@@ -17,9 +18,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def budget() -> int:
+    """Cores that are this engine's: all of :func:`cores`, or its part of them where several engines share the machine."""
+    part = os.environ.get(CPUS, "")
+    return max(1, min(cores(), int(part))) if part.isdecimal() and int(part) else cores()
+
+
 def threads_of(callers: int) -> int:
     """CPU threads for each of ``callers`` that run at once: they share the cores, none gets more than is useful."""
-    return max(1, min(MOST_THREADS, cores() // max(1, callers)))
+    return max(1, min(MOST_THREADS, budget() // max(1, callers)))
 
 
 def torch_device(device: str, key: str) -> str:

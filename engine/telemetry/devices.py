@@ -55,6 +55,25 @@ class Lost(Exception):
     """A GPU or the whole driver does not answer any more; the text is a note for the screen."""
 
 
+def read_cards() -> tuple[tuple[int, str], ...]:
+    """(index, UUID) of every GPU of this machine, without using any of them. Raises :class:`Lost` when none can be read."""
+    try:
+        pynvml.nvmlInit()
+        try:
+            handles = ((i, pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount()))
+            return tuple((i, _text(pynvml.nvmlDeviceGetUUID(handle)) or str(i)) for i, handle in handles)
+        finally:
+            _known(pynvml.nvmlShutdown)
+    except pynvml.NVMLError as error:
+        raise Lost(_words(error)) from error
+
+
+def pinned() -> frozenset[str] | None:
+    """UUIDs of the GPUs this process was given by CUDA_VISIBLE_DEVICES; None where it sees all, or names them otherwise."""
+    words = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return frozenset(words) if all(word.startswith("GPU-") for word in words) else None
+
+
 @dataclass(slots=True)
 class _Memory:
     """What is kept of one GPU between readings."""
@@ -67,7 +86,8 @@ class _Memory:
 
 
 class Devices:
-    """Reads every GPU each ``interval_s`` seconds on a daemon thread; :meth:`read` gives the newest views at once.
+    """Reads every GPU (of an engine that was given one: that one) each ``interval_s`` seconds on a daemon thread; :meth:`read` gives
+    the newest views at once.
 
     ``pids`` says which processes are ours (the engine's own by default). After a loss the next try comes after
     ``first_retry_s``, doubling up to ``last_retry_s``.
@@ -131,14 +151,17 @@ class Devices:
                 self._opened_at = time.monotonic()
             driver = _known(pynvml.nvmlSystemGetDriverVersion)
             views, notes = [], []
-            ours = self._pids()
+            ours, mine = self._pids(), pinned()
             note_history = time.monotonic() - self._noted_at >= HISTORY_S
             for index in range(pynvml.nvmlDeviceGetCount()):
                 try:
-                    views.append(self._device(index, driver, ours, note_history))
+                    if mine is None or _uuid(index) in mine:
+                        views.append(self._device(index, driver, ours, note_history))
                 except pynvml.NVMLError as error:
                     if error.value != pynvml.NVML_ERROR_GPU_IS_LOST:
                         raise
+                    if mine is not None and all(v.index != index for v in self._latest[0]):
+                        continue  # a card of another engine
                     notes.append(f"GPU {index} is lost")
                     views.append(_unknown(self._before(index)))
             if len(notes) == len(views) > 0:
@@ -221,6 +244,10 @@ def _known(call: Callable[..., Reading], *args: Any) -> Reading | None:
         if error.value in _GONE and call is not pynvml.nvmlShutdown:
             raise
         return None
+
+
+def _uuid(index: int) -> str | None:
+    return _text(_known(pynvml.nvmlDeviceGetUUID, pynvml.nvmlDeviceGetHandleByIndex(index)))
 
 
 def _scaled(value: float | None, by: float) -> float | None:

@@ -42,6 +42,13 @@ def setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for this run; repeatable")
 
 
+def engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that may start engines."""
+    from gainstage.engine.fleet.options import add_engine_options
+
+    add_engine_options(parser)
+
+
 def overrides_of(args: argparse.Namespace) -> dict[str, str]:
     from gainstage.config.errors import SettingError
 

@@ -13,6 +13,7 @@ from gainstage.config.settings import Settings
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.tui.commands.common import (
     clock,
+    engine_arguments,
     open_desk,
     paths_of,
     place_arguments,
@@ -56,6 +57,8 @@ INTERRUPTED = 130
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
     setting_arguments(parser)
+    if name != "add":
+        engine_arguments(parser)
     if name != "demo":
         parser.add_argument("sources", metavar="SOURCE", nargs="+", help="file, folder, URL, or a .txt/.jsonl list of them")
         selection_arguments(parser)

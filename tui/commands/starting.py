@@ -45,7 +45,7 @@ def start_engine(
     with waiting(f"starting an engine, its log is {paths.engine_log}"):
         child = start_detached(paths, arguments, environ)
         end = time.monotonic() + STARTUP_S
-        while not signed_on(desk, child.pid):
+        while not signed_on(desk, paths):
             if child.poll() not in (None, 0):
                 raise DeskError(f"the engine did not start; the end of {paths.engine_log}:\n{log_tail(paths)}")
             if child.poll() == 0 or time.monotonic() > end:
@@ -83,7 +83,9 @@ def starter(
     return start
 
 
-def signed_on(desk: Desk, pid: int) -> bool:
-    """Whether the engine of a process serves and has published a frame: a console opened earlier would report no engine."""
-    frame = desk.snapshot()
-    return alive(desk) and frame is not None and frame.pid == pid
+def signed_on(desk: Desk, paths: Paths) -> bool:
+    """Whether an engine of this home serves and has published a frame: a console opened earlier would report no engine."""
+    from gainstage.engine.fleet.home import engine_pids
+
+    pids = engine_pids(paths)
+    return desk.snapshot() is not None and any(e.alive and e.pid in pids for e in desk.engines())
