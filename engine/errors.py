@@ -78,7 +78,7 @@ class OutOfMemory(Transient):
 
 
 class Misconfigured(EngineError):
-    """The setup is wrong (model, licence, database, setting): the run cannot go on until it is mended."""
+    """The setup is wrong (model, licence, database, setting): the run cannot go on until it is corrected."""
 
 
 class Cancelled(EngineError):

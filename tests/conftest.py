@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ from gainstage.engine.store.migrate import store_migrations
 
 hypothesis_settings.register_profile("gainstage", deadline=None)  # a noisy machine says nothing about a law
 hypothesis_settings.load_profile("gainstage")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job of a script's background, whose children would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 QUICK = {
     "fsync": "off",

@@ -108,7 +108,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def guarded(run: object, name: str, args: argparse.Namespace) -> int:
-    """Run a command; faults an operator can mend become one clear line instead of a traceback."""
+    """Run a command; faults an operator can correct become one clear line instead of a traceback."""
     from gainstage.config.errors import SettingError
     from gainstage.engine.errors import EngineError
     from gainstage.engine.views.commands import DeskError

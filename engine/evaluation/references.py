@@ -52,7 +52,7 @@ class Talk:
 
 
 def load_reference(path: Path) -> list[Talk]:
-    """Every recording a file tells of; the kind goes by the name's ending and, for json, by the content.
+    """Every recording of a file; its kind is recognised by the ending of the file name and, for json, by the content.
 
     Raises :class:`Misconfigured` for a file that is missing, of another kind or broken, with the place.
     """
@@ -71,7 +71,7 @@ def load_reference(path: Path) -> list[Talk]:
         raise Misconfigured(
             f"{path.name} is no reference that can be read: {f'no field {error}' if isinstance(error, KeyError) else error}",
             cause="reference cannot be read",
-            hint=f"Formats are {', '.join(KINDS)}; the name's ending says which.",
+            hint=f"Formats are {', '.join(KINDS)}; recognised by the ending of the file name.",
         ) from error
     if not any(talk.parts for talk in talks):
         raise Misconfigured(f"{path.name} has no entries", cause="reference cannot be read", hint="Is it the right file?")

@@ -201,7 +201,7 @@ def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
         f"{role} model {name} is not on this machine and huggingface.co cannot be reached",
         cause="hub unreachable",
         hint=(
-            f"{offline}Connect this machine (HF_ENDPOINT and HTTPS_PROXY are obeyed), or run {command} on one that is"
+            f"{offline}Connect this machine (HF_ENDPOINT and HTTPS_PROXY are used), or run {command} on one that is"
             f" and set {role}.model to the folder, or use the demo profile, whose models are bundled."
         ),
     )
@@ -239,7 +239,9 @@ def explained(role: str, name: str, revision: str | None, error: Exception) -> E
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Misconfigured(
-            f"{role} model {name}: no room on the disk for it", cause="disk full", hint="Free disk space, or set --home elsewhere."
+            f"{role} model {name}: no room on the disk for it",
+            cause="disk full",
+            hint="Free disk space, or choose another place with --home.",
         )
     return unreachable(role, name, revision)
 

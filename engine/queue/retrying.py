@@ -22,7 +22,7 @@ JITTER = 0.25
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
     """``status`` the recording takes; ``wait_s`` seconds until the next try (None: none, or at once); ``counted`` whether the
-    attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is mended.
+    attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is corrected.
     """
 
     status: Status

@@ -43,5 +43,5 @@ class ApplySettings:
             change = f"{key} {value_text(before)} → {value_text(after)}"
             context.journal.log("info", f"{change} (revision {revision})", kind="change", key=key)
         if not roles:
-            self.run_state.lift("setup")  # it may be mended; if not, the next recording says so
+            self.run_state.lift("setup")  # it may be corrected now; if not, the next recording reports it
         self.in_flight.wake()

@@ -173,7 +173,7 @@ class Models:
         return value
 
     def _damaged(self, role: str, name: str) -> Misconfigured | None:
-        """A cached file whose bytes are not those the hub sent, named with what mends it."""
+        """A cached file whose bytes are not those the hub sent, named with the command that removes it."""
         try:
             resolved = find(role, name, getattr(self._settings(), role).revision, self._cache, download=False)
         except (EngineError, OSError):

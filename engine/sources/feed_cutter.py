@@ -95,7 +95,7 @@ class Cutter:
             self._bound()
         yield from self._cut(final=True)
         if self._dropped:
-            raise Permanent("one entry of the feed has no end", cause="broken feed", hint="its owner can mend it")
+            raise Permanent("one entry of the feed has no end", cause="broken feed", hint="the feed's owner has to correct it")
         if self._inside:
             raise Transient("the feed ends in the middle of an entry", cause="broken feed", hint="it is read again later")
         self.frame += self._rest
@@ -146,4 +146,6 @@ class Cutter:
         del self._rest[: self._at]
         self._at = 0
         if len(self._rest) > MOST_ENTRY_BYTES or len(self.frame) > MOST_ENTRY_BYTES:
-            raise Permanent("too much stands between the entries of the feed", cause="broken feed", hint="its owner can mend it")
+            raise Permanent(
+                "too much stands between the entries of the feed", cause="broken feed", hint="the feed's owner has to correct it"
+            )

@@ -50,7 +50,9 @@ class FeedParser:
             self.close()
             self._token.check()
             raise Permanent(
-                "the feed is too much for its parser", cause="broken feed", hint="its owner can mend it; is it a podcast feed?"
+                "the feed is too much for its parser",
+                cause="broken feed",
+                hint="the feed's owner has to correct it; is it a podcast feed?",
             ) from error
         finally:
             remove()

@@ -123,7 +123,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
     elif status != 416:
         refuse(response)
     partial.unlink(missing_ok=True)  # nothing left to send, another file, or another part of it: start from the beginning
-    raise Transient("the partial download no longer fits", cause="resume refused", hint="it is fetched anew")
+    raise Transient("the partial download no longer fits", cause="resume refused", hint="it is downloaded again from the start")
 
 
 def _whole_size(response: httpx.Response, have: int) -> int | None:
@@ -163,4 +163,6 @@ def _receive(
             progress(min(1.0, have / whole) if whole else None)
         token.check()
     if have == 0:
-        raise Permanent("the server sent an empty file", cause="empty file", hint="its owner can mend it; try again later")
+        raise Permanent(
+            "the server sent an empty file", cause="empty file", hint="the server's owner has to correct it; try again later"
+        )

@@ -42,7 +42,7 @@ class SpeedCheck:
                 raise Transient(
                     f"the server sends {self._arrived / window_s:.0f} bytes a second",
                     cause="too slow",
-                    hint="fetch.least_speed sets what is borne; it is tried again",
+                    hint="fetch.least_speed sets the lowest speed accepted; it is tried again",
                 )
             self._since, self._arrived = self._waited, 0
 

@@ -11,7 +11,9 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Misconfigured, Permanent
 
 UNTRUSTED = "untrusted certificate"
-HINT = "the server's owner can mend it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate"
+HINT = (
+    "the server's owner has to correct it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate"
+)
 
 
 def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -24,7 +26,7 @@ def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
             raise Misconfigured(
                 f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error.strerror or error}",
                 cause="certificates",
-                hint="name a file in the PEM format, or unset them",
+                hint="let them name certificates in the PEM format, or unset them",
             ) from error
     return context
 

@@ -148,7 +148,11 @@ class Web:
 def check_encoding(header: str | None) -> None:
     """Raises :class:`Permanent` for a body compressed more than once: no site needs that, and 5 kB can expand to 6 GB."""
     if len([coding for coding in (header or "").split(",") if coding.strip().lower() not in ("", "identity")]) > 1:
-        raise Permanent("the server sends a body compressed several times", cause="stacked encodings", hint="its owner can mend it")
+        raise Permanent(
+            "the server sends a body compressed several times",
+            cause="stacked encodings",
+            hint="the server's owner has to correct it",
+        )
 
 
 def _close(clients: dict[tuple[str | None, bool], httpx.Client]) -> None:
@@ -171,7 +175,9 @@ def network_error(error: Exception) -> EngineError:
             hint="is the address right? open it in a browser",
         )
     if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):
-        return Transient("the server went silent", cause="stalled", hint="fetch.timeout sets how long silence is borne")
+        return Transient(
+            "the server went silent", cause="stalled", hint="fetch.timeout sets how long a silent server is waited for"
+        )
     if isinstance(error, httpx.RemoteProtocolError | httpcore.RemoteProtocolError):
         return Transient("the server closed the connection before the end", cause="closed early", hint="it is resumed")
     return Transient(f"network: {clean_text(str(error), 200)}", cause="network error", hint="check the address and the network")

@@ -91,7 +91,7 @@ def browser_of(settings: Fetch) -> tuple[str, str | None, None, None] | None:
     name, _, profile = settings.cookies_browser.partition(":")
     if name not in SUPPORTED_BROWSERS:
         known = ", ".join(sorted(SUPPORTED_BROWSERS))
-        raise Misconfigured("fetch.cookies_browser names no known browser", cause="cookies", hint=f"one of {known}")
+        raise Misconfigured("fetch.cookies_browser names no known browser", cause="cookies", hint=f"set it to one of {known}")
     return name, profile or None, None, None
 
 

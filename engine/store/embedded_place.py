@@ -84,7 +84,7 @@ class Place:
             raise Misconfigured(
                 f"{folder} belongs to somebody else",
                 cause="embedded database: folder taken",
-                hint="remove it, or choose another home with --home",
+                hint="remove this folder, or choose another home with --home",
             )
         if self.account and status.st_uid != self.account.uid:
             os.chown(folder, self.account.uid, self.account.gid)

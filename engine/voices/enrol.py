@@ -112,7 +112,9 @@ def enrol_speaker(
     segments = [s for s in recordings.segments(recording, vectors=True) if s.speaker == speaker]
     if stored is None or not segments:
         raise Permanent(
-            f"nobody called {speaker} speaks in {recording}", cause="no such speaker", hint=f"`show {recording}` lists the speakers"
+            f"nobody called {speaker} speaks in {recording}",
+            cause="no such speaker",
+            hint=f"`gainstage show {recording}` lists the speakers",
         )
     if (maker := store.maker(recording)) is not None:
         same_model(maker, model, what=f"the voices of {recording}")

@@ -180,7 +180,9 @@ class ProfileStore:
             ).fetchone()
         if row is None:
             raise Permanent(
-                f"{name} has no version before this one", cause="nothing to undo", hint="`voices delete` takes all of it away"
+                f"{name} has no version before this one",
+                cause="nothing to undo",
+                hint="`gainstage voices delete` removes the profile",
             )
         return int(row[0])
 
@@ -193,7 +195,9 @@ class ProfileStore:
                 "select 1 from profile where name = %s and deleted is null and id <> %s", [new, id]
             ).fetchone()
             if taken is not None:
-                raise Permanent(f"somebody is called {new} already", cause="name taken", hint="`voices merge` makes two one")
+                raise Permanent(
+                    f"somebody is called {new} already", cause="name taken", hint="`gainstage voices merge` joins two profiles"
+                )
             connection.execute("update profile set name = %s where id = %s", [new, id])
             return follow(connection, Person(id, clean_text(name)), Person(id, new))
 
@@ -206,7 +210,7 @@ class ProfileStore:
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
             if id == gone:
-                raise Permanent("a profile cannot be merged with itself", cause="same profile", hint="name two")
+                raise Permanent("a profile cannot be merged with itself", cause="same profile", hint="name two different profiles")
             (keep, kept), (lose, lost) = _version(connection, id), _version(connection, gone)
             same_model(lose, keep, what=f"profile {other}")
             voices = np.concatenate([kept.exemplars, lost.exemplars])
@@ -247,7 +251,9 @@ _IN_USE = "from profile p join profile_version v on v.profile = p.id and v.versi
 def _find(connection: Connection[TupleRow], name: str) -> int:
     row = connection.execute("select id from profile where name = %s and deleted is null for update", [clean_text(name)]).fetchone()
     if row is None:
-        raise Permanent(f"nobody is enrolled as {clean_text(name, 80)}", cause="no such profile", hint="`voices list` shows all")
+        raise Permanent(
+            f"nobody is enrolled as {clean_text(name, 80)}", cause="no such profile", hint="`gainstage voices list` shows all"
+        )
     return int(row[0])
 
 

@@ -89,7 +89,7 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
             raise Permanent(
                 f"{key} lies between {low:g} and {high:g}, not at {result[key]:g}",
                 cause="limit out of range",
-                hint="`gainstage config schema` tells what each may be",
+                hint="`gainstage config schema` shows the range of each",
             )
     return result
 

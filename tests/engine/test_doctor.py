@@ -1,4 +1,4 @@
-"""The doctor names everything a run rests on and how to mend what is missing; it makes and downloads nothing."""
+"""The doctor names everything a run rests on and how to correct what is missing; it makes and downloads nothing."""
 
 from __future__ import annotations
 

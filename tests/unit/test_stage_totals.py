@@ -12,7 +12,7 @@ from gainstage.engine.flow.gate import Gate
 from gainstage.engine.flow.slot import Slot
 from gainstage.engine.flow.stage import Stage, StageSpan
 from gainstage.engine.flow.stage_stats import StageStats
-from tests.unit.test_stage import PATIENCE_S, guests, until
+from tests.unit.test_stage import PATIENCE_S, Guest, guests, until
 from tests.unit.test_stage_figures import Clock, passed
 
 
@@ -136,6 +136,25 @@ def test_a_slot_that_was_held_back_for_a_waiter_is_starved_when_the_waiter_gives
         waiter.join(PATIENCE_S)
         clock.now += 10.0
         assert stage.figures().starved_s == 10.0
+
+
+def test_a_wait_that_was_served_leaves_nothing_with_the_token() -> None:
+    stage, token = Stage("asr", 1), CancelToken()
+    with guests(stage, "a") as (first,):
+        second = Guest(stage, "b", token)
+        until(lambda: stage.depth == 1)
+        first.leave()
+        assert second.inside.wait(PATIENCE_S)
+        assert token._callbacks == {}
+        second.leave()
+
+
+def test_a_long_cause_is_cut() -> None:
+    spans: list[StageSpan] = []
+    stage = Stage("asr", 1, on_span=spans.append)
+    with pytest.raises(ValueError, match="xxx"), stage.enter("a", token=CancelToken()):
+        raise ValueError("x" * 500)
+    assert len(spans[0].cause or "") == 200
 
 
 def test_a_wait_for_an_idle_stage_leaves_nothing_with_the_token() -> None:

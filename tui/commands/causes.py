@@ -21,7 +21,7 @@ OUTCOMES = {
     "OutOfMemory": "tried again with smaller batches, then later",
     "Transient": "tried again, up to `retry.attempts`",
     "Permanent": "failed; not tried again",
-    "Misconfigured": "the run or the command stops until it is mended",
+    "Misconfigured": "the run or the command stops until this is corrected",
     "LostClaim": "dropped: another engine owns it",
     "RecordingWarning": "stored, with this warning",
 }

@@ -22,7 +22,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "run": CommandEntry("run", "ingest sources: files, folders, URLs; follow the run until it is done"),
         "console": CommandEntry("console", "open the console (the same as gainstage alone)"),
         "attach": CommandEntry("console", "open the console on a running system, here or by its database URL"),
-        "doctor": CommandEntry("doctor", "check this machine and say how to mend what is missing"),
+        "doctor": CommandEntry("doctor", "check this machine and show how to correct what is missing"),
     },
     "results": {
         "recordings": CommandEntry("results", "list recordings with their state"),
