@@ -334,8 +334,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """Which model wrote a vector: name, revision (hub commit or content hash) and dimension."""
+    """Which model wrote a vector: name, revision (hub commit or content hash) and dimension.
+
+    ``content`` is the hash of its weights, empty while unknown: models of equal content are one, whatever they are called.
+    """
 
     name: str
     revision: str
     dimension: int
+    content: str = field(default="", compare=False)
+
+    def is_same(self, other: ModelId) -> bool:
+        """Whether vectors of both can be compared."""
+        return self == other or (bool(self.content) and self.content == other.content and self.dimension == other.dimension)

@@ -47,6 +47,7 @@ class ResolvedModel:
     folder: Path
     revision: str | None
     origin: str  # "bundled", "folder", "hub"
+    content: str = ""  # hash of its weights, where vectors are stored by it: see :mod:`gainstage.engine.models.content`
 
 
 def find(

@@ -32,7 +32,7 @@ class VoiceEncoder:
         self.device = device
         self.rate = Rate("audio")
         dimension = self.raw(np.zeros((1, SAMPLE_RATE), np.float32)).shape[1]
-        self.id = ModelId(resolved.name, resolved.revision or "", dimension)
+        self.id = ModelId(resolved.name, resolved.revision or "", dimension, resolved.content)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """Its PyTorch modules, for measuring memory."""

@@ -25,6 +25,7 @@ from gainstage.engine.queue.engines import EngineRegistry
 from gainstage.engine.queue.jobs import JobQueue
 from gainstage.engine.queue.live import LiveSettings, read_live
 from gainstage.engine.runtime.faults import Faults
+from gainstage.engine.runtime.model_identity import recognise
 from gainstage.engine.runtime.models import Models
 from gainstage.engine.runtime.run_totals import RunTotals
 from gainstage.engine.sources.fetch import Fetcher
@@ -106,6 +107,11 @@ class EngineContext:
     def profiles(self) -> Sequence[Profile]:
         """The profiles made by the voice model in use, primary first."""
         return self.profile_store.load(self.models.voice_encoder().id, primary=self.settings.identify.primary)
+
+    def recognise_models(self, roles: Sequence[str] = ("voice", "embed")) -> None:
+        """Register the models in use; what the same weights wrote under another name stays theirs, and the journal says so."""
+        for sentence in self.through_outage(lambda: recognise(self.database, self.models, roles), self.token):
+            self.journal.log("info", sentence, kind="model")
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
         """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""

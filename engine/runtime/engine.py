@@ -101,6 +101,8 @@ class Engine:
             if self.run_state.leaving:
                 return
             self.context.models.load([role])
+        if self.context.with_models:
+            self.context.recognise_models()
         if self.prepare is not None and not self.run_state.leaving:
             self.prepare(self.context)
         self.run_state.ready()

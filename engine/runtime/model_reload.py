@@ -53,6 +53,7 @@ class ModelReload:
                 stage.renew()
             self.context.models.reload(role)
             self.context.journal.log("info", f"{role} model reloaded", kind="model")
+            self.context.recognise_models([role])
         finally:
             for stage in stages:
                 stage.resume(by=by)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gainstage.config.settings import Settings
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured
 from gainstage.engine.models import quiet, selftest
+from gainstage.engine.models.content import content_of, family_of
 from gainstage.engine.models.download import Progress, check_room, damaged
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.resolve import ResolvedModel, find, plan_of
@@ -199,6 +200,19 @@ class Models:
         state.view = replace(state.view, note="")
         return resolved
 
+    def _identified(self, role: str, resolved: ResolvedModel) -> ResolvedModel:
+        return replace(resolved, content=content_of(role, resolved, self._cache))
+
+    def content_here(self, role: str, name: str, revision: str) -> str:
+        """The content of a model under a stored name and revision; empty when it is not on this machine any more."""
+        try:
+            resolved = find(role, name, None if revision.startswith("sha256:") else revision or None, self._cache, download=False)
+            if revision and resolved.revision != revision:
+                return ""
+            return content_of(role, resolved, self._cache)
+        except (EngineError, OSError):
+            return ""
+
     def check_hub(self, roles: Iterable[str] = ROLES) -> None:
         """Ask for all models that are not here before the first byte of any: licences, names, and room for their sum.
 
@@ -231,7 +245,7 @@ class Models:
         return transcriber, files, transcriber.compute
 
     def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, ResolvedModel, str]:
-        files = self._find("voice", settings.voice.model, settings.voice.revision)
+        files = self._identified("voice", self._find("voice", settings.voice.model, settings.voice.revision))
         encoder, figures = self._encoder(files, self._device(settings.voice.device, "voice"))
         return encoder, files, figures
 
@@ -252,8 +266,9 @@ class Models:
     def _load_embed(self, settings: Settings) -> tuple[TextEncoder, ResolvedModel, str]:
         from gainstage.engine.text.embed import load_text_encoder
 
-        files = self._find("embed", settings.embed.model, settings.embed.revision)
-        encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype)
+        files = self._identified("embed", self._find("embed", settings.embed.model, settings.embed.revision))
+        family = family_of(files, files.content, self._cache)
+        encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype, family)
         return encoder, files, f"{encoder.dtype} · {selftest.check_texts(files.name, encoder.encode)}"
 
     def _encoder(self, files: ResolvedModel, device: str) -> tuple[VoiceEncoder, str]:

@@ -106,7 +106,7 @@ def search(
 
 def _table(connection: Connection[TupleRow], model: ModelId | None) -> VectorTable | None:
     with_vectors = tables(connection, "embed")
-    table = next((t for t in with_vectors if t.model == model), None)
+    table = next((t for t in with_vectors if model is not None and t.model.is_same(model)), None)
     if table is None and model is not None and with_vectors:
         raise Misconfigured(
             f"nothing here was embedded with {model.name} ({model.dimension} numbers, revision {model.revision[:12]})",

@@ -46,26 +46,62 @@ class VectorTable:
 
 
 def model_row(connection: Connection[Any] | Cursor[Any], role: str, model: ModelId) -> int:
-    """The number of a model in the ``model`` table, written there when it is new."""
+    """The number of a model in the ``model`` table, written there when it is new.
+
+    The same weights that wrote there under another name have one number: the new name becomes an alias of it.
+    """
     identity = [role, model.name, model.revision, model.dimension]
-    query = "select id from model where role = %s and name = %s and revision = %s and dimension = %s"
-    row = connection.execute(query, identity).fetchone()
+    query = (
+        "select id, content from model where role = %s and name = %s and revision = %s and dimension = %s union all"
+        " select a.model, m.content from model_alias a join model m on m.id = a.model"
+        " where a.role = %s and a.name = %s and a.revision = %s and a.dimension = %s limit 1"
+    )
+    row = connection.execute(query, identity * 2).fetchone()
+    if row is None and (before := same_weights(connection, role, model)) is not None:
+        connection.execute(
+            "insert into model_alias (role, name, revision, dimension, model) values (%s, %s, %s, %s, %s) on conflict do nothing",
+            [*identity, before[0]],
+        )
+        return before[0]
     if row is None:
         connection.execute(
-            "insert into model (role, name, revision, dimension) values (%s, %s, %s, %s) on conflict do nothing", identity
+            "insert into model (role, name, revision, dimension, content) values (%s, %s, %s, %s, %s) on conflict do nothing",
+            [*identity, model.content],
         )
-        row = connection.execute(query, identity).fetchone()
+        row = connection.execute(query, identity * 2).fetchone()
     assert row is not None
+    if model.content and not row[1]:
+        connection.execute("update model set content = %s where id = %s and content = ''", [model.content, row[0]])
     return int(row[0])
+
+
+def same_weights(connection: Connection[Any] | Cursor[Any], role: str, model: ModelId) -> tuple[int, ModelId] | None:
+    """The first model of another name with the same weights, with its number; None when there is none."""
+    row = connection.execute(
+        "select id, name, revision, dimension, content from model where role = %s and content = %s and content <> ''"
+        " and dimension = %s and (name, revision) <> (%s, %s) order by id limit 1",
+        [role, model.content, model.dimension, model.name, model.revision],
+    ).fetchone()
+    return None if row is None else (int(row[0]), ModelId(*row[1:]))
+
+
+def unidentified(connection: Connection[Any], role: str, dimension: int) -> tuple[ModelId, ...]:
+    """Models of a dimension whose weights were never hashed: an earlier version wrote them."""
+    rows = connection.execute(
+        "select name, revision, dimension from model where role = %s and dimension = %s and content = '' order by id",
+        [role, dimension],
+    ).fetchall()
+    return tuple(ModelId(*row) for row in rows)
 
 
 def tables(connection: Connection[TupleRow], role: Role) -> tuple[VectorTable, ...]:
     """The vector tables there are, newest model first."""
     rows = connection.execute(
-        "select id, name, revision, dimension from model where role = %s and to_regclass(%s || '_' || id) is not null order by id desc",
+        "select id, name, revision, dimension, content from model"
+        " where role = %s and to_regclass(%s || '_' || id) is not null order by id desc",
         [role, TABLES[role]],
     ).fetchall()
-    return tuple(VectorTable(id, role, ModelId(name, revision, dimension)) for id, name, revision, dimension in rows)
+    return tuple(VectorTable(id, role, ModelId(*rest)) for id, *rest in rows)
 
 
 def ensure_table(db: Database, role: Role, model: ModelId) -> VectorTable:

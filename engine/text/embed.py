@@ -26,8 +26,9 @@ _QUERY_PREFIX = {"BAAI/bge-": "Represent this sentence for searching relevant pa
 class TextEncoder:
     """A text-embedding model. Thread-safe: calls run one after the other, because the tokenizer cannot be shared."""
 
-    def __init__(self, model: Any, id: ModelId, device: str, dtype: str) -> None:
+    def __init__(self, model: Any, id: ModelId, device: str, dtype: str, family: str = "") -> None:
         self._model = model
+        self._family = family or id.name
         self._lock = threading.Lock()
         self.id = id
         self.device = device
@@ -61,7 +62,7 @@ class TextEncoder:
 
     def _prompt(self) -> str | None:
         own = (self._model.prompts or {}).get("query")
-        return own or next((prefix for family, prefix in _QUERY_PREFIX.items() if self.id.name.startswith(family)), None)
+        return own or next((prefix for family, prefix in _QUERY_PREFIX.items() if self._family.startswith(family)), None)
 
 
 MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "StaticEmbedding"}
@@ -117,8 +118,9 @@ def _unsafe(resolved: ResolvedModel, why: str) -> Misconfigured:
     )
 
 
-def load_text_encoder(resolved: ResolvedModel, device: str, dtype: str) -> TextEncoder:
-    """The model in ``found.folder`` on ``device``; ``dtype`` "auto" is float16 on a GPU, else float32."""
+def load_text_encoder(resolved: ResolvedModel, device: str, dtype: str, family: str = "") -> TextEncoder:
+    """The model in ``resolved.folder`` on ``device``; ``dtype`` "auto" is float16 on a GPU, else float32. ``family`` is the hub
+    name that decides about its prompt for queries, where it is not its own."""
     check_folder(resolved)
     dtype = dtype if dtype != "auto" else "float16" if device.startswith("cuda") else "float32"
     with quiet.importing():
@@ -128,8 +130,8 @@ def load_text_encoder(resolved: ResolvedModel, device: str, dtype: str) -> TextE
         model = SentenceTransformer(str(resolved.folder), device=device, local_files_only=True, trust_remote_code=False)
         model.to(getattr(torch, dtype))
         model.eval()
-    encoder = TextEncoder(model, ModelId(resolved.name, resolved.revision or "", 0), device, dtype)
-    encoder.id = ModelId(resolved.name, resolved.revision or "", encoder.encode(["dimension"]).shape[1])
+    encoder = TextEncoder(model, ModelId(resolved.name, resolved.revision or "", 0), device, dtype, family)
+    encoder.id = ModelId(resolved.name, resolved.revision or "", encoder.encode(["dimension"]).shape[1], resolved.content)
     return encoder
 
 

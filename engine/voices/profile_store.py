@@ -141,7 +141,7 @@ class ProfileStore:
         """The model that made the voices of a stored recording; None when no voices are stored."""
         with self.database.connection() as connection:
             row = connection.execute(
-                "select m.name, m.revision, m.dimension from recording r join model m on m.id = r.voice_model where r.id = %s",
+                "select m.name, m.revision, m.dimension, m.content from recording r join model m on m.id = r.voice_model where r.id = %s",
                 [recording],
             ).fetchone()
         return None if row is None else ModelId(*row)

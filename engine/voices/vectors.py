@@ -53,8 +53,8 @@ def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "vo
 
 
 def same_model(stored: ModelId, wanted: ModelId, *, what: str) -> None:
-    """Raise :class:`ForeignVoice` unless both vectors come from the same model, revision and dimension."""
-    if stored != wanted:
+    """Raise :class:`ForeignVoice` unless both vectors come from the same model: its name, revision and dimension, or its weights."""
+    if not stored.is_same(wanted):
         raise ForeignVoice(
             f"{what} was made by {stored.name} {stored.revision[:12]} ({stored.dimension} numbers), "
             f"in use is {wanted.name} {wanted.revision[:12]} ({wanted.dimension})",

@@ -117,12 +117,15 @@ def run(name: str, args: argparse.Namespace) -> int:
 @contextmanager
 def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExtractor]:
     """The voice model of the settings, loaded in this process: enrolment works with or without an engine."""
+    from gainstage.engine.runtime.model_identity import recognise
     from gainstage.engine.runtime.models import Models
     from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
     loaded = settings_of(args)
     models = Models(lambda: loaded.settings, paths_of(args).models)
     tell_downloads(models)
+    for sentence in recognise(database, models, ["voice"]):
+        print(plain(sentence, 500), file=sys.stderr)
     extractor = VoiceExtractor(
         models.voice_encoder, voice_batcher(models.voice_encoder, lambda: loaded.settings.voice.batch_seconds)
     )
