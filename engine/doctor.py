@@ -18,6 +18,7 @@ from gainstage.config.paths import Paths
 from gainstage.config.settings import Settings
 from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.stages import ROLES_OF_FLOW
 from gainstage.engine.telemetry.cores import cores
 
@@ -166,11 +167,22 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
         if error.cause != "hub unreachable":  # reported for a model that is not on this machine
             raise
         return _on_the_hub(role, section.model, section.revision or PINS.get(section.model))
+    _check_files(role, found)
+    return Check(label, "ok", f"{found.name}, {found.origin}{', ' + found.revision[:19] if found.revision else ''}")
+
+
+def _check_files(role: str, resolved: ResolvedModel) -> None:
+    """Whether the files of a model belong together, without loading it. Raises :class:`Misconfigured`."""
     if role == "asr":
         from gainstage.engine.speech.recogniser import check_folder
-
-        check_folder(found)
-    return Check(label, "ok", f"{found.name}, {found.origin}{', ' + found.revision[:19] if found.revision else ''}")
+    elif role == "diarization":
+        from gainstage.engine.models.diarizer import check_folder
+    elif role == "embed":
+        from gainstage.engine.text.embed import check_folder
+    else:
+        from gainstage.engine.models.voice import check_folder
+    with quiet.importing():
+        check_folder(resolved)
 
 
 def _on_the_hub(role: str, name: str, revision: str | None) -> Check:

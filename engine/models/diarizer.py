@@ -81,8 +81,55 @@ class DiarizerParts:
         pipeline.instantiate({**self.parameters, "clustering": clustering})
 
 
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """A checked config.yaml: the places of the parts, options and tuned parameters."""
+
+    parts: dict[str, Any]
+    options: dict[str, Any]
+    parameters: dict[str, Any]
+    pad_s: float
+
+
+def check_folder(resolved: ResolvedModel) -> None:
+    """Refuse a folder that is no pipeline of version 4, or lacks a part, before anything is loaded. Raises
+    :class:`Misconfigured`."""
+    config = _config(resolved)
+    for name, file in (("segmentation", "pytorch_model.bin"), ("embedding", "pytorch_model.bin"), ("plda", "plda.npz")):
+        place = config.parts[name]
+        if name == "embedding" and isinstance(place, str) and not place.startswith("$model/"):
+            continue  # a voice model of its own, which is found like every model
+        try:
+            missing = not (_beside(resolved, place) / file).is_file()
+        except (OSError, ValueError) as error:
+            raise _unusable(resolved, str(error)) from error
+        if missing:
+            raise _unusable(resolved, f"{place} holds no {file}")
+
+
 def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> DiarizerParts:
-    """Load everything in ``found.folder`` as its config.yaml says. Raises :class:`Misconfigured`."""
+    """Load everything in ``resolved.folder`` as its config.yaml says. Raises :class:`Misconfigured`."""
+    check_folder(resolved)
+    config = _config(resolved)
+    with quiet.importing():
+        from pyannote.audio.core.plda import PLDA
+
+        try:
+            return DiarizerParts(
+                label=f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name,
+                device=device,
+                segmentation=_model(resolved, config.parts["segmentation"]),
+                embedding=_embedding(resolved, config.parts["embedding"], voice_at),
+                plda=PLDA.from_pretrained(_beside(resolved, config.parts["plda"])),
+                options=config.options,
+                parameters=config.parameters,
+                pad_s=config.pad_s,
+            )
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise _unusable(resolved, str(error)) from error
+
+
+def _config(resolved: ResolvedModel) -> _Config:
     try:
         config = yaml.safe_load((resolved.folder / "config.yaml").read_text("utf-8"))
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
@@ -91,7 +138,8 @@ def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> Di
         pipeline = dict(config["pipeline"])
         options = dict(pipeline.get("params", {}))
         parts = {name: options.pop(name) for name in ("segmentation", "embedding", "plda")}
-    except (KeyError, TypeError) as error:
+        pad_s = float(config.get("gainstage", {}).get("pad_s", 0.0))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         old = " (a pipeline of version 3 has none; gainstage needs one of version 4)" if error.args == ("plda",) else ""
         raise _unusable(resolved, f"config.yaml lacks {error}{old}") from error
     if pipeline.get("name") != _PIPELINE:
@@ -102,22 +150,7 @@ def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> Di
         raise _unusable(resolved, f"config.yaml has options that such a pipeline does not take: {', '.join(map(str, strange))}")
     if not _plain(options) or not _plain(config.get("params", {})):
         raise _unsafe(resolved, "config.yaml has parameters that are no plain values")
-    with quiet.importing():
-        from pyannote.audio.core.plda import PLDA
-
-        try:
-            return DiarizerParts(
-                label=f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name,
-                device=device,
-                segmentation=_model(resolved, parts["segmentation"]),
-                embedding=_embedding(resolved, parts["embedding"], voice_at),
-                plda=PLDA.from_pretrained(_beside(resolved, parts["plda"])),
-                options=options,
-                parameters=dict(config.get("params", {})),
-                pad_s=float(config.get("gainstage", {}).get("pad_s", 0.0)),
-            )
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise _unusable(resolved, str(error)) from error
+    return _Config(parts, options, dict(config.get("params", {})), pad_s)
 
 
 def _embedding(resolved: ResolvedModel, name: Any, voice_at: VoiceAt) -> Any:

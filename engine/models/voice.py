@@ -78,6 +78,28 @@ class VoiceEncoder:
         return features
 
 
+def check_folder(resolved: ResolvedModel) -> None:
+    """Refuse a folder that lacks a part of a voice encoder, or asks for more than one, before anything is loaded. Raises
+    :class:`Misconfigured`."""
+    from gainstage.engine.models.hyperparams import read
+    from gainstage.engine.models.weights import Forbidden
+
+    try:
+        weights = read((resolved.folder / "hyperparams.yaml").read_text("utf-8")).weights_of("embedding_model", resolved.folder)
+    except Forbidden as error:
+        raise Misconfigured(
+            f"voice model {resolved.name} is not safe to load: it asks for {error}",
+            cause="model not safe to load",
+            hint="Only the classes of a voice encoder are built; choose another model.",
+        ) from error
+    if weights is None or not weights.is_file():
+        raise Misconfigured(
+            f"voice model {resolved.name}: {resolved.folder} holds no {'weights' if weights is None else weights.name}",
+            cause="model files do not fit",
+            hint="Take all files of one model: fetch it again, or choose another voice.model.",
+        )
+
+
 def load_classifier(resolved: ResolvedModel, device: str) -> torch.nn.Module:
     """The weights in ``found.folder`` on ``device`` ("cpu", "cuda", "cuda:1"), for any number of :class:`VoiceEncoder`.
 
@@ -85,6 +107,7 @@ def load_classifier(resolved: ResolvedModel, device: str) -> torch.nn.Module:
     for broken files.
     """
     with quiet.importing():
+        check_folder(resolved)
         from gainstage.engine.models.hyperparams import build_encoder
         from gainstage.engine.models.weights import Forbidden
 

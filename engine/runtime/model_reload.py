@@ -53,7 +53,7 @@ class ModelReload:
                 stage.renew()
             self.context.models.reload(role)
             self.context.journal.log("info", f"{role} model reloaded", kind="model")
-            self.context.recognise_models([role])
         finally:
             for stage in stages:
                 stage.resume(by=by)
+        self.context.recognise_models([role])

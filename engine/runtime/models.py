@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -13,8 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from gainstage.config.settings import Settings
-from gainstage.engine.errors import Cancelled, EngineError, Misconfigured
+from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Permanent
+from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet, selftest
 from gainstage.engine.models.content import content_of, family_of
 from gainstage.engine.models.download import Progress, check_room, damaged
@@ -22,7 +26,7 @@ from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.resolve import ResolvedModel, find, plan_of
 from gainstage.engine.stages import ROLES
 from gainstage.engine.telemetry.cores import threads_of, torch_device
-from gainstage.engine.terms import ModelId
+from gainstage.engine.terms import Audio, ModelId
 from gainstage.engine.views.events import Level
 from gainstage.engine.views.snapshot import ModelView
 
@@ -242,7 +246,8 @@ class Models:
             workers=CALLS,
             warn=lambda text: self._report("warning", text, role="asr"),
         )
-        return transcriber, files, transcriber.compute
+        figures = _heard_well(files.name, transcriber, settings.asr.language)
+        return transcriber, files, " · ".join(part for part in (transcriber.compute, figures) if part)
 
     def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, ResolvedModel, str]:
         files = self._identified("voice", self._find("voice", settings.voice.model, settings.voice.revision))
@@ -261,7 +266,8 @@ class Models:
             voice = self._find("voice", str(beside) if beside.is_dir() else hub_name, revision or None, shown_as="diarization")
             return self._encoder(voice, device)[0]
 
-        return load_diarizer(files, device, voice_at), files, ""
+        parts = load_diarizer(files, device, voice_at)
+        return parts, files, _told_apart(files.name, parts)
 
     def _load_embed(self, settings: Settings) -> tuple[TextEncoder, ResolvedModel, str]:
         from gainstage.engine.text.embed import load_text_encoder
@@ -310,6 +316,43 @@ def _explained(role: str, name: str, error: Exception) -> EngineError:
         cause="model cannot be loaded",
         hint=f"Its files are broken or of another kind: fetch them again, or choose another {role}.model.",
     )
+
+
+def _heard_well(name: str, transcriber: Transcriber, language: str) -> str:
+    """The self-test of a recogniser: its words count where it claims their language, and nobody set another one."""
+    claims = transcriber.knows(selftest.SPOKEN_IN) and language in ("auto", selftest.SPOKEN_IN)
+    spoken = selftest.SPOKEN_IN if claims else language if language != "auto" else transcriber.languages[0]
+    result = transcriber.sample(selftest.clip("one_a"), spoken)
+    said = selftest.Recognised(tuple(w.text for w in result.words), result.log_probability, result.compression)
+    return selftest.check_words(name, said, claims=claims)
+
+
+def _told_apart(name: str, parts: DiarizerParts) -> str:
+    """The self-test of a diarizer: a conversation of the bundled clips through its whole pipeline."""
+    import torch
+
+    from gainstage.config.settings import Diarization
+    from gainstage.engine.speech.diarize import Diarizer
+
+    samples, _ = selftest.conversation()
+    with tempfile.TemporaryDirectory(prefix="gainstage-") as folder:
+        path = Path(folder) / "conversation.pcm"
+        path.write_bytes((samples * 32767).astype("<i2").tobytes())
+        try:
+            result = Diarizer(parts).diarize(Audio(path, len(samples), ""), Diarization(), token=CancelToken())
+        except Permanent as error:
+            raise Misconfigured(
+                f"diarization model {name}: its parts do not fit each other: {error.message}",
+                cause="model files do not fit",
+                hint="Take all files of one pipeline: fetch it again, or choose another diarization.model.",
+            ) from error
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            signal = torch.from_numpy(batch)[:, None].to(parts.device)
+            return np.asarray(parts.embedding.to(parts.device)(signal).cpu())
+
+    return selftest.check_turns(name, [(t.start, t.end, t.cluster) for t in result.turns], embed)
 
 
 def _weights_bytes(value: Any) -> int | None:

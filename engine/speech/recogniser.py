@@ -11,6 +11,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.speech.listening import listening_of
+from gainstage.engine.speech.recogniser_files import misfit
 from gainstage.engine.speech.transcribe import Transcriber
 
 CUBLAS = "libcublas.so.12"
@@ -51,9 +52,6 @@ def load_transcriber(
             num_workers=workers,
             local_files_only=True,
         )
-    mels, filters = int(model.model.n_mels), int(model.feature_extractor.mel_filters.shape[0])
-    if mels != filters:
-        raise _unfit(resolved, f"its weights take {mels} mel bands and preprocessor_config.json makes {filters}")
     label = f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name
     return Transcriber(model, label, device, compute, listening_of(resolved.folder))
 
@@ -61,8 +59,8 @@ def load_transcriber(
 def check_folder(resolved: ResolvedModel) -> None:
     """Refuse a folder whose files do not belong to one recogniser, before anything is loaded: faster-whisper would download the
     tokenizer of another model. Raises :class:`Misconfigured`."""
-    if not (resolved.folder / "tokenizer.json").is_file():
-        raise _unfit(resolved, "it has no tokenizer.json")
+    if (why := misfit(resolved.folder)) is not None:
+        raise _unfit(resolved, why)
 
 
 def _unfit(resolved: ResolvedModel, why: str) -> Misconfigured:

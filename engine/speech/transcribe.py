@@ -8,6 +8,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gainstage.config.settings import Asr
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
@@ -18,10 +21,10 @@ from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Sub
 from gainstage.engine.speech.coverage import summed
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
-from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, decode
+from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, decode, features_of
 from gainstage.engine.speech.times import with_valid_times
 from gainstage.engine.speech.windows import blocks
-from gainstage.engine.terms import Audio, Coverage, Transcript, Word
+from gainstage.engine.terms import SAMPLE_RATE, Audio, Coverage, Transcript, Word
 
 BLOCK_S = (300.0, 1800.0)
 """Least and most seconds of a long recording in memory; within them, two full batches."""
@@ -45,6 +48,12 @@ class Transcriber:
         for window in windows:
             window.done(window.seconds)
         return result
+
+    def sample(self, samples: NDArray[np.float32], language: str) -> DecodedWindow:
+        """The result for a short clip at 16 kHz. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
+        seconds = len(samples) / SAMPLE_RATE
+        how = Decoding(language, 1, context_s=self.listening.context_of(seconds))
+        return self.decode([SpeechWindow(features_of(self._model, samples), seconds, how)])[0]
 
     def transcribe(
         self,
@@ -117,6 +126,11 @@ class Transcriber:
     def multilingual(self) -> bool:
         """Whether it knows more than English."""
         return bool(self._model.model.is_multilingual)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the languages it recognises."""
+        return tuple(self._model.supported_languages)
 
     def knows(self, language: str) -> bool:
         """Whether it recognises a language, given as a code; "auto" always."""

@@ -63,7 +63,7 @@ def test_what_is_loaded_is_seen_with_its_device_and_figures(tmp_path: Path) -> N
     by_role = {v.role: v for v in found.views()}
     assert by_role["asr"].state == by_role["voice"].state == "ready"
     assert by_role["asr"].device == by_role["voice"].device == "cpu"
-    assert by_role["asr"].note == "int8"
+    assert by_role["asr"].note.startswith("int8 · 100% of the words of its self-test")
     assert "same speaker" in (by_role["voice"].note or "")
     assert by_role["voice"].memory is not None
     assert by_role["voice"].memory > 2_000_000
