@@ -47,6 +47,9 @@ _MOST_TRACKS = 8
 _MOST_APART = 8
 """Most channels that may each be one person; more are a microphone array."""
 
+_Parts = tuple[PcmWriter, list[SpeakerTrack]]
+"""What is heard as a whole, and the people who have a line of their own in it."""
+
 Tracks = Literal["auto", "first", "mix", "separate"]
 """The values of ``fetch.tracks``."""
 
@@ -124,20 +127,25 @@ class _Decoder:
             path.unlink(missing_ok=True)
 
     def run(self) -> DecodedRecording:
-        levels = Levels()
         with self._container() as (container, head), ExitStack() as files:
             streams = media.audio_streams(self.source, container)
             taken = streams[:1] if self.choice == "first" else streams[:_MOST_TRACKS]
             many = len(taken) > 1
+            levels = [Levels() for _ in taken]
             writers = {
-                stream.index: (stream, self._writer(files, f"track-{n + 1}.pcm" if many else _ONLY, levels, many, number=n))
+                stream.index: (stream, self._writer(files, f"track-{n + 1}.pcm" if many else _ONLY, levels[n], number=n))
                 for n, stream in enumerate(taken)
             }
             result = read(self.source.name, container, head, writers, self.token, self.progress)
-            names = [_name(n, stream) for n, stream in enumerate(taken)]
+            order = sorted(stream.index for stream in streams)
+            names = [_name(order.index(stream.index), stream) for stream in taken]
         done = [writer for _, writer in writers.values()]
         self.warnings += judge(result, max(writer.seconds for writer in done), self.structure, self.size)
-        chosen, lines = self._of_tracks(done, names) if many else self._of_channels(done[0], levels)
+        if many:
+            chosen, lines = self._of_tracks(done, names, levels)
+        else:
+            split = {"separate": True, "mix": False}.get(self.choice)
+            chosen, lines = self._of_channels(done[0], levels[0], split=split)
         chosen = self._amplified(chosen)
         if chosen.seconds < SHORTEST_S:
             hint = f"Nothing under {SHORTEST_S} s is taken."
@@ -173,7 +181,6 @@ class _Decoder:
         files: ExitStack,
         name: str,
         levels: Levels | None = None,
-        many: bool = False,
         channel: int | None = None,
         gain: float = 1.0,
         number: int = 0,
@@ -181,7 +188,7 @@ class _Decoder:
         path = self.folder / name
         self._made.add(path)
         out = files.enter_context(path.open("wb", buffering=1 << 20))
-        levels = None if many or self.choice == "first" else levels
+        levels = None if self.choice == "first" else levels
         made = PcmWriter(self.source, path, out, max_seconds=self.max_seconds, channel=channel, gain=gain, levels=levels)
         made.number = number
         return made
@@ -196,20 +203,28 @@ class _Decoder:
 
     # -- what holds speech ------------------------------------------------------------------------------------------
 
-    def _of_channels(self, whole: PcmWriter, levels: Levels) -> tuple[PcmWriter, list[SpeakerTrack]]:
-        """The down-mix, or the loudest channel when the mix cancels out, and the channels that each hold one person."""
+    def _of_channels(self, whole: PcmWriter, levels: Levels, track: str = "", *, split: bool | None = None) -> _Parts:
+        """The down-mix of a track, or its loudest channel when the mix cancels out, and the channels that each hold one person.
+
+        ``track`` is the track's name where there are several. ``split``: whether channels become people; None where they are.
+        """
         table = levels.table()
         if self.choice == "first" or table.shape[1] < 3 or not len(table):
             return whole, []
         energies, mean = table[:, :-1], table[:, -1]
         alive = choosing.alive(energies)
-        wanted = self.choice == "separate" or (
-            self.choice == "auto"
-            and len(alive) <= _MOST_APART
-            and choosing.apart(energies, alive, max(1.0, 0.02 * whole.seconds), WINDOW_S)
+        split = split is not False and (
+            bool(split) or (len(alive) <= _MOST_APART and choosing.apart(energies, alive, max(1.0, 0.02 * whole.seconds), WINDOW_S))
         )
-        if wanted and len(alive) > 1:
-            lines = [SpeakerTrack(self._again(f"channel-{k + 1}.pcm", channel=k).audio(), f"channel {k + 1}") for k in alive]
+        number, before = whole.number or 0, f"{track} " if track else ""
+        if split and len(alive) > 1:
+            lines = [
+                SpeakerTrack(
+                    self._again(f"track-{number + 1}-channel-{k + 1}.pcm", number=number, channel=k).audio(),
+                    f"{before}channel {k + 1}",
+                )
+                for k in alive
+            ]
             speaking = [line for line in lines if seconds_of(speech_spans(line.audio, self.token)) >= choosing.SPEAKS_S]
             if len(speaking) > 1:
                 return whole, speaking
@@ -218,26 +233,30 @@ class _Decoder:
             return whole, []
         self._warn(
             "opposite phase",
-            f"its channels cancel each other in a mix: channel {loudest + 1} alone was taken",
+            f"{before or 'its '}channels cancel each other in a mix: channel {loudest + 1} alone was taken",
             "A cable of one microphone is reversed.",
         )
-        return self._again("loudest.pcm", channel=loudest), []
+        return self._again(f"track-{number + 1}-loudest.pcm", number=number, channel=loudest), []
 
-    def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str]) -> tuple[PcmWriter, list[SpeakerTrack]]:
-        """The track with the speech, or a mix of several, and the tracks that each hold one person."""
+    def _of_tracks(self, tracks: Sequence[PcmWriter], names: Sequence[str], levels: Sequence[Levels]) -> _Parts:
+        """The track with the speech, or a mix of several, and the tracks, or channels of them, that each hold one person."""
+        split = False if self.choice == "mix" else None
+        parts = [self._of_channels(*each, split=split) for each in zip(tracks, levels, names, strict=True)]
+        tracks = [track for track, _ in parts]
         audios = [track.audio() for track in tracks]
         spans = [speech_spans(audio, self.token) if audio.samples else () for audio in audios]
-        speaking = [k for k, track_spans in enumerate(spans) if seconds_of(track_spans) >= choosing.SPEAKS_S]
+        speaking = [k for k, found in enumerate(spans) if seconds_of(found) >= choosing.SPEAKS_S]
         if not speaking:
             loudest = max(range(len(tracks)), key=lambda k: (tracks[k].peak > 0, -k))
             return tracks[loudest], []
+        in_order = sorted(speaking, key=lambda k: names[k])
+        people = [line for k in in_order for line in parts[k][1] or [SpeakerTrack(audios[k], names[k])]]
         if len(speaking) == 1:
             only = speaking[0]
             if only:
                 self._warn("tracks", f"{names[0]} holds no speech: {names[only]} was taken")
-            return tracks[only], [SpeakerTrack(audios[only], names[only])] if self.choice == "separate" else []
-        people = [SpeakerTrack(audios[k], names[k]) for k in speaking]
-        if self.choice == "separate" or (self.choice == "auto" and self._are_people([audios[k] for k in speaking])):
+            return tracks[only], people if len(people) > 1 or self.choice == "separate" else []
+        if self.choice == "separate" or (self.choice == "auto" and self._are_people([line.audio for line in people])):
             return self._mixed([tracks[k] for k in speaking]), people
         main = max(speaking, key=lambda k: (k == 0, seconds_of(spans[k])))
         others = [k for k in speaking if k != main]
@@ -248,7 +267,7 @@ class _Decoder:
                 f"{names[main]} was taken; {left_out} hold speech at the same times",
                 "fetch.tracks chooses: mix hears all of them, separate keeps them apart.",
             )
-            return tracks[main], []
+            return tracks[main], parts[main][1]
         self._warn("tracks", f"{', '.join(names[k] for k in speaking)} were mixed: each holds speech")
         return self._mixed([tracks[k] for k in speaking]), []
 

@@ -48,6 +48,22 @@ def decoded(source: Path, work: Path, tracks: Tracks = "auto") -> DecodedRecordi
     return decode_recording(source, work, token=CancelToken(), tracks=tracks)
 
 
+def with_tracks_of_channels(path: Path, tracks: Sequence[Sequence[Samples]]) -> Path:
+    """A Matroska file of 16-bit PCM; a track is one or two channels."""
+    with av.open(str(path), "w") as container:
+        layouts = ["mono" if len(channels) == 1 else "stereo" for channels in tracks]
+        streams = [container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout=layout) for layout in layouts]
+        for at in range(0, len(tracks[0][0]), 960):
+            for stream, layout, channels in zip(streams, layouts, tracks, strict=True):
+                part = (np.stack([samples[at : at + 960] for samples in channels], 1) * 32767).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
+                frame.rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), at
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
 def with_tracks(path: Path, tracks: Sequence[Samples], languages: Sequence[str] = ()) -> Path:
     with av.open(str(path), "w") as container:
         streams = [
@@ -128,6 +144,60 @@ def test_the_operator_chooses(tmp_path: Path, work: Path) -> None:
     assert mixed.audio.lines == ()
     dub = with_tracks(tmp_path / "b.mkv", [BOTH, BOTH])
     assert len(decoded(dub, work, "separate").audio.lines) == 2
+
+
+def three_people() -> tuple[Samples, Samples, Samples]:
+    """Three people who speak one after the other, twice."""
+    clips = (clip("one_a"), clip("other"), clip("one_b"))
+    lines: list[list[Samples]] = [[], [], []]
+    for _ in range(2):
+        for k, samples in enumerate(clips):
+            for n, line in enumerate(lines):
+                line += [samples if n == k else silence(len(samples) / SAMPLE_RATE), silence(0.5)]
+    one, two, three = (np.concatenate(line) for line in lines)
+    return one, two, three
+
+
+ONE, TWO, THREE = three_people()
+
+
+def test_channels_of_one_of_several_tracks_are_people_too(tmp_path: Path, work: Path) -> None:
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[ONE], [TWO, THREE]]), work)
+    assert [line.name for line in result.audio.lines] == ["track 1", "track 2 channel 1", "track 2 channel 2"]
+    assert holds(result, ONE + (TWO + THREE) / 2, 0.9)
+    for line, samples in zip(result.audio.lines, (ONE, TWO, THREE), strict=True):
+        assert holds(DecodedRecording(line.audio), samples)
+    assert result.warnings == ()
+
+
+def test_channels_of_the_only_track_that_speaks(tmp_path: Path, work: Path) -> None:
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[np.zeros_like(ONE)], [ONE, TWO]]), work)
+    assert [line.name for line in result.audio.lines] == ["track 2 channel 1", "track 2 channel 2"]
+    assert result.warnings == (), "the stereo track is the one a player chooses"
+
+
+def test_a_stereo_mix_in_a_track_is_one_line(tmp_path: Path, work: Path) -> None:
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[ONE], [TWO, TWO * 0.7]]), work)
+    assert [line.name for line in result.audio.lines] == ["track 1", "track 2"]
+
+
+def test_a_track_whose_channels_cancel_each_other_is_heard(tmp_path: Path, work: Path) -> None:
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[ONE], [TWO, -TWO]]), work)
+    assert [line.name for line in result.audio.lines] == ["track 1", "track 2"]
+    assert [w.cause for w in result.warnings] == ["opposite phase"]
+    assert holds(result, ONE + TWO)
+
+
+def test_a_dub_beside_people_on_channels_is_left_out(tmp_path: Path, work: Path) -> None:
+    both = ONE + TWO
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[ONE, TWO], [both, both]]), work)
+    assert [line.name for line in result.audio.lines] == ["track 1 channel 1", "track 1 channel 2"]
+    assert [w.cause for w in result.warnings] == ["tracks"]
+
+
+def test_mix_splits_no_channels(tmp_path: Path, work: Path) -> None:
+    result = decoded(with_tracks_of_channels(tmp_path / "a.mkv", [[ONE], [TWO, THREE]]), work, "mix")
+    assert result.audio.lines == ()
 
 
 # -- channels -----------------------------------------------------------------------------------------------------------
