@@ -202,6 +202,9 @@ class Fetch(Section):
         None, "Address of a provider of YouTube's proof-of-origin tokens (bgutil), as in http://127.0.0.1:4416."
     )
     visitor_data: SecretStr | None = knob(None, "YouTube's visitor data of a browser without a login.")
+    impersonate: str | None = knob(
+        None, "Browser whose handshake yt-dlp imitates, for sites that refuse others: chrome, firefox, safari. Needs curl_cffi."
+    )
     proxy: SecretStr | None = knob(None, "Proxy for downloads: http://host:port.")
     max_duration: float = knob(6 * 3600, "Longest recording taken.", ge=1, le=7 * 86400, step=1800, unit="s")
     max_bytes: int = knob(4 * 1024**3, "Largest download.", ge=1024, le=1024**4, step=1024**3, unit="bytes")

@@ -63,6 +63,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("disk", lambda: _disk(settings, paths.data))
     yield _guarded("yt-dlp", _ytdlp)
     yield _guarded("JavaScript", _javascript)
+    yield _guarded("ways out", lambda: _ways_out(settings))
     yield _guarded("cookies", lambda: _cookies(settings))
     yield _guarded("proxy", lambda: _proxy(settings))
 
@@ -276,6 +277,28 @@ def _javascript() -> Check:
 
     state = challenge_state()
     return Check("JavaScript", state.state, state.text, state.hint)
+
+
+WAYS_OUT = ("player_client", "po_token_provider", "visitor_data", "cookies_browser", "impersonate")
+"""Settings of ``fetch`` for a day on which YouTube or another site refuses; all are off by default."""
+
+
+def _ways_out(settings: Settings) -> Check:
+    """The ways out of a site's refusal: which are set, and whether each can be used here."""
+    from gainstage.engine.sources.ytdlp import browser_of
+    from gainstage.engine.sources.ytdlp_impersonate import target_of
+    from gainstage.engine.sources.ytdlp_pot import answers, provider_of
+
+    set_here = [f"fetch.{name}" for name in WAYS_OUT if getattr(settings.fetch, name) is not None]
+    browser_of(settings.fetch)
+    target_of(settings.fetch)
+    address = provider_of(settings.fetch)
+    if address is not None and not answers(address):
+        hint = f"Start it, or unset fetch.po_token_provider. It is asked at {address}/ping."
+        return Check("ways out", "fail", "the provider of fetch.po_token_provider does not answer", hint)
+    others = ", ".join(f"fetch.{name}" for name in WAYS_OUT if f"fetch.{name}" not in set_here)
+    text = f"set: {', '.join(set_here)}" if set_here else "none is needed on a good day"
+    return Check("ways out", "ok", f"{text}; where a site refuses: {others or 'all are set'}")
 
 
 def _cookies(settings: Settings) -> Check:

@@ -103,7 +103,9 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     from yt_dlp.globals import plugin_dirs
     from yt_dlp.version import __version__
 
+    from gainstage.engine.sources import ytdlp_impersonate
     from gainstage.engine.sources.ytdlp_guard import Sockets, handler_for
+    from gainstage.engine.sources.ytdlp_impersonate import target_of
     from gainstage.engine.sources.ytdlp_pot import provider_of, register
     from gainstage.engine.sources.ytdlp_solver import equip
 
@@ -113,7 +115,8 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
             f"yt-dlp {__version__} is older than {MINIMUM}, the oldest that was tested", cause="yt-dlp too old", hint=RENEW
         )
     sockets = Sockets(token)
-    handler = handler_for(settings, proxy_of(settings) is not None, sockets)
+    make = handler_for if (target := target_of(settings)) is None else ytdlp_impersonate.handler_for
+    handler = make(settings, proxy_of(settings) is not None, sockets)
 
     class Guarded(YoutubeDL):  # type: ignore[misc]
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
@@ -122,7 +125,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
     log = WarningLog()
     late = False
     try:
-        with translated(token), Guarded({**options(settings), **more, "logger": log}) as ytdlp:
+        with translated(token), Guarded({**options(settings), **more, "impersonate": target, "logger": log}) as ytdlp:
             equip(ytdlp, token)
             register(provider_of(settings))
             try:

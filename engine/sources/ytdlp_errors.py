@@ -68,7 +68,7 @@ CAUSES: tuple[Reason, ...] = (
         r"[Cc]loudflare|attempting impersonation|impersonation target",
         Permanent,
         "browser check",
-        "the site requires a browser: fetch.cookies of one that has passed its check may help",
+        "the site requires a browser: fetch.impersonate = chrome sends its handshake, fetch.cookies_browser its cookies",
     ),
     Reason(r"DRM", Rejected, "DRM protected", "it cannot be downloaded: its owner has encrypted it"),
     Reason(

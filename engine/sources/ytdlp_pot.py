@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.sources.policy import split_url
 
 LONGEST_S = 30.0
+REACH_S = 5.0
 
 
 def provider_of(settings: Fetch) -> str | None:
@@ -26,6 +28,13 @@ def provider_of(settings: Fetch) -> str | None:
             "fetch.po_token_provider is not an http(s) address", cause="PO token provider", hint="write it as http://127.0.0.1:4416"
         ) from error
     return address
+
+
+def answers(address: str) -> bool:
+    """For ``doctor``: whether a provider answers at its address; any answer will do."""
+    with contextlib.suppress(httpx.HTTPError), httpx.Client(trust_env=False, follow_redirects=False, timeout=REACH_S) as client:
+        return client.get(f"{address}/ping").status_code < 500
+    return False
 
 
 def register(address: str | None) -> None:

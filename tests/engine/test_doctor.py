@@ -18,6 +18,7 @@ from gainstage.config.settings import Settings, changed
 from gainstage.engine import doctor
 from gainstage.engine.doctor import Check, checks
 from gainstage.engine.errors import Misconfigured
+from tests.http_server import running
 
 NAMES = (
     "Python",
@@ -34,6 +35,7 @@ NAMES = (
     "disk",
     "yt-dlp",
     "JavaScript",
+    "ways out",
     "cookies",
     "proxy",
 )
@@ -50,6 +52,21 @@ def test_with_the_bundled_models_nothing_fails_and_nothing_is_made(tmp_path: Pat
     assert found["asr model"].text.startswith("demo:asr, bundled, sha256:")
     assert "made at the first run" in found["database"].text
     assert not (tmp_path / "home").exists()
+
+
+def test_the_ways_out_are_named_and_tried(tmp_path: Path) -> None:
+    row = by_name(demo_settings(), tmp_path)["ways out"]
+    assert row.state == "ok"
+    names = ("player_client", "po_token_provider", "visitor_data", "cookies_browser", "impersonate")
+    assert all(f"fetch.{name}" in row.text for name in names)
+    for key, value in (("impersonate", "netscape"), ("cookies_browser", "mosaic"), ("po_token_provider", "file:///x")):
+        row = by_name(changed(demo_settings(), f"fetch.{key}", value), tmp_path)["ways out"]
+        assert (row.state, bool(row.hint)) == ("fail", True)
+    with running() as server:
+        server.serve("/ping", lambda r: r.answer(200, b"{}"))
+        settings = changed(demo_settings(), "fetch.po_token_provider", server.url)
+        assert by_name(settings, tmp_path)["ways out"].state == "ok"
+    assert by_name(settings, tmp_path)["ways out"].text == "the provider of fetch.po_token_provider does not answer"
 
 
 def test_everything_that_is_not_well_says_how_to_mend_it(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ class World:
     refuse_first: int = 0  # requests for media answered 403 before the first good one
     asked: list[str] = field(default_factory=list)
     connected: list[str] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
+    cookies: set[str] = field(default_factory=set)  # sent with pages
+    media_cookies: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, word: str) -> int:
@@ -100,7 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.host:
             self._send(502, b"", "text/plain")
             return
+        world = self.server.world
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        world.agents.add(self.headers.get("User-Agent") or "")
+        (world.media_cookies if "googlevideo" in self.host else world.cookies).add(self.headers.get("Cookie") or "")
         if "googlevideo" in self.host:
             self._media()
             return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,17 @@ import pytest
 from pydantic import SecretStr
 
 from gainstage.config.settings import Fetch
-from gainstage.engine.errors import Cancelled, Misconfigured, Transient
+from gainstage.engine.errors import Cancelled, Misconfigured, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources import js_runtime
+from gainstage.engine.sources import js_runtime, policy, ytdlp_impersonate
 from gainstage.engine.sources.captions import Taken, of_site
 from gainstage.engine.sources.js_runtime import find_runtime, solver_version
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
+from gainstage.engine.sources.ytdlp_impersonate import bundle
 from gainstage.engine.sources.ytdlp_list import look_up, video_of
 from gainstage.engine.sources.ytdlp_solver import PLAYERS_SEEN
-from tests.http_server import running, wait_until
+from tests.http_server import Request, running, wait_until
 from tests.world.site import World, captioned, certificates, challenged, standing
 from tests.youtube_kit import player, video_id
 
@@ -231,6 +234,120 @@ def test_a_provider_of_tokens_is_asked_where_the_operator_says(world: tuple[Worl
 def test_another_client_is_played_where_the_operator_says(world: tuple[World, Fetch], tmp_path: Path) -> None:
     _, settings = world
     assert fetch(1, tmp_path, settings.model_copy(update={"player_client": "tv, mweb"})) == MEDIA
+
+
+@pytest.fixture
+def imitating(world: tuple[World, Fetch]) -> Iterator[tuple[World, Fetch]]:
+    """Settings that send a browser's handshake."""
+    site, settings = world
+    bundle.cache_clear()
+    yield site, settings.model_copy(update={"impersonate": "chrome"})
+    bundle.cache_clear()
+
+
+def test_a_whole_video_with_the_handshake_of_a_browser(imitating: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = imitating
+    assert fetch(1, tmp_path, settings) == MEDIA
+    assert set(site.connected) == {"www.youtube.com", "rr1.googlevideo.com"}
+    assert any("Chrome/" in agent for agent in site.agents)
+
+
+def test_an_inner_address_is_refused_to_the_imitation_too(imitating: tuple[World, Fetch], tmp_path: Path) -> None:
+    site, settings = imitating
+    answer = player(1)
+    answer["streamingData"]["adaptiveFormats"][0]["url"] = "https://192.168.0.1/videoplayback?id=1"
+    site.youtube.players[video_id(1)] = answer
+    with pytest.raises(Exception, match="inside this network") as caught:
+        fetch(1, tmp_path, settings)
+    assert getattr(caught.value, "cause", "") == "private address refused"
+    assert "192.168.0.1" not in site.connected
+
+
+def page_of(settings: Fetch, address: str) -> bytes:
+    with open_ytdlp(settings, CancelToken()) as ytdlp:
+        return bytes(ytdlp.urlopen(address).read())
+
+
+def test_the_guard_holds_for_curls_own_resolver_and_redirects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that lead inside are refused before curl sees them, also as the target of a redirect; allowed ones are pinned."""
+    with running() as server:
+        port = server.server_address[1]
+        server.serve("/page", lambda r: r.answer(200, b"here"))
+        server.serve("/away", lambda r: r.answer(302, Location=f"http://inner.test:{port}/page"))
+        real = socket.getaddrinfo
+        names = {"public.test": "127.0.0.1", "inner.test": "10.0.0.1"}
+        monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **named: real(names.get(host, host), *rest, **named))
+        monkeypatch.setattr(policy, "is_public", lambda address: address == "127.0.0.1")
+        settings = Fetch.model_validate({"impersonate": "chrome", "timeout": 5})
+        assert page_of(settings, f"http://public.test:{port}/page") == b"here", "curl connects where the guard looked"
+        for address in (f"http://inner.test:{port}/page", f"http://public.test:{port}/away", f"http://10.0.0.1:{port}/page"):
+            with pytest.raises(Permanent) as caught:
+                page_of(settings, address)
+            assert caught.value.cause == "private address refused"
+
+
+def test_a_stop_ends_an_imitated_download(tmp_path: Path) -> None:
+    def stall(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp4")
+        request.send_header("Content-Length", str(2 * len(MEDIA)))
+        request.end_headers()
+        request.wfile.write(MEDIA)
+        request.wfile.flush()
+        stalled.set()
+        request.server.ending.wait(60)
+
+    stalled = threading.Event()
+    with running() as server:
+        url, token = server.serve("/v.mp4", stall), CancelToken()
+        settings = Fetch.model_validate({"impersonate": "firefox", "allow_private": True, "timeout": 60})
+        stopper = threading.Thread(target=lambda: (stalled.wait(30), token.cancel("enough")))
+        stopper.start()
+        with pytest.raises(Cancelled):
+            fetch_with_ytdlp(url, tmp_path, settings, token=token, progress=lambda _: None)
+        stopper.join()
+        server.ending.set()
+
+
+@pytest.mark.parametrize("browser", ["netscape", "chrome-4"])
+def test_a_browser_that_nobody_can_imitate_is_named(browser: str) -> None:
+    with pytest.raises(Misconfigured) as caught, open_ytdlp(Fetch.model_validate({"impersonate": browser}), CancelToken()):
+        pass
+    assert caught.value.cause == "impersonation"
+    assert "chrome" in caught.value.hint
+
+
+def test_without_curl_cffi_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ytdlp_impersonate, "find_spec", lambda name: None)
+    with pytest.raises(Misconfigured) as caught, open_ytdlp(Fetch.model_validate({"impersonate": "chrome"}), CancelToken()):
+        pass
+    assert "uv sync --extra impersonate" in caught.value.hint
+
+
+def test_cookies_of_a_browsers_profile_reach_the_site(
+    world: tuple[World, Fetch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, settings = world
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    with closing(sqlite3.connect(profile / "cookies.sqlite")) as database:
+        database.execute("create table moz_cookies (host, name, value, path, expiry, isSecure, originAttributes)")
+        row = (".youtube.com", "VISITOR_INFO1_LIVE", "fromfirefox", "/", 4_000_000_000, 1, "")
+        database.execute("insert into moz_cookies values (?, ?, ?, ?, ?, ?, ?)", row)
+        database.commit()
+    given = settings.model_copy(update={"cookies_browser": f"firefox:{profile}"})
+    assert fetch(1, tmp_path, given) == MEDIA
+    assert any("fromfirefox" in cookie for cookie in site.cookies)
+    assert not any("fromfirefox" in cookie for cookie in site.media_cookies), "another site's cookies are not sent"
+
+
+def test_visitor_data_and_player_clients_reach_the_extractor(world: tuple[World, Fetch]) -> None:
+    _, settings = world
+    given = settings.model_copy(update={"visitor_data": SecretStr("vis"), "player_client": "tv, mweb"})
+    with open_ytdlp(given, CancelToken()) as ytdlp:
+        youtube = ytdlp.get_info_extractor("Youtube")
+        assert youtube._configuration_arg("visitor_data", casesense=True) == ["vis"]
+        assert youtube._configuration_arg("player_client") == ["tv", "mweb"]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,22 @@ run. Look the cause up here. `gainstage doctor` looks for most of the faults of 
 `gainstage show ID` has the whole message, and the traceback of what nobody foresaw (cause "unexpected ...").
 
 Words in angle brackets stand for what the message names.
+
+## When YouTube or another site refuses
+
+All of these are off by default. Each keeps the guard against addresses inside this network; `gainstage doctor` says which are set and
+whether they can be used here.
+
+| what is refused | way out |
+|---|---|
+| "not a bot", captcha, age, members | `fetch.cookies_browser = firefox` (or `chrome:Profile 1`), or `fetch.cookies` |
+| a player client | `fetch.player_client = tv,mweb` |
+| media without a proof-of-origin token | `fetch.po_token_provider = http://127.0.0.1:4416` (a bgutil server of yours) |
+| guests without a history | `fetch.visitor_data` of a browser without a login |
+| everything that is no browser (Cloudflare) | `uv sync --extra impersonate`, then `fetch.impersonate = chrome` |
+| too many requests | a lower `fetch.rate`, a longer `fetch.sleep` |
+| captions | nothing is lost: the recording is recognised as usual |
+
 """
 
 
