@@ -17,10 +17,10 @@ WATCH_STEP_MS = 400
 class FolderWatch:
     """Calls ``changed`` when something in a folder has changed and then stayed unchanged for a few seconds."""
 
-    def __init__(self, folder: Path, changed: Callable[[], None], quiet_s: float = SETTLED_S + 0.5) -> None:
+    def __init__(self, folder: Path, changed: Callable[[], None], quiet_s: float | None = None) -> None:
         self.folder = folder
         self._changed = changed
-        self._quiet_s = quiet_s
+        self._quiet_s = SETTLED_S + 0.5 if quiet_s is None else quiet_s
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
         self._thread.start()

@@ -14,6 +14,8 @@ import pytest
 from gainstage.config.settings import Settings, changed
 from gainstage.engine.errors import Permanent
 from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.sources import folder_watch, local
+from gainstage.engine.sources import following as following_module
 from gainstage.engine.sources.folder_watch import FolderWatch
 from gainstage.engine.sources.following import Following
 from gainstage.engine.sources.selection import interval_s
@@ -251,6 +253,60 @@ def test_a_file_that_is_still_being_written_waits_until_it_is_whole(
         assert Backlog(database).counts().queued == 0
         os.utime(folder / "talk.mp3", (1e9, 1e9))
         until(lambda: Backlog(database).counts().queued == 1)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A hundredth of the usual time of rest, so that pauses of 40 s become pauses of 0.4 s and more."""
+    for module in (local, folder_watch, following_module):
+        monkeypatch.setattr(module, "SETTLED_S", local.SETTLED_S / 100)
+    return local.SETTLED_S
+
+
+PARTS = (b"first ", b"second ", b"third")
+WHOLE = b"".join(PARTS)
+
+
+def sizes(database: Database) -> list[int]:
+    """Bytes of every recording."""
+    with database.connection() as connection:
+        return [row[0] for row in connection.execute("select (extra ->> 'bytes')::int from recording").fetchall()]
+
+
+def test_a_slow_copy_that_pauses_while_open_is_taken_when_it_is_closed(
+    alive: Subscriptions, database: Database, tmp_path: Path, quick: float
+) -> None:
+    """Pauses 13 times as long as a file rests, as 40 s are."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    alive.follow(str(folder), 24 * HOUR)
+    with following(database):
+        until(lambda: alive.rows()[0].last_wall)
+        with (folder / "talk.mp3").open("ab") as out:
+            if local.has_writer(folder / "talk.mp3") is None:
+                pytest.skip("this file system does not say who writes")
+            for part in PARTS:
+                out.write(part)
+                out.flush()
+                rested = time.time() + 13 * quick
+                until(lambda rested=rested: (alive.rows()[0].last_wall or 0.0) > rested)  # type: ignore[misc]
+                assert sizes(database) == [], "it is still open"
+        until(lambda: sizes(database) == [len(WHOLE)])
+    assert Backlog(database).counts().queued == 1
+
+
+def test_a_slow_copy_that_closes_the_file_between_its_pauses_is_one_recording(
+    alive: Subscriptions, database: Database, tmp_path: Path, quick: float
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    alive.follow(str(folder), 24 * HOUR)
+    with following(database):
+        until(lambda: alive.rows()[0].last_wall)
+        for n in range(1, len(PARTS) + 1):
+            (folder / "talk.mp3").write_bytes(b"".join(PARTS[:n]))
+            until(lambda n=n: sizes(database) == [len(b"".join(PARTS[:n]))])  # type: ignore[misc]
+    assert Backlog(database).counts().queued == 1
 
 
 def test_a_watch_tells_when_a_folder_has_come_to_rest_and_ends_with_it(tmp_path: Path) -> None:
