@@ -25,9 +25,17 @@ release-check: check
 	uv build
 
 
-# the outside world on loopback: the model hub, the video site, a proxy, a pooler
-world:
-	uv run pytest tests/world tests/engine/test_database_reach.py
+# the outside world on loopback: the model hub, the video site, a proxy, a pooler, sources, media, models and databases as they are;
+# then the demo on every supported Python
+WORLD = tests/world $(addprefix tests/engine/test_, $(addsuffix .py, \
+	database_reach dead_at_once streams bad_input backup doctor captions_taken \
+	decode decode_headers decode_tracks store_search models models_resolve model_identity model_selftests model_ways_in \
+	sources_choose sources_duplicates sources_following sources_hosts sources_identity sources_preview)) \
+	$(addprefix tests/unit/test_, $(addsuffix .py, captions cues http_fetch http_robust language \
+	sources_cookies sources_feeds sources_feed_robust sources_js sources_listing sources_reasons sources_tls sources_youtube sources_ytdlp))
+
+world: pythons
+	uv run pytest $(WORLD)
 
 # mutants of media files through the decoder; MUTANTS=500 for fewer
 fuzz: fuzz-media fuzz-text
