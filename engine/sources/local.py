@@ -193,13 +193,13 @@ def why_not(path: Path) -> str:
     """Why a path is not a media file; empty when it is one by its ending, or else by its content."""
     kind = path.suffix.lower()
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         return NOT_A_FILE
     if kind in MEDIA:
-        return ""
+        return "" if status.st_size else "an empty file"
     if kind in OTHER:
         return f"no audio or video ({kind})"
     return "" if holds_audio(path) else "no audio in it"

@@ -108,6 +108,7 @@ CAUSES: tuple[Reason, ...] = (
         "it asks for a password of its own: download it by hand and add the file",
     ),
     Reason(r"(?:begin|start) (?:shortly|soon|in a few moments)|about to begin", NotYet, "upcoming", AGAIN, SOON_S),
+    Reason(r"(?:Premieres|begins?|starts?) in (?:a few|\d+) (?:minute|second)s?", NotYet, "upcoming", AGAIN, SOON_S),
     Reason(
         r"Premieres in|will begin in|is upcoming|has not started|is offline|not currently live",
         Rejected,

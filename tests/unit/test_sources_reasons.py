@@ -26,6 +26,8 @@ HOUR_S = 3600.0
 REASONS: tuple[tuple[str, type[EngineError], str], ...] = (
     ("Premiere will begin shortly", NotYet, "upcoming"),
     ("This live event will begin in a few moments.", NotYet, "upcoming"),
+    ("Premieres in 45 minutes", NotYet, "upcoming"),
+    ("This live event will begin in 1 minute.", NotYet, "upcoming"),
     ("Premieres in 3 hours", Rejected, "upcoming"),
     ("This live event will begin in 2 days.", Rejected, "upcoming"),
     ("[youtube] vid00000001: Offline.", NotYet, "stream offline"),
