@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _CLOSERS = "\"'”’»)]}」』》〉】〗〕）］｝｣"
 _ENDS = tuple(".?!…‥。！？｡．؟۔।॥።፧၏။។៕៚།༎᠃᥄᭞꓿։‼⁇⁈⁉")
 """Full stops and question marks of Latin, Greek, Cyrillic, CJK, Arabic, Urdu, Indic, Ethiopic, Burmese, Khmer, Tibetan, Mongolian,
@@ -9,6 +11,8 @@ Limbu, Balinese, Lisu and Armenian writing; Thai and Lao end sentences by a spac
 _CLAUSES = tuple(",;:–—、，；：､،؛፣፤፥၊៖༔᠂")
 _SHORT = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "jr", "sr", "inc", "ltd", "approx", "bzw", "z.b"}
 """Abbreviations whose full stop does not end a sentence."""
+
+_GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
 
 _SPACELESS = {"zh", "ja", "yue", "th", "lo", "my", "km", "bo"}
 
@@ -21,10 +25,13 @@ def spaced(language: str) -> bool:
 def sentence_end(word: str) -> bool:
     """Whether a sentence ends with this word: "wall.", 'wall."' but not "Dr." or "J."."""
     bare = word.strip().rstrip(_CLOSERS)
+    if bare.endswith(";") and _GREEK.match(bare[-2:]):  # its question mark
+        return True
     if not bare.endswith(_ENDS):
         return False
     stem = bare.rstrip(".").lstrip("\"'“‘(").lower()
-    return not bare.endswith(".") or not (stem in _SHORT or (len(stem) == 1 and stem.isalpha() and stem != "i"))
+    initial = len(stem) == 1 and stem.upper() != stem and stem != "i"  # one sign of a script without capitals may be a word
+    return not bare.endswith(".") or not (stem in _SHORT or initial)
 
 
 def clause_end(word: str) -> bool:

@@ -52,7 +52,25 @@ def test_words_stored_without_their_spaces_are_kept_apart_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["好。", "です」。", "吗？", "چرا؟", "ہے۔", "है।", "နော်။", "ណា។", "ነው።", "'Ναι.'", "Ինչ։", "ཡིན།", "好？”", "です．"]
+    "word",
+    [
+        "好。",
+        "です」。",
+        "吗？",
+        "چرا؟",
+        "ہے۔",
+        "है।",
+        "နော်။",
+        "ណា។",
+        "ነው።",
+        "'Ναι.'",
+        "Ինչ։",
+        "ཡིན།",
+        "好？”",
+        "です．",
+        "네.",
+        "Τι;",
+    ],
 )
 def test_sentences_end_in_every_script(word: str) -> None:
     assert sentence_end(word)
