@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -240,12 +241,15 @@ def _database(paths: Paths, url: str | None) -> Check:
 
 
 def _home(paths: Paths) -> Check:
-    """Whether the home is writable; nothing is created."""
+    """Whether the home is writable: a file without a name is written, and nothing stays."""
     for folder in (paths.data, paths.cache, paths.logs, paths.config):
         existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
             hint = "Choose another home with --home, or let this user write there."
-            return Check("home", "fail", f"{folder} cannot be written: {existing} is not open to this user", hint)
+            return Check("home", "fail", f"{folder} cannot be written: {existing}: {error.strerror}", hint)
     return Check("home", "ok", str(paths.data))
 
 

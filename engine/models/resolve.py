@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
@@ -194,12 +195,19 @@ def repository(name: str) -> str | None:
     return repository_id
 
 
+def hub_host() -> str:
+    """The host of the hub: huggingface.co, or the one that HF_ENDPOINT names."""
+    with quiet.importing():
+        from huggingface_hub import constants
+    return urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
+
+
 def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
     pin = f" --revision {revision}" if revision else ""
     offline = "HF_HUB_OFFLINE is set: unset it. " if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
     command = f"`hf download {repo}{pin}`" if (repo := repository(name)) else "the same setting"
     return Misconfigured(
-        f"{role} model {name} is not on this machine and huggingface.co cannot be reached",
+        f"{role} model {name} is not on this machine and {hub_host()} cannot be reached",
         cause="hub unreachable",
         hint=(
             f"{offline}Connect this machine (HF_ENDPOINT and HTTPS_PROXY are used), or run {command} on one that is"
