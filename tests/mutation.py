@@ -53,7 +53,12 @@ STAGE = (
     "tests/unit/test_stage_gate.py",
     "tests/unit/test_flow_edges.py",
 )
-BATCH = ("tests/unit/test_batcher.py", "tests/unit/test_batcher_pending.py", "tests/unit/test_flow_edges.py")
+BATCH = (
+    "tests/unit/test_batcher.py",
+    "tests/unit/test_batcher_pending.py",
+    "tests/unit/test_batch_stats.py",
+    "tests/unit/test_flow_edges.py",
+)
 VOICES = (
     "tests/unit/test_voices_edges.py",
     "tests/unit/test_voices_analysis.py",

@@ -86,6 +86,10 @@ def test_the_limits_are_those_of_the_manual() -> None:
     assert bands.gpu_temperature(90.0) == Band(85.0, 90.0, hysteresis=3, dwell_s=10)
     assert bands.stage_age(10.0) == Band(15.0, 30.0)
     assert bands.gpu_share(while_bottleneck=True) == Band(0.5, 0.2, hysteresis=0.05, dwell_s=30, high_is_bad=False)
+    assert Band(0.02, 0.10, hysteresis=0.5, dwell_s=60, relative=True) == bands.ERROR_RATE
+    assert Band(3, 10) == bands.THROTTLED
+    assert Band(172_800, 21_600, dwell_s=600, high_is_bad=False) == bands.DISK_FULL_S
+    assert Band(0.1, 1.0, hysteresis=0.2, dwell_s=30, relative=True) == bands.DATABASE_P95_S
 
 
 def test_a_band_without_a_limit_is_reached_by_nothing_but_ok() -> None:
@@ -95,6 +99,9 @@ def test_a_band_without_a_limit_is_reached_by_nothing_but_ok() -> None:
 
 
 def test_a_value_at_the_edge_of_the_hysteresis_still_holds() -> None:
+    assert HOT.reached(82, "warn")
+    assert not HOT.reached(81.99, "warn")
+    assert not Band(82, 87).holds(81.99, "warn"), "no hysteresis unless it is given"
     assert HOT.holds(79, "warn")
     assert not HOT.holds(78.99, "warn")
     low = Band(0.5, 0.25, hysteresis=0.125, high_is_bad=False)

@@ -122,6 +122,32 @@ def test_each_step_too_far_makes_the_next_try_wait_longer() -> None:
     assert allowance.now == 64.0
 
 
+def fits_to_grow(budget: AdaptiveBudget) -> int:
+    """Calls as large as the budget until it grows."""
+    now = budget.now
+    for fits in range(1, 10_000):
+        budget.fitted(now)
+        if budget.now > now:
+            return fits
+    raise AssertionError("it does not grow")
+
+
+def test_the_patience_doubles_only_after_a_step_too_far_and_ends_at_1024() -> None:
+    budget = AdaptiveBudget(64.0)
+    for _ in range(100):
+        budget.fitted(64.0)  # at the setting there is nothing to try
+    budget.ran_out(64.0, 8)
+    assert fits_to_grow(budget) == 16
+    budget.ran_out(64.0, 8)
+    budget.ran_out(64.0, 8)  # nothing was tried since
+    assert fits_to_grow(budget) == 32
+    patience = []
+    for _ in range(7):
+        budget.ran_out(64.0, 8)
+        patience.append(fits_to_grow(budget))
+    assert patience == [64, 128, 256, 512, 1024, 1024, 1024]
+
+
 def test_a_budget_must_be_above_nothing() -> None:
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="above 0"):

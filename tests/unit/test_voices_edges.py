@@ -204,6 +204,11 @@ def test_the_unknown_of_a_split_cluster_are_numbered_by_their_own_first_turn() -
     assert {(t.cluster, t.speaker) for t in cast.turns} == {("A", "Ann"), ("A", "Speaker 2"), ("B", "Speaker 1")}
 
 
+def test_voices_that_do_not_belong_to_the_evidence_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        decide([cluster("A", [0.9] * 3)], LIMITS, 1, voices=())
+
+
 def test_a_decision_holds_what_it_rests_on() -> None:
     whole = decide([cluster("A", [0.7, 0.8, 0.9], candidates=(GUEST, HOST), scores=(0.1, 0.8))], LIMITS, 4).decisions[0]
     assert (whole.mean, whole.low, whole.high) == (pytest.approx(0.8), 0.7, 0.9)
