@@ -32,8 +32,9 @@ from gainstage.engine.store.migrate import store_migrations
 hypothesis_settings.register_profile("gainstage", deadline=None)  # a noisy machine says nothing about a law
 hypothesis_settings.load_profile("gainstage")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job of a script's background, whose children would ignore it too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:  # as in a script's background or under nohup: children would ignore it too
+        signal.signal(_number, _usual)
 
 QUICK = {
     "fsync": "off",
