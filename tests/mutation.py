@@ -79,7 +79,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py",),
     "engine/advisor/simulation.py": ADVISOR,
     "engine/advisor/verdict.py": ADVISOR,
-    "engine/advisor/verdict_cache.py": ADVISOR,
+    "engine/advisor/verdict_cache.py": ("tests/unit/test_verdict_cache.py", "tests/unit/test_advisor.py"),
     "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
     "engine/queue/jobs.py": QUEUE,
     "engine/sources/budget.py": ("tests/unit/test_sources_budget.py",),
