@@ -76,7 +76,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
     "engine/advisor/bottleneck.py": ADVISOR,
     "engine/advisor/forecast.py": ADVISOR,
-    "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py",),
+    "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py", "tests/unit/test_effects_limits.py"),
     "engine/advisor/simulation.py": ADVISOR,
     "engine/advisor/verdict.py": ADVISOR,
     "engine/advisor/verdict_cache.py": ("tests/unit/test_verdict_cache.py", "tests/unit/test_advisor.py"),
