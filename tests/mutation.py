@@ -93,7 +93,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/flow/slot.py": STAGE,
     "engine/flow/stage.py": STAGE,
     "engine/flow/stage_stats.py": STAGE,
-    "engine/flow/utilisation.py": STAGE,
+    "engine/flow/utilisation.py": ("tests/unit/test_utilisation.py", *STAGE),
     "engine/flow/locks.py": ("tests/unit/test_locks.py", "tests/unit/test_work_folder.py"),
     "engine/flow/work_folder.py": ("tests/unit/test_work_folder.py",),
     "engine/flow/run_parallel.py": ("tests/unit/test_flow_edges.py",),
