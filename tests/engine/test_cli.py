@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -48,6 +49,16 @@ assert not heavy, heavy
     text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment()).stdout
     assert all(f"\n  {name} " in text for name in COMMANDS)
     assert "examples:" in text
+
+
+def test_help_takes_less_than_three_tenths_of_a_second_of_processor_time() -> None:
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command("--help"), check=True, stdout=subprocess.DEVNULL, env=environment())
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert min(once() for _ in range(3)) < 0.3
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
