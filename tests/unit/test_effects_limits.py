@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gainstage.engine.advisor.measured_effects import LEAST_DONE, NOT_ENOUGH, effect, figures, has_work, words
+from gainstage.engine.advisor.measured_effects import NOT_ENOUGH, effect, figures, has_work, words
 from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.rows import Figures
 from gainstage.engine.views.snapshot import Snapshot
@@ -26,7 +26,7 @@ def template() -> Snapshot:
 def frames(template: Snapshot, *points: tuple[float, float], **run: Any) -> list[Snapshot]:
     """Frames at (seconds after the change, audio seconds done); each finishes as many recordings as are asked for."""
     return [
-        replace(template, wall=AT + after, run=replace(template.run, audio_done_s=audio, stored=n * LEAST_DONE, **run))
+        replace(template, wall=AT + after, run=replace(template.run, audio_done_s=audio, stored=n * 3, **run))
         for n, (after, audio) in enumerate(points)
     ]
 
@@ -84,6 +84,28 @@ def test_figures_are_medians_and_failures_never_below_none(template: Snapshot) -
     assert (side.service_p50_s, side.service_p95_s, side.gpu_memory) == (None, None, None)
 
 
+def test_frames_without_work_and_paused_ones_say_nothing_of_service_times(template: Snapshot) -> None:
+    history = [
+        replace(frame, stages=tuple(replace(s, service_p50_s=2.0) for s in frame.stages))
+        for frame in frames(template, (0.0, 0.0), (60.0, 607.6))
+    ]
+    odd = replace(history[1], stages=tuple(replace(s, depth=0, service_p50_s=99.0) for s in history[1].stages))
+    paused = replace(odd, run=replace(odd.run, state="paused"))
+    idle = replace(odd, run=replace(odd.run, queued=0))
+    measured = figures([*history, paused, paused, paused, idle, idle, idle], "transcribe")
+    assert measured is not None
+    assert (measured.audio_hours_per_hour, measured.service_p50_s) == (10.13, 2.0)
+
+
+def test_memory_is_a_share_of_what_the_newest_frame_has(template: Snapshot) -> None:
+    device = replace(template.devices[0], memory_used=25)
+    history = [
+        replace(frame, devices=(replace(device, memory_total=total),))
+        for frame, total in zip(frames(template, *BEFORE, *AFTER), (1000, 1000, 1000, 1000, 1000, 50), strict=True)
+    ]
+    assert "memory 50% (=)" in effect(history, AT, "workers.transcribe").text
+
+
 def side(rate: float | None = None, p95: float | None = None, memory: int | None = None, errors: int | None = None) -> Figures:
     return Figures(audio_hours_per_hour=rate, service_p50_s=None, service_p95_s=p95, errors=errors, gpu_memory=memory)  # type: ignore[arg-type]
 
@@ -112,7 +134,7 @@ def side(rate: float | None = None, p95: float | None = None, memory: int | None
 )
 def test_words_name_what_both_sides_know(template: Snapshot, before: Figures, after: Figures, text: str) -> None:
     device = template.devices[0]
-    frame = replace(template, devices=(replace(device, memory_total=100), replace(device, memory_total=None)))
+    frame = replace(template, devices=tuple(replace(device, memory_total=total) for total in (50, 100, None)))
     assert words(before, after, frame) == text
 
 
