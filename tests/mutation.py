@@ -440,7 +440,10 @@ def main() -> int:
             began = time.monotonic()
             score = look(path, MODULES[path], args.every, lambda line: print(line, flush=True))
             left = [m for m in score.survivors if m.key not in reasons]
-            open_ones += len(left)
+            stale = {key for key in reasons if key.startswith(f"{path} ")} - {m.key for m in mutants(path)}
+            for key in sorted(stale):
+                print(f"  explained, and no mutant any more: {key}")
+            open_ones += len(left) + len(stale)
             print(
                 f"{path}: {score.killed} of {score.all} killed ({score.slow} by the time limit), "
                 f"{len(score.survivors) - len(left)} explained, {len(left)} open, {time.monotonic() - began:.0f} s",

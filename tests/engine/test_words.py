@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainstage.engine.speech.words import NEAR_S, assign
+from gainstage.engine.speech.words import NEAR_S, _Spans, assign
 from gainstage.engine.terms import Provenance, SpeakerTurn, Word
 
 
@@ -208,12 +208,39 @@ def overlapped(text: str, overlap: tuple[float, float], *turns: SpeakerTurn) -> 
     return "".join(w.speaker or "-" for w in assign(words, turns, [overlap]))
 
 
+ADA_THEN_BEN = (turn(0, 3.72, "A"), turn(3.62, 9, "B"))
+"""Most of the tenth word lies in Ben's turn, by the diarizer's early edge; Ada speaks in it too, and no longer in the eleventh."""
+
+
 def test_a_word_at_the_edge_of_an_overlap_goes_to_the_speaker_of_its_sentence_who_speaks_there_too() -> None:
-    """Ben's turn begins within Ada's last word; most of the word lies in it by the diarizer's early edge."""
-    turns = (turn(0, 3.95, "A"), turn(3.62, 7, "B"))
     text = "one two three four five six seven eight nine ten. Yes I do think so"
-    assert overlapped(text, (3.62, 3.95), *turns) == "AAAAAAAAAABBBBB"
+    assert overlapped(text, (50, 51), *ADA_THEN_BEN) == "AAAAAAAAABBBBBB"
+    assert overlapped(text, (3.62, 3.72), *ADA_THEN_BEN) == "AAAAAAAAAABBBBB"
 
 
 def test_a_word_at_the_edge_of_an_overlap_stays_where_the_sentences_speaker_is_silent() -> None:
-    assert overlapped("a b c d e f", (1.5, 1.6), turn(0, 1.55, "A"), turn(1.5, 5, "B")) == "AAAABB"
+    text = "one two three four five six seven eight nine ten eleven"
+    assert overlapped(text, (3.62, 3.72), *ADA_THEN_BEN) == "AAAAAAAAAAB"
+    assert overlapped(text, (3.62, 3.72), *ADA_THEN_BEN, turn(4.3, 9, "A")) == "AAAAAAAAAAB", "she begins where the word ends"
+    early = (turn(0, 3.7, "A"), turn(3.62, 9, "B"), turn(3.8, 4.0, "A"))
+    assert overlapped(text, (3.62, 3.7), *early) == "AAAAAAAAAAB", "she ends where the word begins"
+
+
+@pytest.mark.parametrize(("second", "last"), [((0.4, 0.7), "A"), ((0.4, 0.75), "B")])
+def test_a_second_from_the_edge_of_an_overlap_a_word_is_sure(second: tuple[float, float], last: str) -> None:
+    """Two sure words decide; the second is one only when it ends a second or more before either edge."""
+    words = [word(0, 0.3), word(*second), word(0.8, 1.1), word(1.2, 1.5), word(1.6, 2.2)]
+    cast = (turn(0, 1.8, "A"), turn(1.71, 5, "B"))
+    assert [w.speaker for w in assign(words, cast, [(1.71, 1.8)])] == ["A"] * 4 + [last]
+
+
+def test_spans_that_touch_have_no_edge_between_them() -> None:
+    spans = _Spans([(0.0, 2.0), (2.0, 5.0)])
+    assert not spans.edge_near(2.0, 2.5)
+    assert spans.edge_near(3.9, 4.1)
+
+
+def test_a_turn_that_ends_where_the_word_begins_makes_it_no_surer() -> None:
+    words = [word(0, 0.3), word(0.4, 0.7), word(0.8, 1.1)]
+    cast = (turn(0, 0.75, "A"), turn(0.2, 0.8, "B"), turn(0.8, 1.1, "B"))
+    assert [w.speaker for w in assign(words, cast)] == ["A", "A", "A"]

@@ -91,3 +91,24 @@ def test_work_is_measured_from_its_first_moment_and_anew_on_request() -> None:
     utilisation.set_rates((2, 0, 2, 0, 0))
     utilisation.begin_anew()
     assert utilisation.worked_s() is None
+
+
+def test_before_the_first_slot_there_is_nothing() -> None:
+    utilisation = Utilisation(0.0)
+    utilisation.advance(10.0)
+    assert utilisation.window(60)[1] == (0.0,) * 8
+    assert utilisation.trend() == (0.0, 0.0)
+
+
+def test_the_first_step_of_a_trend_may_hold_a_slot_for_a_moment_only() -> None:
+    utilisation = Utilisation(0.0)
+    utilisation.advance(4.5)
+    utilisation.set_rates((1, 1, 0, 0, 0))
+    utilisation.advance(5.0)
+    assert utilisation.trend() == (1.0,)
+
+
+def test_the_oldest_second_that_is_kept_is_that_of_its_own_time() -> None:
+    utilisation = running(10.5)
+    utilisation.advance(610.5)
+    assert utilisation.window(601)[1][BUSY] == pytest.approx(600.5)
