@@ -12,7 +12,7 @@ from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.batch_stats import BatchStats
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.gate import Gate, Visitor
-from gainstage.engine.flow.pending import PendingItem, PendingItems
+from gainstage.engine.flow.pending import PendingItem, PendingItems, Submission
 from gainstage.engine.flow.run_parallel import run_parallel
 from gainstage.engine.views.passes import BatchRecord
 
@@ -124,6 +124,14 @@ def pile(*arrived: float, keys: str = "") -> PendingItems[int]:
     for n, at in enumerate(arrived):
         made.add(PendingItem(n, n, "owner", 1.0, 0.0, 0.0, n + 1, at), keys[n] if keys else None)
     return made
+
+
+def test_a_submission_may_be_closed_twice() -> None:
+    submission: Submission[int] = Submission(2)
+    submission.close()
+    submission.close()
+    assert (submission.open, submission.left, submission.results) == (False, 2, [None, None])
+    assert submission.wake.acquire(blocking=False), "who waits for it is woken"
 
 
 def test_the_oldest_wait_of_several_groups_counts() -> None:

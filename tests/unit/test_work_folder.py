@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,3 +151,56 @@ def test_a_lock_follows_the_file_and_not_its_name(tmp_path: Path) -> None:
     second.release()
     with pytest.raises(RuntimeError, match="not held"):
         second.write(b"late")
+
+
+def test_only_the_engines_user_may_look_into_a_work_folder(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path / "above" / "work")
+    with folders.open("rec") as path:
+        assert [p.stat().st_mode & 0o777 for p in (folders.root, path)] == [0o700, 0o700]
+
+
+def test_bytes_are_those_of_the_disk_blocks(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path / "work")
+    assert folders.bytes_used() == 0
+    with folders.open("rec") as path:
+        (path / "deep").mkdir()
+        files = [path / "a", path / "deep" / "b"]
+        for file in files:
+            file.write_bytes(b"x" * 10_000)
+        assert folders.bytes_used() == 512 * sum(f.stat().st_blocks for f in (*files, path / ".owner"))
+    folders.root.joinpath(".door.lock").unlink()
+    folders.root.rmdir()
+    assert folders.bytes_used() == 0
+
+
+def test_the_floor_is_reached_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders, gib = WorkFolders(tmp_path), 1024**3
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * gib // 2))
+    folders.check_floor(3 * gib // 2)
+    with pytest.raises(Transient) as caught:
+        folders.check_floor(2 * gib)
+    assert caught.value.message == f"1.5 GiB free in {tmp_path}, the floor is 2.0 GiB"
+
+
+def test_what_vanishes_while_a_folder_is_emptied_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process that is just ending takes its own file away, between the list and the removal."""
+    real, gone = os.unlink, []
+
+    def unlink(path: str) -> None:
+        real(path)
+        if not gone:
+            gone.append(path)
+            real(path)
+
+    with WorkFolders(tmp_path).open("rec") as path:
+        (path / "a").write_text("")
+        (path / "b").write_text("")
+        monkeypatch.setattr(os, "unlink", unlink)
+    assert gone
+    assert not path.exists()
+
+
+def test_a_long_unsafe_id_is_named_in_part(tmp_path: Path) -> None:
+    with pytest.raises(Permanent) as caught, WorkFolders(tmp_path).open("/" * 500):
+        pytest.fail("must not get in")
+    assert caught.value.message == f"recording id {'/' * 99 + '…'!r} is not safe in a file name"
