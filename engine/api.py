@@ -105,11 +105,14 @@ def transcribe(
         try:
             profiles = [_profile(n, name, paths, extractor, token) for n, (name, paths) in enumerate((voices or {}).items(), 1)]
             audio = decode(Path(path), Path(folder), token=token, max_seconds=chosen.fetch.max_duration)
+            scale = _calibration(profiles, extractor, token) if chosen.identify.scale == "calibrated" else None
 
             def voices_of(token: CancelToken) -> Cast | DiarizationResult:
                 alone = None
                 if chosen.identify.fast_path and profiles:
-                    alone = monologue(audio, profiles, chosen.identify, revision=0, extractor=extractor, token=token)
+                    alone = monologue(
+                        audio, profiles, chosen.identify, revision=0, extractor=extractor, token=token, calibration=scale
+                    )
                 return alone or models.diarizer({}).diarize(audio, chosen.diarization, token=token)
 
             transcript, speakers = run_parallel(
@@ -118,7 +121,9 @@ def transcribe(
             if isinstance(speakers, Cast):
                 cast = spoken(speakers, transcript.words)
             else:
-                cast = identify(audio, speakers, profiles, chosen.identify, revision=0, extractor=extractor, token=token)
+                cast = identify(
+                    audio, speakers, profiles, chosen.identify, revision=0, extractor=extractor, token=token, calibration=scale
+                )
         finally:
             extractor.close()
     words = assign(transcript.words, cast.turns, cast.overlaps)
@@ -135,6 +140,20 @@ def _models(roles: str, cache: Path) -> Models:
     """The models of these sections, loaded when first used."""
     settings = Settings.model_validate_json(roles)
     return Models(lambda: settings, cache)
+
+
+_cohorts: dict[Any, Any] = {}
+"""The shipped cohort as each voice model of this process hears it."""
+
+
+def _calibration(profiles: Sequence[Any], extractor: Any, token: CancelToken) -> Any:
+    from gainstage.engine.voices import cohort
+    from gainstage.engine.voices.calibrating import calibrate
+
+    if extractor.model not in _cohorts:
+        _cohorts[extractor.model] = cohort.listen(extractor, token)
+    found = calibrate(profiles, _cohorts[extractor.model], extractor.model)
+    return None if found is None else found.calibration
 
 
 def _profile(number: int, name: str, paths: AnyPath | Sequence[AnyPath], extractor: Any, token: CancelToken) -> Any:

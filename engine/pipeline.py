@@ -181,6 +181,7 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
             token=token,
             journal=context.journal,
             recording=flight.recording.id,
+            calibration=context.calibration(profiles, token),
         )
 
 
@@ -222,6 +223,7 @@ def identify(
                 token=flight.token,
                 journal=context.journal,
                 recording=flight.recording.id,
+                calibration=context.calibration(profiles, flight.token),
             )
     flight.speakers = len({t.speaker for t in cast.turns})
     return cast

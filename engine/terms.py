@@ -253,6 +253,7 @@ class ProfileScore:
     threshold: float  # in force
     primary: bool = False
     own: bool = False  # the threshold is the profile's own, not the setting's
+    probability: float | None = None  # that it is this person; None on the cosine scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +295,9 @@ class Decision:
     evidence: tuple[TurnEvidence, ...]
     why: str  # one sentence in words
     massive: bool = False  # the cluster is one long turn
+    sample_s: tuple[float, ...] = ()  # seconds of speech behind each similarity
+    variance_spreads: float | None = None  # of the similarities, in variances of one voice; None on the cosine scale
+    range_spreads: float | None = None  # in standard deviations of one voice
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from gainstage.engine.terms import Audio, Cast, DiarizationResult, Transcript, T
 
 if TYPE_CHECKING:
     from gainstage.engine.evaluation.scored import Scored
+    from gainstage.engine.voices.calibration import Calibration
     from gainstage.engine.voices.profile_index import Profile
 
 
@@ -73,6 +74,7 @@ class Chain:
         self.diarizer = Diarizer(load_diarizer(found["diarization"], "cpu", lambda _name, _folder: encoder))
         self.extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: settings.voice.batch_seconds))
         self.profiles = [self._enrolled(k, path) for k, path in enumerate(sorted(voices.iterdir()), 1)]
+        self.calibration = self._calibration() if settings.identify.scale == "calibrated" else None
 
     def __enter__(self) -> Chain:
         return self
@@ -97,7 +99,14 @@ class Chain:
             return transcript, None, cast
         diarization = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
         cast = identify(
-            audio, diarization, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token
+            audio,
+            diarization,
+            self.profiles,
+            self.settings.identify,
+            revision=0,
+            extractor=self.extractor,
+            token=self._token,
+            calibration=self.calibration,
         )
         return transcript, diarization, cast
 
@@ -110,7 +119,24 @@ class Chain:
         """The cast of a monologue by the host, when it is one and the settings allow the fast path."""
         from gainstage.engine.voices.fast_path import monologue
 
-        return monologue(audio, self.profiles, self.settings.identify, revision=0, extractor=self.extractor, token=self._token)
+        return monologue(
+            audio,
+            self.profiles,
+            self.settings.identify,
+            revision=0,
+            extractor=self.extractor,
+            token=self._token,
+            calibration=self.calibration,
+        )
+
+    def _calibration(self) -> Calibration | None:
+        from gainstage.engine.voices import cohort
+        from gainstage.engine.voices.calibrating import calibrate
+        from gainstage.engine.voices.identify import as_primary
+
+        people = as_primary(self.profiles, self.settings.identify.primary)
+        found = calibrate(people, cohort.listen(self.extractor, self._token), self.extractor.model)
+        return None if found is None else found.calibration
 
     def _enrolled(self, id: int, path: Path) -> Profile:
         from gainstage.engine.voices.evidence import Refusal

@@ -36,9 +36,14 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.outage import retry_until
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.telemetry.journal import Journal
+from gainstage.engine.terms import ModelId
 from gainstage.engine.views.events import Level
 from gainstage.engine.voices.cache import VoiceCache
+from gainstage.engine.voices.calibrating import Calibrations, key_of
+from gainstage.engine.voices.calibration import Calibration
 from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
+from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.own_voices import missed
 from gainstage.engine.voices.profiles import Profile, ProfileStore
 
 T = TypeVar("T")
@@ -85,6 +90,8 @@ class EngineContext:
         self.queue = JobQueue(database, self.id, heartbeat_s=self.settings.queue.heartbeat, stalled_s=self.settings.queue.stalled)
         self.registry = EngineRegistry(database, self.id)
         self.profile_store = ProfileStore(database)
+        self.calibrations = Calibrations(database)
+        self._checked: str | None = None
         self.models = Models(lambda: self.settings, paths.models, on_event=self._model_event)
         self.work = WorkFolders(paths.work)
         self.fetcher = Fetcher(lambda: self.settings, database, self.journal, paths.data / "partial")
@@ -112,6 +119,26 @@ class EngineContext:
         """Register the models in use; what the same weights wrote under another name stays theirs, and the journal says so."""
         for sentence in self.through_outage(lambda: recognise(self.database, self.models, roles), self.token):
             self.journal.log("info", sentence, kind="model")
+
+    def calibration(self, profiles: Sequence[Profile], token: CancelToken) -> Calibration | None:
+        """What scores against these profiles mean; None where ``identify.scale`` is cosine, and with too little to fit it to."""
+        model = self.models.voice_encoder().id
+        if self.settings.identify.scale == "cosine":
+            self._report_missed(profiles, model, None)
+            return None
+        found = self.through_outage(lambda: self.calibrations.current(profiles, model, lambda: self.voices, token), token)
+        self._report_missed(profiles, model, found)
+        return found
+
+    def _report_missed(self, profiles: Sequence[Profile], model: ModelId, calibration: Calibration | None) -> None:
+        """Report people who would not be known again by their own voices, once for each set of profiles."""
+        key = key_of(profiles)
+        if self._checked == key:
+            return
+        self._checked = key
+        for person in missed(profiles, model, Limits.from_settings(self.settings.identify, calibration)):
+            hint = "`gainstage voices check` shows the curve; enrol more of this voice, from several recordings"
+            self.journal.log("warning", f"{person.text}: {hint}", kind="voices", stage="identify")
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
         """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from gainstage.engine.terms import UNKNOWN_PREFIX, Provenance
 from gainstage.engine.voices.evidence import ClusterEvidence
 from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.posterior import probabilities
 from gainstage.engine.voices.profile_index import Candidate
 
 SHORTEST_CLUSTER_S = 3.0
@@ -59,6 +60,8 @@ class Ruling(NamedTuple):
     labels: tuple[TurnLabel, ...] = ()  # one per turn when the cluster is split
     unknown: str | None = None  # the name of its unknown turns
     holder: str | None = None  # the cluster that the person was assigned to instead
+    probability: float | None = None  # of the best candidate; None on the cosine scale
+    spreads: Stats | None = None  # of the similarities in standard deviations of one voice; None on the cosine scale
 
     def label_of(self, turn: int) -> TurnLabel:
         """The label of a turn, by the turn's index in the evidence."""
@@ -102,15 +105,28 @@ def two_mode_gap(values: Sequence[float]) -> float:
     return gap
 
 
-def split_rule(stats: Stats | None, limits: Limits) -> tuple[bool, Rule]:
-    """Whether a cluster holds more than one voice, and the rule that decided it."""
+def split_rule(stats: Stats | None, limits: Limits, spreads: Stats | None = None) -> tuple[bool, Rule]:
+    """Whether a cluster holds more than one voice, and the rule that decided it. ``spreads`` are the statistics of the same
+    similarities in standard deviations of one voice (see :func:`in_spreads`); they are judged where they are given."""
     if stats is None:
         return False, "too few"
-    if stats.variance > limits.variance_limit:
+    judged = stats if spreads is None else spreads
+    variance, spread = (
+        (limits.variance_limit, limits.range_limit) if spreads is None else (limits.variance_spreads, limits.range_spreads)
+    )
+    if judged.variance > variance:
         return True, "variance"
-    if stats.spread > limits.range_limit:
+    if judged.spread > spread:
         return True, "range"
     return False, "under limits"
+
+
+def in_spreads(evidence: ClusterEvidence, limits: Limits) -> Stats | None:
+    """Statistics of the similarities as distances from what one voice has at their length; None on the cosine scale."""
+    scale = limits.calibration
+    if scale is None or not calibrated(evidence, limits):
+        return None
+    return statistics([scale.in_spreads(s, d) for s, d in zip(evidence.similarities, evidence.sample_s, strict=True)])
 
 
 def bonus(seconds: float) -> float:
@@ -131,30 +147,53 @@ def _rule(evidence: ClusterEvidence, limits: Limits) -> Ruling:
     if evidence.seconds < SHORTEST_CLUSTER_S:
         return Ruling(evidence, None, False, "too short", "too short", None, None, NOBODY)
     stats = statistics(evidence.similarities)
-    split, rule = split_rule(stats, limits)
-    who, margin, verdict = _cluster_level(evidence, limits)
+    spreads = in_spreads(evidence, limits)
+    split, rule = split_rule(stats, limits, spreads)
+    who, margin, verdict, sure = _cluster_level(evidence, limits)
     if split:
-        labels = smoothed(evidence, _per_segment(evidence, limits), limits.smooth_below)
-        return Ruling(evidence, stats, True, rule, "split", who, margin, None, labels)
-    label = TurnLabel(who, evidence.scores[who], Provenance.CLUSTER) if verdict == "accepted" and who is not None else NOBODY
-    return Ruling(evidence, stats, False, rule, verdict, who, margin, label)
+        labels = smoothed(evidence, _per_segment(evidence, limits), limits)
+        return Ruling(evidence, stats, True, rule, "split", who, margin, None, labels, probability=sure, spreads=spreads)
+    label = NOBODY
+    if verdict == "accepted" and who is not None:
+        label = TurnLabel(who, evidence.scores[who] if sure is None else sure, Provenance.CLUSTER)
+    return Ruling(evidence, stats, False, rule, verdict, who, margin, label, probability=sure, spreads=spreads)
 
 
-def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, ClusterResult]:
-    """The index of the best candidate for the mean voice, its lead over the runner-up, and whether it is accepted."""
+def _cluster_level(evidence: ClusterEvidence, limits: Limits) -> tuple[int | None, float | None, ClusterResult, float | None]:
+    """The index of the best candidate for the mean voice, its lead over the runner-up, whether it is accepted, its probability."""
     scores = evidence.scores
     if not evidence.similarities:
-        return None, None, "no voice"
+        return None, None, "no voice", None
     if not scores:
-        return None, None, "nobody enrolled"
+        return None, None, "nobody enrolled", None
+    if calibrated(evidence, limits):
+        return _by_probability(evidence, limits)
     who = max(range(len(scores)), key=scores.__getitem__)
     margin = _lead(scores, who)
     best = evidence.candidates[who]
     if scores[who] * bonus(evidence.seconds) < limits.threshold(best.primary, best.threshold):
-        return who, margin, "below threshold"
+        return who, margin, "below threshold", None
     if margin is not None and margin < limits.margin:
-        return who, margin, "too close"
-    return who, margin, "accepted"
+        return who, margin, "too close", None
+    return who, margin, "accepted", None
+
+
+def calibrated(evidence: ClusterEvidence, limits: Limits) -> bool:
+    """Whether scores are judged as probabilities: there is a calibration, and the evidence was measured for it."""
+    return limits.calibration is not None and evidence.reference == "main"
+
+
+def _by_probability(evidence: ClusterEvidence, limits: Limits) -> tuple[int, float | None, ClusterResult, float | None]:
+    sure = [p or 0.0 for p in probabilities(evidence.candidates, evidence.scores, sum(evidence.sample_s), limits.calibration)]
+    who = max(range(len(sure)), key=lambda i: (sure[i], evidence.scores[i]))
+    passed = _passes(evidence, who, evidence.scores[who], sure[who], limits.probability)
+    return who, _lead(evidence.scores, who), "accepted" if passed else "below threshold", sure[who]
+
+
+def _passes(evidence: ClusterEvidence, who: int, score: float, sure: float, limit: float) -> bool:
+    """Whether a name is sure enough. A threshold that the profile was given by hand, a cosine, takes the place of the limit."""
+    own = evidence.candidates[who].threshold
+    return sure >= limit if own is None else score >= own
 
 
 def _lead(scores: Sequence[float], who: int) -> float | None:
@@ -189,12 +228,17 @@ def _exclusive(rulings: list[Ruling]) -> list[Ruling]:
 
 def _claim(ruling: Ruling) -> tuple[float, float]:
     """Sort key of a cluster's claim on its person: the score with its bonus, then seconds of speech."""
-    return max(ruling.evidence.scores) * bonus(ruling.evidence.seconds), ruling.evidence.seconds
+    evidence = ruling.evidence
+    if ruling.probability is not None and ruling.who is not None:
+        return evidence.scores[ruling.who], evidence.seconds
+    return max(evidence.scores) * bonus(evidence.seconds), evidence.seconds
 
 
 def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, ...]:
     """A label for each turn of a split cluster by its own voice: the primary from ``split_threshold`` on, else the best other
     person that passes threshold and margin."""
+    if calibrated(evidence, limits):
+        return tuple(_turn_label(evidence, i, limits) for i in range(len(evidence.turns)))
     primary = next((i for i, c in enumerate(evidence.candidates) if c.primary), None)
     labels = []
     for turn in evidence.turns:
@@ -208,6 +252,23 @@ def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, 
     return tuple(labels)
 
 
+def _turn_label(evidence: ClusterEvidence, turn: int, limits: Limits) -> TurnLabel:
+    sure = _turn_probabilities(evidence, turn, limits)
+    if not sure:
+        return TurnLabel(None, None, Provenance.PER_SEGMENT)
+    scores = evidence.turns[turn].scores
+    who = max(range(len(sure)), key=lambda i: (sure[i], scores[i]))
+    if not _passes(evidence, who, scores[who], sure[who], limits.turn_probability):
+        return TurnLabel(None, None, Provenance.PER_SEGMENT)
+    return TurnLabel(who, sure[who], Provenance.PER_SEGMENT)
+
+
+def _turn_probabilities(evidence: ClusterEvidence, turn: int, limits: Limits) -> list[float]:
+    row = evidence.turns[turn]
+    found = probabilities(evidence.candidates, row.scores, row.end - row.start, limits.calibration) if row.scores else ()
+    return [p or 0.0 for p in found]
+
+
 def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int | None, limits: Limits) -> int | None:
     others = [i for i in range(len(scores)) if i != primary]
     if not others:
@@ -219,28 +280,34 @@ def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int
     return who
 
 
-def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], below_s: float) -> tuple[TurnLabel, ...]:
-    """Smooth a split cluster in one pass in time order: a turn shorter than ``below_s`` takes the label of its neighbours.
+def smoothed(evidence: ClusterEvidence, labels: tuple[TurnLabel, ...], limits: Limits) -> tuple[TurnLabel, ...]:
+    """Smooth a split cluster in one pass in time order: a turn shorter than ``smooth_below`` takes the label of its neighbours.
 
     It does so when the cluster's turns directly before and after it, with no other speaker in between, have the same label and
     it has another. A changed turn counts for no other turn, neither with its old nor with its new label, so changes do not cascade.
+    On the calibrated scale a turn as sure of its name as a whole cluster must be keeps it.
     """
+    below_s, firm = limits.smooth_below, limits.probability if calibrated(evidence, limits) else None
     smooth, turns = list(labels), evidence.turns
     for i in range(1, len(turns) - 1):
         turn = turns[i]
         if turn.end - turn.start >= below_s or not (turn.follows and turns[i + 1].follows):
             continue
         left, right = smooth[i - 1], smooth[i + 1]
+        if firm is not None and smooth[i].who is not None and (smooth[i].confidence or 0.0) >= firm:
+            continue
         if not left.smoothed and left.who == right.who != smooth[i].who:
-            smooth[i] = TurnLabel(left.who, _own_score(evidence, i, left.who), Provenance.SMOOTHED, True)
+            smooth[i] = TurnLabel(left.who, _own_score(evidence, i, left.who, limits), Provenance.SMOOTHED, True)
     return tuple(smooth)
 
 
-def _own_score(evidence: ClusterEvidence, turn: int, who: int | None) -> float | None:
-    """Score of a turn's own voice against ``who``; None for an unknown person and for a turn without a voice."""
+def _own_score(evidence: ClusterEvidence, turn: int, who: int | None, limits: Limits) -> float | None:
+    """Confidence of a turn's own voice in ``who``; None for an unknown person and for a turn without a voice."""
     row = evidence.turns[turn]
     if who is None or not row.scores:
         return None
+    if calibrated(evidence, limits):
+        return _turn_probabilities(evidence, turn, limits)[who]
     return row.similarity if evidence.candidates[who].primary else row.scores[who]
 
 

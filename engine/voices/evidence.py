@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from gainstage.engine.terms import Decision, ProfileScore, TurnEvidence, Vector
 from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.posterior import probabilities
 from gainstage.engine.voices.profile_index import Candidate, ProfileIndex
 from gainstage.engine.voices.spans import SHORTEST_VOICE_S, ClusterSpans, spread
 from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 
-Reference = Literal["primary", "self"]
+Reference = Literal["primary", "self", "main"]
+"""What similarities are to: the primary profile, the cluster's own mean, or the mean of the larger of its two most different groups."""
+
+_ROUNDS = 10
 
 ALL_KEPT = 8
 """Up to this many profiles, the scores against all of them are kept; above it, only those that a rule can use."""
@@ -50,6 +54,7 @@ class ClusterEvidence:
     scores: tuple[float, ...]
     massive: bool
     turns: tuple[TurnRow, ...]
+    sample_s: tuple[float, ...] = ()  # seconds of speech behind each similarity; empty where not known
 
     @property
     def turn_count(self) -> int:
@@ -73,11 +78,12 @@ def wanted(spans: Sequence[ClusterSpans]) -> list[tuple[float, float]]:
 
 
 def build_evidence(
-    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], index: ProfileIndex
+    spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], index: ProfileIndex, *, unity: bool = False
 ) -> tuple[tuple[ClusterEvidence, ...], tuple[tuple[Vector | None, ...], ...]]:
     """The evidence of each cluster, and the voices of each cluster's turns.
 
-    ``voices`` has one entry per span of :func:`wanted`, in its order. Raises :class:`gainstage.engine.voices.vectors.BadVoice` for
+    ``voices`` has one entry per span of :func:`wanted`, in its order. ``unity`` measures similarities to the main voice of the cluster
+    itself, which tells whether it is one voice, whoever it is; else to the primary profile. Raises :class:`gainstage.engine.voices.vectors.BadVoice` for
     a vector that is not a valid voice.
     """
     it = iter(voices)
@@ -87,7 +93,7 @@ def build_evidence(
         voices_of_pieces = [next(it) if end - start >= SHORTEST_VOICE_S else TOO_SHORT for start, end in c.pieces]
         places = [order[piece, c.cluster] for piece in c.pieces]
         follows = [False, *(b == a + 1 for a, b in itertools.pairwise(places))]
-        evidence.append(_cluster_evidence(c, voices_of_pieces, follows, index))
+        evidence.append(_cluster_evidence(c, voices_of_pieces, follows, index, unity))
         kept.append(tuple(None if isinstance(v, Refusal) else v for v in voices_of_pieces))
     return tuple(evidence), tuple(kept)
 
@@ -98,10 +104,10 @@ def _in_time(entry: tuple[tuple[float, float], ClusterSpans]) -> tuple[float, fl
 
 
 def _cluster_evidence(
-    spans: ClusterSpans, voices: Sequence[Vector | Refusal], follows: Sequence[bool], index: ProfileIndex
+    spans: ClusterSpans, voices: Sequence[Vector | Refusal], follows: Sequence[bool], index: ProfileIndex, unity: bool
 ) -> ClusterEvidence:
     voiced = [i for i, v in enumerate(voices) if not isinstance(v, Refusal)]
-    reference: Reference = "self" if index.primary is None else "primary"
+    reference: Reference = "main" if unity else "self" if index.primary is None else "primary"
     similarities: dict[int, float] = {}
     scores: dict[int, tuple[float, ...]] = {}
     samples: list[int] = []
@@ -118,7 +124,10 @@ def _cluster_evidence(
         candidates = tuple(index.candidates[c] for c in columns)
         scores = {i: tuple(row) for i, row in zip(voiced, ranked[:, columns].tolist(), strict=True)}
         cluster_scores = tuple(middle[0, columns].tolist())
-        if index.primary is not None:
+        if unity:
+            seconds = np.array([spans.pieces[i][1] - spans.pieces[i][0] for i in voiced])
+            similarities = dict(zip(voiced, _to_main(matrix, picked, seconds).tolist(), strict=True))
+        elif index.primary is not None:
             similarities = dict(zip(voiced, alike[:, index.primary].tolist(), strict=True))
         else:
             similarities = dict(zip(voiced, _to_self(matrix, picked).tolist(), strict=True))
@@ -136,6 +145,7 @@ def _cluster_evidence(
         scores=cluster_scores,
         massive=spans.massive,
         turns=turns,
+        sample_s=tuple(round(float(spans.pieces[i][1] - spans.pieces[i][0]), 3) for i in samples),
     )
 
 
@@ -162,20 +172,65 @@ def _to_self(matrix: NDArray[np.float32], picked: Sequence[int]) -> NDArray[np.f
     return np.round(np.clip(np.where(norms > 1e-6, cosines, 1.0), -1.0, 1.0), DECIMALS)
 
 
-def profile_scores(candidates: Sequence[Candidate], scores: Sequence[float], limits: Limits) -> tuple[ProfileScore, ...]:
-    """Scores with the thresholds in force, in the order of the candidates; empty when there are no scores."""
+def _to_main(matrix: NDArray[np.float32], picked: Sequence[int], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine of each voice to the mean of the cluster's main group without itself (n,); 1.0 when it is the only sample.
+
+    The samples are parted into their two most different groups (two means, started from the least similar pair, weighted by
+    ``seconds`` of speech); the one with more speech is the main group.
+    """
+    rows, at = matrix.astype(np.float64), np.array(picked)
+    sample, weight = rows[at], seconds[at][:, None]
+    first, second = np.unravel_index(int(np.argmin(sample @ sample.T)), (len(at), len(at)))
+    near, far = sample[first], sample[second]
+    inside = np.ones(len(at), bool)
+    for _ in range(_ROUNDS):
+        parted = sample @ near >= sample @ far
+        if parted.all() or not parted.any() or (parted == inside).all():
+            break
+        inside = parted
+        near, far = ((sample * weight)[inside].sum(axis=0), (sample * weight)[~inside].sum(axis=0))
+        near, far = near / max(1e-12, float(np.linalg.norm(near))), far / max(1e-12, float(np.linalg.norm(far)))
+    if weight[inside].sum() < weight[~inside].sum():
+        inside = ~inside
+    main = at[inside]
+    rest = np.repeat((rows[main] * seconds[main][:, None]).sum(axis=0)[None], len(rows), axis=0)
+    rest[main] -= rows[main] * seconds[main][:, None]
+    if len(main) == 1:
+        others = (rows[at] * seconds[at][:, None]).sum(axis=0)
+        rest[main] = others - rows[main] * seconds[main][:, None]
+    norms = np.linalg.norm(rest, axis=1)
+    cosines = np.einsum("ij,ij->i", rows, rest) / np.maximum(norms, 1e-12)
+    return np.round(np.clip(np.where(norms > 1e-6, cosines, 1.0), -1.0, 1.0), DECIMALS)
+
+
+def reference_of(name: str) -> Reference:
+    return "primary" if name == "primary" else "main" if name == "main" else "self"
+
+
+def profile_scores(
+    candidates: Sequence[Candidate], scores: Sequence[float], limits: Limits, seconds: float
+) -> tuple[ProfileScore, ...]:
+    """Scores of ``seconds`` of speech with the thresholds in force, in the order of the candidates; empty when there are no scores."""
     if not scores:
         return ()
+    sure = probabilities(candidates, scores, seconds, limits.calibration)
     return tuple(
-        ProfileScore(c.id, c.name, s, limits.threshold(c.primary, c.threshold), c.primary, c.threshold is not None)
-        for c, s in zip(candidates, scores, strict=True)
+        ProfileScore(c.id, c.name, s, limits.threshold(c.primary, c.threshold), c.primary, c.threshold is not None, p)
+        for c, s, p in zip(candidates, scores, sure, strict=True)
     )
 
 
 def turn_evidence(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnEvidence, ...]:
     """The turns of a cluster in the form that a stored decision holds."""
     return tuple(
-        TurnEvidence(t.start, t.end, profile_scores(evidence.candidates, t.scores, limits), t.similarity, t.refused, t.follows)
+        TurnEvidence(
+            t.start,
+            t.end,
+            profile_scores(evidence.candidates, t.scores, limits, t.end - t.start),
+            t.similarity,
+            t.refused,
+            t.follows,
+        )
         for t in evidence.turns
     )
 
@@ -194,9 +249,10 @@ def restore_evidence(decision: Decision) -> ClusterEvidence:
         seconds=decision.seconds,
         start=decision.evidence[0].start if decision.evidence else 0.0,
         similarities=decision.similarities,
-        reference="primary" if decision.reference == "primary" else "self",
+        reference=reference_of(decision.reference),
         candidates=tuple(Candidate(s.profile, s.name, s.primary, s.threshold if s.own else None) for s in ranked),
         scores=tuple(s.score for s in ranked),
         massive=decision.massive,
         turns=tuple(turns),
+        sample_s=decision.sample_s,
     )

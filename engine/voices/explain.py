@@ -15,7 +15,9 @@ def why(ruling: Ruling, limits: Limits, seconds_by_speaker: Mapping[str, float])
 
 
 def _unity(ruling: Ruling, limits: Limits) -> str:
-    stats = ruling.stats
+    stats, spreads = ruling.stats, ruling.spreads
+    if spreads is not None and ruling.rule in ("variance", "range", "under limits"):
+        return _unity_in_spreads(ruling.rule, spreads.variance, spreads.spread, limits)
     if ruling.rule == "variance" and stats is not None:
         return f"Split: variance {stats.variance:.3f} is above {limits.variance_limit:.3f}."
     if ruling.rule == "range" and stats is not None:
@@ -29,6 +31,17 @@ def _unity(ruling: Ruling, limits: Limits) -> str:
         count = len(ruling.evidence.similarities)
         return f"Taken as one voice: {count} of the {FEWEST_VOICES} voices that statistics need."
     return ""
+
+
+def _unity_in_spreads(rule: str, variance: float, spread: float, limits: Limits) -> str:
+    if rule == "variance":
+        return f"Split: variance {variance:.1f} times that of one voice is above {limits.variance_spreads:.1f}."
+    if rule == "range":
+        return f"Split: range {spread:.1f} deviations of one voice is above {limits.range_spreads:.1f}."
+    return (
+        f"One voice: variance {variance:.1f} and range {spread:.1f}, in one voice's own deviation, "
+        f"stay within {limits.variance_spreads:.1f} and {limits.range_spreads:.1f}."
+    )
 
 
 def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
@@ -50,6 +63,8 @@ def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
     if len(evidence.candidates) > SMALLEST_COHORT:
         said += ", normalised,"
     needed = limits.threshold(best.primary, best.threshold)
+    if ruling.probability is not None and best.threshold is None:
+        return _by_probability(ruling, limits, f"{best.name} at {score:.3f} over {sum(evidence.sample_s):.0f} s")
     if ruling.verdict == "below threshold":
         return f"{unknown}: the best is {best.name} at {said}, below {needed:.2f}."
     reaches = f"at {said} reaches {needed:.2f}"
@@ -59,6 +74,16 @@ def _name(ruling: Ruling, limits: Limits, seconds: Mapping[str, float]) -> str:
         return f"{unknown}: {best.name} {reaches} but is cluster {ruling.holder} already, which scores higher."
     lead = "nobody else is enrolled" if ruling.margin is None else f"leads by {ruling.margin:.3f}"
     return f"{best.name} {reaches} and {lead}."
+
+
+def _by_probability(ruling: Ruling, limits: Limits, said: str) -> str:
+    sure = f"{said} is {100 * (ruling.probability or 0.0):.1f} % likely"
+    needed = f"{100 * limits.probability:.4g} %"
+    if ruling.verdict == "below threshold":
+        return f"{ruling.unknown} is unknown: the best is {sure}, less than {needed}."
+    if ruling.verdict == "taken":
+        return f"{ruling.unknown} is unknown: {sure} but is cluster {ruling.holder} already, which scores higher."
+    return f"{sure}, at least {needed}."
 
 
 def _shares(ruling: Ruling, seconds: Mapping[str, float]) -> str:

@@ -15,11 +15,13 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.terms import Audio, Cast, Decision, Provenance, SpeakerTurn, TurnEvidence
 from gainstage.engine.views.events import Level
 from gainstage.engine.voices.analysis import statistics, two_mode_gap
+from gainstage.engine.voices.calibration import Calibration
 from gainstage.engine.voices.evidence import Refusal, profile_scores
 from gainstage.engine.voices.extract import Span, VoiceExtractor
 from gainstage.engine.voices.identify import as_primary
 from gainstage.engine.voices.limits import Limits
-from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.posterior import probabilities
+from gainstage.engine.voices.profile_index import Candidate, Profile, ProfileIndex
 from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Places:
     spans: tuple[Span, ...]
     similarities: tuple[float, ...]
     scores: NDArray[np.float64]
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -49,6 +52,12 @@ class Places:
     def low(self) -> float:
         """The 10th percentile of the similarities."""
         return round(float(np.percentile(self.similarities, 10)), DECIMALS)
+
+    def probability(self, calibration: Calibration, primary: int) -> float:
+        """The 10th percentile of the probabilities that a place is the primary speaker."""
+        rows = zip(self.spans, self.scores.tolist(), strict=True)
+        sure = [probabilities(self.candidates, row, end - start, calibration)[primary] or 0.0 for (start, end), row in rows]
+        return round(float(np.percentile(sure, 10)), DECIMALS)
 
 
 def places(seconds: float) -> tuple[Span, ...]:
@@ -60,9 +69,13 @@ def places(seconds: float) -> tuple[Span, ...]:
 
 def doubt(samples: Places, limits: Limits, primary: int) -> str | None:
     """Why the fast path is not taken; None when every sample is the primary speaker. Pure."""
-    if samples.mean < limits.fast_path_mean:
+    if limits.calibration is not None:
+        sure = samples.probability(limits.calibration, primary)
+        if sure < limits.fast_path_probability:
+            return f"nine of ten places are {100 * sure:.1f} % sure, less than {100 * limits.fast_path_probability:.4g} %"
+    elif samples.mean < limits.fast_path_mean:
         return f"mean {samples.mean:.3f} is below {limits.fast_path_mean:.2f}"
-    if samples.low < limits.fast_path_low:
+    elif samples.low < limits.fast_path_low:
         return f"10th percentile {samples.low:.3f} is below {limits.fast_path_low:.2f}"
     if (samples.scores.argmax(axis=1) != primary).any():
         return "somebody else is more alike at one place"
@@ -79,6 +92,7 @@ def monologue(
     token: CancelToken,
     journal: Journal | None = None,
     recording: str | None = None,
+    calibration: Calibration | None = None,
 ) -> Cast | None:
     """The cast of a recording in which the primary speaker talks throughout. None after any doubt or failure: it is diarized then.
 
@@ -87,7 +101,7 @@ def monologue(
     index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     if not settings.fast_path or index.primary is None or audio.seconds < SHORTEST_S:
         return None
-    limits = Limits.from_settings(settings)
+    limits = Limits.from_settings(settings, calibration)
     try:
         spans = places(audio.seconds)
         voices = extractor.extract(audio, spans, token=token, recording=recording).voices
@@ -102,7 +116,7 @@ def monologue(
         _say(journal, recording, "info", f"fast path not taken: {silent} of {PLACES} places give no voice", {})
         return None
     alike = index.similarities(sound)
-    samples = Places(spans, tuple(alike[:, index.primary].tolist()), index.scores(alike))
+    samples = Places(spans, tuple(alike[:, index.primary].tolist()), index.scores(alike), index.candidates)
     why = doubt(samples, limits, index.primary)
     figures = {"similarities": list(samples.similarities), "mean": samples.mean, "low": samples.low, "taken": why is None}
     if why is not None:
@@ -123,10 +137,21 @@ def _cast(
 ) -> Cast:
     """A cast of one turn from start to end, with one decision."""
     person, middle = index.profiles[primary], mean_voice(voices)
-    ranked = profile_scores(index.candidates, index.scores(index.similarities(middle[None]))[0].tolist(), limits)
+    lengths = tuple(round(end - start, 3) for start, end in samples.spans)
+    middle_scores = index.scores(index.similarities(middle[None]))[0].tolist()
+    ranked = profile_scores(index.candidates, middle_scores, limits, sum(lengths))
+    sure = None if limits.calibration is None else samples.probability(limits.calibration, primary)
     stats = statistics(samples.similarities)
     turn = SpeakerTurn(
-        0.0, audio.seconds, CLUSTER, person.name, person.id, samples.mean, Provenance.FAST_PATH, samples.mean, voice=middle
+        0.0,
+        audio.seconds,
+        CLUSTER,
+        person.name,
+        person.id,
+        samples.mean if sure is None else sure,
+        Provenance.FAST_PATH,
+        samples.mean,
+        voice=middle,
     )
     others = [s.score for s in ranked if not s.primary]
     decision = Decision(
@@ -151,15 +176,20 @@ def _cast(
         seconds_by_speaker={person.name: audio.seconds},
         provenance=Provenance.FAST_PATH,
         evidence=tuple(
-            TurnEvidence(start, end, profile_scores(index.candidates, row, limits), similarity)
+            TurnEvidence(start, end, profile_scores(index.candidates, row, limits, end - start), similarity)
             for (start, end), row, similarity in zip(samples.spans, samples.scores.tolist(), samples.similarities, strict=True)
         ),
-        why=(
-            f"{person.name} alone: {PLACES} places over the whole recording have mean {samples.mean:.3f} and 10th percentile "
-            f"{samples.low:.3f}, at least {limits.fast_path_mean:.2f} and {limits.fast_path_low:.2f}."
-        ),
+        why=_why(person.name, samples, limits, sure),
+        sample_s=lengths,
     )
     return Cast((turn,), (decision,), fast_path=True)
+
+
+def _why(name: str, heard: Places, limits: Limits, sure: float | None) -> str:
+    said = f"{name} alone: {PLACES} places over the whole recording have mean {heard.mean:.3f} and 10th percentile {heard.low:.3f}"
+    if sure is None:
+        return f"{said}, at least {limits.fast_path_mean:.2f} and {limits.fast_path_low:.2f}."
+    return f"{said}; nine of ten are {100 * sure:.1f} % sure, at least {100 * limits.fast_path_probability:.4g} %."
 
 
 def _say(journal: Journal | None, recording: str | None, level: Level, text: str, figures: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gainstage.config.settings import Identify
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.terms import Audio, Cast, DiarizationResult
+from gainstage.engine.voices.calibration import Calibration
 from gainstage.engine.voices.evidence import build_evidence, wanted
 from gainstage.engine.voices.extract import VoiceExtractor
 from gainstage.engine.voices.labelling import decide
@@ -32,19 +33,22 @@ def identify(
     journal: Journal | None = None,
     recording: str | None = None,
     together: Iterable[Collection[str]] = (),
+    calibration: Calibration | None = None,
 ) -> Cast:
     """Who speaks when, with the decisions behind the names.
 
     The exclusive turns are named. Voices of all turns of at least half a second are extracted in one request, so that other limits
-    can be tried later without audio or model. ``together`` groups clusters that are known to be one person. Raises
+    can be tried later without audio or model. ``together`` groups clusters that are known to be one person. ``calibration`` makes probabilities of
+    scores; without one, cosines are judged. Raises
     ``ForeignVoice`` for a profile of another model, and the errors of :meth:`VoiceExtractor.extract`.
     """
     index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
     joined = merged(diarization, together)
     spans = clusters(joined.exclusive)
     extraction = extractor.extract(audio, wanted(spans), token=token, recording=recording)
-    evidence, voices = build_evidence(spans, extraction.voices, index)
-    cast = decide(evidence, Limits.from_settings(settings), revision, voices=voices, overlaps=overlaps(joined.turns))
+    limits = Limits.from_settings(settings, calibration)
+    evidence, voices = build_evidence(spans, extraction.voices, index, unity=limits.calibration is not None)
+    cast = decide(evidence, limits, revision, voices=voices, overlaps=overlaps(joined.turns))
     if journal is not None:
         unknown = sum(t.seconds for t in cast.turns if t.profile is None)
         journal.log(

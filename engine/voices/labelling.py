@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from gainstage.engine.terms import Cast, Decision, Provenance, SpeakerTurn, Vector
 from gainstage.engine.voices.analysis import Ruling, TurnLabel, judge, two_mode_gap
+from gainstage.engine.voices.calibration import Calibration
 from gainstage.engine.voices.evidence import ClusterEvidence, profile_scores, turn_evidence
 from gainstage.engine.voices.explain import why
 from gainstage.engine.voices.limits import Limits
+from gainstage.engine.voices.posterior import DECIMALS
 from gainstage.engine.voices.vectors import mean_voice
+
+DIARIZED = 0.95
+"""Prior probability that a turn with a voice is in the right cluster."""
+
+_MOST = 30.0
 
 Voices = Sequence[Sequence[Vector | None]]
 """The voice of each turn of each cluster, in the order of the evidence; None for a turn without one."""
@@ -31,7 +39,7 @@ def decide(
     """
     by_cluster = {e.cluster: v for e, v in zip(evidence, voices, strict=True)} if voices is not None else {}
     rulings = judge(evidence, limits)
-    turns = [t for r in rulings for t in named_turns(r, by_cluster.get(r.evidence.cluster))]
+    turns = [t for r in rulings for t in named_turns(r, by_cluster.get(r.evidence.cluster), limits.calibration)]
     turns.sort(key=lambda t: (t.start, t.end, t.cluster))
     return Cast(tuple(turns), tuple(decision(r, limits, revision) for r in rulings), overlaps)
 
@@ -52,7 +60,8 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
     evidence, stats = ruling.evidence, ruling.stats
     seconds = seconds_by_speaker(ruling)
     person = ruling.accepted
-    scores = profile_scores(evidence.candidates, evidence.scores, limits)
+    length = sum(evidence.sample_s) or evidence.seconds
+    scores = profile_scores(evidence.candidates, evidence.scores, limits, length)
     return Decision(
         cluster=evidence.cluster,
         seconds=evidence.seconds,
@@ -77,19 +86,41 @@ def decision(ruling: Ruling, limits: Limits, revision: int) -> Decision:
         evidence=turn_evidence(evidence, limits),
         why=why(ruling, limits, seconds),
         massive=evidence.massive,
+        sample_s=evidence.sample_s,
+        variance_spreads=ruling.spreads and round(ruling.spreads.variance, 4),
+        range_spreads=ruling.spreads and round(ruling.spreads.spread, 4),
     )
 
 
-def named_turns(ruling: Ruling, voices: Sequence[Vector | None] | None = None) -> list[SpeakerTurn]:
+def named_turns(
+    ruling: Ruling, voices: Sequence[Vector | None] | None = None, calibration: Calibration | None = None
+) -> list[SpeakerTurn]:
     """The named turns of a cluster in time order; touching pieces of an unsplit cluster are joined."""
     rows = ruling.evidence.turns
     result: list[SpeakerTurn] = []
     start = 0
     for i, row in enumerate(rows):
         if ruling.split or i + 1 == len(rows) or rows[i + 1].start != row.end:
-            result.append(_turn(ruling, ruling.label_of(i), start, i + 1, voices))
+            result.append(_turn(ruling, _own_label(ruling, start, i + 1, calibration), start, i + 1, voices))
             start = i + 1
     return result
+
+
+def _own_label(ruling: Ruling, first: int, end: int, calibration: Calibration | None) -> TurnLabel:
+    """The label of one turn, of the pieces ``first`` to ``end``.
+
+    In a cluster named as a whole by probability, the confidence of a turn joins that of the cluster, how often a diarizer puts a turn
+    into the right cluster, and what its own voice says; a turn too short for a voice has none.
+    """
+    label = ruling.label_of(end - 1)
+    if ruling.label is None or label.who is None or ruling.probability is None or calibration is None:
+        return label
+    rows = [t for t in ruling.evidence.turns[first:end] if t.scores]
+    if not rows:
+        return label._replace(confidence=None)
+    ratio = sum(calibration.log_ratio(t.scores[label.who], t.end - t.start) for t in rows) / len(rows)
+    odds = math.exp(max(-_MOST, min(_MOST, ratio))) * DIARIZED / (1 - DIARIZED)
+    return label._replace(confidence=round(ruling.probability * odds / (1 + odds), DECIMALS))
 
 
 def _turn(ruling: Ruling, label: TurnLabel, first: int, end: int, voices: Sequence[Vector | None] | None) -> SpeakerTurn:

@@ -18,7 +18,7 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.rows import WhatIf, WhatIfDiff
 from gainstage.engine.voices.analysis import Ruling, TurnLabel, judge
-from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow
+from gainstage.engine.voices.evidence import ClusterEvidence, TurnRow, reference_of
 from gainstage.engine.voices.labelling import seconds_by_speaker
 from gainstage.engine.voices.limits import PREFIX, Limits
 from gainstage.engine.voices.profile_index import Candidate
@@ -27,7 +27,7 @@ FAST_PATH = "fast path"
 NOTICED_S = 0.05
 """A smaller change, in seconds of speech, is treated as rounding."""
 
-PER_TURN = ("split_threshold", "other_threshold", "margin", "smooth_below")
+PER_TURN = ("split_threshold", "other_threshold", "margin", "smooth_below", "probability", "turn_probability")
 """Limits that change the labels of turns in a cluster that is split under both sets of limits."""
 
 
@@ -221,13 +221,14 @@ def _evidence(record: Mapping[str, Any], start: float) -> ClusterEvidence:
         seconds=record["seconds"],
         start=start,
         similarities=tuple(record["similarities"]),
-        reference="primary" if record["reference"] == "primary" else "self",
+        reference=reference_of(record["reference"]),
         candidates=tuple(
             Candidate(s["profile"], s["name"], s["primary"], s["threshold"] if s.get("own") else None) for s in ranked
         ),
         scores=tuple(s["score"] for s in ranked),
         massive=record["massive"],
         turns=(),
+        sample_s=tuple(record.get("sample_s", ())),
     )
 
 

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,12 @@ from gainstage.tui.commands.common import (
     speaking,
     tell_downloads,
 )
+from gainstage.tui.commands.voices_curve import as_data, curve
 from gainstage.tui.commands.voices_report import check, enrolled, list_profiles, show
 
 if TYPE_CHECKING:
     from gainstage.engine.store.database import Database
-    from gainstage.engine.terms import Audio
+    from gainstage.engine.terms import Audio, ModelId
     from gainstage.engine.voices.extract import VoiceExtractor
 
 EXAMPLES = {
@@ -39,6 +41,7 @@ EXAMPLES = {
   gainstage voices list
   gainstage voices show Helen                versions and how good they are
   gainstage voices check
+  gainstage voices calibrate                 what scores mean with this model and these people, fitted again
   gainstage voices import profiles/*.json
   gainstage voices merge Helen Helene        Helene turns out to be Helen
   gainstage voices delete Oscar              with everything derived from the voice""",
@@ -52,6 +55,7 @@ VERB_EXAMPLES = {
     "list": "  gainstage voices list\n  gainstage voices list --json",
     "show": "  gainstage voices show Helen",
     "check": "  gainstage voices check",
+    "calibrate": "  gainstage voices calibrate\n  gainstage voices calibrate --json",
     "rename": "  gainstage voices rename Helen 'Helen Keller'",
     "merge": "  gainstage voices merge Helen Helene      Helene turns out to be Helen",
     "undo": "  gainstage voices undo Helen",
@@ -87,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     verb("list", "everybody enrolled")
     shown = verb("show", "one profile: its versions, what they were made from, how good they are")
     shown.add_argument("name", metavar="NAME", help="whose profile")
-    verb("check", "profiles against each other and against speech kept out of them")
+    verb("check", "profiles against each other and against speech kept out of them; what scores mean")
+    verb("calibrate", "fit again what scores mean: probabilities by score and length of speech")
     rename = verb("rename", "give a profile another name, stored labels too")
     rename.add_argument("name", metavar="NAME", help="the name now")
     rename.add_argument("new", metavar="NEW", help="the name from now on")
@@ -110,7 +115,15 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    handlers = {"enrol": enrol, "list": list_profiles, "show": show, "check": check, "delete": delete, "import": import_profiles}
+    handlers = {
+        "enrol": enrol,
+        "list": list_profiles,
+        "show": show,
+        "check": check,
+        "calibrate": recalibrate,
+        "delete": delete,
+        "import": import_profiles,
+    }
     return handlers.get(args.verb, change)(args)
 
 
@@ -133,6 +146,25 @@ def listening(args: argparse.Namespace, database: Database) -> Iterator[VoiceExt
         yield extractor
     finally:
         extractor.close()
+
+
+def recalibrate(args: argparse.Namespace) -> int:
+    """Fit the calibration of the voice model in use and the profiles made by it again, and print its curve."""
+    from gainstage.engine.voices.calibrating import Calibrations
+    from gainstage.engine.voices.profiles import ProfileStore
+
+    identify = settings_of(args).settings.identify
+    with open_database(args, settings_of(args)) as database, listening(args, database) as extractor:
+        profiles = ProfileStore(database).load(extractor.model, identify.primary)
+        fitted = Calibrations(database).renew(profiles, extractor.model, lambda: extractor, CancelToken())
+    if fitted is None:
+        raise DeskError("too few voices to fit a calibration to")
+    if speaking(args):
+        print(f"{plain(extractor.model.name)}, {counted(len(profiles), 'profile')}: calibrated")
+        curve(fitted, identify)
+    else:
+        print_json({"model": extractor.model, **as_data(fitted, identify)})
+    return 0
 
 
 def enrol(args: argparse.Namespace) -> int:
@@ -171,10 +203,35 @@ def enrol(args: argparse.Namespace) -> int:
             )
         if args.primary:
             profiles.set_primary(args.name)
+        warnings = _missed(args, database, maker if args.stored else extractor.model, None if args.stored else extractor)
+        report = replace(report, warnings=(*report.warnings, *warnings))
     status = enrolled(args, report)
     if args.primary and speaking(args):
         print("  primary   " + plain(f"{args.name}{_overruled(args)}"))
     return status
+
+
+def _missed(args: argparse.Namespace, database: Database, model: ModelId | None, extractor: VoiceExtractor | None) -> list[str]:
+    """What to say of a profile that is not known again by its own voices. Fits the calibration of the new set of profiles, where the
+    voice model is at hand or has heard the cohort before."""
+    from gainstage.engine.voices.calibrating import Calibrations
+    from gainstage.engine.voices.limits import Limits
+    from gainstage.engine.voices.own_voices import missed
+    from gainstage.engine.voices.profiles import ProfileStore
+
+    identify = settings_of(args).settings.identify
+    if model is None:
+        return []
+    profiles, calibrations = ProfileStore(database).load(model, identify.primary), Calibrations(database)
+    scale = None
+    if identify.scale == "calibrated" and extractor is not None:
+        scale = calibrations.current(profiles, model, lambda: extractor, CancelToken())
+    elif identify.scale == "calibrated":
+        found = calibrations.stored(profiles, model)
+        if found is None:
+            return []
+        scale = found.calibration
+    return [m.text for m in missed(profiles, model, Limits.from_settings(identify, scale)) if m.name == args.name]
 
 
 def _overruled(args: argparse.Namespace) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 from gainstage.engine.views.commands import DeskError
 from gainstage.tui.commands.common import clock, open_database, plain, print_json, settings_of, speaking, table
+from gainstage.tui.commands.voices_curve import as_data, curve
 
 if TYPE_CHECKING:
     from gainstage.engine.voices.profiles import EnrolmentReport
@@ -111,6 +113,7 @@ def _suggested(threshold: float | None) -> str:
 
 def check(args: argparse.Namespace) -> int:
     """Print the check of every profile against itself, its held-out windows, and every other profile."""
+    from gainstage.engine.voices.calibrating import Calibrations
     from gainstage.engine.voices.check import check as check_library
     from gainstage.engine.voices.limits import Limits
     from gainstage.engine.voices.profiles import ProfileStore
@@ -123,10 +126,16 @@ def check(args: argparse.Namespace) -> int:
         if not models:
             raise DeskError("nobody is enrolled; `gainstage voices enrol NAME FILE...`")
         checks = [check_library(store, model, Limits.from_settings(identify), identify.primary) for model in models]
+        fitted = [Calibrations(database).stored(store.load(model, identify.primary), model) for model in models]
     if not speaking(args):
-        print_json(checks)
+        print_json(
+            [
+                {**dataclasses.asdict(library), "calibration": None if scale is None else as_data(scale, identify)}
+                for library, scale in zip(checks, fitted, strict=True)
+            ]
+        )
         return 0
-    for library in checks:
+    for library, scale in zip(checks, fitted, strict=True):
         print(
             f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else "")
         )
@@ -163,4 +172,8 @@ def check(args: argparse.Namespace) -> int:
             print("\nmost alike (voices of the second scored against the first)")
             print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
         print(f"\nthe library suggests {_suggested(library.library.threshold)}: {plain(library.library.reason, 300)}")
+        if scale is None:
+            print("no calibration of these profiles yet: the next run fits one, or `gainstage voices calibrate`")
+        else:
+            curve(scale, identify)
     return 0
