@@ -254,6 +254,7 @@ class ProfileScore:
     primary: bool = False
     own: bool = False  # the threshold is the profile's own, not the setting's
     probability: float | None = None  # that it is this person; None on the cosine scale
+    log_ratio: float | None = None  # natural logarithm of the likelihood ratio of this person; None on the cosine scale
 
 
 @dataclass(frozen=True, slots=True)

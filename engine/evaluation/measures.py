@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,7 +33,7 @@ MEASURES = {
 
 def scorers_missing() -> list[str]:
     """Which libraries of the extra are not installed."""
-    return [name for name in ("jiwer", "whisper_normalizer", "pyannote.metrics", "meeteval") if not _installed(name)]
+    return [name for name in ("whisper_normalizer", "meeteval") if not _installed(name)]
 
 
 def need_scorers() -> None:
@@ -139,28 +139,60 @@ def wrong_speakers(truth: Sequence[Said], hypothesis: Sequence[Said]) -> Share:
     return Share(float(pairs.total() - right), float(pairs.total()))
 
 
-def diarization_errors(truth: Sequence[Said], turns: Sequence[Said], collar: float = 0.0) -> dict[str, Share]:
+class Part(Protocol):
+    """Somebody speaks from start to end (seconds)."""
+
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+    @property
+    def speaker(self) -> str: ...
+
+
+def diarization_errors(truth: Sequence[Part], turns: Sequence[Part], collar: float = 0.0) -> dict[str, Share]:
     """DER in seconds of speech and JER in speakers, by pyannote.metrics over the whole time of both. ``collar`` on either side."""
-    from pyannote.core import Annotation, Segment, Timeline
-    from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
+    from pyannote.metrics.diarization import JaccardErrorRate
 
-    def annotation(parts: Sequence[Said]) -> Any:
-        made = Annotation()
-        for track, part in enumerate(parts):
-            if part.end > part.start:
-                made[Segment(part.start, part.end), track] = part.speaker
-        return made.support()
-
-    end = max((part.end for part in [*truth, *turns]), default=0.0)
-    if end <= 0:
+    errors = diarization_parts(truth, turns, collar)
+    if not errors:
         return {}
-    whole = Timeline([Segment(0.0, end)])
-    errors = DiarizationErrorRate(collar=2 * collar)(annotation(truth), annotation(turns), uem=whole, detailed=True)
-    jaccard = JaccardErrorRate(collar=2 * collar)(annotation(truth), annotation(turns), uem=whole, detailed=True)
+    jaccard = JaccardErrorRate(collar=2 * collar)(_annotation(truth), _annotation(turns), uem=_whole(truth, turns), detailed=True)
     return {
         "der": Share(errors["missed detection"] + errors["false alarm"] + errors["confusion"], errors["total"]),
         "jer": Share(jaccard["speaker error"], jaccard["speaker count"]),
     }
+
+
+def diarization_parts(truth: Sequence[Part], turns: Sequence[Part], collar: float = 0.0) -> dict[str, float]:
+    """Speaker-seconds of pyannote.metrics over the whole time of both: "total", "missed detection", "false alarm", "confusion".
+
+    Empty where neither has a turn. ``collar`` seconds on either side of each true boundary are left out (pyannote.metrics takes the
+    whole width, twice this).
+    """
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    if not any(part.end > part.start for part in [*truth, *turns]):
+        return {}
+    whole = _whole(truth, turns)
+    found = DiarizationErrorRate(collar=2 * collar)(_annotation(truth), _annotation(turns), uem=whole, detailed=True)
+    return {key: float(found[key]) for key in ("total", "missed detection", "false alarm", "confusion")}
+
+
+def _whole(truth: Sequence[Part], turns: Sequence[Part]) -> Any:
+    from pyannote.core import Segment, Timeline
+
+    return Timeline([Segment(min(0.0, *(p.start for p in [*truth, *turns])), max(part.end for part in [*truth, *turns]))])
+
+
+def _annotation(parts: Sequence[Part]) -> Any:
+    from pyannote.core import Annotation, Segment
+
+    made = Annotation()
+    for track, part in enumerate(parts):
+        if part.end > part.start:
+            made[Segment(part.start, part.end), track] = part.speaker
+    return made.support()
 
 
 def _normal(parts: Sequence[Said], plain: Callable[[str], str]) -> list[Said]:

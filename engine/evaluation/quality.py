@@ -1,4 +1,4 @@
-"""How right a result is, measured against a true transcript. Pure arithmetic: no model, no file but the truth.
+"""How right a result is, measured against a true transcript: words by jiwer, turns by pyannote.metrics. No model, no file but the truth.
 
 Every measure is a ratio of counts, and :class:`Quality` keeps the counts, so that several recordings add up to one figure.
 """
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import jiwer
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from gainstage.engine.evaluation.matching import best_pairs, edit_distances
+from gainstage.engine.evaluation.measures import diarization_parts
 from gainstage.engine.terms import UNKNOWN_PREFIX, SpeakerTurn, Turn
 
 WITHIN_S = 0.25
@@ -177,7 +179,7 @@ def normalised(text: str) -> list[str]:
 def word_error_rate(truth_words: Iterable[str], words: Iterable[str]) -> float:
     """Substitutions, deletions and insertions per true word; against no true words, 1 per word heard."""
     truth, hypothesis = normalised(" ".join(truth_words)), normalised(" ".join(words))
-    return _share(int(edit_distances(truth, hypothesis)[-1, -1]), len(truth))
+    return _share(_word_errors(truth, hypothesis), len(truth))
 
 
 def word_start_errors(truth: Iterable[TrueWord], words: Iterable[RecognisedWord]) -> WordStarts:
@@ -191,25 +193,8 @@ def diarization_error(truth_turns: Iterable[Spoken], turns: Iterable[Spoken], co
 
     ``collar`` seconds on *either* side of each true boundary are left out (``pyannote.metrics`` names the whole width, twice this).
     """
-    truth, labelled_turns = list(truth_turns), list(turns)
-    edges = [edge for turn in truth for edge in (turn.start, turn.end)]
-    grid = _Grid([*truth, *labelled_turns], [edge + side for edge in edges for side in (-collar, collar)])
-    scored = np.ones(len(grid.seconds), bool)
-    if collar:
-        for edge in edges:
-            scored &= np.abs(grid.middles - edge) >= collar
-    seconds = grid.seconds * scored
-    _, said = grid.active(truth)
-    _, labelled = grid.active(labelled_turns)
-    together = (said * seconds) @ labelled.T
-    speakers, labels = said.sum(0), labelled.sum(0)
-    right = sum(together[pair] for pair in best_pairs(together))
-    return Diarized(
-        speech=float(seconds @ speakers),
-        missed=float(seconds @ np.maximum(speakers - labels, 0)),
-        false_alarm=float(seconds @ np.maximum(labels - speakers, 0)),
-        confusion=float(seconds @ np.minimum(speakers, labels) - right),
-    )
+    parts = diarization_parts(list(truth_turns), list(turns), collar)
+    return Diarized(parts["total"], parts["missed detection"], parts["false alarm"], parts["confusion"]) if parts else _NOT_DIARIZED
 
 
 def diarization_error_rate(truth_turns: Iterable[Spoken], turns: Iterable[Spoken], collar: float = 0.0) -> float:
@@ -233,13 +218,21 @@ def score(truth: Truth, result: Hypothesis) -> Quality:
     true, hypothesis = _timed(truth.words), _timed(result.words)
     named, speech = _named_seconds(list(truth.turns), list(result.turns), truth.strangers)
     return Quality(
-        word_errors=int(edit_distances([word for word, _ in true], [word for word, _ in hypothesis])[-1, -1]),
+        word_errors=_word_errors([word for word, _ in true], [word for word, _ in hypothesis]),
         words=len(true),
         start_errors_s=_start_errors(true, hypothesis),
         diarized=_NOT_DIARIZED if result.diarized is None else diarization_error(truth.turns, result.diarized or result.turns),
         named_s=named,
         speech_s=speech,
     )
+
+
+def _word_errors(truth: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Substitutions, deletions and insertions between normalised words."""
+    if not truth or not hypothesis:
+        return len(truth) + len(hypothesis)
+    found = jiwer.process_words(" ".join(truth), " ".join(hypothesis))
+    return int(found.substitutions + found.deletions + found.insertions)
 
 
 def _share(errors: int, of: int) -> float:
@@ -253,20 +246,15 @@ def _timed(words: Iterable[TrueWord | RecognisedWord]) -> list[tuple[str, float]
 
 def _start_errors(truth: list[tuple[str, float]], hypothesis: list[tuple[str, float]]) -> tuple[float, ...]:
     """Distances in seconds of the starts of equal words along a shortest edit path."""
-    edits = edit_distances([word for word, _ in truth], [word for word, _ in hypothesis])
-    errors: list[float] = []
-    i, j = len(truth), len(hypothesis)
-    while i and j:
-        (true, at), (word, start) = truth[i - 1], hypothesis[j - 1]
-        if edits[i, j] == edits[i - 1, j - 1] + (true != word):
-            if true == word:
-                errors.append(abs(start - at))
-            i, j = i - 1, j - 1
-        elif edits[i, j] == edits[i - 1, j] + 1:
-            i -= 1
-        else:
-            j -= 1
-    return tuple(reversed(errors))
+    if not truth or not hypothesis:
+        return ()
+    found = jiwer.process_words(" ".join(word for word, _ in truth), " ".join(word for word, _ in hypothesis))
+    return tuple(
+        abs(hypothesis[chunk.hyp_start_idx + k][1] - truth[chunk.ref_start_idx + k][1])
+        for chunk in found.alignments[0]
+        if chunk.type == "equal"
+        for k in range(chunk.ref_end_idx - chunk.ref_start_idx)
+    )
 
 
 def _starts(errors_s: tuple[float, ...], words: int) -> WordStarts:
@@ -302,6 +290,7 @@ def _named_seconds(truth: list[Spoken], named: list[Spoken], strangers: Collecti
     unnamed = [speakers.index(speaker) for speaker in speakers if speaker in strangers]
     unknown = [k for k, label in enumerate(labels) if label.startswith(UNKNOWN_PREFIX)]
     together = (said[unnamed] * grid.seconds) @ given[unknown].T
-    right |= {(unnamed[i], unknown[k]) for i, k in best_pairs(together)}
+    rows, columns = linear_sum_assignment(together, maximize=True)
+    right |= {(unnamed[i], unknown[k]) for i, k in zip(rows, columns, strict=True)}
     hits = sum((said[i] * given[k] for i, k in right), np.zeros(len(grid.seconds)))
     return float(grid.seconds @ (hits / np.maximum(1, given.sum(0)))), float(grid.seconds @ (said.sum(0) > 0))

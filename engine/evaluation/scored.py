@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +20,12 @@ from gainstage.engine.evaluation.names import (
     min_dcf,
 )
 from gainstage.engine.evaluation.references import Said, Talk
-from gainstage.engine.terms import UNKNOWN_PREFIX, Decision, Segment
+from gainstage.engine.terms import UNKNOWN_PREFIX, Decision, ProfileScore, Segment, TurnEvidence
 
 NAMES = {
     "fnir_at_fpir_1": "enrolled people not found, where 1 % of strangers get a name",
     "min_dcf": "detection cost at the best limit, prior 0.01",
-    "cllr": "cost of the scores as probabilities, bits",
+    "cllr": "cost of the turns' likelihood ratios against every profile, bits",
     "min_cllr": "the same after the best recalibration",
     "calibration_error": "distance of a speaker's confidence and how often it is right",
     "word_calibration_error": "distance of a word's probability and how often it is right",
@@ -36,6 +37,7 @@ COUNTS = {
 HELP = MEASURES | NAMES | COUNTS
 _SECONDS_PER_HOUR = 3600.0
 _RESAMPLES_OF_TRIALS = 200
+_MOST = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _speaker_of(truth: Talk, spans: Sequence[tuple[float, float]]) -> str | None
 def _lookups(
     truth: Talk, facts: Mapping[str, Any], decisions: Sequence[Decision], enrolled: set[str]
 ) -> tuple[tuple[Search, ...], tuple[Trial, ...]]:
-    """Every cluster with scores, as a search among all profiles and as one trial per profile."""
+    """Every cluster with scores, as a search among all profiles, and every turn with a voice, as one trial per profile."""
     searches, trials = [], []
     for decision in decisions:
         spans = [(float(t[0]), float(t[1])) for t in facts.get("turns", ()) if t[2] == decision.cluster]
@@ -154,9 +156,23 @@ def _lookups(
         if speaker is None or not decision.scores:
             continue
         best = max(decision.scores, key=lambda s: s.score)
-        searches.append(Search(best.score, best.name == speaker, speaker in enrolled))
-        trials += [Trial(min(1.0, max(0.0, s.score)), s.name == speaker) for s in decision.scores]
+        searches.append(Search(best.score if best.log_ratio is None else best.log_ratio, best.name == speaker, speaker in enrolled))
+        trials += [t for turn in decision.evidence for t in _trials(truth, turn)]
     return tuple(searches), tuple(trials)
+
+
+def _trials(truth: Talk, turn: TurnEvidence) -> list[Trial]:
+    """One turn's voice against every profile: calibrated where the decision was, else the cosine taken for a probability."""
+    speaker = _speaker_of(truth, [(turn.start, turn.end)]) if turn.scores else None
+    if speaker is None:
+        return []
+    return [Trial(_probability(s), s.name == speaker) for s in turn.scores]
+
+
+def _probability(score: ProfileScore) -> float:
+    if score.log_ratio is None:
+        return min(1.0, max(0.0, score.score))
+    return 1 / (1 + math.exp(-max(-_MOST, min(_MOST, score.log_ratio))))
 
 
 def _name_predictions(truth: Talk, facts: Mapping[str, Any]) -> tuple[Prediction, ...]:

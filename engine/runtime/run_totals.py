@@ -21,9 +21,20 @@ HISTOGRAM_BUCKETS = 16
 def is_grey(decision: Decision) -> bool:
     """Near one of the limits it was decided by."""
     limits = decision.limits
+    if decision.variance_spreads is not None:
+        return near_limit(decision.variance_spreads, limits.get("identify.variance_spreads")) or near_limit(
+            decision.range_spreads, limits.get("identify.range_spreads")
+        )
     return near_limit(decision.variance, limits.get("identify.variance_limit")) or near_limit(
         decision.spread, limits.get("identify.range_limit")
     )
+
+
+def _share_of_limit(decision: Decision, identify: Identify) -> float:
+    """The variance of a decision's similarities in units of the limit in force."""
+    if decision.variance_spreads is not None:
+        return decision.variance_spreads / (identify.variance_spreads or 1.0)
+    return (decision.variance or 0.0) / (identify.variance_limit or 0.5)
 
 
 class RunTotals:
@@ -39,6 +50,7 @@ class RunTotals:
         self._counts: Counter[str] = Counter()
         self._histogram = [0] * HISTOGRAM_BUCKETS
         self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
+        self._own_sd: float | None = None  # cosine deviation of one voice, of the newest decision; None on the cosine scale
 
     def stored(self, audio_s: float) -> None:
         now = time.monotonic()
@@ -99,13 +111,14 @@ class RunTotals:
                 self._counts["unknown"] += d.speaker is None and not d.split
                 self._counts["grey"] += is_grey(d)
                 if d.variance is not None:
-                    top = 2 * identify.variance_limit or 1.0
-                    self._histogram[min(HISTOGRAM_BUCKETS - 1, int(d.variance / top * (HISTOGRAM_BUCKETS - 1)))] += 1
+                    share = _share_of_limit(d, identify)
+                    self._histogram[min(HISTOGRAM_BUCKETS - 1, int(share / 2 * (HISTOGRAM_BUCKETS - 1)))] += 1
+                self._own_sd = d.limits.get("calibration.own_sd")
                 self._latest.appendleft(StoredDecision(id, wall, recording, title, d).row())
 
     def decisions_view(self, identify: Identify) -> DecisionsView:
         with self._lock:
-            c = self._counts
+            c, sd = self._counts, self._own_sd
             return DecisionsView(
                 clusters=c["clusters"],
                 kept=c["kept"],
@@ -114,8 +127,8 @@ class RunTotals:
                 unknown=c["unknown"],
                 grey=c["grey"],
                 fast_path=c["fast_path"],
-                variance_limit=identify.variance_limit,
-                range_limit=identify.range_limit,
+                variance_limit=identify.variance_limit if sd is None else identify.variance_spreads * sd**2,
+                range_limit=identify.range_limit if sd is None else identify.range_spreads * sd,
                 variance_histogram=tuple(self._histogram),
                 latest=tuple(self._latest),
             )

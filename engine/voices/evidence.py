@@ -214,8 +214,18 @@ def profile_scores(
     if not scores:
         return ()
     sure = probabilities(candidates, scores, seconds, limits.calibration)
+    scale = limits.calibration
     return tuple(
-        ProfileScore(c.id, c.name, s, limits.threshold(c.primary, c.threshold), c.primary, c.threshold is not None, p)
+        ProfileScore(
+            c.id,
+            c.name,
+            s,
+            limits.threshold(c.primary, c.threshold),
+            c.primary,
+            c.threshold is not None,
+            p,
+            None if scale is None else round(scale.log_ratio(s, seconds), 4),
+        )
         for c, s, p in zip(candidates, scores, sure, strict=True)
     )
 

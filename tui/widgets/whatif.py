@@ -12,7 +12,13 @@ from gainstage.tui.render.theme import Palette
 from gainstage.tui.render.values import BadValue, stepped
 from gainstage.tui.widgets.panel import Panel
 
-KEYS = (
+CALIBRATED = (
+    "identify.variance_spreads",
+    "identify.range_spreads",
+    "identify.probability",
+    "identify.turn_probability",
+)
+COSINE = (
     "identify.variance_limit",
     "identify.range_limit",
     "identify.primary_threshold",
@@ -20,6 +26,7 @@ KEYS = (
     "identify.other_threshold",
     "identify.margin",
 )
+KEYS = (*CALIBRATED, *COSINE)
 
 
 class WhatIfPanel(Panel):
@@ -34,7 +41,9 @@ class WhatIfPanel(Panel):
         self.asking = False
 
     def show(self, settings: Mapping[str, SettingRow]) -> None:
-        limits = {key: settings[key] for key in KEYS if key in settings}
+        scale = settings.get("identify.scale")
+        keys = CALIBRATED if scale is not None and scale.value == "calibrated" else COSINE
+        limits = {key: settings[key] for key in keys if key in settings}
         if limits != self.settings:
             self.settings = limits
             self.tried = {k: v for k, v in self.tried.items() if k in limits and v != limits[k].value}

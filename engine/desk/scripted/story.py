@@ -53,7 +53,14 @@ SPECIAL: dict[str, dict[str, Any]] = {
 """States that every console screen supports, as options of :class:`gainstage.engine.desk.scripted.desk.ScriptedDesk`."""
 
 OPERATOR = "dana"
-FILE = {"workers.diarize": 3, "workers.fetch": 8, "identify.primary": "Dana Whitfield", "retry.attempts": 3, "fetch.rate": 900}
+FILE = {
+    "workers.diarize": 3,
+    "workers.fetch": 8,
+    "identify.primary": "Dana Whitfield",
+    "identify.scale": "cosine",
+    "retry.attempts": 3,
+    "fetch.rate": 900,
+}
 """Settings in the story's settings file."""
 
 _OOM = """Traceback (most recent call last):
