@@ -238,7 +238,7 @@ def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, 
     """A label for each turn of a split cluster by its own voice: the primary from ``split_threshold`` on, else the best other
     person that passes threshold and margin."""
     if calibrated(evidence, limits):
-        return tuple(_turn_label(evidence, i, limits) for i in range(len(evidence.turns)))
+        return _filled(evidence, [_turn_label(evidence, i, limits) for i in range(len(evidence.turns))])
     primary = next((i for i, c in enumerate(evidence.candidates) if c.primary), None)
     labels = []
     for turn in evidence.turns:
@@ -249,6 +249,18 @@ def _per_segment(evidence: ClusterEvidence, limits: Limits) -> tuple[TurnLabel, 
             who = _best_other(evidence, turn.scores, primary, limits)
             confidence = None if who is None else turn.scores[who]
         labels.append(TurnLabel(who, confidence, Provenance.PER_SEGMENT))
+    return tuple(labels)
+
+
+def _filled(evidence: ClusterEvidence, labels: list[TurnLabel]) -> tuple[TurnLabel, ...]:
+    """Turns without a voice of their own take the label of the turn nearest in time that has one: they are nobody else's."""
+    voiced = [i for i, turn in enumerate(evidence.turns) if turn.scores]
+    if not voiced:
+        return tuple(labels)
+    for i, turn in enumerate(evidence.turns):
+        if not turn.scores:
+            near = min(voiced, key=lambda k: (max(turn.start - evidence.turns[k].end, evidence.turns[k].start - turn.end), k))
+            labels[i] = TurnLabel(labels[near].who, None, Provenance.PER_SEGMENT)
     return tuple(labels)
 
 

@@ -11,7 +11,7 @@ from gainstage.engine.terms import ModelId
 from gainstage.engine.voices.exemplars import cohesion
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.openset import Suggestion, calibrate, own_scores, suggest
-from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex, on_cosines
 from gainstage.engine.voices.profile_store import ProfileStore
 
 LOOSE = 0.3
@@ -65,7 +65,7 @@ def check(store: ProfileStore, model: ModelId, limits: Limits, primary: str | No
 
 def judged(profiles: Sequence[Profile], model: ModelId, limits: Limits, held_out: dict[int, float | None]) -> LibraryCheck:
     """Pure part of :func:`check`; ``held_out`` holds the mean score of the held-out windows by profile id."""
-    index = ProfileIndex(profiles, model)
+    index = ProfileIndex(on_cosines(profiles), model)
     tables = [index.similarities(p.voices) for p in index.profiles]
     checks, pairs = [], []
     for a, p in enumerate(index.profiles):

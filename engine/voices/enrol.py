@@ -51,7 +51,7 @@ class EnrolmentReport:
     held_out: float | None  # mean score of the windows held out of the exemplars
     nearest: str | None  # the most similar other profile
     nearest_cosine: float | None  # between both centroids
-    suggested: float | None  # suggested threshold: shown, never applied
+    suggested: float | None  # threshold on the cosine scale while the profile has none of its own
     reason: str
     warnings: tuple[str, ...]
 

@@ -21,7 +21,7 @@ from gainstage.engine.voices.extract import Span, VoiceExtractor
 from gainstage.engine.voices.identify import as_primary
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.posterior import probabilities
-from gainstage.engine.voices.profile_index import Candidate, Profile, ProfileIndex
+from gainstage.engine.voices.profile_index import Candidate, Profile, ProfileIndex, on_cosines
 from gainstage.engine.voices.vectors import DECIMALS, mean_voice
 
 if TYPE_CHECKING:
@@ -98,10 +98,11 @@ def monologue(
 
     Raises :class:`Cancelled`, and :class:`Misconfigured` for profiles that cannot be used.
     """
-    index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
+    limits = Limits.from_settings(settings, calibration)
+    known = as_primary(profiles, settings.primary)
+    index = ProfileIndex(known if limits.calibration else on_cosines(known), extractor.model)
     if not settings.fast_path or index.primary is None or audio.seconds < SHORTEST_S:
         return None
-    limits = Limits.from_settings(settings, calibration)
     try:
         spans = places(audio.seconds)
         voices = extractor.extract(audio, spans, token=token, recording=recording).voices

@@ -14,8 +14,9 @@ from gainstage.engine.voices.evidence import build_evidence, wanted
 from gainstage.engine.voices.extract import VoiceExtractor
 from gainstage.engine.voices.labelling import decide
 from gainstage.engine.voices.limits import Limits
-from gainstage.engine.voices.profile_index import Profile, ProfileIndex
-from gainstage.engine.voices.spans import clusters, merged, overlaps
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex, on_cosines
+from gainstage.engine.voices.rejoin import rejoined
+from gainstage.engine.voices.spans import clusters, merged, overlaps, renamed
 
 if TYPE_CHECKING:
     from gainstage.engine.telemetry.journal import Journal
@@ -42,11 +43,16 @@ def identify(
     scores; without one, cosines are judged. Raises
     ``ForeignVoice`` for a profile of another model, and the errors of :meth:`VoiceExtractor.extract`.
     """
-    index = ProfileIndex(as_primary(profiles, settings.primary), extractor.model)
+    limits = Limits.from_settings(settings, calibration)
+    known = as_primary(profiles, settings.primary)
+    index = ProfileIndex(known if limits.calibration else on_cosines(known), extractor.model)
     joined = merged(diarization, together)
     spans = clusters(joined.exclusive)
     extraction = extractor.extract(audio, wanted(spans), token=token, recording=recording)
-    limits = Limits.from_settings(settings, calibration)
+    if limits.calibration is not None and (pairs := rejoined(spans, extraction.voices, limits.calibration)):
+        joined = renamed(joined, dict(pairs))
+        spans = clusters(joined.exclusive)
+        extraction = extractor.extract(audio, wanted(spans), token=token, recording=recording)
     evidence, voices = build_evidence(spans, extraction.voices, index, unity=limits.calibration is not None)
     cast = decide(evidence, limits, revision, voices=voices, overlaps=overlaps(joined.turns))
     if journal is not None:

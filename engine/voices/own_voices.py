@@ -10,7 +10,7 @@ import numpy as np
 from gainstage.engine.terms import ModelId
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.posterior import probabilities
-from gainstage.engine.voices.profile_index import Profile, ProfileIndex
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex, on_cosines
 from gainstage.engine.voices.trials import WINDOW_S, own_runs
 
 NOTED = 0.2
@@ -39,7 +39,7 @@ class Missed:
 
 def missed(profiles: Sequence[Profile], model: ModelId, limits: Limits) -> tuple[Missed, ...]:
     """Profiles of which more than a fifth of single windows, or of runs, would stay unknown under these limits."""
-    index = ProfileIndex(profiles, model)
+    index = ProfileIndex(profiles if limits.calibration else on_cosines(profiles), model)
     found = []
     for column, person in enumerate(index.profiles):
         shares = []

@@ -42,7 +42,8 @@ def probabilities(
     return tuple(round(math.exp(o - top) / total, DECIMALS) for o in odds)
 
 
-def least_log_ratio(probability: float, people: int) -> float:
-    """The log-likelihood ratio that gives somebody enrolled who is not the primary this probability when nobody else is alike."""
-    prior = (1 - STRANGER) / max(1, people) if people < 2 else (1 - STRANGER - PRIMARY) / (people - 1)
+def least_log_ratio(probability: float, people: int, *, primary: bool = False) -> float:
+    """The log-likelihood ratio that gives one of the people enrolled, or the primary, this probability when nobody else is alike."""
+    rest = PRIMARY if primary else (1 - STRANGER - PRIMARY) / max(1, people - 1)
+    prior = 1 - STRANGER if people < 2 else rest
     return math.log(probability / (1 - probability)) + math.log(STRANGER / prior)

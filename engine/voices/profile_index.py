@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ SMALLEST_COHORT = 20
 class Profile:
     """An enrolled person. ``centroid`` (d,) and ``exemplars`` (k, d), k <= 64 and maybe 0, are unit vectors of ``model``.
 
-    ``threshold`` is the profile's own, None uses the setting. Build it with :func:`profile`, which checks the vectors.
+    ``threshold`` is the profile's own, a cosine set by hand; ``suggested`` is the one its enrolment suggested. Build it with :func:`profile`, which checks the vectors.
     """
 
     id: int
@@ -33,6 +33,7 @@ class Profile:
     threshold: float | None = None
     primary: bool = False
     version: int = 1
+    suggested: float | None = None
 
     @property
     def voices(self) -> NDArray[np.float32]:
@@ -50,6 +51,7 @@ def profile(
     threshold: float | None = None,
     primary: bool = False,
     version: int = 1,
+    suggested: float | None = None,
 ) -> Profile:
     """A profile with checked vectors; without ``centroid`` it is the mean of the exemplars.
 
@@ -60,7 +62,13 @@ def profile(
     if exemplars is not None and len(exemplars):
         rows = np.atleast_2d(checked(exemplars, model.dimension, what=what))
     middle = mean_voice(rows) if centroid is None and len(rows) else checked([] if centroid is None else centroid, what=what)
-    return Profile(id, name, model, checked(middle, model.dimension, what=what), rows, threshold, primary, version)
+    return Profile(id, name, model, checked(middle, model.dimension, what=what), rows, threshold, primary, version, suggested)
+
+
+def on_cosines(profiles: Sequence[Profile]) -> list[Profile]:
+    """The profiles as the cosine scale judges them: one without a threshold of its own takes the suggested one. The primary speaker
+    has a setting."""
+    return [replace(p, threshold=p.suggested) if p.threshold is None and not p.primary else p for p in profiles]
 
 
 @dataclass(frozen=True, slots=True)

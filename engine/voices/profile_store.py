@@ -66,7 +66,7 @@ class ProfileStore:
         """
         with self.database.connection() as connection:
             rows = connection.execute(
-                f"select p.id, p.name, p.is_primary, p.threshold, p.version, v.centroid,"
+                "select p.id, p.name, p.is_primary, p.threshold, (v.report ->> 'suggested')::float8, p.version, v.centroid,"
                 f" array(select e.voice from exemplar e where e.profile_version = v.id order by e.ordinal) {_IN_USE}"
                 " where p.deleted is null and v.model = %s order by p.id",
                 [model_row(connection, "voice", model)],
@@ -81,8 +81,9 @@ class ProfileStore:
                 threshold=_threshold(threshold),
                 primary=name == primary if primary else marked,
                 version=version,
+                suggested=suggested,
             )
-            for id, name, marked, threshold, version, centroid, voices in rows
+            for id, name, marked, threshold, suggested, version, centroid, voices in rows
         ]
         return tuple(sorted(result, key=lambda p: (not p.primary, p.id)))
 

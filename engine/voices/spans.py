@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gainstage.engine.terms import DiarizationResult, Turn
@@ -107,7 +107,11 @@ def merged(diarization: DiarizationResult, groups: Iterable[Collection[str]]) ->
 
     Only this makes two clusters of a recording the same person.
     """
-    names = {label: min(group) for group in groups for label in group}
+    return renamed(diarization, {label: min(group) for group in groups for label in group})
+
+
+def renamed(diarization: DiarizationResult, names: Mapping[str, str]) -> DiarizationResult:
+    """The diarization with clusters under other labels; two under one label are one cluster."""
 
     def joined(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         return tuple(replace(t, cluster=names.get(t.cluster, t.cluster)) for t in turns)

@@ -26,6 +26,7 @@ def curve(fitted: Fitted, identify: Identify) -> None:
     needed = _needed(fitted, identify)
     print("a name needs    " + ", ".join(f"{score:.2f} over {d:g} s" for d, score in needed.items()))
     limits = _split_limits(fitted, identify)
+    print(f"the fast path   {_fast_path(fitted, identify):.2f} at nine of ten places of 5 s")
     print(f"a cluster splits above range {limits['range']:.2f} or variance {limits['variance']:.3f}, of samples of 3 s")
     sources = ("cohort", "library", "corrected")
     counts = ", ".join(f"{name} {getattr(fitted, name)[0]} and {getattr(fitted, name)[1]}" for name in sources)
@@ -48,6 +49,7 @@ def as_data(fitted: Fitted, identify: Identify) -> dict[str, Any]:
             {"seconds": d, "score": s, "probability": round(_sigmoid(scale.log_ratio(s, d)), 6)} for d in LENGTHS_S for s in SCORES
         ],
         "name_needs": [{"seconds": d, "score": round(score, 4)} for d, score in _needed(fitted, identify).items()],
+        "fast_path_needs": round(_fast_path(fitted, identify), 4),
         "split_above": _split_limits(fitted, identify),
     }
 
@@ -58,6 +60,14 @@ def _needed(fitted: Fitted, identify: Identify) -> dict[float, float]:
 
     ratio = least_log_ratio(identify.probability, int(fitted.calibration.people))
     return {d: fitted.calibration.score_at(ratio, d) for d in LENGTHS_S}
+
+
+def _fast_path(fitted: Fitted, identify: Identify) -> float:
+    """The score of a place of 5 s that is as sure as the fast path needs of a primary speaker."""
+    from gainstage.engine.voices.posterior import least_log_ratio
+
+    people = int(fitted.calibration.people)
+    return fitted.calibration.score_at(least_log_ratio(identify.fast_path_probability, people, primary=True), 5.0)
 
 
 def _split_limits(fitted: Fitted, identify: Identify) -> dict[str, float]:

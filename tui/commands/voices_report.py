@@ -12,6 +12,7 @@ from gainstage.tui.commands.common import clock, open_database, plain, print_jso
 from gainstage.tui.commands.voices_curve import as_data, curve
 
 if TYPE_CHECKING:
+    from gainstage.engine.voices.check import LibraryCheck
     from gainstage.engine.voices.profiles import EnrolmentReport
 
 
@@ -136,44 +137,47 @@ def check(args: argparse.Namespace) -> int:
         )
         return 0
     for library, scale in zip(checks, fitted, strict=True):
-        print(
-            f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else "")
-        )
-        rows = [
-            [
-                plain(p.name, 40),
-                str(p.exemplars),
-                number(p.cohesion),
-                number(p.own_mean),
-                number(p.own_low),
-                number(p.held_out),
-                number(p.threshold),
-                number(p.suggestion.threshold),
-            ]
-            for p in library.profiles
-        ]
-        head = ["NAME", "EXEMPLARS", "COHESION", "OWN MEAN", "OWN LOW", "HELD OUT", "THRESHOLD", "SUGGESTED"]
-        print(table(head, rows, right=(1, 2, 3, 4, 5, 6, 7)))
-        for p in library.profiles:
-            for warning in p.warnings:
-                print(f"▲ {plain(p.name, 40)}: {plain(warning, 200)}")
-        pairs = [
-            [
-                plain(p.name, 30),
-                plain(p.other, 30),
-                number(p.cosine),
-                number(p.mean),
-                number(p.highest),
-                f"{p.accepted}/{p.voices}",
-            ]
-            for p in library.pairs[:20]
-        ]
-        if pairs:
-            print("\nmost alike (voices of the second scored against the first)")
-            print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
-        print(f"\nthe library suggests {_suggested(library.library.threshold)}: {plain(library.library.reason, 300)}")
+        _print_library(library)
         if scale is None:
             print("no calibration of these profiles yet: the next run fits one, or `gainstage voices calibrate`")
         else:
             curve(scale, identify)
     return 0
+
+
+def _print_library(library: LibraryCheck) -> None:
+    """The profiles of one model, and the pairs that are most alike."""
+    print(f"{plain(library.model.name)}, {len(library.profiles)} profiles" + (", scores normalised" if library.normalised else ""))
+    rows = [
+        [
+            plain(p.name, 40),
+            str(p.exemplars),
+            number(p.cohesion),
+            number(p.own_mean),
+            number(p.own_low),
+            number(p.held_out),
+            number(p.threshold),
+            number(p.suggestion.threshold),
+        ]
+        for p in library.profiles
+    ]
+    head = ["NAME", "EXEMPLARS", "COHESION", "OWN MEAN", "OWN LOW", "HELD OUT", "THRESHOLD", "SUGGESTED"]
+    print(table(head, rows, right=(1, 2, 3, 4, 5, 6, 7)))
+    for p in library.profiles:
+        for warning in p.warnings:
+            print(f"▲ {plain(p.name, 40)}: {plain(warning, 200)}")
+    pairs = [
+        [
+            plain(p.name, 30),
+            plain(p.other, 30),
+            number(p.cosine),
+            number(p.mean),
+            number(p.highest),
+            f"{p.accepted}/{p.voices}",
+        ]
+        for p in library.pairs[:20]
+    ]
+    if pairs:
+        print("\nmost alike (voices of the second scored against the first)")
+        print(table(["PROFILE", "OTHER", "COSINE", "MEAN", "HIGHEST", "WOULD PASS"], pairs, right=(2, 3, 4, 5)))
+    print(f"\nthe library suggests {_suggested(library.library.threshold)}: {plain(library.library.reason, 300)}")
