@@ -77,9 +77,8 @@ class Calibrations:
         """The newest calibration stored for these profiles."""
         with self.database.connection() as connection:
             row = connection.execute(
-                "select c.record from voice_calibration c join model m on m.id = c.model where m.role = 'voice' and m.name = %s"
-                " and m.revision = %s and m.dimension = %s and c.profiles = %s order by c.id desc limit 1",
-                [model.name, model.revision, model.dimension, key_of(profiles)],
+                "select record from voice_calibration where model = %s and profiles = %s order by id desc limit 1",
+                [model_row(connection, "voice", model), key_of(profiles)],
             ).fetchone()
         return None if row is None else _fitted(row[0])
 
@@ -105,9 +104,8 @@ class Calibrations:
     def _cohort(self, model: ModelId) -> tuple[Person, ...] | None:
         with self.database.connection() as connection:
             row = connection.execute(
-                "select c.record from voice_cohort c join model m on m.id = c.model where m.role = 'voice' and m.name = %s"
-                " and m.revision = %s and m.dimension = %s and c.made_from = %s",
-                [model.name, model.revision, model.dimension, cohort.MADE_FROM],
+                "select record from voice_cohort where model = %s and made_from = %s",
+                [model_row(connection, "voice", model), cohort.MADE_FROM],
             ).fetchone()
         if row is None:
             return None
@@ -137,7 +135,8 @@ def key_of(profiles: Sequence[Profile]) -> str:
 
 def _corrected(connection: Connection[TupleRow], model: ModelId) -> list[Corrected]:
     """The newest turns that an operator labelled by hand and whose voice is stored."""
-    table = next((t for t in tables(connection, "voice") if t.model == model), None)
+    number = model_row(connection, "voice", model)
+    table = next((t for t in tables(connection, "voice") if t.id == number), None)
     if table is None:
         return []
     query = SQL(
