@@ -51,9 +51,9 @@ def calibrate(
         corrected_trials(profiles, corrected, model),
     )
     every = [trials for source in sources for trials in source]
-    found = fit(joined(every), len(profiles)) if every else None
+    fitted = fit(joined(every), len(profiles)) if every else None
     counts = [(sum(int(t.same.sum()) for t in s), sum(int((~t.same).sum()) for t in s)) for s in sources]
-    return None if found is None else Fitted(found, *counts)
+    return None if fitted is None else Fitted(fitted, *counts)
 
 
 class Calibrations:
@@ -67,11 +67,11 @@ class Calibrations:
     ) -> Calibration | None:
         """The newest calibration of these profiles; fitted and stored where there is none. ``extractor`` is asked for only when the
         cohort was never heard with this model."""
-        found = self.stored(profiles, model)
-        if found is None:
+        fitted = self.stored(profiles, model)
+        if fitted is None:
             with _listening:
-                found = self.stored(profiles, model) or self.renew(profiles, model, extractor, token)
-        return None if found is None else found.calibration
+                fitted = self.stored(profiles, model) or self.renew(profiles, model, extractor, token)
+        return None if fitted is None else fitted.calibration
 
     def stored(self, profiles: Sequence[Profile], model: ModelId) -> Fitted | None:
         """The newest calibration stored for these profiles."""
@@ -92,14 +92,14 @@ class Calibrations:
             self._keep(model, people)
         with self.database.connection() as connection:
             corrected = _corrected(connection, model)
-        found = calibrate(profiles, people, model, corrected)
-        if found is not None:
+        fitted = calibrate(profiles, people, model, corrected)
+        if fitted is not None:
             with self.database.transaction() as connection:
                 connection.execute(
                     "insert into voice_calibration (model, profiles, record) values (%s, %s, %s)",
-                    [model_row(connection, "voice", model), key_of(profiles), Jsonb(asdict(found))],
+                    [model_row(connection, "voice", model), key_of(profiles), Jsonb(asdict(fitted))],
                 )
-        return found
+        return fitted
 
     def _cohort(self, model: ModelId) -> tuple[Person, ...] | None:
         with self.database.connection() as connection:

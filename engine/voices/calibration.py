@@ -100,13 +100,16 @@ def octaves(seconds: float) -> float:
 
 
 def fit(trials: Trials, people: int) -> Calibration | None:
-    """The calibration that fits the trials; None with fewer than 20 of one person or of different people."""
+    """The calibration that fits the trials; None with fewer than 20 of one person or of different people, and for scores that do not
+    tell people apart."""
     if min(int(trials.same.sum()), int((~trials.same).sum())) < FEWEST_TRIALS:
         return None
     x = np.log2(np.clip(trials.seconds, SHORTEST_S, LONGEST_S) / REFERENCE_S)
     mean, mean_length, sd, sd_length = _own(trials, x)
     spread_out = _other_sessions(trials, x, mean, mean_length)
     offset, slope, length, slope_length = _logistic(spread_out)
+    if slope <= 0:
+        return None  # a model that finds people less alike to themselves than to others
     return Calibration(offset, slope, length, slope_length, mean, mean_length, sd, sd_length, float(people))
 
 
@@ -129,8 +132,8 @@ def _least_squares(level: NDArray[np.float64], values: NDArray[np.float64], weig
     if np.ptp(level[:, 1]) < 1e-9:
         return float(np.average(values, weights=weight)), 0.0
     root = np.sqrt(weight)
-    found, *_ = np.linalg.lstsq(level * root[:, None], values * root, rcond=None)
-    return float(found[0]), float(found[1])
+    coefficients, *_ = np.linalg.lstsq(level * root[:, None], values * root, rcond=None)
+    return float(coefficients[0]), float(coefficients[1])
 
 
 def _other_sessions(trials: Trials, x: NDArray[np.float64], mean: float, mean_length: float) -> Trials:
@@ -165,26 +168,31 @@ def _logistic(trials: Trials) -> tuple[float, float, float, float]:
     z = (trials.scores - middle) / scale
     for columns in ([z, x, z * x], [z, x], [z]):
         level = np.column_stack([np.ones_like(z), *columns])
-        found = np.zeros(4)
-        found[: level.shape[1]] = _newton(level, trials.same, weight)
-        slope, slope_length = found[1] / scale, found[3] / scale
+        coefficients = np.zeros(4)
+        coefficients[: level.shape[1]] = _newton(level, trials.same, weight)
+        slope, slope_length = coefficients[1] / scale, coefficients[3] / scale
         ends = [slope + slope_length * octaves(d) for d in (SHORTEST_S, LONGEST_S)]
         if min(ends) > 0.2 * slope > 0:
             break
-    return (float(found[0] - slope * middle), float(slope), float(found[2] - slope_length * middle), float(slope_length))
+    return (
+        float(coefficients[0] - slope * middle),
+        float(slope),
+        float(coefficients[2] - slope_length * middle),
+        float(slope_length),
+    )
 
 
 def _newton(level: NDArray[np.float64], same: NDArray[np.bool_], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     ridge = np.full(level.shape[1], _RIDGE)
     ridge[0] = 1e-9
-    found = np.zeros(level.shape[1])
+    coefficients = np.zeros(level.shape[1])
     for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(level @ found, -40, 40)))
-        slope = level.T @ (weight * (p - same)) + ridge * found
+        p = 1 / (1 + np.exp(-np.clip(level @ coefficients, -40, 40)))
+        slope = level.T @ (weight * (p - same)) + ridge * coefficients
         curve = (level * (weight * p * (1 - p))[:, None]).T @ level + np.diag(ridge)
         step = np.linalg.solve(curve, slope)
         step *= min(1.0, 4.0 / max(1e-12, float(np.abs(step).max())))
-        found -= step
+        coefficients -= step
         if float(np.abs(step).max()) < 1e-9:
             break
-    return found
+    return coefficients

@@ -41,11 +41,11 @@ def _person(name: str, audio: Audio, extractor: VoiceExtractor, token: CancelTok
     second = {length: _spans(half, min(audio.seconds, half + MOST_SHORT_S), length) for length in SHORT_S}
     second[WINDOW_S] = _spans(half, audio.seconds, WINDOW_S)
     wanted = [*first, *(span for spans in second.values() for span in spans)]
-    heard = iter(extractor.extract(audio, wanted, token=token, cached=False).voices)
-    exemplars = [v for v in (next(heard) for _ in first) if not isinstance(v, Refusal)]
+    extracted = iter(extractor.extract(audio, wanted, token=token, cached=False).voices)
+    exemplars = [v for v in (next(extracted) for _ in first) if not isinstance(v, Refusal)]
     voices, seconds = [], []
     for length, spans in second.items():
-        kept = [v for v in (next(heard) for _ in spans) if not isinstance(v, Refusal)]
+        kept = [v for v in (next(extracted) for _ in spans) if not isinstance(v, Refusal)]
         voices += kept
         seconds += [length] * len(kept)
         if length == WINDOW_S:

@@ -40,7 +40,7 @@ class Missed:
 def missed(profiles: Sequence[Profile], model: ModelId, limits: Limits) -> tuple[Missed, ...]:
     """Profiles of which more than a fifth of single windows, or of runs, would stay unknown under these limits."""
     index = ProfileIndex(profiles if limits.calibration else on_cosines(profiles), model)
-    found = []
+    result = []
     for column, person in enumerate(index.profiles):
         shares = []
         for count in (1, RUN):
@@ -52,8 +52,8 @@ def missed(profiles: Sequence[Profile], model: ModelId, limits: Limits) -> tuple
             rows = index.scores(table).tolist()
             shares.append(sum(not _named(index, row, column, count * WINDOW_S, limits) for row in rows) / len(rows))
         if len(shares) == 2 and max(shares) > NOTED:
-            found.append(Missed(person.name, *shares))
-    return tuple(found)
+            result.append(Missed(person.name, *shares))
+    return tuple(result)
 
 
 def _named(index: ProfileIndex, scores: Sequence[float], column: int, seconds: float, limits: Limits) -> bool:

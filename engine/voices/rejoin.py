@@ -28,10 +28,10 @@ def rejoined(spans: Sequence[ClusterSpans], voices: Sequence[Vector | Refusal], 
     long: list[tuple[str, NDArray[np.float32]]] = []
     for c in spans:
         pieces = [p for p in c.pieces if p[1] - p[0] >= SHORTEST_VOICE_S]
-        heard = [(p, v) for p, v in ((p, next(it)) for p in pieces) if not isinstance(v, Refusal)]
-        if not heard:
+        voiced = [(p, v) for p, v in ((p, next(it)) for p in pieces) if not isinstance(v, Refusal)]
+        if not voiced:
             continue
-        picked = [heard[k] for k in spread([p for p, _ in heard])]
+        picked = [voiced[k] for k in spread([p for p, _ in voiced])]
         rows, seconds = np.stack([v for _, v in picked]), np.array([end - start for (start, end), _ in picked])
         if sum(end - start for start, end in c.pieces) < SHORTEST_CLUSTER_S:
             short.append((c.cluster, float(seconds.sum()), mean_voice(rows, seconds)))

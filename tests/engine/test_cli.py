@@ -260,16 +260,25 @@ def test_voices_and_decisions(demo: Demo) -> None:
     assert [p["name"] for p in profiles if p["primary"]] == ["Helen"]
     assert "Helen" in said("voices", "list", "--home", home)
     assert told("voices", "check", "--home", home)
-    assert "HELD OUT" in said("voices", "check", "--home", home)
+    checked = said("voices", "check", "--home", home)
+    assert "HELD OUT" in checked
+    assert "how likely a score is one person" in checked
+    assert "identify.scale = cosine judges by 0.42 for the primary" in checked
+    (fitted,) = [c["calibration"] for c in told("voices", "check", "--home", home)]
+    again = told("voices", "calibrate", "--home", home)
+    assert again["calibration"] == fitted["calibration"]
+    assert fitted["calibration"]["people"] == 5
+    assert min(*fitted["cohort"], *fitted["library"]) > 50
     latest = told("decisions", "--home", home)
     assert len(latest) >= 4
     id = result["recordings"][-1]["id"]
     assert "similarities to" in said("decisions", id, "--home", home)
     same = told("decisions", "--what-if", "identify.range_limit=0.5", "--home", home)
     assert (same["flips"], same["seconds_moved"]) == ([], 0.0)
-    other = told("decisions", "--what-if", "identify.primary_threshold=1", "--home", home)
+    strict = ["--what-if", "identify.range_spreads=0", "--what-if", "identify.turn_probability=0.9999"]
+    other = told("decisions", *strict, "--home", home)
     assert other["seconds_moved"] > 0
-    assert "nothing was changed" in said("decisions", "--what-if", "identify.primary_threshold=1", "--home", home)
+    assert "nothing was changed" in said("decisions", *strict, "--home", home)
     assert "write KEY=NUMBER" in said("decisions", "--what-if", "identify.range_limit=wide", "--home", home, status=1)
 
 
@@ -319,7 +328,7 @@ def test_another_run_under_other_thresholds_extracts_no_voice(demo: Demo) -> Non
     id = next(r["id"] for r in result["recordings"] if r["id"].startswith("sea-interview"))
     before = told("show", id, "--home", home)
     assert len(_extractions(before)) == 2, "the fast path's and the diarizer's"
-    limits = ["--set", "identify.range_limit=0.01", "--set", "identify.other_threshold=0.7"]
+    limits = ["--set", "identify.range_spreads=0.01", "--set", "identify.turn_probability=0.9"]
     again = gainstage("run", before["row"]["source"], "--force", "--headless", "--json", "--home", home, *limits, status=None)
     assert again.returncode == 0, again.stdout + again.stderr + last_words(home)
     after = told("show", id, "--home", home)
