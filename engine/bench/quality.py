@@ -265,16 +265,20 @@ def table(rows: list[Row]) -> str:
 
 
 def _scores(rows: list[Row]) -> list[str]:
-    """The figures of the standard scorers, one per line; without them, what to install."""
+    """The figures of the standard scorers for each kind, one per line; without them, what to install."""
     from gainstage.engine.evaluation.scored import HELP, figures
 
     if missing := scorers_missing():
         return [f"not scored by {', '.join(missing)}: install gainstage[score]", ""]
     lines = []
-    for key, one in figures([row.scored for row in rows if row.scored is not None]).items():
-        interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
-        lines.append(f"{key:<26}{one.value:>9.4f}  {interval:<20}  {HELP[key]}")
-    return [*lines, ""]
+    for kind in dict.fromkeys(row.kind for row in rows):
+        same = [row.scored for row in rows if row.kind == kind and row.scored is not None]
+        lines.append(f"{kind}, {len(same)} recordings: value, 95 % interval by recording")
+        for key, one in figures(same).items():
+            interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
+            lines.append(f"{key:<26}{one.value:>9.4f}  {interval:<20}  {HELP[key]}")
+        lines.append("")
+    return lines
 
 
 def total(rows: list[Row]) -> Quality:
