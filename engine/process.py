@@ -1,5 +1,5 @@
-"""The engine as a process: one per home, or several under a supervisor, detached from the terminal that started it, told to
-leave by signals.
+"""The engine as a process: one per home, or several under a supervisor, detached from the terminal that started it, asked to
+stop by signals.
 
 POSIX only where it says so (sessions, niceness, flock); everything else of the engine is portable.
 """
@@ -97,7 +97,7 @@ def serve(
     models: bool = True,
     again: str = "",
 ) -> int:
-    """Run an engine in this process until it is told to leave. ``again`` says why it is started once more, for its journal. Exit status: 0 fine, 1 the database stays away, 2 misconfigured,
+    """Run an engine in this process until it is asked to stop. ``again`` says why it is started once more, for its journal. Exit status: 0 fine, 1 the database stays away, 2 misconfigured,
     3 another engine serves this home. Nothing that is queued is lost by any of them.
     """
     try:

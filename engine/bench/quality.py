@@ -112,8 +112,8 @@ class Chain:
 
     def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
         """The same in the form that the measures need."""
-        transcript, heard, cast = self.understand(audio, given)
-        return Hypothesis(transcript.words, spoken(cast.turns), None if heard is None else spoken(heard.turns)), cast
+        transcript, diarization, cast = self.understand(audio, given)
+        return Hypothesis(transcript.words, spoken(cast.turns), None if diarization is None else spoken(diarization.turns)), cast
 
     def fast_path(self, audio: Audio) -> Cast | None:
         """The cast of a monologue by the host, when it is one and the settings allow the fast path."""
@@ -146,8 +146,8 @@ class Chain:
         audio = self.decode(path)
         starts = np.arange(0, audio.seconds - _ENROL_WINDOW_S, _ENROL_HOP_S)
         spans = [(float(start), float(start) + _ENROL_WINDOW_S) for start in starts]
-        heard = self.extractor.extract(audio, spans, token=self._token).voices
-        voices = np.stack([voice for voice in heard if not isinstance(voice, Refusal)])
+        extracted = self.extractor.extract(audio, spans, token=self._token).voices
+        voices = np.stack([voice for voice in extracted if not isinstance(voice, Refusal)])
         return profile(id, path.stem, self.extractor.model, spread_exemplars(voices[inliers(voices)]))
 
 
@@ -183,9 +183,9 @@ def measured(chain: Chain, kind: str, path: Path) -> Row:
     """Process one recording and compare the result with the truth stored beside it."""
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
     began = time.perf_counter()
-    transcript, heard, cast = chain.understand(audio)
+    transcript, diarization, cast = chain.understand(audio)
     took = time.perf_counter() - began
-    result = Hypothesis(transcript.words, spoken(cast.turns), None if heard is None else spoken(heard.turns))
+    result = Hypothesis(transcript.words, spoken(cast.turns), None if diarization is None else spoken(diarization.turns))
     scores = _scored(chain, path, audio, transcript, cast) if scorers_missing() == [] else None
     return Row(kind, path.name, audio.seconds, took, score(truth, result), cast, scores)
 

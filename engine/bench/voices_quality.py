@@ -114,7 +114,7 @@ def _yes(value: bool) -> str:
 
 def _talk(chain: Chain, index: ProfileIndex, path: Path) -> SmoothingTalk:
     truth, audio = load_truth(path.with_suffix(".json")), chain.decode(path)
-    heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
+    diarization = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
     mixed = None
     if path.with_suffix(".turns.json").exists():
         mixed = hand_written(path)
@@ -123,8 +123,8 @@ def _talk(chain: Chain, index: ProfileIndex, path: Path) -> SmoothingTalk:
     return SmoothingTalk(
         path.name,
         truth,
-        _evidence(chain, index, audio, heard.exclusive),
-        _evidence(chain, index, audio, in_pieces(heard.exclusive)),
+        _evidence(chain, index, audio, diarization.exclusive),
+        _evidence(chain, index, audio, in_pieces(diarization.exclusive)),
         None if mixed is None else _evidence(chain, index, audio, mixed.exclusive),
         None if mixed is None else _evidence(chain, index, audio, in_pieces(mixed.exclusive)),
     )
@@ -266,8 +266,10 @@ def _fast_path(chain: Chain, path: Path) -> dict[str, Any]:
     cast = chain.fast_path(audio)
     fast_s = time.perf_counter() - began
     began = time.perf_counter()
-    heard = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
-    identify(audio, heard, chain.profiles, chain.settings.identify, revision=0, extractor=chain.extractor, token=CancelToken())
+    diarization = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
+    identify(
+        audio, diarization, chain.profiles, chain.settings.identify, revision=0, extractor=chain.extractor, token=CancelToken()
+    )
     full_s = time.perf_counter() - began
     intro = replace(audio, samples=min(audio.samples, round(INTRO_S * 16000)))
     settings = chain.settings.identify

@@ -101,14 +101,14 @@ def disturbed(evidence: Evidence, deviation_1s: float, seed: int) -> Evidence:
         alike = float(own if primary is None else scores[primary])
         return turn._replace(similarity=alike, scores=tuple(map(float, scores)))
 
-    found = []
+    result = []
     for e in evidence:
         primary = next((i for i, c in enumerate(e.candidates) if c.primary), None) if e.reference == "primary" else None
         turns = tuple(row(t, primary) for t in e.turns)
-        heard = [(t.start, t.end, t.similarity) for t in turns if t.similarity is not None]
-        sampled = spread([(start, end) for start, end, _ in heard])
-        found.append(replace(e, turns=turns, similarities=tuple(heard[k][2] for k in sampled)))
-    return tuple(found)
+        scored = [(t.start, t.end, t.similarity) for t in turns if t.similarity is not None]
+        sampled = spread([(start, end) for start, end, _ in scored])
+        result.append(replace(e, turns=turns, similarities=tuple(scored[k][2] for k in sampled)))
+    return tuple(result)
 
 
 def sweep(talks: Sequence[SmoothingTalk], limits: Limits, deviation_1s: float | None) -> list[dict[str, Any]]:

@@ -68,8 +68,8 @@ def family_of(resolved: ResolvedModel, content: str, cache: Path) -> str:
         return name
     places = [resolved.folder.name, resolved.folder.parent.parent.name.removeprefix("models--")]
     with suppress(OSError, ValueError, AttributeError):
-        told = str(json.loads((resolved.folder / "config.json").read_text("utf-8")).get("_name_or_path") or "")
-        places.append(told.rstrip("/").rsplit("/", 1)[-1])
+        configured_name = str(json.loads((resolved.folder / "config.json").read_text("utf-8")).get("_name_or_path") or "")
+        places.append(configured_name.rstrip("/").rsplit("/", 1)[-1])
     for place in places:
         if match := re.fullmatch(r"(?:BAAI[-_]+)?(bge-(?:small|base|large)-en(?:-v1\.5)?)", place, re.IGNORECASE):
             return f"BAAI/{match[1].lower()}"

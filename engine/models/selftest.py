@@ -87,9 +87,9 @@ def check_words(model: str, recognised: Recognised, *, claims: bool) -> str:
     share = sum(word in said for word in wanted) / len(wanted)
     figures = f"{share:.0%} of the words of its self-test"
     if claims and share < LEAST_WORDS:
-        heard = " ".join(recognised.words)[:80] or "nothing"
+        recognised_text = " ".join(recognised.words)[:80] or "nothing"
         more = "A model of one other language passes when asr.language names it."
-        raise _failed("asr", model, f"of {SPOKEN!r} it recognises {heard!r}", more)
+        raise _failed("asr", model, f"of {SPOKEN!r} it recognises {recognised_text!r}", more)
     return figures if claims else ""
 
 

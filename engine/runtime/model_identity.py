@@ -1,4 +1,4 @@
-"""Models under a new name: what the same weights wrote before is theirs, and the operator is told."""
+"""Models under a new name: what the same weights wrote before is theirs, and the operator is informed."""
 
 from __future__ import annotations
 

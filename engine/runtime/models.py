@@ -70,7 +70,7 @@ class Models:
         self._cache = cache
         self._on_event = on_event
         self.stopped: Callable[[], bool] = lambda: False
-        """Whether a download is to end; set by whoever may be told to leave."""
+        """Whether a download is to end; set by the run, which may be asked to stop."""
         self.on_progress: Callable[[str, Progress], object] = lambda role, progress: None
         """Gets the role and the progress of a download, twice a second."""
         self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}

@@ -129,15 +129,15 @@ def of_feed(recording: Recording, wanted: str, settings: Fetch, web: Web, hosts:
     url, language = str(offer["url"]), str(offer.get("language") or "")
     if wanted and language and base(language) != base(wanted):
         return None, (unusable(f"its transcript is in {clean_text(language, 20)}, and none in {clean_text(wanted, 20)}"),)
-    leave = hosts.enter(host_of(url), token)
+    permit = hosts.enter(host_of(url), token)
     try:
         body = _received(url, settings, web, token)
     except EngineError as error:
-        hosts.failed(leave, error)
+        hosts.failed(permit, error)
         if isinstance(error, Cancelled):
             raise
         return None, (unusable(error.message),)
-    hosts.answered(leave)
+    hosts.answered(permit)
     return _checked(body, settings, TRANSCRIPT, str(offer.get("language") or ""))
 
 

@@ -151,7 +151,7 @@ def loopback_only(app: Application) -> Application:
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Scrapes are nobody's news."""
+        """Scrapes are not logged."""
 
 
 class Exporter:

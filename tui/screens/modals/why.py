@@ -32,7 +32,7 @@ class WhyScreen(Dialog[None]):
         lines = [Line().add(word, p[token + "+b"])]
         s = f.snapshot
         if s is None:
-            return [*lines, Line(), *self._said("Nothing has ever been heard of an engine here.", width, p)]
+            return [*lines, Line(), *self._said("No engine has ever reported here.", width, p)]
         v = s.verdict
         if f.health in ("stale", "offline"):
             lines += self._said(
