@@ -5,6 +5,9 @@ Every error says what happened, to which recording, at which stage, and what the
 
 from __future__ import annotations
 
+LONGEST_CAUSE = 200
+"""Characters of a cause: the index of the recordings table holds it."""
+
 
 class EngineError(Exception):
     """An error with a cause an operator can act on.
@@ -19,7 +22,7 @@ class EngineError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.cause = cause or message
+        self.cause = (cause or message)[:LONGEST_CAUSE]
         self.hint = hint
         self.recording = recording
         self.stage = stage

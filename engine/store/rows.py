@@ -17,6 +17,9 @@ from gainstage.engine.terms import Balance, Decision, Recording, RecordingWarnin
 from gainstage.engine.views.rows import FailureGroup, Query, RecordingPage, RecordingRow, Span
 from gainstage.engine.views.snapshot import DecisionRow
 
+TITLE = SQL("substr(find, length(id) + 2)")
+"""The title as it is searched (in lower case, its first 250 characters): that is in the index, the whole title is not."""
+
 SORTS = {
     **{name: name for name in ("changed", "added", "title", "duration", "status", "stage", "priority", "attempt", "cause", "id")},
     **{name: name for name in ("segments", "speakers", "stored", "channel", "published")},
@@ -101,33 +104,44 @@ def page(db: Database, query: Query, attempts: int) -> RecordingPage:
     if query.sort not in SORTS:
         raise ValueError(f"recordings are not sorted by {query.sort!r}: use one of {', '.join(SORTS)}")
     where, values = _filter(query)
-    values |= {"attempts": attempts, "limit": max(0, query.limit), "offset": max(0, query.offset)}
+    limit, offset = max(0, query.limit), max(0, query.offset)
+    values |= {"attempts": attempts, "limit": limit, "offset": offset}
     order = _order(SORTS[query.sort], query.descending)
-    # the keys of the page first, from an index where one serves: the wide rows are read only for what is shown
-    keys = SQL("select id, {} as matched from recording where {} order by {} limit %(limit)s offset %(offset)s").format(
-        SQL("null" if where is ALL else "count(*) over ()"), where, order
-    )
+    # the keys of the page first, from an index: the wide rows are read only for what is shown
+    keys = SQL("select id from recording where {} order by {} limit %(limit)s offset %(offset)s").format(where, order)
     rows = SQL("select {} from recording where id = any(%(ids)s) order by {}").format(SQL(_ROW), order)
     with db.connection() as connection:
-        total = _count(connection, ALL, {})
-        matching = connection.execute(keys, values).fetchall()
-        values["ids"] = [id for id, _ in matching]
+        total, matched = _kept_counts(connection, query)
+        values["ids"] = [id for (id,) in connection.execute(keys, values)]
         with connection.cursor(row_factory=class_row(RecordingRow)) as cursor:
             shown = tuple(cursor.execute(rows, values).fetchall())
-        matched = total if where is ALL else matching[0][1] if matching else _count(connection, where, values)
+        if matched is None and len(values["ids"]) < limit and (values["ids"] or not offset):
+            matched = offset + len(values["ids"])
+        elif matched is None:
+            found = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
+            matched = int(found[0]) if found else 0
     return RecordingPage(shown, total, matched)
+
+
+def _kept_counts(connection: Connection[TupleRow], query: Query) -> tuple[int, int | None]:
+    """All recordings, and those that match where nothing but their status is asked for (else None): from counts that are kept."""
+    count_of = {
+        status: int(n) for status, n in connection.execute("select status, sum(recordings)::bigint from recording_tally group by 1")
+    }
+    total = sum(count_of.values())
+    if any(
+        value is not None for value in (query.text or None, query.stage, query.cause, query.min_duration_s, query.max_duration_s)
+    ):
+        return total, None
+    matched = sum(count_of.get(status, 0) for status in set(query.status)) if query.status else total
+    return total, total - matched if query.invert and query.status else matched
 
 
 def _order(column: str, descending: bool) -> Composable:
     """Unknown values come last either way; the id decides among equals, in the same direction, as the indexes have it."""
     way = SQL("desc" if descending else "asc")
     form = "{0} {1}, id {1}" if column in NEVER_NULL else "{0} is null, {0} {1}, id {1}"
-    return SQL(form).format(Identifier(column), way)
-
-
-def _count(connection: Connection[TupleRow], where: Composable, values: dict[str, Any]) -> int:
-    row = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
-    return int(row[0]) if row else 0
+    return SQL(form).format(TITLE if column == "title" else Identifier(column), way)
 
 
 def _filter(query: Query) -> tuple[Composable, dict[str, Any]]:

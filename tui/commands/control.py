@@ -116,6 +116,8 @@ def watch(desk: Desk, args: argparse.Namespace) -> int:
             last = (frame.engine, frame.seq)
             print(terminal_json(dumps(frame)), flush=True)
             printed += 1
+            if printed == args.count:
+                break
         time.sleep(args.every)
     return 0
 
