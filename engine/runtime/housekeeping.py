@@ -14,8 +14,10 @@ from gainstage.engine.runtime.change_effects import ChangeEffects
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.disk_use import trim_log, trim_runs
 from gainstage.engine.runtime.in_flight import InFlight
-from gainstage.engine.store.vectors import build_indexes
+from gainstage.engine.store.vector_index import build_indexes
 
+INDEX_FIRST_S = 20.0
+"""From an engine's start to its first look at the vector indexes: what a killed build left makes every store slow."""
 INDEX_EVERY_S = 300.0
 TRIM_EVERY_S = 60.0
 
@@ -32,7 +34,7 @@ class Housekeeping:
         self._unflown: dict[str, HeldClaim] = {}
         self._lost: set[tuple[str, int]] = set()
         self._indexer: threading.Thread | None = None
-        self._indexed_at = time.monotonic()
+        self._index_at = time.monotonic() + INDEX_FIRST_S
         self._trimmed_at = float("-inf")
         self.writing: Callable[[], Path | None] = lambda: None
         """The recorded run that is being written, which is never removed."""
@@ -85,18 +87,25 @@ class Housekeeping:
             self.in_flight.wake()
 
     def index(self) -> None:
-        """Now and then build the vector indexes that are due; a big one takes minutes, so on a thread of its own."""
-        busy = self._indexer is not None and self._indexer.is_alive()
-        if busy or time.monotonic() - self._indexed_at < INDEX_EVERY_S:
+        """Soon after the start, and now and then, build the vector indexes that are due; a big one takes minutes, so on a thread
+        of its own.
+        """
+        if time.monotonic() < self._index_at or (self._indexer is not None and self._indexer.is_alive()):
             return
-        self._indexed_at = time.monotonic()
-        self._indexer = threading.Thread(
-            target=self.context.faults.guarded_step, args=("vector index", self._build), name="indexer", daemon=True
-        )
+        self._index_at = time.monotonic() + INDEX_EVERY_S
+        self._indexer = threading.Thread(target=self.index_now, name="indexer", daemon=True)
         self._indexer.start()
 
+    def index_now(self) -> None:
+        """Build the vector indexes that are due, in this thread: at the end of a run that has done everything, too short or too
+        busy for one before. Ends early when the engine is stopped.
+        """
+        self.context.faults.guarded_step("vector index", self._build)
+
     def _build(self) -> None:
-        for name in build_indexes(self.context.database, self.context.settings.store.index_rows):
+        if not self.context.database.can_listen:  # a pooler lends no connection for minutes; the doctor says so
+            return
+        for name in build_indexes(self.context.database, self.context.settings.store.index_rows, self.context.token):
             self.context.journal.log("info", f"vector index {name} built", kind="state", stage="store")
 
     def reconcile(self) -> None:

@@ -88,6 +88,8 @@ class RunStateMachine:
                 flight.end("release", f"stopped by {by}")
             self.context.token.cancel(f"stopped by {by}")
             self.in_flight.wake()
+        elif self._state == "done":  # it may still be building an index
+            self.context.token.cancel(f"stopped by {by}")
 
     # -- what holds the engine --------------------------------------------------------------------------------------
 

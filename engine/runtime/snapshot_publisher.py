@@ -24,11 +24,12 @@ from gainstage.engine.runtime.disk_use import SHARE
 from gainstage.engine.runtime.in_flight import InFlight
 from gainstage.engine.runtime.run_state import RunStateMachine
 from gainstage.engine.stages import STAGES
+from gainstage.engine.store.vector_index import IndexBuild, build_in_progress
 from gainstage.engine.telemetry.devices import Devices
 from gainstage.engine.telemetry.host import Host
 from gainstage.engine.telemetry.recorder import Recorder
 from gainstage.engine.views.rows import ChangeRow
-from gainstage.engine.views.snapshot import SCHEMA, Bottleneck, Forecast, HostView, Run, Snapshot, Verdict
+from gainstage.engine.views.snapshot import SCHEMA, Bottleneck, DatabaseView, Forecast, HostView, Run, Snapshot, Verdict
 
 if TYPE_CHECKING:
     from gainstage.engine.telemetry.prometheus import Exporter
@@ -40,6 +41,7 @@ SLOW_S = 1.0
 """Seconds between looks at what costs a query: counts, verdict, history."""
 
 CHANGES_EVERY_S = 60.0
+INDEX_EVERY_S = 3.0
 
 UNDECIDED = Verdict("starting", "", None, Bottleneck(None, "unknown", ""), None, Forecast(None, None, None))
 
@@ -71,6 +73,8 @@ class SnapshotPublisher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._counts = QueueCounts()
+        self._index: IndexBuild | None = None
+        self._index_at = float("-inf")
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
         self._recorder: Recorder | None = None
@@ -136,11 +140,23 @@ class SnapshotPublisher:
         if slow:
             self._counts = self.context.queue.counts()
             self.context.database.ping()
+            self._look_at_index()
         frame = self.build(slow)
         self.context.registry.publish(frame)
         if slow:
             self._record(frame)
         self.context.faults.database_back()
+
+    def _look_at_index(self) -> None:
+        """How far the build of a vector index is, by whichever engine."""
+        if time.monotonic() - self._index_at >= INDEX_EVERY_S:
+            self._index_at = time.monotonic()
+            with self.context.database.connection() as connection:
+                self._index = build_in_progress(connection)
+
+    def _database_view(self) -> DatabaseView:
+        view, index = self.context.database.view(), self._index
+        return view if index is None else replace(view, index_phase=index.phase, index_share=index.share)
 
     def _record(self, frame: Snapshot) -> None:
         events = self.context.journal.after(self._recorded, 1000)
@@ -194,7 +210,7 @@ class SnapshotPublisher:
             decisions=context.totals.decisions_view(settings.identify),
             devices=devices,
             host=self._host_view(note, slow),
-            database=context.database.view(),
+            database=self._database_view(),
             models=context.models.views(),
             budgets=context.fetcher.budgets(),
             counters=(("frames", self.frames),),

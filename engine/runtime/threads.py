@@ -80,7 +80,9 @@ class EngineThreads:
             reason = traceback.format_exception_only(error)[-1].strip()
             raise
         finally:
-            if self.run_state.current != "done":
+            if self.run_state.current == "done":
+                self.housekeeping.index_now()
+            else:
                 self.run_state.enter("stopped", by=self.run_state.by, reason=reason or self.run_state.reason)
             context.token.cancel("engine ends")
             self.following.stop()

@@ -16,6 +16,7 @@ from gainstage.engine.errors import Misconfigured
 from gainstage.engine.store import grams
 from gainstage.engine.store.codec import checked_vector, plain
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.vector_index import indexes, valid_index
 from gainstage.engine.store.vectors import LONGEST_INDEXED, VectorTable, rows_about, tables
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.text.sentences import spaced
@@ -35,6 +36,21 @@ FUSION = 60
 EF_SEARCH = 100
 """Breadth of the index scan: recall@10 of 0.99 at 100,000 rows, 0.98 at 500,000."""
 
+MOST_EF_SEARCH = 1000
+"""The broadest scan that pgvector allows; for more hits than that, the scan goes on until there are enough."""
+
+EF_OF_A_HIT = 2
+"""Breadth for each hit that is asked for: at the breadth of the limit itself, a third of the true neighbours is missing."""
+
+FEW = 5_000
+"""Passages of one person that are compared one by one: some 10 ms."""
+
+COUNTED = 100_000
+"""Rows of a table up to which they are counted one by one, some 10 ms."""
+
+INEXACT = 0.05
+"""How far the database's own estimate of a table may be off."""
+
 YOUTUBE = ("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com")
 
 
@@ -49,7 +65,7 @@ class Searchable:
 def searchable(db: Database) -> tuple[Searchable, ...]:
     """The text models that wrote vectors of this database, the one with most first: a query is embedded with one of them."""
     with db.connection() as connection:
-        counted = [(table, rows_about(connection, table, 10_000)) for table in tables(connection, "embed")]
+        counted = [(table, rows_about(connection, table.name, 10_000)) for table in tables(connection, "embed")]
     return tuple(Searchable(table.model, n) for table, n in sorted(counted, key=lambda pair: -pair[1]) if n)
 
 
@@ -76,7 +92,7 @@ def search(
         ways: list[Composed] = []
         if table is not None and vector is not None:
             values["vector"] = checked_vector(vector, table.model, "the query's vector")
-            ways.append(_meaning(table, speaking))
+            ways.append(_meaning(connection, table, values, speaking))
         if mode != "meaning" and text.strip():
             ways.append(_words(connection, values, speaking))
         if not ways:
@@ -84,7 +100,7 @@ def search(
         # beside a filter the index scan goes on until the limit is full
         connection.execute(
             "select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %s, true)",
-            [str(EF_SEARCH)],
+            [str(breadth(values["candidates"]))],
         )
         rows = connection.execute(_fused(ways), values).fetchall()
     return tuple(
@@ -104,6 +120,11 @@ def search(
     )
 
 
+def breadth(candidates: int) -> int:
+    """``hnsw.ef_search`` for so many candidates."""
+    return min(MOST_EF_SEARCH, max(EF_SEARCH, EF_OF_A_HIT * candidates))
+
+
 def _table(connection: Connection[TupleRow], model: ModelId | None) -> VectorTable | None:
     with_vectors = tables(connection, "embed")
     table = next((t for t in with_vectors if model is not None and t.model.is_same(model)), None)
@@ -116,12 +137,38 @@ def _table(connection: Connection[TupleRow], model: ModelId | None) -> VectorTab
     return table
 
 
-def _meaning(table: VectorTable, speaking: SQL) -> Composed:
-    return SQL(
-        "select v.segment as id, 1 - (v.vector <=> %(vector)s) as score from {} v{} order by v.vector <=> %(vector)s limit %(candidates)s"
-    ).format(
-        Identifier(table.name), SQL(" join segment s on s.id = v.segment{}").format(speaking) if speaking.as_string() else SQL("")
+def _meaning(connection: Connection[TupleRow], table: VectorTable, values: dict[str, Any], speaking: SQL) -> Composed:
+    """The vectors next to the query's: by the index, and one by one those it does not cover. Of a person who says little, all one
+    by one, because the index would be read for long before it meets them.
+    """
+    said = SQL(" join segment s on s.id = v.segment{}").format(speaking) if speaking.as_string() else SQL("")
+    form = SQL(
+        "(select v.segment as id, 1 - (v.vector <=> %(vector)s) as score from {} v{} where {} order by {} limit %(candidates)s)"
     )
+    index = valid_index(connection, table)
+    everything, near = SQL("true"), SQL("v.vector <=> %(vector)s")
+    if speaking.as_string() and _says_little(connection, values, speaking):
+        ways = [form.format(Identifier(table.name), said, everything, SQL("score desc"))]  # which no index can give
+    elif index is None or index.upto is None:
+        ways = [form.format(Identifier(table.name), said, everything, near)]
+    else:
+        covered = SQL("v.segment <= {}").format(Literal(index.upto))
+        bare = SQL("v.segment > {}").format(Literal(index.upto))
+        ways = [
+            form.format(Identifier(table.name), said, covered, near),
+            form.format(Identifier(table.name), said, bare, SQL("score desc")),
+        ]
+    return SQL("select id, score from ({}) as near order by score desc, id limit %(candidates)s").format(
+        SQL(" union all ").join(ways)
+    )
+
+
+def _says_little(connection: Connection[TupleRow], values: dict[str, Any], speaking: SQL) -> bool:
+    row = connection.execute(
+        SQL("select count(*) from (select 1 from segment s where true{} limit {}) as few").format(speaking, Literal(FEW + 1)),
+        values,
+    ).fetchone()
+    return bool(row and row[0] <= FEW)
 
 
 def _words(connection: Connection[TupleRow], values: dict[str, Any], speaking: SQL) -> Composed:
@@ -242,33 +289,30 @@ def context(db: Database, segment: int, around: int = 3) -> tuple[ContextLine, .
 
 
 def index_health(db: Database) -> IndexHealth:
-    """What can be searched by meaning. Orphans are segments without a text vector: only words find them."""
+    """What can be searched by meaning. Orphans are segments without a text vector: only words find them. Large tables are
+    estimated; there only many orphans can be told from an inexact count.
+    """
     with db.connection() as connection:
-        counted = sorted(((_count(connection, t.name), t) for t in tables(connection, "embed")), key=lambda pair: -pair[0])
-        segments, embedded = _count(connection, "segment"), sum(n for n, _ in counted)
+        counted = sorted(
+            ((rows_about(connection, t.name, COUNTED), t) for t in tables(connection, "embed")), key=lambda pair: -pair[0]
+        )
+        segments, embedded = rows_about(connection, "segment", COUNTED), sum(n for n, _ in counted)
         row = connection.execute(
             "select extract(epoch from changed)::float8 from recording where status = 'stored' order by changed desc limit 1"
         ).fetchone()
         index = "exact scan"
         if counted:
-            built = connection.execute(
-                "select indisvalid, pg_size_pretty(pg_relation_size(indexrelid)) from pg_index where indexrelid = to_regclass(%s)",
-                [counted[0][1].index],
-            ).fetchone()
-            if counted[0][1].model.dimension > LONGEST_INDEXED:
+            largest = counted[0][1]
+            if largest.model.dimension > LONGEST_INDEXED:
                 index = f"exact scan: no index holds more than {LONGEST_INDEXED:,} dimensions"
-            if built:
-                index = f"hnsw {built[1]}" if built[0] else "hnsw, being built"
+            if built := indexes(connection, largest):
+                index = f"hnsw {built[0].size}" if built[0].valid else "hnsw, being built"
+    orphans = max(0, segments - embedded)
     return IndexHealth(
         segments=segments,
         embedded=embedded,
-        orphans=max(0, segments - embedded),
+        orphans=orphans if segments < COUNTED or orphans > INEXACT * segments else 0,
         dimension=counted[0][1].model.dimension if counted else None,
         index=index,
         last_write_wall=row[0] if row else None,
     )
-
-
-def _count(connection: Connection[TupleRow], table: str) -> int:
-    row = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
-    return int(row[0]) if row else 0

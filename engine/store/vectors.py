@@ -40,10 +40,6 @@ class VectorTable:
     def name(self) -> str:
         return f"{TABLES[self.role]}_{self.id}"
 
-    @property
-    def index(self) -> str:
-        return f"{self.name}_hnsw"
-
 
 def model_row(connection: Connection[Any] | Cursor[Any], role: str, model: ModelId) -> int:
     """The number of a model in the ``model`` table, written there when it is new.
@@ -124,47 +120,15 @@ def ensure_table(db: Database, role: Role, model: ModelId) -> VectorTable:
         return table
 
 
-def build_indexes(db: Database, index_rows: int) -> tuple[str, ...]:
-    """Build the HNSW index of every text table that has reached ``index_rows`` and has none; the names of those built.
-
-    Writers go on meanwhile. One process builds at a time, another one asking returns at once. An index that a killed build
-    left half-way is built anew. Takes minutes for 100,000s of rows (m 16, ef_construction 64: 66 s for 100,000 of 384).
-    """
-    built = []
-    with db.own_connection() as connection:
-        if connection.execute("select pg_try_advisory_lock(%s)", [LOCK + 1]).fetchone() != (True,):
-            return ()
-        for table in tables(connection, "embed"):
-            rows = rows_about(connection, table, index_rows)
-            if rows < index_rows or table.model.dimension > LONGEST_INDEXED or _index_stands(connection, table):
-                continue
-            connection.execute(SQL("drop index concurrently if exists {}").format(Identifier(table.index)))
-            memory_mb = min(1024, max(64, rows * (2 * table.model.dimension + 500) * 12 // 10 // 2**20))
-            connection.execute("select set_config('maintenance_work_mem', %s, false)", [f"{memory_mb}MB"])
-            connection.execute(
-                SQL(
-                    "create index concurrently {} on {} using hnsw (vector halfvec_cosine_ops) with (m = 16, ef_construction = 64)"
-                ).format(Identifier(table.index), Identifier(table.name))
-            )
-            built.append(table.index)
-    return tuple(built)
-
-
-def rows_about(connection: Connection[TupleRow], table: VectorTable, exact_below: int) -> int:
+def rows_about(connection: Connection[TupleRow], table: str, exact_below: int) -> int:
     """Rows of a table: counted when there are fewer than ``exact_below``, else the larger of that and the server's estimate."""
     row = connection.execute(
         SQL(
             "select count(*), (select reltuples::bigint from pg_class where oid = %s::regclass)"
             " from (select 1 from {} limit %s) as few"
-        ).format(Identifier(table.name)),
-        [table.name, exact_below],
+        ).format(Identifier(table)),
+        [table, exact_below],
     ).fetchone()
     assert row is not None
     counted, estimate = row
     return int(counted if counted < exact_below else max(counted, estimate))
-
-
-def _index_stands(connection: Connection[TupleRow], table: VectorTable) -> bool:
-    return connection.execute("select indisvalid from pg_index where indexrelid = to_regclass(%s)", [table.index]).fetchone() == (
-        True,
-    )

@@ -274,6 +274,8 @@ class DatabaseView:
     segments: int | None = None
     size: int | None = None
     reconnects: int = 0
+    index_phase: str | None = None  # of the build of a vector index that runs now, in Postgres's words
+    index_share: float | None = None  # of that phase, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)

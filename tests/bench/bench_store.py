@@ -22,7 +22,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.store.search import search
-from gainstage.engine.store.vectors import build_indexes
+from gainstage.engine.store.vector_index import build_indexes
 from gainstage.engine.terms import Balance, ModelId, Provenance, Recording, Segment, Word
 from gainstage.engine.views.rows import Query
 

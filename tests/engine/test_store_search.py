@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pgvector import HalfVector
 
 from gainstage.engine.errors import Misconfigured, Permanent
+from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.store.search import context, index_health, link, only_stop_words, search, searchable
-from gainstage.engine.store.vectors import build_indexes, ensure_table
+from gainstage.engine.store.search import breadth, context, index_health, link, only_stop_words, search, searchable
+from gainstage.engine.store.vector_index import build_in_progress, build_indexes, indexes, valid_index
+from gainstage.engine.store.vectors import ensure_table, tables
 from gainstage.engine.terms import ModelId
+from tests.chaos.kit import wait_for
 from tests.engine.store_kit import MODELS, TEXT, VOICE, recording, segment, store, vector
 
 TEXTS = (
@@ -145,7 +150,7 @@ def test_the_index_is_built_when_the_table_is_large_enough(crowd: Database) -> N
     assert build_indexes(crowd, 10_000) == ()
     assert index_health(crowd).index == "exact scan"
     exact = search(crowd, "", vector(3), TEXT, "meaning", limit=10)
-    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw",)
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
     assert build_indexes(crowd, 2_000) == ()
     with crowd.transaction() as connection:
         connection.execute("analyze text_vector_1")
@@ -156,8 +161,11 @@ def test_the_index_is_built_when_the_table_is_large_enough(crowd: Database) -> N
     assert len({h.segment for h in found} & {h.segment for h in exact}) >= 9
 
 
-def test_a_rare_speaker_still_fills_the_page(crowd: Database, database_url: str, tmp_path: Path) -> None:
+def test_a_rare_speaker_still_fills_the_page(
+    crowd: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An index scan of 100 candidates holds one of Helen's passages: it has to go on."""
+    monkeypatch.setattr("gainstage.engine.store.search.FEW", 10)  # she is not looked through one by one
     build_indexes(crowd, 2_000)
     with crowd.connection() as connection:
         connection.execute("analyze")
@@ -165,7 +173,7 @@ def test_a_rare_speaker_still_fills_the_page(crowd: Database, database_url: str,
             connection.execute(f"alter database {connection.info.dbname} set {choice} = off")  # type: ignore[arg-type]
     with Database.open(database_url, tmp_path) as large:
         query = (
-            "select v.segment from text_vector_1 v join segment s on s.id = v.segment where lower(s.speaker) = 'helen'"
+            "select v.segment from text_vector_1 v join segment s on s.id = v.segment where lower(s.speaker) = 'helen' and v.segment <= 2500"
             " order by v.vector <=> (select vector from text_vector_1 limit 1) limit 20"
         )
         with large.connection() as connection:
@@ -180,11 +188,85 @@ def test_a_rare_speaker_still_fills_the_page(crowd: Database, database_url: str,
 def test_an_index_left_half_built_is_built_again(crowd: Database) -> None:
     build_indexes(crowd, 2_000)
     with crowd.transaction() as connection:
-        connection.execute("update pg_index set indisvalid = false where indexrelid = 'text_vector_1_hnsw'::regclass")
-    assert crowd.check().problems == ("index text_vector_1_hnsw is half built; it is built again by itself",)
+        connection.execute("update pg_index set indisvalid = false where indexrelid = 'text_vector_1_hnsw_2500'::regclass")
+    assert crowd.check().problems == ("index text_vector_1_hnsw_2500 is half built; it is built again by itself",)
     assert index_health(crowd).index == "hnsw, being built"
-    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw",)
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
     assert crowd.check().problems == ()
+
+
+def test_what_is_stored_after_the_build_is_found_and_is_not_put_into_the_index(crowd: Database) -> None:
+    build_indexes(crowd, 2_000)
+    with crowd.connection() as connection:
+        size = connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone()
+        store(RecordingStore(crowd), recording(9), [segment(k, "later", voice=None, vector=vector(500 + k)) for k in range(300)])
+        assert connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone() == size
+    hits = search(crowd, "", vector(577), TEXT, "meaning", limit=5)
+    assert (hits[0].text, round(hits[0].score, 3)) == ("later", 1.0)
+    assert search(crowd, "", vector(577), TEXT, "meaning", "Speaker 2", limit=5)[0].segment == hits[0].segment
+    assert build_indexes(crowd, 2_000) == ()
+
+
+def test_an_index_that_misses_many_passages_gives_way_to_one_that_covers_them(crowd: Database) -> None:
+    build_indexes(crowd, 1_000)
+    for n in (9, 10):
+        store(RecordingStore(crowd), recording(n), [segment(k, voice=None, vector=vector(500 + k)) for k in range(300)])
+    assert build_indexes(crowd, 1_000) == ("text_vector_1_hnsw_3100",)
+    with crowd.connection() as connection:
+        (table,) = tables(connection, "embed")
+        assert [(index.name, index.valid, index.upto) for index in indexes(connection, table)] == [
+            ("text_vector_1_hnsw_3100", True, 3100)
+        ]
+
+
+def test_an_index_of_an_earlier_version_serves_until_one_with_an_end_is_built(crowd: Database) -> None:
+    with crowd.connection() as connection:
+        connection.execute("create index text_vector_1_hnsw on text_vector_1 using hnsw (vector halfvec_cosine_ops)")
+        (table,) = tables(connection, "embed")
+        assert valid_index(connection, table) == indexes(connection, table)[0]
+    assert len(search(crowd, "", vector(3), TEXT, "meaning", limit=10)) == 10
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
+    with crowd.connection() as connection:
+        assert [index.name for index in indexes(connection, table)] == ["text_vector_1_hnsw_2500"]
+
+
+def test_a_killed_build_leaves_nothing_for_long_and_a_stop_ends_it(crowd: Database) -> None:
+    """A transaction that reads keeps the build waiting, as it does with every index that is built beside writers."""
+    token, ended = CancelToken(), []
+    with crowd.own_connection() as reader, crowd.connection() as connection:
+        reader.execute("begin isolation level repeatable read")
+        reader.execute("select count(*) from text_vector_1")
+        builder = threading.Thread(target=lambda: ended.append(build_indexes(crowd, 2_000, token)))
+        builder.start()
+        wait_for(lambda: build_in_progress(connection), "the build")
+        build = build_in_progress(connection)
+        assert build is not None
+        assert build.table == "text_vector_1"
+        assert build.phase
+        assert build_indexes(crowd, 2_000) == ()  # one at a time
+        token.cancel("the engine stops")
+        builder.join(30)
+        assert not builder.is_alive()
+        assert ended == [()]
+        assert build_in_progress(connection) is None
+        (table,) = tables(connection, "embed")
+        assert [index.valid for index in indexes(connection, table)] == [False]
+        reader.execute("rollback")
+        assert build_indexes(crowd, 10_000) == ()  # none is due; what is half built goes all the same
+        assert indexes(connection, table) == ()
+
+
+def test_more_hits_than_usual_are_looked_for_more_broadly(crowd: Database) -> None:
+    build_indexes(crowd, 2_000)
+    with crowd.connection() as connection:
+        connection.execute("analyze")
+    exact = {h.segment for h in search(crowd, "", vector(3), TEXT, "meaning", limit=400)}
+    with crowd.connection() as connection:
+        rows = connection.execute(
+            "select segment from text_vector_1 order by vector <=> %s limit 400", [HalfVector(vector(3))]
+        ).fetchall()
+    assert len(exact & {n for (n,) in rows}) >= 392
+    assert [breadth(n) for n in (10, 60, 100, 400, 600)] == [100, 120, 200, 800, 1000]
 
 
 # -- around a hit -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -31,3 +32,15 @@ async def test_every_screen_draws_every_frame(driven: Run, desk_at: Run, size: s
                 assert "\x9b" not in d.text
                 assert "\u202e" not in d.text
     assert shown[0] > 7 * 6
+
+
+async def test_the_build_of_a_vector_index_is_shown_on_the_host_screen(driven: Run, desk_at: Run) -> None:
+    def building(known: Any) -> Any:
+        database = replace(known.database, index_phase="building index: loading tuples", index_share=0.43)
+        return replace(known, database=database)
+
+    async with driven(Bent(desk_at("bottleneck"), building), size=SIZES["wide"]) as d:
+        await d.press("5")
+        await d.wait(1)
+        (line,) = [line for line in d.text.splitlines() if "loading tuples" in line]
+        assert "43%" in line.replace(" %", "%")

@@ -17,6 +17,7 @@ EXAMPLES = {
   decisions       stored decisions decided again under other limits
   diarize         what shared frames save the diarizer, at which errors
   recogniser      shared calls: batch fill, the same words, processor time
+  search          the vector index: recall, latency, stores beside its build
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
   console         first picture, processor, keys, memory, what it takes from an engine
@@ -25,6 +26,7 @@ examples:
   gainstage bench pipeline
   gainstage bench live --recordings 100000
   gainstage bench voices --segments 60
+  gainstage bench search --segments 300000
   gainstage bench quality --fresh 2
   gainstage bench console --json""",
 }
@@ -36,6 +38,7 @@ MODULES = {
     "quality": "gainstage.engine.bench.quality",
     "recogniser": "gainstage.engine.bench.recogniser",
     "console": "gainstage.tui.bench.console",
+    "search": "gainstage.engine.bench.search",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",
     "diarize": "gainstage.engine.bench.diarize",
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("what", choices=sorted(MODULES), help="what is measured, see below")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--recordings", type=int, help="pipeline, live: how many")
-    parser.add_argument("--segments", type=int, help="voices: how many")
+    parser.add_argument("--segments", type=int, help="voices, search: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 

@@ -147,11 +147,20 @@ class DependenciesPanel(Panel):
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         if self.database is None:
             return [Line().add("not known yet", p["faint"])]
+        building = [self._index(self.database, width, p)] if self.database.index_phase is not None else []
         return [
             self._database(self.database, width, p),
-            *(self._budget(b, width, p) for b in self.budgets[: max(1, height - 2)]),
+            *building,
+            *(self._budget(b, width, p) for b in self.budgets[: max(1, height - 2 - len(building))]),
             self._models(width, p),
         ]
+
+    def _index(self, d: DatabaseView, width: int, p: Palette) -> Line:
+        """The build of a vector index; the run goes on beside it."""
+        line = Line().fit("index", 12, p["muted"]).add("◌ ", p["info"])
+        if d.index_share is not None:
+            meter(line, d.index_share, 10, p).add(f" {fmt.percent(d.index_share)}  ", p["text"])
+        return line.clip((d.index_phase or "").removeprefix("building index: "), width - line.used, p["muted"])
 
     def _database(self, d: DatabaseView, width: int, p: Palette) -> Line:
         line = Line().fit("postgres", 12, p["muted"])

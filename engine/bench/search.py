@@ -1,0 +1,264 @@
+"""Search by meaning on a large store: recall and latency of the vector index, and what its build costs the stores beside it.
+
+``python -m gainstage.engine.bench.search --segments 300000`` prints it. The vectors are clustered, as those of talk are: passages about
+one thing lie near each other. Recall is against every vector compared one by one, in the precision they are stored in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg.sql import SQL, Identifier
+
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.search import search
+from gainstage.engine.store.vector_index import build_indexes
+from gainstage.engine.store.vectors import ensure_table
+from gainstage.engine.terms import Balance, ModelId, Provenance, Recording, Segment, Word
+
+MODEL = ModelId("bench/text", "1", 384)
+PER_RECORDING = 200
+PER_CLUSTER = 300
+SPREAD = 0.9
+"""Length of what differs within a cluster, relative to its centre: neighbours have a cosine of 0.5 to 0.6."""
+
+SPEAKERS = {"Helen": 0.14, "Ravi": 0.02, "Oda": 0.002}
+"""Who says which share of the passages; everybody else the rest."""
+
+SOMEBODY = "Somebody"
+
+GOAL_P95_S = 0.03
+GOAL_RECALL = 0.98
+GOAL_STORE = 2.0
+PACE_S = 0.5
+
+_RECORDINGS = """
+insert into recording (id, key, source, title, status, duration, segments, speakers, stored)
+select 'b' || n, 'bench:' || n, 'https://example.org/' || n, 'Recording ' || n, 'stored', 6000, %(each)s, 3, now()
+from generate_series(0, %(count)s / %(each)s) n
+"""
+
+_SEGMENTS = """
+insert into segment (id, recording, ordinal, start_s, end_s, speaker, provenance, text, words, language)
+select n, 'b' || n / %(each)s, n %% %(each)s, 30 * (n %% %(each)s), 30 * (n %% %(each)s) + 29, (%(speakers)s::text[])[n + 1], 'cluster',
+  'passage ' || n || ' about thing ' || n %% 977, '[["passage", 0, 0.5, 0.9, null, false]]', 'en'
+from generate_series(0, %(count)s - 1) n
+"""
+
+
+class Talk:
+    """Vectors of passages in clusters, and the speaker of each."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._draw = np.random.default_rng(seed)
+        self.centres = self._unit(self._draw.standard_normal((max(1, count // PER_CLUSTER), MODEL.dimension), np.float32))
+        self.vectors = self.passages(count).astype(np.float16)
+        names = np.array([*SPEAKERS, SOMEBODY])
+        shares = [*SPEAKERS.values(), 1 - sum(SPEAKERS.values())]
+        self.speakers = names[self._draw.choice(len(names), count, p=shares)]
+        self.ids = np.arange(count)
+
+    @staticmethod
+    def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+    def passages(self, count: int) -> NDArray[np.float32]:
+        """New vectors (count, d) of the same clusters."""
+        noise = self._unit(self._draw.standard_normal((count, MODEL.dimension), np.float32))
+        return self._unit(self.centres[self._draw.integers(len(self.centres), size=count)] + np.float32(SPREAD) * noise)
+
+    def add(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Passages that were stored since, of somebody."""
+        self.ids = np.concatenate([self.ids, np.asarray(ids)])
+        self.vectors = np.concatenate([self.vectors, vectors.astype(np.float16)])
+        self.speakers = np.concatenate([self.speakers, np.full(len(ids), SOMEBODY)])
+
+    def nearest(self, query: NDArray[np.float32], k: int, speaker: str | None = None) -> set[int]:
+        """The numbers of the ``k`` passages with the largest cosine, of ``speaker`` where one is named."""
+        rows = np.arange(len(self.vectors)) if speaker is None else np.flatnonzero(self.speakers == speaker)
+        stored = self.vectors[rows].astype(np.float32)
+        cosines = stored @ query / np.linalg.norm(stored, axis=1)
+        return {int(self.ids[rows[n]]) for n in np.argpartition(-cosines, min(k, len(rows)) - 1)[:k]}
+
+
+def run(segments: int = 20_000, seed: int = 0, *, queries: int = 100) -> dict[str, Any]:
+    """Fill a store with ``segments`` passages, build the index beside stores of new recordings, then search ``queries`` times in
+    each way. Takes about a minute for each 60,000 passages.
+    """
+    talk = Talk(segments, seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        database = stack.enter_context(Database.open(None, folder / "postgres"))
+        _fill(database, talk)
+        stores = _Stores(database, talk)
+        before = [stores.one() for _ in range(20)]
+        during, build_s = _beside_build(database, stores)
+        after = [stores.one() for _ in range(20)]
+        with database.own_connection() as connection:
+            connection.execute("vacuum analyze")
+        talk.add([number for number, _ in stores.stored], np.stack([vector for _, vector in stores.stored]))
+        asked = talk.passages(queries)
+        ways = {
+            "all": _searched(database, talk, asked, None, 10),
+            "all, 100 hits": _searched(database, talk, asked[: queries // 2], None, 100),
+            **{f"only {name}, {share:.1%}": _searched(database, talk, asked, name, 10) for name, share in SPEAKERS.items()},
+        }
+    figures = {"before": before, "during": during, "after": after}
+    p95 = {name: float(np.quantile(values, 0.95)) for name, values in figures.items() if values}
+    ratio = p95["during"] / p95["before"] if "during" in p95 else None
+    return {
+        "segments": segments,
+        "build_s": build_s,
+        "stores": {name: {"count": len(v), "p50_s": statistics.median(v), "p95_s": p95[name]} for name, v in figures.items() if v},
+        "stores_ratio": ratio,
+        "stores_reached": ratio is None or ratio <= GOAL_STORE,
+        "searches": ways,
+        "searches_reached": all(
+            way["p95_s"] <= GOAL_P95_S and way["recall"] >= GOAL_RECALL for name, way in ways.items() if "100 hits" not in name
+        ),
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result as plain text."""
+    lines = [f"{result['segments']:,} passages of {MODEL.dimension} numbers; the index was built in {result['build_s']:.0f} s"]
+    for name, store in result["stores"].items():
+        lines.append(
+            f"a recording of {PER_RECORDING} passages stored {name + ' the build':<17} p50 {1000 * store['p50_s']:6.0f} ms"
+            f"  p95 {1000 * store['p95_s']:6.0f} ms  ({store['count']})"
+        )
+    if result["stores_ratio"] is not None:
+        lines.append(f"p95 beside the build: {result['stores_ratio']:.2f} x, goal {GOAL_STORE}: {_mark(result['stores_reached'])}")
+    for name, way in result["searches"].items():
+        lines.append(
+            f"search in {name:<18} p50 {1000 * way['p50_s']:5.1f} ms  p95 {1000 * way['p95_s']:5.1f} ms  recall@{way['k']} {way['recall']:.3f}"
+        )
+    goal = f"goal p95 {1000 * GOAL_P95_S:.0f} ms, recall@10 {GOAL_RECALL}"
+    return "\n".join([*lines, f"{goal}: {_mark(result['searches_reached'])}"])
+
+
+def _mark(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
+
+
+def _fill(database: Database, talk: Talk) -> None:
+    table, count = ensure_table(database, "embed", MODEL), len(talk.vectors)
+    values = {"count": count, "each": PER_RECORDING, "speakers": [str(name) for name in talk.speakers]}
+    with database.own_connection() as connection:
+        connection.execute(_RECORDINGS, values)
+        connection.execute("analyze recording")  # else every passage's check of its recording reads them all
+        connection.execute(_SEGMENTS, values)
+        connection.execute("select setval(pg_get_serial_sequence('segment', 'id'), %s)", [count])
+        connection.execute("insert into language (code) values ('en') on conflict do nothing")
+        connection.execute("analyze segment")
+        text = SQL("copy {} (segment, vector) from stdin with (format binary)").format(Identifier(table.name))
+        with connection.cursor() as cursor, cursor.copy(text) as copy:
+            copy.set_types(["int8", "halfvec"])
+            for number, vector in enumerate(talk.vectors):
+                copy.write_row((number, HalfVector(vector)))
+        connection.execute("vacuum analyze")
+
+
+class _Stores:
+    """Recordings stored one after the other, as an engine stores them."""
+
+    def __init__(self, database: Database, talk: Talk) -> None:
+        self._store, self._talk, self._number = RecordingStore(database), talk, 0
+        self.stored: list[tuple[int, NDArray[np.float32]]] = []
+
+    def one(self) -> float:
+        """Seconds of one."""
+        self._number += 1
+        id, vectors = f"new{self._number}", self._talk.passages(PER_RECORDING)
+        said = tuple(
+            Segment(
+                start=30.0 * n,
+                end=30.0 * n + 29,
+                speaker=SOMEBODY,
+                profile=None,
+                confidence=0.7,
+                provenance=Provenance.CLUSTER,
+                text=f"passage {n} of recording {self._number}",
+                words=tuple(Word(f"word{k}", 30.0 * n + 0.4 * k, 30.0 * n + 0.4 * k + 0.3, 0.9) for k in range(60)),
+                vector=vector,
+            )
+            for n, vector in enumerate(vectors)
+        )
+        recording = Recording(id, f"bench:{id}", f"https://example.org/{id}", id, 6000.0)
+        began = time.perf_counter()
+        stored = self._store.store(
+            recording,
+            said,
+            (),
+            models={"embed": MODEL},
+            revision=1,
+            facts={"language": "en"},
+            spans=(),
+            fingerprint=id,
+            balance=Balance(1.0, 1.0, 0.0),
+        )
+        took_s = time.perf_counter() - began
+        self.stored += zip(stored.segments, vectors, strict=True)
+        return took_s
+
+
+def _beside_build(database: Database, stores: _Stores) -> tuple[list[float], float]:
+    """(seconds of each store while the index was built, seconds of the build)."""
+    took: list[float] = []
+    builder = threading.Thread(target=build_indexes, args=(database, 1), name="bench-index")
+    began = time.perf_counter()
+    builder.start()
+    while builder.is_alive():
+        seconds = stores.one()
+        if builder.is_alive():
+            took.append(seconds)
+        builder.join(max(0.0, PACE_S - seconds))
+    return took, time.perf_counter() - began
+
+
+def _searched(database: Database, talk: Talk, asked: NDArray[np.float32], speaker: str | None, k: int) -> dict[str, Any]:
+    def hits(query: NDArray[np.float32]) -> tuple[float, set[int]]:
+        began = time.perf_counter()
+        found = search(database, "", query, MODEL, "meaning", speaker, k)
+        return time.perf_counter() - began, {hit.segment for hit in found}
+
+    hits(asked[0])  # what is read for the first time comes from the disk
+    took, recalls = [], []
+    for query in asked:
+        seconds, found = hits(query)
+        true = talk.nearest(query, k, speaker)
+        took.append(seconds)
+        recalls.append(len(found & true) / len(true))
+    return {
+        "k": k,
+        "queries": len(took),
+        "p50_s": statistics.median(took),
+        "p95_s": float(np.quantile(took, 0.95)),
+        "recall": float(np.mean(recalls)),
+    }
+
+
+def main(show: Callable[[str], object] = print) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--segments", type=int, default=300_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    show(table(run(args.segments, args.seed)))
+
+
+if __name__ == "__main__":
+    main()
