@@ -22,6 +22,7 @@ from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.stages import ROLES_OF_FLOW
 from gainstage.engine.telemetry.cores import cores
+from gainstage.engine.telemetry.limits import limits
 
 State = Literal["ok", "warn", "fail", "unknown"]
 
@@ -29,6 +30,7 @@ PYTHONS = ((3, 11), (3, 12), (3, 13))
 """The versions that the tests run on; ``requires-python`` and ``make pythons`` name the same."""
 
 LEAST_DISK = 1024**3
+LEAST_MEMORY = 2 * 1024**3
 CODECS = ("aac", "flac", "mp3", "opus", "pcm_s16le", "vorbis")
 
 
@@ -62,6 +64,7 @@ def _all(settings: Settings, paths: Paths, database_url: str | None) -> Iterator
     yield _guarded("database", lambda: _database(paths, database_url))
     yield _guarded("home", lambda: _home(paths))
     yield _guarded("disk", lambda: _disk(settings, paths.data))
+    yield _guarded("limits", lambda: _limits(settings))
     yield _guarded("yt-dlp", _ytdlp)
     yield _guarded("JavaScript", _javascript)
     yield _guarded("ways out", lambda: _ways_out(settings))
@@ -266,6 +269,18 @@ def _disk(settings: Settings, folder: Path) -> Check:
             "Free disk space, lower fetch.disk_floor, or choose another place with --home.",
         )
     return Check("disk", "ok", text)
+
+
+def _limits(settings: Settings) -> Check:
+    """Open files, threads and memory that this user, service or container may use."""
+    found = limits()
+    if shortage := found.shortage(settings.in_flight):
+        return Check("limits", "fail", shortage.message, shortage.hint)
+    files, threads = (f"{n:,}" if n is not None else "any number of" for n in (found.files, found.threads))
+    text = f"{files} open files, {threads} threads, {found.memory / 1024**3:.1f} GiB of memory"
+    if found.memory < LEAST_MEMORY:
+        return Check("limits", "warn", f"{text}, which is little for models", "Give the container or service more memory.")
+    return Check("limits", "ok", text)
 
 
 def _ytdlp() -> Check:

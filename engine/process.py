@@ -31,6 +31,7 @@ from gainstage.engine.fleet.options import add_engine_options
 from gainstage.engine.fleet.supervisor import Supervisor
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.store.outage import STARTUP_PATIENCE_S, retry_until
+from gainstage.engine.telemetry.limits import limits, raise_open_files
 from gainstage.engine.views.events import Event
 
 __all__ = ["engine_pid", "log_tail", "main", "run", "serve", "start_detached"]
@@ -125,6 +126,9 @@ def _serve(
     from gainstage.engine.store.database import Database
     from gainstage.engine.store.reach import POOL
 
+    raise_open_files()
+    if shortage := limits().shortage(loaded.settings.in_flight):
+        raise shortage
     database = retry_until(
         lambda: Database.open(database_url, paths.database, engine=True, pool_size=max(POOL, loaded.settings.workers.store)),
         CancelToken(),

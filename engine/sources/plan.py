@@ -19,6 +19,7 @@ from gainstage.engine.sources.local import path_of
 from gainstage.engine.sources.policy import YOUTUBE, host_of
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.limits import memory_limit
 from gainstage.engine.terms import Recording
 from gainstage.engine.views.rows import ModelNeed, RunPlan
 from gainstage.engine.views.snapshot import Forecast, Snapshot
@@ -55,7 +56,7 @@ PARAMETERS: Mapping[str, float] = {
 def plan_run(recordings: Sequence[Recording], settings: Settings, database: Database, snapshot: Snapshot | None = None) -> RunPlan:
     """The plan for these recordings on an idle system. ``snapshot`` of a running engine gives the memory of the models."""
     known = [r.duration for r in with_lengths(recordings)]
-    typical = fmean(lengths_known) if (lengths_known := [s for s in known if s]) else _typical(database)
+    typical = fmean(lengths_known) if (lengths_known := [s for s in known if s]) else typical_seconds(database)
     lengths = [s or typical for s in known]
     remote = [(r, s) for r, s in zip(recordings, lengths, strict=True) if "://" in r.source]
     sizes = [int(r.extra.get("bytes") or s * AUDIO_BYTES_S) for r, s in remote]
@@ -84,6 +85,7 @@ def plan_run(recordings: Sequence[Recording], settings: Settings, database: Data
         disk_peak=int(sum(largest) + sum(media)),
         disk_stored=int(STORED_BYTES_S * audio_s),
         models=models_of(settings, snapshot),
+        memory=snapshot.host.memory_total if snapshot is not None else memory_limit(),
     )
 
 
@@ -159,9 +161,12 @@ def speeds_of(settings: Settings, database: Database, *, remote: bool) -> tuple[
     return speeds, "service times measured here" + (f"; usual ones for {', '.join(guessed)}" if guessed else "")
 
 
-def _typical(database: Database) -> float:
+def typical_seconds(database: Database) -> float:
+    """Mean length of what is stored, in seconds."""
     with database.connection() as connection:
-        row = connection.execute("select avg(duration)::float8 from recording where status = 'stored' and duration > 0").fetchone()
+        row = connection.execute(
+            "select sum(seconds) / nullif(sum(recordings - unknown), 0) from recording_tally where status = 'stored'"
+        ).fetchone()
     return float(row[0]) if row and row[0] else USUAL_S
 
 

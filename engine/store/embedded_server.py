@@ -17,6 +17,7 @@ from psycopg.pq import PGconn, Ping
 from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store.embedded_place import MAJOR, Place
+from gainstage.engine.telemetry.limits import memory_limit
 
 START_S = 300.0
 """Longest wait for a server that lives but does not answer yet: after a crash it reads its log first."""
@@ -34,8 +35,8 @@ POLL_S = 0.01
 
 
 def tuned() -> dict[str, str]:
-    """Server settings that pay, from the machine's memory."""
-    mib = psutil.virtual_memory().total // 2**20
+    """Server settings that pay, from the memory that may be used here: in a container less than the machine has."""
+    mib = memory_limit() // 2**20
     maintenance = min(1024, mib // 8)
     shared_memory = shutil.disk_usage("/dev/shm").free // 2**20 if Path("/dev/shm").is_dir() else mib
     return {

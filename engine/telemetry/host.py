@@ -13,6 +13,7 @@ from statistics import fmean
 import psutil
 
 from gainstage.engine.telemetry.cores import cores
+from gainstage.engine.telemetry.limits import memory_in_use, memory_limit
 from gainstage.engine.views.snapshot import HostView
 
 DISK_SAMPLE_S = 5.0
@@ -77,6 +78,7 @@ class Host:
             self._noted_at = now
             self._cpu.append(round(cpu, 3))
         memory = psutil.virtual_memory()
+        in_group = memory_in_use()
         free, total = self._space(now)
         rx, tx = self._rates(now)
         with self._process.oneshot():
@@ -89,8 +91,8 @@ class Host:
             cpu=cpu,
             cores=cores(),
             load=os.getloadavg()[0],
-            memory_used=memory.total - memory.available,
-            memory_total=memory.total,
+            memory_used=memory.total - memory.available if in_group is None else in_group,
+            memory_total=memory.total if in_group is None else memory_limit(),
             swap_used=_swap(),
             engine_cpu=engine_cpu,
             engine_rss=rss,

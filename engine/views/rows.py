@@ -284,6 +284,7 @@ class RunPlan:
     disk_peak: int
     disk_stored: int
     models: tuple[ModelNeed, ...]
+    memory: int | None = None  # bytes that may be used here: the machine's, or less in a container
 
 
 @dataclass(frozen=True, slots=True)

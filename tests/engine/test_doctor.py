@@ -33,6 +33,7 @@ NAMES = (
     "database",
     "home",
     "disk",
+    "limits",
     "yt-dlp",
     "JavaScript",
     "ways out",

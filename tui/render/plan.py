@@ -26,4 +26,10 @@ def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
     lines.append(("disk", f"up to {size(plan.disk_peak)} while it runs, about {size(plan.disk_stored)} stored"))
     needs = [f"{need.role} {size(need.bytes)}{'' if need.measured else ' of weights'}" for need in plan.models]
     lines.append(("models", ", ".join(needs)))
+    total = sum(need.bytes or 0 for need in plan.models)
+    if plan.memory is not None and total > plan.memory:
+        words = (
+            f"▲ the models need {size(total)} and {size(plan.memory)} may be used here; choose smaller ones, or keep them on a GPU"
+        )
+        lines.append(("memory", words))
     return lines
