@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from gainstage.config.errors import SettingError
+from gainstage.config.whole_files import write_whole
 
 
 def write_back(path: Path, values: dict[str, Any]) -> int:
@@ -31,12 +31,9 @@ def write_back(path: Path, values: dict[str, Any]) -> int:
             else:
                 table[leaf] = value
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.touch(mode=0o600)  # it may hold a password: never more open than the file it replaces
-        if path.exists():
-            fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.write_text(tomlkit.dumps(document), "utf-8")
-        os.replace(fresh, path)
+        # it may hold a password: never more open than the file it replaces
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        write_whole(path, tomlkit.dumps(document), mode=mode)
     except (OSError, TOMLKitError, ValueError, RecursionError) as problem:
         raise SettingError(f"cannot write {path}: {problem}") from None
     return len(values)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gainstage.config.whole_files import keep_whole, write_whole
 from gainstage.engine.errors import Cancelled, Misconfigured
 from gainstage.engine.models import quiet
 
@@ -197,7 +198,7 @@ class _Fetch:
         refs = self.home / "refs"
         refs.mkdir(exist_ok=True)
         if self.plan.revision != self.plan.commit:
-            (refs / self.plan.revision.replace("/", "--")).write_text(self.plan.commit)
+            write_whole(refs / self.plan.revision.replace("/", "--"), self.plan.commit)
         for orphan in (*blobs.glob(f"*{PARTIAL}"), *blobs.glob("*.incomplete")):  # left by downloads that were killed
             orphan.unlink(missing_ok=True)
 
@@ -211,7 +212,7 @@ class _Fetch:
             if self.ending.is_set():
                 return
             if digest(partial, file) == file.name and partial.stat().st_size == file.size:
-                partial.replace(blob)
+                keep_whole(partial, blob)
                 return
             partial.unlink()
             self._done = before

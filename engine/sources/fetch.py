@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import Settings
+from gainstage.config.whole_files import sync
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import EngineError, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
@@ -88,7 +89,7 @@ class Fetcher:
         self.hosts.answered(permit)
         token.check()
         with contextlib.suppress(OSError):  # a file system without links: after a kill it is downloaded again
-            _sync(target)
+            sync(target)
             os.link(target, kept)
         return target
 
@@ -121,7 +122,7 @@ class Fetcher:
         """Delete the files kept for a recording that has ended; an id that is not a valid file name has none."""
         if not is_safe(id):
             return
-        for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, CAPTIONS, ".part", ".etag")):
+        for path in (self._partial / f"{id}{suffix}" for suffix in (KEPT, CAPTIONS, ".part", ".etag", ".size")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._partial / id, ignore_errors=True)
 
@@ -185,15 +186,6 @@ def _is_old(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > UNKNOWN_S
     return False
-
-
-def _sync(path: Path) -> None:
-    """Flush a file to disk before it gets the name that marks it as complete."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _same_file(kept: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.web import Web
+from gainstage.engine.speech.containers import structure
 
 NOT_MEDIA = re.compile(
     r"text/(html|xml|css|csv|javascript)|application/(json|xml|pdf|zip|xhtml\+xml|rss\+xml|atom\+xml)|(image|font)/.*"
@@ -72,12 +73,37 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     if have and (same := _mark_of(mark)):
         headers |= {"range": f"bytes={have}-", "if-range": same}
     with web.get(url, token, headers) as response:
-        if not _is_all(response, have):
-            _take(response, partial, mark, have, settings, token, progress)
+        ends_known = _is_all(response, have) or _take(response, partial, mark, have, settings, token, progress)
     token.check()  # a stop closes the connection, which looks like the end of a file of unknown length
+    size = partial.with_suffix(".size")
+    if not ends_known:
+        _check_end(partial, mark, size)
     partial.replace(target)
-    mark.unlink(missing_ok=True)
+    for file in (mark, size):
+        file.unlink(missing_ok=True)
     return target
+
+
+def _check_end(partial: Path, mark: Path, size: Path) -> None:
+    """The server gave no length and closed: the end of the file, or of its patience. Where the format tells that something is
+    missing, the file is fetched again; one that ends at the same byte twice is like that. Raises :class:`Transient`.
+    """
+    have = partial.stat().st_size
+    with partial.open("rb") as file:
+        found = structure(file, have)
+    if not (found.missing or found.open_end):
+        return
+    with contextlib.suppress(OSError):
+        if size.read_text() == str(have):
+            return
+    size.write_text(str(have))
+    if not mark.exists():  # nothing that a later attempt could go on from
+        partial.unlink()
+    raise Transient(
+        f"the server closed after {have:,} bytes of unknown length, in the middle of the file",
+        cause="closed early",
+        hint="it is fetched again; one that ends there twice is taken as it is",
+    )
 
 
 def _is_all(response: httpx.Response, have: int) -> bool:
@@ -87,7 +113,8 @@ def _is_all(response: httpx.Response, have: int) -> bool:
 
 def _take(
     response: httpx.Response, partial: Path, mark: Path, have: int, settings: Fetch, token: CancelToken, progress: Progress
-) -> None:
+) -> bool:
+    """Receive the file; whether the server said where it ends."""
     have = _resumed_at(response, have, partial)
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if NOT_MEDIA.fullmatch(kind):
@@ -109,6 +136,7 @@ def _take(
             cause="disk full" if full else "unwritable",
             hint="free disk space or raise fetch.disk_floor" if full else "check the folder under --home",
         ) from error
+    return whole is not None or "chunked" in response.headers.get("transfer-encoding", "").lower()
 
 
 def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:

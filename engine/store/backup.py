@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from gainstage.config.whole_files import keep_whole
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store.embedded import EmbeddedPostgres
@@ -60,7 +61,7 @@ def back_up(server: EmbeddedPostgres, file: Path, report: Report = lambda done, 
                 lambda done, table: report(done, total, table),
                 stdout=out,
             )
-        draft.replace(file)
+        keep_whole(draft, file)
     finally:
         draft.unlink(missing_ok=True)
     return Copied(str(file), file.stat().st_size, done, recordings)

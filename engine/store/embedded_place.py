@@ -17,6 +17,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from gainstage.config.whole_files import sync, write_whole
 from gainstage.engine.errors import Misconfigured
 
 MAJOR = 18
@@ -116,7 +117,7 @@ def place_of(folder: Path) -> Place:
             digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
             base = _system_folder() / f"{digest}-{secrets.token_hex(2)}"
             base.mkdir(mode=0o700)
-            note.write_text(f"{base}\n")
+            write_whole(note, f"{base}\n")
     place = Place(base, _sockets(base), _binaries(account), account)
     place.own(base)
     return place
@@ -190,6 +191,7 @@ def _binaries(account: Account | None) -> Path:
                 shutil.copytree(part, made / part.relative_to(package.parent), ignore=skipped)
         for path in (made, *made.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+            sync(path)  # whatever has the copy's name is taken for whole, for ever
         try:
             made.rename(copy)
         except OSError:  # another process was faster

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.formats import as_document, ctm_of, json_of, rttm_of, seglst_of, srt_of, stm_of, txt_of, vtt_of
 from gainstage.engine.store.recordings import RecordingStore
@@ -48,7 +47,7 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path, 
     target = folder / f"{file_name(stored.recording.id)}.{format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(target, text)
+        write_whole(target, text, errors="replace")
     except OSError as error:
         raise Permanent(
             f"{target} cannot be written: {error.strerror}", cause="export: cannot write", hint="choose another folder"
@@ -59,16 +58,3 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path, 
 def file_name(id: str) -> str:
     """An id as a file name; ours are safe already, anything else loses what could leave the folder or hide the file."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", id).lstrip(".")[:150] or "recording"
-
-
-def _write(target: Path, text: str) -> None:
-    draft = target.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        with open(draft, "x", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,70 @@ def test_a_stop_in_the_middle_of_a_file_of_untold_length_keeps_nothing_as_whole(
     assert not (tmp_path / "media").exists()
     server.serve("/a.mp3", Media(BODY))
     assert get(url, tmp_path) == BODY
+
+
+def closing(body: bytes, **headers: str) -> Callable[[Request], None]:
+    """A body of untold length: the server closes when it likes."""
+
+    def answer(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "audio/wav")
+        request.send_header("Connection", "close")
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body)
+        request.close_connection = True
+
+    return answer
+
+
+def wave(seconds: int) -> bytes:
+    """A WAV file whose header announces its length."""
+    samples = bytes(range(256)) * (seconds * 125)
+    header = b"RIFF" + (36 + len(samples)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    form = b"".join(n.to_bytes(size, "little") for n, size in ((1, 2), (1, 2), (16_000, 4), (32_000, 4), (2, 2), (16, 2)))
+    return header + form + b"data" + len(samples).to_bytes(4, "little") + samples
+
+
+def test_a_file_of_untold_length_that_lacks_its_end_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    whole = wave(4)
+    url = server.serve("/a.wav", closing(whole[: len(whole) // 2]))
+    with pytest.raises(Transient) as caught:
+        get(url, tmp_path)
+    assert caught.value.cause == "closed early"
+    assert not (tmp_path / "media").exists()
+    server.serve("/a.wav", closing(whole))
+    assert get(url, tmp_path) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["media"]
+
+
+def test_what_arrived_of_it_is_gone_on_from_where_the_server_can(server: Server, tmp_path: Path) -> None:
+    whole = wave(4)
+    url = server.serve("/a.wav", closing(whole[: len(whole) // 2], ETag='"one"'))
+    with pytest.raises(Transient):
+        get(url, tmp_path)
+    asked: list[str | None] = []
+
+    def rest(request: Request) -> None:
+        asked.append(request.headers.get("Range"))
+        request.answer(206, whole[len(whole) // 2 :], **{"Content-Range": f"bytes {len(whole) // 2}-{len(whole) - 1}/{len(whole)}"})
+
+    server.serve("/a.wav", rest)
+    assert get(url, tmp_path) == whole
+    assert asked == [f"bytes={len(whole) // 2}-"]
+
+
+def test_a_file_that_ends_there_twice_is_taken_as_it_is(server: Server, tmp_path: Path) -> None:
+    torn = wave(4)[:50_000]
+    url = server.serve("/a.wav", closing(torn))
+    with pytest.raises(Transient):
+        get(url, tmp_path)
+    assert get(url, tmp_path) == torn
+
+
+def test_a_file_of_untold_length_whose_format_tells_no_end_is_taken(server: Server, tmp_path: Path) -> None:
+    assert get(server.serve("/a.mp3", closing(BODY)), tmp_path) == BODY
 
 
 def test_a_stop_in_the_middle_of_what_yt_dlp_fetches_keeps_nothing_as_whole(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gainstage.config.origins import Loaded, profile_text
 from gainstage.config.paths import Paths
 from gainstage.config.settings import Settings
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.tui.commands.common import (
     clock,
@@ -240,7 +241,7 @@ def demo(args: argparse.Namespace) -> int:
         args.home = Paths.of().data / "demo"
     loaded = settings_of(args)
     if not paths_of(args).ensure().settings_file.exists():  # so that search and show in this home use the demo's models
-        paths_of(args).settings_file.write_text(profile_text("demo"), "utf-8")
+        write_whole(paths_of(args).settings_file, profile_text("demo"))
     with open_desk(args, loaded) as desk:
         recordings = demo_recordings()
         desk.queue.add(recordings, force=not args.keep)

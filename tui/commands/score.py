@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.views.commands import DeskError
 from gainstage.tui.commands.common import open_database, place_arguments, plain, print_json, settings_of, speaking, table, waiting
 
@@ -126,7 +127,7 @@ def _saved(path: Path) -> list[Any]:
 def _save(target: Path, result: dict[str, Any]) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_whole(target, json.dumps(result, indent=1) + "\n")
     except OSError as error:
         raise DeskError(f"{target} cannot be written: {error.strerror}") from None
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.views.commands import DeskError
 
 KINDS = {"text": "txt", "csv": "csv", "json": "json"}
@@ -41,8 +42,7 @@ def write(path: Path, text: str) -> Path:
     """Write a new file; raises ``DeskError`` where it cannot be written or is there already."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        write_whole(path, text, new=True)
     except FileExistsError:
         raise DeskError(f"{path} is there already") from None
     except OSError as problem:
