@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: real-models world fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
+.PHONY: real-models world chaos soak fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
 
 check: lint types imports test pythons
 
@@ -46,6 +46,14 @@ fuzz-media:
 # settings, names, frames, feeds: MINUTES=30 for longer; what breaks is kept in tests/fuzz/seeds.txt
 fuzz-text:
 	uv run python -m tests.fuzz.text --minutes $(or $(MINUTES),5)
+
+# kills, freezes, cut connections, in their long form: an hour and more
+chaos:
+	GAINSTAGE_LONG_CHAOS=1 uv run pytest -n 0 --timeout=7200 tests/chaos
+
+# what an engine holds must not grow: eight hours at ten times the rate, MINUTES=5 for a look
+soak:
+	uv run python -m tests.chaos.soak --minutes $(or $(MINUTES),480)
 
 # SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
 pages:

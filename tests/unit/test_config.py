@@ -233,3 +233,18 @@ def test_a_hostile_value_is_an_error_and_no_traceback(value: str) -> None:
             continue
         refused.append(key)
     assert "in_flight" in refused
+
+
+def test_secrets_of_a_command_line_reach_a_child_by_its_environment() -> None:
+    """Other users can read the arguments of a process (``ps``)."""
+    from gainstage.tui.commands.common import without_secrets
+
+    pairs, environ = without_secrets(
+        ["fetch.proxy=http://me:hush@proxy:3128", "in_flight=3", "store.database=postgresql://me:hush@db/x"]
+    )
+    assert pairs == ["in_flight=3"]
+    assert environ == {
+        "GAINSTAGE_FETCH__PROXY": "http://me:hush@proxy:3128",
+        "GAINSTAGE_STORE__DATABASE": "postgresql://me:hush@db/x",
+    }
+    assert all(key not in SPECS or not SPECS[key].secret for key in (pair.partition("=")[0] for pair in pairs))
