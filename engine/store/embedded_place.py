@@ -165,7 +165,7 @@ def _sockets(base: Path) -> Path:
     folder = base / "socket"
     if len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET and str(folder).isprintable() and "," not in str(folder):
         return folder
-    return Path("/tmp") / f"gainstage-{hashlib.sha256(os.fsencode(base)).hexdigest()[:12]}"
+    return Path("/tmp") / f"gainstage-{hashlib.sha256(os.fsencode(base)).hexdigest()[:12]}"  # nosec B108
 
 
 def _binaries(account: Account | None) -> Path:

@@ -31,7 +31,7 @@ def script(shell: str) -> str:
     """The completion script for a shell: commands, options, their choices, paths, names of settings."""
     import shtab
 
-    text: str = shtab.complete(whole_parser(), shell=shell)
+    text: str = shtab.complete(whole_parser(), shell=shell)  # nosec B604
     return text
 
 
