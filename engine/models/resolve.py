@@ -278,7 +278,7 @@ def _answered(role: str, name: str, page: str, status: int, error: Exception) ->
         after = getattr(error, "response", None)
         wait = after.headers.get("Retry-After", "") if after is not None else ""
         return Misconfigured(
-            f"{what}: the hub asks for a pause (too many requests{f', {wait} s' if wait.isdigit() else ''})",
+            f"{what}: the hub asks for a pause (too many requests{f', {wait} s' if wait.isdecimal() else ''})",
             cause="hub throttled",
             hint="Start again later; with `hf auth login` the hub allows more requests.",
         )

@@ -148,7 +148,7 @@ def enclosure_of(entry: dict[str, Any]) -> tuple[str, int | None] | None:
             else:
                 family = "other"
         length = str(part.get("length") or part.get("filesize") or "")
-        size = int(length) if length.isdigit() and len(length) < 16 else 0
+        size = int(length) if length.isdecimal() and len(length) < 16 else 0
         by_family.setdefault(family, (href, size or None))
     return by_family.get("audio") or by_family.get("video") or by_family.get("other")
 

@@ -156,7 +156,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
 
 def _whole_size(response: httpx.Response, have: int) -> int | None:
     length = response.headers.get("content-length")
-    return have + int(length) if length and length.isdigit() else None
+    return have + int(length) if length and length.isdecimal() else None
 
 
 def _remember(response: httpx.Response, mark: Path) -> None:

@@ -97,6 +97,16 @@ def test_a_moved_feed_that_names_itself_keeps_its_recordings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("length", "size"), [("1024", 1024), ("❶1", None), ("²", None), ("١٢", 12), ("-1", None), ("9" * 400, None)]
+)
+def test_a_length_of_any_signs_is_a_number_or_unknown(length: str, size: int | None) -> None:
+    (item,) = items(
+        f'{HEAD}<item><title>T</title><guid>x</guid><enclosure url="http://e.org/a.mp3" length="{length}"/></item>{TAIL}'
+    )
+    assert item.recording.extra.get("bytes") == size
+
+
+@pytest.mark.parametrize(
     ("enclosure", "is_taken"),
     [
         ('url="http://e.org/a.mp3"', True),

@@ -157,7 +157,7 @@ class TuneScreen(TableScreen):
 
         console = self.console
         change = self.changes.selected
-        if words.strip().isdigit():
+        if words.strip().isdecimal():
             revision = int(words)
         elif change is not None:
             revision = change.revision - 1

@@ -38,7 +38,7 @@ def split(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     for word in words:
         name, equals, value = word.partition("=")
         if equals and "/" not in name and name.isidentifier():
-            options[name] = int(value) if value.isdigit() else value
+            options[name] = int(value) if value.isdecimal() else value
         elif word == "oldest":
             options["order"] = "oldest"
         else:
