@@ -140,6 +140,19 @@ def test_the_oldest_wait_of_several_groups_counts() -> None:
     assert pile(5.0, 2.0, keys="ab").oldest_wait_s(9.0) == 7.0
 
 
+def test_of_groups_that_are_due_the_one_with_the_highest_priority_goes_wherever_it_stands() -> None:
+    made: PendingItems[int] = PendingItems(sorts=False)
+    for order, (key, priority) in enumerate((("plain", 0), ("low", -1), ("urgent", 5)), 1):
+        made.add(PendingItem(order, 0, "owner", 1.0, 0.0, 0.0, order, 0.0, priority), key)
+    assert made.due(9.0, budget=10.0, linger_s=5.0, max_items=None, everybody_waits=False) == ("urgent", "age")
+
+
+def test_a_group_is_full_at_its_budget_and_not_before() -> None:
+    limits = {"budget": 3.0, "linger_s": 99.0, "max_items": None, "everybody_waits": False}
+    assert pile(1.0, 1.0).due(2.0, **limits) is None  # type: ignore[arg-type]
+    assert pile(1.0, 1.0, 1.0).due(2.0, **limits) == (None, "full")  # type: ignore[arg-type]
+
+
 def test_a_group_that_is_not_due_does_not_hide_one_that_is() -> None:
     """The first group is too young, the second old enough; of two that are due the one with the older item goes."""
     limits = {"budget": 10.0, "linger_s": 5.0, "max_items": None, "everybody_waits": False}
