@@ -83,7 +83,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
     "engine/queue/jobs.py": QUEUE,
     "engine/sources/budget.py": ("tests/unit/test_sources_budget.py",),
-    "engine/store/writing.py": ("tests/engine/test_store_recordings.py",),
+    "engine/store/writing.py": ("tests/unit/test_store_prepared.py", "tests/engine/test_store_recordings.py"),
     "engine/flow/adaptive_budget.py": BATCH,
     "engine/flow/batch_stats.py": BATCH,
     "engine/flow/batcher.py": BATCH,
