@@ -147,6 +147,14 @@ def test_of_groups_that_are_due_the_one_with_the_highest_priority_goes_wherever_
     assert made.due(9.0, budget=10.0, linger_s=5.0, max_items=None, everybody_waits=False) == ("urgent", "age")
 
 
+def test_of_two_neighbours_equally_near_in_size_the_smaller_goes_along() -> None:
+    made: PendingItems[str] = PendingItems(sorts=True)
+    for order, (name, near) in enumerate((("middle", 2.0), ("larger", 3.0), ("smaller", 1.0)), 1):
+        made.add(PendingItem(name, 0, "owner", 1.0, near, 0.0, order, 0.0), None)
+    assert [e.item for e in made.take(None, budget=2.0, max_items=None)] == ["smaller", "middle"]
+    assert len(made) == 1
+
+
 def test_a_group_is_full_at_its_budget_and_not_before() -> None:
     limits = {"budget": 3.0, "linger_s": 99.0, "max_items": None, "everybody_waits": False}
     assert pile(1.0, 1.0).due(2.0, **limits) is None  # type: ignore[arg-type]
