@@ -36,14 +36,24 @@ def test_a_lock_is_taken_once_and_excludes_others(tmp_path: Path) -> None:
     assert open_files() == before
 
 
-def test_who_waits_gets_the_lock_when_it_is_released(tmp_path: Path) -> None:
+def test_who_waits_gets_the_lock_when_it_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    flock, asking, ways = fcntl.flock, threading.Event(), []
+
+    def noting(handle: int, how: int) -> None:
+        ways.append(how)
+        asking.set()
+        flock(handle, how)
+
     first.acquire()
+    monkeypatch.setattr(fcntl, "flock", noting)
     waiter = threading.Thread(target=second.acquire, daemon=True)
     waiter.start()
+    assert asking.wait(PATIENCE_S)
     first.release()
     waiter.join(PATIENCE_S)
     assert second.held
+    assert ways == [fcntl.LOCK_EX], "it waits as long as it takes"
     second.release()
 
 
