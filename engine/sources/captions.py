@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.policy import host_of
 from gainstage.engine.sources.web import Web
 from gainstage.engine.terms import Captions, Recording, RecordingWarning
-from gainstage.engine.text.captions import NoCaptions, parse
+from gainstage.engine.text.captions import NoCaptions, parse, timed
 
 CAUSE = "captions"
 MOST_BYTES = 16 * 1024**2
@@ -55,9 +56,11 @@ def unusable(why: str) -> RecordingWarning:
     )
 
 
-def read(body: bytes, origin: str, language: str) -> Captions:
-    """Captions from a file. Raises :class:`NoCaptions`."""
+def read(body: bytes, origin: str, language: str, declared: str) -> Captions:
+    """Captions from a file of a ``declared`` type. Raises :class:`NoCaptions`, also for a page in place of a type with times."""
     format, lines = parse(body)
+    if format in ("html", "text") and not timed(lines) and re.search(r"vtt|srt|subrip|ttml|json", declared.lower()):
+        raise NoCaptions(f"they are announced as {clean_text(declared, 40)}, and what comes has no times")
     return Captions(origin, format, clean_text(language, 20), lines)
 
 
@@ -110,7 +113,7 @@ def of_site(ytdlp: Any, info: Mapping[str, Any], wanted: str, settings: Fetch, t
             with translated(token), ytdlp.urlopen(Request(str(best["url"]), headers=best.get("http_headers") or {})) as response:
                 body = response.read(_limit(settings) + 1)
             token.check()
-        return _checked(body, settings, SUBTITLES, str(key))
+        return _checked(body, settings, SUBTITLES, str(key), str(best["ext"]))
     except Cancelled:
         raise
     except EngineError as error:
@@ -138,7 +141,7 @@ def of_feed(recording: Recording, wanted: str, settings: Fetch, web: Web, hosts:
             raise
         return None, (unusable(error.message),)
     hosts.answered(permit)
-    return _checked(body, settings, TRANSCRIPT, str(offer.get("language") or ""))
+    return _checked(body, settings, TRANSCRIPT, language, str(offer.get("type") or ""))
 
 
 def _received(url: str, settings: Fetch, web: Web, token: CancelToken) -> bytes:
@@ -155,11 +158,11 @@ def _received(url: str, settings: Fetch, web: Web, token: CancelToken) -> bytes:
     return bytes(body)
 
 
-def _checked(body: bytes, settings: Fetch, origin: str, language: str) -> Taken:
+def _checked(body: bytes, settings: Fetch, origin: str, language: str, declared: str) -> Taken:
     if len(body) > (most := _limit(settings)):
         return None, (unusable(f"they are larger than {most:,} bytes"),)
     try:
-        return read(body, origin, language), ()
+        return read(body, origin, language, declared), ()
     except NoCaptions as error:
         return None, (unusable(str(error)),)
 

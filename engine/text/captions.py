@@ -43,6 +43,8 @@ def parse(body: bytes) -> tuple[str, tuple[Caption, ...]]:
     """
     text = _decoded(body)
     opening = text.lstrip()[:2000]
+    if opening.startswith("#EXTM3U") or "\0" in text:
+        raise NoCaptions("it is a playlist" if opening.startswith("#EXTM3U") else "it is no text")
     if opening.startswith(("{", "[")) and (lines := _of_json(text)) is not None:
         return "json", _ordered(lines)
     if opening.startswith("WEBVTT"):

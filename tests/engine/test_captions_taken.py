@@ -122,7 +122,7 @@ def test_none_is_asked_for_by_default(database: Database, server: Server, tmp_pa
     [
         ("", "no words"),
         (None, "HTTP 404"),
-        ("<html><body><p>Please log in</p></body></html>", "no times"),
+        ("<html><body><p>Please log in</p></body></html>", "announced as text/vtt"),
         ("WEBVTT\n\n00:01.000 --> 00:03.000\nwelcome\n", "of the speech"),
         (VTT + "\n01:00:00.000 --> 01:00:02.000\nfrom another recording\n", "they last 3602 s"),
         ('{"segments": [', "no JSON"),

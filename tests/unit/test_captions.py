@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gainstage.config.settings import Settings, changed
-from gainstage.engine.sources.captions import base, wanted_language, with_language
+from gainstage.engine.sources.captions import base, read, wanted_language, with_language
 from gainstage.engine.speech.captioned import words_of
 from gainstage.engine.terms import Caption, Captions
 from gainstage.engine.text.captions import NoCaptions, as_facts, in_words, parse
@@ -68,11 +68,30 @@ def test_captions_in_other_encodings(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "WEBVTT", "WEBVTT\n\n", '{"a":', "{}", '{"segments": 3}', "[Music]", "<tt xmlns='x'><body><p begin='", "\x00" * 9]
+    "body",
+    [
+        "",
+        "WEBVTT",
+        "WEBVTT\n\n",
+        '{"a":',
+        "{}",
+        '{"segments": 3}',
+        "[Music]",
+        "<tt xmlns='x'><body><p begin='",
+        "\x00" * 9,
+        "#EXTM3U\n#EXTINF:9,\na.vtt",
+    ],
 )
 def test_what_holds_no_words_says_so(body: str) -> None:
     with pytest.raises(NoCaptions):
         parse(body.encode())
+
+
+def test_a_page_in_place_of_captions_is_none() -> None:
+    assert read(b"<p>one two</p>", "podcast:transcript", "en", "text/html").lines[0].text == "one two"
+    for declared in ("text/vtt", "application/srt", "application/json"):
+        with pytest.raises(NoCaptions, match="announced as"):
+            read(b"<p>Please log in</p>", "podcast:transcript", "en", declared)
 
 
 def test_words_share_the_time_of_their_line_by_length() -> None:
