@@ -15,16 +15,27 @@ CPU_S = 600
 _ENTRY = ("title", "link", "id", "itunes_duration", "published", "updated", "yt_videoid")
 MOST_TEXT = 4096
 MOST_PARTS = 64
+TRANSCRIPTS = "every_transcript"
 
 
 def main() -> None:
     _limit()
     import feedparser
 
+    keep_transcripts(feedparser)
     while (document := _read(sys.stdin.buffer)) is not None:
         answer = json.dumps(parsed(feedparser, document)).encode()
         sys.stdout.buffer.write(struct.pack(">I", len(answer)) + answer)
         sys.stdout.buffer.flush()
+
+
+def keep_transcripts(feedparser: Any) -> None:
+    """Let feedparser keep every ``podcast:transcript`` of an entry: of elements that it does not know it keeps the last."""
+
+    def start(parser: Any, attributes: dict[str, str]) -> None:
+        parser._get_context().setdefault(TRANSCRIPTS, []).append(dict(attributes))
+
+    feedparser.mixin._FeedParserMixin._start_podcast_transcript = start
 
 
 def parsed(feedparser: Any, document: bytes) -> dict[str, Any]:
@@ -43,7 +54,7 @@ def _entry(entry: Any) -> dict[str, Any]:
     out: dict[str, Any] = {name: _text(entry.get(name)) for name in _ENTRY}
     out["enclosures"] = _parts(entry, "enclosures")
     out["media_content"] = _parts(entry, "media_content")
-    out["transcripts"] = [_plain(each) for each in _listed(entry.get("podcast_transcript"))]
+    out["transcripts"] = _parts(entry, TRANSCRIPTS)
     for name in ("published_parsed", "updated_parsed"):
         when = entry.get(name)
         out[name] = list(when)[:6] if when else None

@@ -202,3 +202,18 @@ def test_titles_are_harmless() -> None:
 )
 def test_durations_as_feeds_write_them(text: str | None, seconds: float | None) -> None:
     assert duration_of(text) == seconds
+
+
+def test_of_several_transcripts_the_one_that_surely_has_times_is_kept() -> None:
+    offers = (
+        '<podcast:transcript url="t.html" type="text/html"/><podcast:transcript url="/t.srt" type="application/x-subrip"'
+        ' language="de"/><podcast:transcript url="t.json" type="application/json"/><podcast:transcript url="file:///t.vtt"/>'
+    )
+    (item,), _ = parse(HEAD + episode(7, offers) + TAIL)
+    assert item.recording is not None
+    transcript = item.recording.extra["transcript"]
+    assert transcript["url"].endswith("/t.srt")
+    assert (transcript["type"], transcript["language"]) == ("application/x-subrip", "de")
+    (item,), _ = parse(HEAD + episode(7, '<podcast:transcript url="t.txt" type="text/plain"/>') + TAIL)
+    assert item.recording is not None
+    assert item.recording.extra["transcript"]["type"] == "text/plain"
