@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -191,6 +192,13 @@ def _with_details(recording: Recording, line: ListLine) -> Recording:
     )
 
 
+OTHER_KINDS = re.compile(
+    r"text/(css|csv|javascript|calendar|vcard)|application/(json|feed\+json|ld\+json|javascript|pdf|epub\+zip|(x-)?zip(-compressed)?|gzip"
+    r"|x-tar|x-rar-compressed|msword|rtf|vnd\.(ms-|openxmlformats).*)|(image|font)/.*"
+)
+"""Types of content in which yt-dlp finds nothing."""
+
+
 def _asking(hosts: Hosts | None, token: CancelToken) -> Asking:
     return (lambda url: hosts.asking(url, token)) if hosts is not None else lambda _: nullcontext()
 
@@ -257,10 +265,26 @@ def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
                 if len(head) >= HEAD_BYTES:
                     break
             head = head[: 4 * HEAD_BYTES]
-            return "feed" if is_feed(head) else "opml" if is_opml(head) else "page"
+            if is_feed(head) or is_opml(head):
+                return "feed" if is_feed(head) else "opml"
+            _refuse_other(response.headers.get("content-type", "").split(";")[0].strip().lower(), head)
+            return "page"
     except EngineError as error:
         error.hint = error.hint or "is the address right?"
         raise
+
+
+def _refuse_other(kind: str, head: bytes) -> None:
+    """Raise :class:`Permanent` for what is neither media nor a page that could lead there: a document, a picture, an archive, data."""
+    plain = kind == "text/plain" and bool(head) and b"<" not in head and not head.startswith(b"#EXTM3U") and _is_text(head)
+    if plain or OTHER_KINDS.fullmatch(kind):
+        raise Permanent(
+            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    return not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", head)
 
 
 def url_recording(url: str) -> Recording:

@@ -371,3 +371,29 @@ def test_a_missing_feed_says_so(server: Server) -> None:
 def test_an_empty_file_is_left_out_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "talk.mp3").touch()
     assert list(files_below(tmp_path)) == [(tmp_path / "talk.mp3", "an empty file")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/pdf", b"%PDF-1.4"),
+        ("application/feed+json", b"{}"),
+        ("application/vnd.ms-excel", b"\xd0\xcf"),
+        ("application/zip", b"PK\3\4"),
+        ("image/png", b"\x89PNG"),
+        ("text/plain; charset=utf-8", b"some notes"),
+    ],
+)
+def test_an_address_of_no_medium_is_refused_in_the_preview(kind: str, body: bytes) -> None:
+    with running() as server:
+        url = server.serve("/thing", lambda r: r.answer(200, body, Content_Type=kind))
+        with pytest.raises(Permanent) as caught:
+            list(list_items(url, LOCAL, token=CancelToken()))
+    assert caught.value.cause == "not media"
+
+
+def test_media_under_a_wrong_type_is_listed_all_the_same() -> None:
+    with running() as server:
+        for kind in ("application/octet-stream", "text/plain"):
+            url = server.serve("/get", lambda r, kind=kind: r.answer(200, b"OggS\0\2\0\0", Content_Type=kind))  # type: ignore[misc]
+            assert [type(item) for item in list_items(url, LOCAL, token=CancelToken())] == [Recording]
