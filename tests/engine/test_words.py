@@ -173,6 +173,10 @@ def test_a_span_of_two_voices_that_holds_a_shorter_one_keeps_its_end() -> None:
     assert placed(5, 6, turn(0, 9, "A"), overlaps=((0.0, 2.0), (2.0, 5.5))) == ("A", True)
 
 
+def test_of_two_spans_of_two_voices_the_one_after_the_end_of_the_first_counts() -> None:
+    assert placed(5, 5.6, turn(0, 9, "A"), overlaps=((0.0, 5.0), (5.5, 6.0))) == ("A", True)
+
+
 def test_a_word_of_one_word_is_a_sentence_too() -> None:
     assert speakers("Yes. We went home.", turn(0, 0.2, "B"), turn(0.35, 5, "A")) == "BAAA"
 

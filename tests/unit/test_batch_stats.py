@@ -44,10 +44,10 @@ def test_recent_fill_and_padding_leave_out_what_came_before() -> None:
 def test_items_per_second_are_those_of_the_last_minute() -> None:
     stats = BatchStats(0.0)
     call(stats, 40)
-    for second in range(5, 120, 5):
+    for second in range(5, 125, 5):
         view(stats, float(second))
     call(stats, 30)
-    assert view(stats, 120.0).per_second == 0.5
+    assert view(stats, 125.0).per_second == 0.5
 
 
 def test_items_per_second_are_known_after_a_second() -> None:

@@ -100,6 +100,13 @@ def test_before_the_first_slot_there_is_nothing() -> None:
     assert utilisation.trend() == (0.0, 0.0)
 
 
+def test_each_state_of_a_slot_has_its_own_sum() -> None:
+    utilisation = Utilisation(0.0)
+    utilisation.set_rates((10, 4, 3, 2, 1))
+    utilisation.advance(0.5)
+    assert utilisation.window(60)[1][:5] == (5.0, 2.0, 1.5, 1.0, 0.5)
+
+
 def test_the_first_step_of_a_trend_may_hold_a_slot_for_a_moment_only() -> None:
     utilisation = Utilisation(0.0)
     utilisation.advance(4.5)
