@@ -79,6 +79,11 @@ class Paths:
         return self.own / "work"
 
     @property
+    def all_work(self) -> tuple[Path, ...]:
+        """The work folders of every engine of this home."""
+        return (self.data / "work", *sorted(self.members.glob("*/work")))
+
+    @property
     def runs(self) -> Path:
         """Recorded runs (``*.gsr``)."""
         return self.data / "runs"

@@ -33,8 +33,8 @@ def ingest(flight: Flight, context: EngineContext) -> None:
             return
         transcript, speakers = run_parallel(
             flight.token,
-            lambda token: transcribe(flight, context, audio, captions, token),
-            lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, token),
+            lambda token: transcribe(flight, context, audio, captions, folder, token),
+            lambda token: monologue(flight, context, audio, token) or diarize(flight, context, audio, folder, token),
         )
         cast = identify(flight, context, audio, transcript, speakers)
         segments = segment(flight, context, audio, transcript, cast)
@@ -68,6 +68,7 @@ def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) ->
 
         def progress(share: float) -> None:
             slot.progress = share
+            context.stages["decode"].wait_while_held(flight.token)
 
         limit, tracks = context.settings.fetch.max_duration, flight.settings.fetch.tracks
         decoded = decode_recording(media, folder, token=flight.token, progress=progress, max_seconds=limit, tracks=tracks)
@@ -103,7 +104,9 @@ def link_to(flight: Flight, context: EngineContext, audio: Audio, twin: str, sta
     context.journal.log("info", f"same audio as {twin}: linked", recording=flight.recording.id, stage=stage, twin=twin)
 
 
-def transcribe(flight: Flight, context: EngineContext, audio: Audio, captions: Captions | None, token: CancelToken) -> Transcript:
+def transcribe(
+    flight: Flight, context: EngineContext, audio: Audio, captions: Captions | None, folder: Path, token: CancelToken
+) -> Transcript:
     """The words: recognised, or the publisher's where ``fetch.captions`` prefers them and they fit the audio."""
     from gainstage.engine.speech.language import language_warnings
     from gainstage.engine.speech.lines import transcribe_lines
@@ -121,10 +124,15 @@ def transcribe(flight: Flight, context: EngineContext, audio: Audio, captions: C
         published = captioned(flight, context, audio, captions, token)
         if published is not None:
             transcript = published
-        elif audio.lines:
-            transcript = transcribe_lines(recogniser, audio.lines, settings, token=token, progress=progress, submit=submit)
         else:
-            transcript = recogniser.transcribe(audio, settings, token=token, progress=progress, submit=submit)
+            header = recogniser.header(audio, settings)
+            with context.kept(folder, "transcribe", flight.recording.id, header) as kept:
+                if audio.lines:
+                    transcript = transcribe_lines(
+                        recogniser, audio.lines, settings, token=token, progress=progress, submit=submit, kept=kept
+                    )
+                else:
+                    transcript = recogniser.transcribe(audio, settings, token=token, progress=progress, submit=submit, kept=kept)
     warn(flight, context, "transcribe", *coverage_warnings(transcript.coverage))
     if published is None:
         languages = language_warnings(transcript, multilingual=recogniser.multilingual, detected=settings.language == "auto")
@@ -185,7 +193,7 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
         )
 
 
-def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelToken) -> DiarizationResult:
+def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, token: CancelToken) -> DiarizationResult:
     from gainstage.engine.speech.lines import turns_of
 
     with flight.stage("diarize", token=token, audio_s=audio.seconds) as slot:
@@ -197,7 +205,16 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, token: CancelT
             return turns_of(audio.lines, token)
         diarizer = context.models.diarizer(slot.state)
         settings = flight.settings.diarization
-        return diarizer.diarize(audio, settings, token=token, progress=progress, batch=lambda: context.settings.diarization.batch)
+        with context.kept(folder, "diarize", flight.recording.id, diarizer.header(audio, settings)) as kept:
+            return diarizer.diarize(
+                audio,
+                settings,
+                token=token,
+                progress=progress,
+                batch=lambda: context.settings.diarization.batch,
+                between=lambda: context.stages["diarize"].wait_while_held(token),
+                kept=kept,
+            )
 
 
 def identify(

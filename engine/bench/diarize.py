@@ -37,7 +37,7 @@ def run(seconds: float = SECONDS, seed: int = 0) -> dict[str, Any]:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            audio = _talk(Path(folder), seconds)
+            audio = talk(Path(folder), seconds)
             turns, cost, alike = {}, {}, {}
             diarizer = Diarizer(real_size(seed))
             for engine in ENGINES:
@@ -102,7 +102,7 @@ def real_size(seed: int) -> DiarizerParts:
         )
 
 
-def _talk(folder: Path, seconds: float) -> Audio:
+def talk(folder: Path, seconds: float) -> Audio:
     """The bundled recordings one after the other, repeated to ``seconds``."""
     from gainstage.engine.speech.decode import decode
 

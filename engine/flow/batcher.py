@@ -22,6 +22,9 @@ __all__ = ["BatchRecord", "Batcher"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+HELD_POLL_S = 0.1
+"""Longest time between the end of a hold and the next call."""
+
 CLOSE_S = 60.0
 """Longest wait for the calls under way when a batcher is closed; its threads end with the process."""
 
@@ -38,6 +41,7 @@ class Batcher(Generic[T, R]):
       gets an :class:`OutOfMemory`.
     * Any other error in a batch of several: halves, until only the guilty item fails; :class:`Misconfigured` is nobody's
       guilt and fails all.
+    * While ``held()``, no call begins.
     * ``padded(item)``: an item's length, where a call pads its items to the longest; for the padding figure only.
 
     Calls run on ``runners`` threads of its own, which end with :meth:`close`.
@@ -60,6 +64,7 @@ class Batcher(Generic[T, R]):
         is_oom: Callable[[BaseException], bool] | None = None,
         on_oom: Callable[[], object] | None = None,
         on_batch: Callable[[BatchRecord], object] | None = None,
+        held: Callable[[], bool] = lambda: False,
         runners: int = 1,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -76,6 +81,7 @@ class Batcher(Generic[T, R]):
         self._is_oom = is_oom
         self._on_oom = on_oom
         self._on_batch = on_batch
+        self._held = held
         self._clock = clock
         self._wall = wall
         self._linger_s = _not_negative(linger_s)
@@ -185,6 +191,9 @@ class Batcher(Generic[T, R]):
         """Wait for a batch that is due; None when closed."""
         with self._lock:
             while self._end is None:
+                if self._held():
+                    self._changed.wait(HELD_POLL_S)
+                    continue
                 now = self._clock()
                 budget = self._adaptive.now
                 due = self._pending.due(

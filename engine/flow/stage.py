@@ -18,6 +18,11 @@ from gainstage.engine.views.snapshot import StageView
 
 __all__ = ["Slot", "Stage", "StageFigures", "StageSpan", "StageTotals"]
 
+OPERATOR = "operator"
+
+HOLD_POLL_S = 0.1
+"""Longest time between the end of a hold and the work that goes on."""
+
 
 class Stage:
     """``capacity`` slots, given to waiters by priority (higher first), then age (smaller first), then arrival.
@@ -88,6 +93,17 @@ class Stage:
     def paused(self) -> bool:
         return bool(self._gate.pausers)
 
+    @property
+    def held(self) -> bool:
+        """Whether an operator has paused it: then recordings inside wait as well, at the next window or chunk."""
+        return OPERATOR in self._gate.pausers
+
+    def wait_while_held(self, token: CancelToken) -> None:
+        """Wait until no operator holds the stage. Raises :class:`Cancelled`."""
+        while self.held:
+            token.wait(HOLD_POLL_S)
+            token.check()
+
     def resize(self, capacity: int) -> None:
         """Change the number of slots (at least 1, else ``ValueError``); acts at once, and never on a slot in use."""
         with self._lock:
@@ -96,13 +112,13 @@ class Stage:
             self._stats.settle()
         self._retire(retired)
 
-    def pause(self, by: str = "operator") -> None:
-        """Let nobody in until everyone who paused has resumed; passes under way go on."""
+    def pause(self, by: str = OPERATOR) -> None:
+        """Let nobody in until everyone who paused has resumed; passes under way go on, but see :attr:`held`."""
         with self._lock:
             self._gate.pause(by, self._advance())
             self._stats.settle()
 
-    def resume(self, by: str = "operator") -> None:
+    def resume(self, by: str = OPERATOR) -> None:
         """Take back the pause of ``by``; nothing happens when there is none."""
         with self._lock:
             self._gate.resume(by, self._advance())

@@ -1,6 +1,6 @@
-"""Work folders: every recording in flight owns one, and it is gone when the recording is done, failed or its engine died.
+"""Work folders: every recording in flight owns one, and it is gone when the recording is done or has failed for good.
 
-The owner holds a kernel lock on ``.owner`` inside the folder, so after kill -9 the folder is known to be nobody's. The file
+Between two attempts of a recording, only the results kept for the next one stay (:mod:`gainstage.engine.flow.kept`). The owner holds a kernel lock on ``.owner`` inside the folder, so after kill -9 the folder is known to be nobody's. The file
 says who it was.
 """
 
@@ -11,17 +11,23 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Transient
+from gainstage.engine.flow.kept import SUFFIX
 from gainstage.engine.flow.locks import FileLock
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _OWNER = ".owner"
+
+KEEP_DAYS = 7.0
+"""Results kept for a next attempt are removed when none has come for so many days."""
+
 _DOOR = ".door.lock"  # held for the instants in which folders get or lose an owner
 
 
@@ -39,6 +45,7 @@ class Sweep:
 
     removed: tuple[str, ...] = ()
     owned: tuple[str, ...] = ()  # their owner lives, or is on another host
+    kept: tuple[str, ...] = ()  # with results for a next attempt
     failed: tuple[tuple[str, str], ...] = ()  # (id, why) of what could not be removed
 
 
@@ -56,35 +63,44 @@ class WorkFolders:
 
     @contextmanager
     def open(self, recording_id: str) -> Iterator[Path]:
-        """The recording's own folder, empty; removed at the end, also after an error.
+        """The recording's own folder, empty but for results kept by an earlier attempt; removed at the end. After an error that
+        another attempt may follow (any but :class:`Permanent`), kept results stay.
 
         Raises :class:`Transient` when the folder has a living owner or cannot be made, :class:`Permanent` for an id unsafe in
         file names.
         """
         path = self._path(recording_id)
         lock = self._claim(path)
+        again = False
         try:
             yield path
+        except BaseException as error:
+            again = not isinstance(error, Permanent)
+            raise
         finally:
             try:
-                self._remove(path, lock)  # what stays is for the next sweep
+                self._remove(path, lock, keeping=again)  # what stays is for the next sweep
             finally:
                 lock.release()
 
-    def sweep(self) -> Sweep:
-        """Remove every folder whose owner is dead; to be called at start. Folders of another host stay: its locks may not
-        reach here.
+    def sweep(self, resumable: Callable[[Sequence[str]], Collection[str]] = lambda _: ()) -> Sweep:
+        """Remove every folder whose owner is dead; to be called at start and now and then. Folders of another host stay: its locks
+        may not reach here. Of the recordings that ``resumable`` names, kept results stay for :data:`KEEP_DAYS`.
         """
-        fates: dict[str, list[str]] = {"removed": [], "owned": []}
+        fates: dict[str, list[str]] = {"removed": [], "owned": [], "kept": []}
         failed: list[tuple[str, str]] = []
-        for path in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink()):
+        paths = sorted(p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink())
+        recent = [path.name for path in paths if _kept_lately(path)]
+        again = frozenset(resumable(recent)) if recent else frozenset()
+        for path in paths:
             try:
-                fates[self._sweep_one(path)].append(path.name)
+                keeping = path.name in recent and path.name in again
+                fates["kept" if keeping and _only_kept(path) else self._sweep_one(path, keeping)].append(path.name)
             except FileNotFoundError:  # its owner finished just now
                 continue
             except OSError as error:
                 failed.append((path.name, error.strerror or str(error)))
-        return Sweep(tuple(fates["removed"]), tuple(fates["owned"]), tuple(failed))
+        return Sweep(tuple(fates["removed"]), tuple(fates["owned"]), tuple(fates["kept"]), tuple(failed))
 
     def bytes_used(self) -> int:
         """Bytes of disk taken by all work folders; what vanishes while counting is not counted."""
@@ -122,7 +138,7 @@ class WorkFolders:
                 if free:
                     lock.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname()))).encode())
             if free:
-                _empty(path)
+                _empty(path, keeping=True)
         except OSError as error:
             lock.release()
             raise Transient(
@@ -147,7 +163,7 @@ class WorkFolders:
         with self._door():
             return lock if path.is_dir() and lock.acquire(blocking=False) else None
 
-    def _sweep_one(self, path: Path) -> str:
+    def _sweep_one(self, path: Path, keeping: bool) -> str:
         lock = self._take_over(path)
         if lock is None:
             return "owned"
@@ -155,22 +171,38 @@ class WorkFolders:
             owner = _owner_of(lock)
             if owner is not None and owner.host != socket.gethostname():
                 return "owned"
-            if (failure := self._remove(path, lock)) is not None:
+            if (failure := self._remove(path, lock, keeping=keeping)) is not None:
                 raise failure
-            return "removed"
+            return "kept" if path.exists() else "removed"
         finally:
             lock.release()
 
-    def _remove(self, path: Path, lock: FileLock) -> OSError | None:
-        """Remove a folder whose lock we hold; why not, when something stays for the next sweep."""
+    def _remove(self, path: Path, lock: FileLock, *, keeping: bool = False) -> OSError | None:
+        """Remove a folder whose lock we hold, with ``keeping`` only if nothing is kept in it; why not, when something stays for
+        the next sweep."""
         try:
-            _empty(path)
+            _empty(path, keeping=keeping)
+            if keeping and next(path.glob(f"*{SUFFIX}"), None) is not None:
+                return None
             with self._door():
                 lock.path.unlink(missing_ok=True)
                 path.rmdir()
         except OSError as error:
             return error
         return None
+
+
+def adopt(kept: Path, roots: Iterable[Path]) -> bool:
+    """Move the file of kept results here from the folder that another engine had for the recording, when nobody has that now;
+    whether there was one. ``roots`` are the work folders to look in.
+    """
+    for root in roots:
+        other = root / kept.parent.name / kept.name
+        if other.parent != kept.parent and other.is_file() and FileLock(other.parent / _OWNER).is_free():
+            with suppress(OSError):
+                other.rename(kept)
+                return True
+    return False
 
 
 def _owner_of(lock: FileLock) -> Owner | None:
@@ -180,14 +212,27 @@ def _owner_of(lock: FileLock) -> Owner | None:
     return None
 
 
-def _empty(path: Path) -> None:
-    """Remove all but the owner file. Raises ``OSError`` for the first thing that cannot be removed."""
+def _kept_lately(path: Path) -> bool:
+    oldest = time.time() - KEEP_DAYS * 86_400
+    try:
+        return any(kept.stat().st_mtime > oldest for kept in path.glob(f"*{SUFFIX}"))
+    except OSError:
+        return False
+
+
+def _only_kept(path: Path) -> bool:
+    return all(name == _OWNER or name.endswith(SUFFIX) for name in os.listdir(path))
+
+
+def _empty(path: Path, *, keeping: bool = False) -> None:
+    """Remove all but the owner file, and kept results with ``keeping``. Raises ``OSError`` for the first thing that cannot be
+    removed."""
     for _ in range(3):  # a child process that is just ending may still take its own files away
         try:
             for entry in list(os.scandir(path)):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
-                elif entry.name != _OWNER:
+                elif entry.name != _OWNER and not (keeping and entry.name.endswith(SUFFIX)):
                     os.unlink(entry.path)
             return
         except FileNotFoundError:

@@ -54,6 +54,10 @@ class FrameReader:
         self._first = 0
         self._kept: torch.Tensor | None = None
 
+    def start_at(self, seconds: float) -> None:
+        """Read nothing that ends before this time; to be called before the first :meth:`read`."""
+        self._first = min(self.frames, int(seconds / self.seconds_per_frame))
+
     def _stride(self) -> int:
         few, more = (int(self.model.resnet.num_frames(n)) for n in (4096, 8192))
         return round(4096 / (more - few))

@@ -7,7 +7,9 @@ Segmentation, clustering and reconstruction are pyannote's own. Imported late, i
 
 from __future__ import annotations
 
+import io
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -23,6 +25,10 @@ from gainstage.engine.models.speaker_frames import FrameReader, Pooled
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Floats = NDArray[np.float32]
+
+SEGMENTED_TOGETHER = 16
+"""Most chunks of a segmentation call on a CPU by default, so that little is lost when the engine is killed in it."""
+
 EngineName = Literal["stock", "stacked", "once"]
 """How speaker vectors are computed: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same
 vectors up to rounding), ``once`` with one pass per recording (nearly the same vectors)."""
@@ -39,6 +45,13 @@ class Budget(Protocol):
     def fitted(self, cost: float) -> None: ...
 
 
+class Kept(Protocol):
+    """Results by key, see :class:`gainstage.engine.flow.kept.KeptResults`, which this package may not import."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, payload: bytes) -> None: ...
+
+
 @dataclass(slots=True)
 class Work:
     """The state of one recording in the pipeline. ``step`` is a share of a chunk, None uses the model's own; ``batch`` returns the
@@ -50,14 +63,30 @@ class Work:
     engine: EngineName = "stacked"
     step: float | None = None
     batch: Callable[[], int | None] = lambda: None
+    kept: Kept | None = None  # results of an earlier attempt; new ones are added
     budgets: dict[str, Budget] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for the benchmark
 
-    def batches(self, step: str, total: int, own: int, call: Callable[[int, int], Any]) -> Iterator[tuple[int, int, Any]]:
-        """``(first, last, call(first, last))`` over ``range(total)`` in batches of the setting, else of ``own``; after an
-        out-of-memory error the batch is halved and tried again.
+    def recalled(self, step: str, total: int) -> list[Floats]:
+        """The kept results of the first chunks of a step, without a gap."""
+        found: list[Floats] = []
+        while self.kept is not None and len(found) < total and (payload := self.kept.get(_key(step, len(found)))) is not None:
+            found.append(np.load(io.BytesIO(zlib.decompress(payload)), allow_pickle=False))
+        return found
+
+    def keep(self, step: str, first: int, results: Floats) -> None:
+        """Keep the results of chunks from ``first`` on, one record a chunk."""
+        for n, result in enumerate(results if self.kept is not None else (), first):
+            file = io.BytesIO()
+            np.save(file, result, allow_pickle=False)
+            self.kept.put(_key(step, n), zlib.compress(file.getvalue(), 1))  # type: ignore[union-attr]
+
+    def batches(
+        self, step: str, total: int, own: int, call: Callable[[int, int], Any], first: int = 0
+    ) -> Iterator[tuple[int, int, Any]]:
+        """``(first, last, call(first, last))`` over ``range(first, total)`` in batches of the setting, else of ``own``; after an
+        out-of-memory error the batch is halved and tried again. Results are kept.
         """
-        first = 0
         while first < total:
             setting = float(self.batch() or own)
             budget = self.budgets.get(step) or self.budgets.setdefault(step, self.new_budget(setting))
@@ -73,8 +102,13 @@ class Work:
                 continue
             budget.fitted(last - first)
             self.calls[step] = self.calls.get(step, 0) + 1
+            self.keep(step, first, result)
             yield first, last, result
             first = last
+
+
+def _key(step: str, chunk: int) -> bytes:
+    return f"{step} {chunk}".encode()
 
 
 class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
@@ -90,7 +124,8 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
         step_s = inference.duration * work.step if work.step else inference.step
         step = round(step_s * SAMPLE_RATE)
         whole, total = chunk_counts(work.audio.samples, window, step)
-        outputs = []
+        before = work.recalled("segmentation", whole)
+        outputs = [np.stack(before)] if before else []
 
         def infer(first: int, last: int) -> Floats:
             chunks = read_chunks(work.audio, first, last, window, step)
@@ -98,8 +133,11 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
             return result
 
         if hook is not None:
-            hook("segmentation", None, total=total, completed=0)
-        for _, last, output in work.batches("segmentation", whole, self.segmentation_batch_size, infer):
+            hook("segmentation", None, total=total, completed=len(before))
+        own = self.segmentation_batch_size
+        if inference.device.type == "cpu":
+            own = min(own, SEGMENTED_TOGETHER)
+        for _, last, output in work.batches("segmentation", whole, own, infer, len(before)):
             outputs.append(output)
             if hook is not None:
                 hook("segmentation", None, total=total, completed=last)
@@ -124,15 +162,17 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
         step_s = binary_segmentations.sliding_window.step
         masks = self._masks(binary_segmentations, exclude_overlap)
         total = len(masks)
+        before = work.recalled("embeddings", total)
         report = hook or _no_report
-        report("embeddings", None, total=total, completed=0)
+        report("embeddings", None, total=total, completed=len(before))
         model = self._embedding.model_
-        rows: list[NDArray[Any]] = []
+        rows: list[NDArray[Any]] = [np.stack(before)] if before else []
         with torch.inference_mode():
             if work.engine == "once" and FrameReader.can_read(model):
                 reader = FrameReader(model, work.audio, self._embedding.device)
+                reader.start_at(len(before) * step_s)
                 pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
-                for _, last, vectors in work.batches("embeddings", total, self.embedding_batch_size, pooled.vectors):
+                for _, last, vectors in work.batches("embeddings", total, self.embedding_batch_size, pooled.vectors, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
                     reader.forget_before(last * step_s)
@@ -146,7 +186,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                         model, torch.from_numpy(chunks)[:, None], torch.from_numpy(masks[first:last]), self._embedding.device
                     )
 
-                for _, last, vectors in work.batches("embeddings", total, self._own_batch(), embed):
+                for _, last, vectors in work.batches("embeddings", total, self._own_batch(), embed, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
         return np.concatenate(rows)

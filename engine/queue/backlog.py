@@ -232,6 +232,16 @@ class Backlog:
             known = {id for (id,) in rows}
         return tuple(id for id in ids if id not in known)
 
+    def resumable(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of the ids that another attempt may follow."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "select id from recording where id = any(%s) and (status in ('queued', 'running', 'cancelled') "
+                "or (status = 'failed' and retryable is not false))",
+                [list(ids)],
+            )
+            return tuple(id for (id,) in rows)
+
     def counts(self) -> QueueCounts:
         with self.db.connection() as connection:
             return read_counts(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gainstage.config.origins import MASK
 from gainstage.config.settings import SPECS, Effect, Settings, value_of
 from gainstage.engine.clean import value_text
+from gainstage.engine.models.cpu_threads import divide
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.in_flight import InFlight
 from gainstage.engine.runtime.model_reload import ModelReload
@@ -25,6 +26,8 @@ class ApplySettings:
         context = self.context
         for name in keys & {k for k in SPECS if k.startswith("workers.")}:
             context.stages[name.removeprefix("workers.")].resize(value_of(new, name))
+        if "workers.diarize" in keys:
+            divide(new)
         if "in_flight" in keys:
             context.stages["segment"].resize(new.in_flight)
         if keys & {"fetch.rate", "fetch.sleep"}:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,10 +17,12 @@ import numpy as np
 from gainstage.config.origins import Loaded
 from gainstage.config.paths import Paths
 from gainstage.config.settings import Settings
+from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import SUFFIX, KeptResults
 from gainstage.engine.flow.stage import Slot, Stage, StageSpan
-from gainstage.engine.flow.work_folder import WorkFolders
+from gainstage.engine.flow.work_folder import Sweep, WorkFolders, adopt
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.queue.engines import EngineRegistry
 from gainstage.engine.queue.jobs import JobQueue
@@ -144,6 +147,33 @@ class EngineContext:
         """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""
         return retry_until(call, token, patience_s=patience_s, report=self.faults.database_away)
 
+    def sweep_work(self) -> Sweep:
+        """Remove what dead engines left in the work folder, but results for recordings that will be tried again."""
+
+        def resumable(ids: Sequence[str]) -> Sequence[str]:
+            try:
+                return self.queue.resumable(ids)
+            except EngineError:  # the database is away: removed by a later sweep
+                return ids
+
+        return self.work.sweep(resumable)
+
+    def kept(self, folder: Path, name: str, recording: str, header: Mapping[str, Any]) -> KeptResults:
+        """The results of a stage of a recording that earlier attempts kept in its work folder."""
+
+        def report(text: str) -> None:
+            self.journal.log("warning", f"{name}: {text}", recording=recording, kind="state")
+
+        path = folder / f"{name}{SUFFIX}"
+        if not path.exists():
+            adopt(path, self.paths.all_work)
+        kept = KeptResults(path, header, report)
+        if len(kept):
+            self.journal.log(
+                "info", f"{name}: goes on with {len(kept)} results of an earlier attempt", recording=recording, kind="state"
+            )
+        return kept
+
     def close(self) -> None:
         """Give everything back; safe to call twice."""
         self.token.cancel("engine closed")
@@ -168,6 +198,7 @@ class EngineContext:
             linger_s=self.settings.embed.linger,
             sort=len,
             padded=len,
+            producers=self._text_producers,
             unit="texts",
             is_oom=is_out_of_memory,
             on_batch=self.journal.batch,
@@ -177,7 +208,7 @@ class EngineContext:
         """Windows of speech of every recording in flight; those of one language and decoding share a call of the recogniser."""
         return Batcher(
             "windows",
-            lambda windows: self.models.transcriber().decode(windows),
+            self._recognise,
             cost=lambda _: 1.0,
             budget=self.settings.asr.batch,
             linger_s=WINDOW_LINGER_S,
@@ -186,8 +217,21 @@ class EngineContext:
             unit="windows",
             is_oom=is_out_of_memory,
             on_batch=self.journal.batch,
+            held=lambda: self.stages["transcribe"].held,
             runners=CALLS,
         )
+
+    def _text_producers(self) -> int:
+        """How many recordings could submit texts soon: those at or before the stage that does. A recording in two stages counts
+        twice, which only makes a batch wait for its age."""
+        before = STAGES[: STAGES.index("embed")]
+        return self.stages["embed"].busy + sum(self.stages[name].busy + self.stages[name].depth for name in before)
+
+    def _recognise(self, windows: list[SpeechWindow]) -> list[DecodedWindow]:
+        def between() -> None:
+            self.stages["transcribe"].wait_while_held(self.token)
+
+        return self.models.transcriber().decode(windows, between=between)
 
     def _keep_span(self, span: StageSpan) -> None:
         self._on_span(span)

@@ -86,8 +86,10 @@ class Engine:
 
     def _sweep(self) -> None:
         """Remove what dead engines left in the work folder."""
-        context, swept = self.context, self.context.work.sweep()
-        context.journal.log("info", f"engine {context.id} starts", kind="state", pid=os.getpid(), swept=len(swept.removed))
+        context, swept = self.context, self.context.sweep_work()
+        context.journal.log(
+            "info", f"engine {context.id} starts", kind="state", pid=os.getpid(), swept=len(swept.removed), kept=len(swept.kept)
+        )
         for name, why in swept.failed:
             context.journal.log("warning", f"work folder {name} of a dead engine stays: {why}", kind="state")
 

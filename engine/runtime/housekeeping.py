@@ -20,6 +20,7 @@ INDEX_FIRST_S = 20.0
 """From an engine's start to its first look at the vector indexes: what a killed build left makes every store slow."""
 INDEX_EVERY_S = 300.0
 TRIM_EVERY_S = 60.0
+SWEEP_EVERY_S = 3600.0
 
 
 class Housekeeping:
@@ -36,6 +37,7 @@ class Housekeeping:
         self._indexer: threading.Thread | None = None
         self._index_at = time.monotonic() + INDEX_FIRST_S
         self._trimmed_at = float("-inf")
+        self._swept_at = time.monotonic()
         self.writing: Callable[[], Path | None] = lambda: None
         """The recorded run that is being written, which is never removed."""
 
@@ -65,6 +67,9 @@ class Housekeeping:
         if time.monotonic() - self._trimmed_at < TRIM_EVERY_S:
             return
         self._trimmed_at = time.monotonic()
+        if time.monotonic() - self._swept_at > SWEEP_EVERY_S:
+            self._swept_at = time.monotonic()
+            self.context.sweep_work()
         watch, paths = self.context.settings.watch, self.context.paths
         try:
             for name in trim_runs(paths.runs, watch.runs_bytes, watch.runs_days, writing=self.writing()):

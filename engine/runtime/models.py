@@ -21,6 +21,7 @@ from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Perma
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet, selftest
 from gainstage.engine.models.content import content_of, family_of
+from gainstage.engine.models.cpu_threads import divide
 from gainstage.engine.models.download import Progress, check_room, damaged
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.resolve import ResolvedModel, find, plan_of
@@ -291,10 +292,9 @@ class Models:
 
     def _device(self, wanted: str, role: str) -> str:
         with quiet.importing():
-            import torch
+            import torch  # noqa: F401
 
-            # two callers at once are the rule: a diarizer slot beside voices or texts
-            torch.set_num_threads(threads_of(2))
+            divide(self._settings())
             return torch_device(wanted, f"{role}.device")
 
     def _report(self, level: Level, text: str, **data: Any) -> None:

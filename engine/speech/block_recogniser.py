@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from gainstage.config.settings import Asr
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.coverage import coverage, holes
 from gainstage.engine.speech.listening import Listening
@@ -105,7 +109,14 @@ class BlockRecogniser:
     """
 
     def __init__(
-        self, model: Any, rule: Listening, settings: Asr, language: str | None, token: CancelToken, submit: Submit
+        self,
+        model: Any,
+        rule: Listening,
+        settings: Asr,
+        language: str | None,
+        token: CancelToken,
+        submit: Submit,
+        kept: KeptResults | None = None,
     ) -> None:
         self._model = model
         self._rule = rule
@@ -115,6 +126,7 @@ class BlockRecogniser:
         self._several = settings.multilingual and language is None
         self._token = token
         self._submit = submit
+        self._kept = kept
         self._votes: dict[str, float] = {}
         self._certain: dict[str, float] = {}
 
@@ -127,6 +139,17 @@ class BlockRecogniser:
             return None
         most = max(self._votes, key=lambda name: self._votes[name])
         return most, self._certain[most] / sum(self._votes.values())
+
+    def speech(self, samples: NDArray[np.float32]) -> list[Span]:
+        """Spans of speech of a block, see :func:`speech_in`."""
+        key = key_of(samples, "speech")
+        payload = self._kept.get(key) if self._kept is not None else None
+        if payload is not None:
+            return [(float(start), float(end)) for start, end in json.loads(payload)]
+        spans = speech_in(samples)
+        if self._kept is not None:
+            self._kept.put(key, json.dumps(spans).encode())
+        return spans
 
     def block(self, block: Block, done: Callable[[float, float], object]) -> tuple[list[Utterance], Coverage]:
         """The utterances of a block in time order, and its coverage. ``done`` is called with seconds decoded and total seconds."""
@@ -202,18 +225,52 @@ class BlockRecogniser:
         if not spans:
             return []
         self._token.check()
-        windows = []
+        decoded: dict[int, DecodedWindow] = {}
+        windows: dict[int, SpeechWindow] = {}
         with quiet.working():
-            for start, end in spans:
+            for n, (start, end) in enumerate(spans):
                 context_s = self._rule.context_of(end - start)
                 how = replace(self._how, language=language, timestamps=timestamps, context_s=context_s)
-                windows.append(SpeechWindow(features_of(self._model, block.cut((start, end))), end - start, how, done))
-        decoded: list[DecodedWindow] = []
-        for one in self._submit(windows, self._token):
+                samples = block.cut((start, end))
+                key = key_of(samples, repr(how))
+                payload = self._kept.get(key) if self._kept is not None else None
+                if payload is not None:
+                    decoded[n] = decoded_from(payload)
+                    done(end - start)
+                    continue
+                finished = partial(self._finished, key, end - start, done)
+                windows[n] = SpeechWindow(features_of(self._model, samples), end - start, how, finished)
+        results = self._submit(list(windows.values()), self._token) if windows else ()
+        for n, one in zip(windows, results, strict=True):
             if isinstance(one, Exception):
                 raise one
-            decoded.append(one)
-        return decoded
+            decoded[n] = one
+        return [decoded[n] for n in range(len(spans))]
+
+    def _finished(self, key: bytes, seconds: float, done: Callable[[float], object], result: DecodedWindow) -> None:
+        if self._kept is not None:
+            self._kept.put(key, payload_of(result))
+        done(seconds)
+
+
+def key_of(samples: NDArray[np.float32], how: str) -> bytes:
+    """The key of a kept result: what was listened to, and how."""
+    digest = hashlib.blake2b(how.encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(samples).data)
+    return digest.digest()
+
+
+def payload_of(result: DecodedWindow) -> bytes:
+    """A result as bytes, exact to the last bit."""
+    words = [[w.text, float(w.start), float(w.end), float(w.probability)] for w in result.words]
+    rest = asdict(replace(result, words=(), tokens=tuple(map(int, result.tokens))))
+    return json.dumps({**rest, "words": words}).encode()
+
+
+def decoded_from(payload: bytes) -> DecodedWindow:
+    """The inverse of :func:`payload_of`."""
+    values = json.loads(payload)
+    return DecodedWindow(**{**values, "words": tuple(Word(*word) for word in values["words"]), "tokens": tuple(values["tokens"])})
 
 
 def block_parts(block: Block, hole: Span, rule: Listening) -> list[Span]:

@@ -10,7 +10,9 @@ from gainstage.config.settings import Diarization as DiarizationSettings
 from gainstage.engine.errors import Misconfigured, Permanent
 from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
+from gainstage.engine.models.made_by import made_by
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.terms import SAMPLE_RATE, Audio, DiarizationResult, Turn
 
@@ -48,10 +50,13 @@ class Diarizer:
         token: CancelToken,
         progress: Callable[[float], None] | None = None,
         batch: Callable[[], int | None] | None = None,
+        between: Callable[[], object] = lambda: None,
+        kept: KeptResults | None = None,
     ) -> DiarizationResult:
         """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of
         it as float32 (230 MB an hour). ``batch`` returns the present ``diarization.batch``; without it, the value in ``settings``
-        is used.
+        is used. ``between`` is called between two calls of a network. Results in ``kept`` are not computed again, new ones are
+        added to it; the stock engine keeps none.
 
         Raises :class:`Misconfigured` for contradictory speaker counts, :class:`gainstage.engine.errors.OutOfMemory`,
         :class:`gainstage.engine.errors.Cancelled`.
@@ -66,7 +71,7 @@ class Diarizer:
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
         if not audible(audio):
             return DiarizationResult((), (), self.parts.label)
-        output = self._run(_file(audio, settings, batch), audio.seconds, low, high, token, progress)
+        output = self._run(_file(audio, settings, batch, kept), audio.seconds, low, high, token, progress, between)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
         offered = getattr(output, "exclusive_speaker_diarization", None)
         sole = exclusive(_turns(offered, audio.seconds) if offered is not None else turns)
@@ -76,6 +81,16 @@ class Diarizer:
             progress(1.0)
         return DiarizationResult(turns, sole, self.parts.label)
 
+    def header(self, audio: Audio, settings: DiarizationSettings) -> dict[str, Any]:
+        """All that kept results of a recording depend on; clustering is done anew."""
+        parts = self.parts
+        return {
+            "audio": audio.fingerprint,
+            "model": [parts.label, parts.device, parts.options, parts.parameters.get("segmentation", {})],
+            "settings": settings.model_dump(include={"engine", "step"}),
+            "made by": made_by("pyannote-audio", "torch"),
+        }
+
     def _run(
         self,
         file: dict[str, Any],
@@ -84,9 +99,11 @@ class Diarizer:
         high: int | None,
         token: CancelToken,
         progress: Callable[[float], None] | None,
+        between: Callable[[], object],
     ) -> Any:
         def hook(step: str, _artefact: object, *, total: int | None = None, completed: int | None = None, **_: object) -> None:
             token.check()
+            between()
             if progress is not None and step in _SHARES:
                 a, b = _SHARES[step]
                 done = 1.0 if total is None else min(1.0, float(completed or 0) / total)  # without a total, the step has finished
@@ -117,7 +134,9 @@ def audible(audio: Audio) -> bool:
     return False
 
 
-def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int | None] | None) -> dict[str, Any]:
+def _file(
+    audio: Audio, settings: DiarizationSettings, batch: Callable[[], int | None] | None, kept: KeptResults | None
+) -> dict[str, Any]:
     """The pipeline's input: a waveform for the stock engine, else an object that reads the audio by itself."""
     if settings.engine == "stock":
         import torch
@@ -125,7 +144,8 @@ def _file(audio: Audio, settings: DiarizationSettings, batch: Callable[[], int |
         return {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
     from gainstage.engine.models.speaker_pipeline import Work
 
-    return {"work": Work(audio, AdaptiveBudget, settings.engine, settings.step, batch or (lambda: settings.batch)), "uri": "audio"}
+    work = Work(audio, AdaptiveBudget, settings.engine, settings.step, batch or (lambda: settings.batch), kept)
+    return {"work": work, "uri": "audio"}
 
 
 def padded(turns: Sequence[Turn], pad_s: float, seconds: float) -> tuple[Turn, ...]:

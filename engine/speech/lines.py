@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gainstage.config.settings import Asr
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.speech.activity import speech_spans
 from gainstage.engine.speech.block_recogniser import Submit
 from gainstage.engine.speech.coverage import summed
@@ -29,6 +30,7 @@ def transcribe_lines(
     token: CancelToken,
     progress: Callable[[float], None] | None = None,
     submit: Submit | None = None,
+    kept: KeptResults | None = None,
 ) -> Transcript:
     """The words of all lines in time order; ``speaker`` of each word is the cluster of its line until names are assigned. Errors as
     for :meth:`Transcriber.transcribe`."""
@@ -39,7 +41,7 @@ def transcribe_lines(
             if progress is not None:
                 progress((k + done) / len(lines))
 
-        transcripts.append(recogniser.transcribe(line.audio, settings, token=token, progress=share, submit=submit))
+        transcripts.append(recogniser.transcribe(line.audio, settings, token=token, progress=share, submit=submit, kept=kept))
     words = [replace(w, speaker=cluster_of(k)) for k, one in enumerate(transcripts) for w in one.words]
     words.sort(key=lambda w: (w.start, w.end))
     main = max(transcripts, key=lambda one: len(one.words))

@@ -56,7 +56,7 @@ class SpeechWindow:
     features: NDArray[np.float32]
     seconds: float
     decoding: Decoding
-    done: Callable[[float], object] = lambda _: None  # called with ``seconds`` when the window was decoded, on the caller's thread
+    done: Callable[[DecodedWindow], object] = lambda _: None  # called with the result, on the thread of the call
 
 
 @dataclass(frozen=True, slots=True)

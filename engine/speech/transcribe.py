@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from gainstage.config.settings import Asr
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
+from gainstage.engine.models.made_by import made_by
 from gainstage.engine.models.rate import Rate
 from gainstage.engine.speech.activity import speech_spans
-from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Submit, Utterance, speech_in
+from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Submit, Utterance
 from gainstage.engine.speech.coverage import summed
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
@@ -33,20 +35,40 @@ BLOCK_S = (300.0, 1800.0)
 class Transcriber:
     """A recogniser on one device, shared by all slots: several threads may transcribe at once."""
 
-    def __init__(self, model: Any, label: str, device: str, compute: str, listening: Listening | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        label: str,
+        device: str,
+        compute: str,
+        listening: Listening | None = None,
+        *,
+        together: int | None = None,
+        identity: str = "",
+    ) -> None:
         self._model = model
         self.label = label
+        self.identity = identity or label  # tells its weights from those of every other model
+        self.together = together
         self.device = device
         self.compute = compute
         self.rate = Rate("audio")
         self.listening = listening or Listening()
 
-    def decode(self, windows: Sequence[SpeechWindow]) -> list[DecodedWindow]:
-        """One call of the model for windows of equal decoding. Raises :class:`gainstage.engine.errors.OutOfMemory`."""
-        with self.rate.timed(sum(window.seconds for window in windows)):
-            result = decode(self._model, windows, self.device)
-        for window in windows:
-            window.done(window.seconds)
+    def decode(self, windows: Sequence[SpeechWindow], between: Callable[[], object] = lambda: None) -> list[DecodedWindow]:
+        """The results of windows of equal decoding, from calls of at most ``together`` windows; ``between`` is called before each.
+        Raises :class:`gainstage.engine.errors.OutOfMemory`.
+        """
+        result: list[DecodedWindow] = []
+        step = self.together or len(windows)
+        for at in range(0, len(windows), step):
+            part = windows[at : at + step]
+            between()
+            with self.rate.timed(sum(window.seconds for window in part)):
+                decoded = decode(self._model, part, self.device)
+            for window, one in zip(part, decoded, strict=True):
+                window.done(one)
+            result += decoded
         return result
 
     def sample(self, samples: NDArray[np.float32], language: str) -> DecodedWindow:
@@ -63,15 +85,19 @@ class Transcriber:
         token: CancelToken,
         progress: Callable[[float], None] | None = None,
         submit: Submit | None = None,
+        kept: KeptResults | None = None,
     ) -> Transcript:
         """The words of a recording; none where nobody speaks. ``submit`` lets its windows share calls with other recordings.
+        Results in ``kept`` are not computed again, new ones are added to it.
 
         Long recordings are processed in blocks of minutes, so that memory does not grow with them. Speech in which a window found
         no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not support,
         :class:`gainstage.engine.errors.OutOfMemory`, :class:`gainstage.engine.errors.Cancelled`.
         """
         language = self._asked_language(settings)
-        recognition = BlockRecogniser(self._model, self.listening, settings, language, token, submit or self._alone(settings.batch))
+        recognition = BlockRecogniser(
+            self._model, self.listening, settings, language, token, submit or self._alone(settings.batch), kept
+        )
         shown = _Progress(audio.seconds, progress)
         said: list[Utterance] = []
         accounts: list[Coverage] = []
@@ -79,7 +105,7 @@ class Transcriber:
         for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.listening.window_s))):
             token.check()
             samples = audio.read(start, end)
-            utterances, account = recognition.block(Block(samples, speech_in(samples)), shown.part(start, end))
+            utterances, account = recognition.block(Block(samples, recognition.speech(samples)), shown.part(start, end))
             said += [utterance.moved(start) for utterance in utterances]
             accounts.append(replace(account, left=tuple((a + start, b + start) for a, b in account.left)))
             shown.reached(end)
@@ -121,6 +147,12 @@ class Transcriber:
             return [result[k] for k in range(len(windows))]
 
         return submit
+
+    def header(self, audio: Audio, settings: Asr) -> dict[str, Any]:
+        """All that kept results of a recording depend on."""
+        values = settings.model_dump(include={"language", "beam", "vad", "task", "multilingual", "hotwords", "prompt"})
+        model = [self.identity, self.device, self.compute, repr(self.listening)]
+        return {"audio": audio.fingerprint, "model": model, "settings": values, "made by": made_by("faster-whisper", "ctranslate2")}
 
     @property
     def multilingual(self) -> bool:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ import pytest
 
 from gainstage.engine.errors import Cancelled, Permanent, Transient
 from gainstage.engine.flow.locks import FileLock
-from gainstage.engine.flow.work_folder import WorkFolders
+from gainstage.engine.flow.work_folder import KEEP_DAYS, WorkFolders, adopt
 
 HOLD = """
 import sys, time
@@ -204,3 +205,65 @@ def test_a_long_unsafe_id_is_named_in_part(tmp_path: Path) -> None:
     with pytest.raises(Permanent) as caught, WorkFolders(tmp_path).open("/" * 500):
         pytest.fail("must not get in")
     assert caught.value.message == f"recording id {'/' * 99 + '…'!r} is not safe in a file name"
+
+
+def kept_in(folders: WorkFolders, error: BaseException | None) -> None:
+    """Open the folder of "rec", keep a result in it, leave a half download beside it, and end so."""
+    with folders.open("rec") as path:
+        (path / "transcribe.kept").write_bytes(b"results")
+        (path / "media.part").write_bytes(b"half")
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("error", [Transient("away"), Cancelled("stopped"), RuntimeError("fault"), KeyboardInterrupt()])
+def test_kept_results_stay_for_another_attempt(tmp_path: Path, error: BaseException) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(type(error)):
+        kept_in(folders, error)
+    assert sorted(p.name for p in (tmp_path / "rec").iterdir()) == [".owner", "transcribe.kept"]
+    with folders.open("rec") as path:
+        assert (path / "transcribe.kept").read_bytes() == b"results"
+    assert not (tmp_path / "rec").exists(), "gone with the recording"
+
+
+def test_a_failure_for_good_keeps_nothing(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(Permanent):
+        kept_in(folders, Permanent("broken"))
+    assert not (tmp_path / "rec").exists()
+
+
+def test_the_sweep_keeps_results_of_what_will_be_tried_again(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    process = held_elsewhere(tmp_path, "rec")
+    (tmp_path / "rec" / "transcribe.kept").write_bytes(b"results")
+    killed(process)
+    assert folders.sweep(lambda ids: ids).kept == ("rec",)
+    assert sorted(p.name for p in (tmp_path / "rec").iterdir()) == [".owner", "transcribe.kept"]
+    old = time.time() - (KEEP_DAYS + 1) * 86_400
+    assert folders.sweep(lambda ids: ids).kept == ("rec",)
+    os.utime(tmp_path / "rec" / "transcribe.kept", (old, old))
+    assert folders.sweep(lambda ids: ids).removed == ("rec",)
+
+
+def test_the_sweep_removes_results_that_nobody_will_use(tmp_path: Path) -> None:
+    folders = WorkFolders(tmp_path)
+    with pytest.raises(Transient):
+        kept_in(folders, Transient("away"))
+    assert folders.sweep().removed == ("rec",)
+    assert not (tmp_path / "rec").exists()
+
+
+def test_another_engine_of_the_home_adopts_what_a_dead_one_kept(tmp_path: Path) -> None:
+    one, two = WorkFolders(tmp_path / "one"), WorkFolders(tmp_path / "two")
+    process = held_elsewhere(one.root, "rec")
+    (one.root / "rec" / "transcribe.kept").write_bytes(b"results")
+    with two.open("rec") as path:
+        kept = path / "transcribe.kept"
+        assert not adopt(kept, [one.root, two.root]), "its engine lives"
+        killed(process)
+        assert adopt(kept, [one.root, two.root])
+        assert kept.read_bytes() == b"results"
+        assert not adopt(path / "diarize.kept", [one.root, two.root])
+    assert one.sweep(lambda ids: ids).removed == ("rec",)

@@ -18,6 +18,7 @@ EXAMPLES = {
   diarize         what shared frames save the diarizer, at which errors
   recogniser      shared calls: batch fill, the same words, processor time
   search          the vector index: recall, latency, stores beside its build
+  resume          what is done again after kill -9
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
   console         first picture, processor, keys, memory, what it takes from an engine
@@ -35,6 +36,7 @@ MODULES = {
     "pipeline": "gainstage.engine.bench.pipeline",
     "live": "gainstage.engine.bench.live",
     "voices": "gainstage.engine.bench.voices",
+    "resume": "gainstage.engine.bench.resume",
     "quality": "gainstage.engine.bench.quality",
     "recogniser": "gainstage.engine.bench.recogniser",
     "console": "gainstage.tui.bench.console",
@@ -52,12 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--recordings", type=int, help="pipeline, live: how many")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
+    parser.add_argument("--kills", type=int, help="resume: how many")
+    parser.add_argument("--minutes", type=float, help="resume: length of the recording")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
 
 def run(name: str, args: argparse.Namespace) -> int:
     module: Any = importlib.import_module(MODULES[args.what])
-    wanted = {k: v for k, v in vars(args).items() if k in ("recordings", "segments", "fresh", "seed") and v is not None}
+    wanted = {
+        k: v
+        for k, v in vars(args).items()
+        if k in ("recordings", "segments", "fresh", "kills", "minutes", "seed") and v is not None
+    }
     with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
         result = module.run(**wanted)
     if speaking(args):
