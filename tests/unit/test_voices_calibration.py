@@ -21,7 +21,8 @@ from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.own_voices import missed
 from gainstage.engine.voices.posterior import least_log_ratio, probabilities
 from gainstage.engine.voices.profile_index import Candidate, Profile, ProfileIndex, profile
-from gainstage.engine.voices.spans import clusters
+from gainstage.engine.voices.rejoin import rejoined
+from gainstage.engine.voices.spans import ClusterSpans, clusters, renamed
 from gainstage.engine.voices.trials import Corrected, Person, cohort_trials, corrected_trials, library_trials
 
 D = 32
@@ -226,3 +227,50 @@ def test_a_voice_that_misses_its_own_threshold_is_reported() -> None:
     assert [m.name for m in found] == ["Cleo"]
     assert "Cleo's own windows of 3 s" in found[0].text
     assert [m.name for m in missed(PEOPLE, MODEL, Limits(other_threshold=0.9999))] == ["Bea"]
+
+
+def spans_of(turns: list[tuple[str, float, float]]) -> tuple[ClusterSpans, ...]:
+    return clusters(Turn(start, end, cluster) for cluster, start, end in turns)
+
+
+def test_a_stray_cluster_is_joined_to_the_one_whose_voice_it_has() -> None:
+    scale = calibration(PEOPLE)
+    long = [("A", 10.0 * k, 10.0 * k + 3) for k in range(4)] + [("B", 10.0 * k + 4, 10.0 * k + 7) for k in range(4)]
+    spans = spans_of([*long, ("C", 100.0, 101.2), ("D", 110.0, 111.2), ("E", 120.0, 120.3)])
+    who = {"A": 1, "B": 5, "C": 5, "D": 9}
+    voices = [voice(who[c.cluster], round(31 * start)) for c in spans for start, end in c.pieces if end - start >= 0.5]
+    assert rejoined(spans, voices, scale) == [("C", "B")]
+
+
+def test_a_stray_cluster_that_was_joined_is_no_person_of_its_own() -> None:
+    said = tuple(Turn(start, end, cluster) for cluster, start, end in [("A", 0, 3), ("B", 3, 4), ("A", 4, 7)])
+    made = renamed(DiarizationResult(said, said, "test"), {"B": "A"})
+    assert [c.pieces for c in clusters(made.exclusive)] == [((0, 7),)]
+
+
+def test_in_a_split_cluster_a_turn_without_a_voice_goes_with_its_neighbour() -> None:
+    """Otherwise each would count as one more unknown person."""
+    limits = Limits.from_settings(Identify(), calibration(PEOPLE))
+    turns = [("A", 6.0 * k, 6.0 * k + 3) for k in range(10)] + [("A", 6.0 * k + 3.2, 6.0 * k + 3.4) for k in range(10)]
+    spans = spans_of(turns)
+    voices = [voice(1 + round(start / 6) % 2, round(31 * start)) for start, end in spans[0].pieces if end - start >= 0.5]
+    evidence, vectors = build_evidence(spans, voices, ProfileIndex(PEOPLE, MODEL), unity=True)
+    cast = decide(evidence, limits, 1, voices=vectors)
+    assert cast.decisions[0].split
+    assert {t.speaker for t in cast.turns} == {"Ann", "Bea"}
+    assert len(cast.turns) == 20
+    assert all(t.confidence is None for t in cast.turns if t.seconds < 0.5)
+
+
+def test_a_turn_too_short_for_a_voice_has_no_confidence_and_an_odd_one_little() -> None:
+    limits = Limits.from_settings(Identify(), calibration(PEOPLE))
+    spans = spans_of([("A", 6.0 * k, 6.0 * k + 3) for k in range(9)] + [("A", 60.0, 60.3), ("A", 66.0, 66.8)])
+    voices = [voice(1, round(31 * start)) for start, end in spans[0].pieces if end - start >= 1]
+    evidence, vectors = build_evidence(spans, [*voices, voice(7, 1, 1.0)], ProfileIndex(PEOPLE, MODEL), unity=True)
+    cast = decide(evidence, replace(limits, range_spreads=100.0, variance_spreads=1000.0), 1, voices=vectors)
+    *sure, short, odd = (t.confidence for t in cast.turns)
+    assert {t.speaker for t in cast.turns} == {"Ann"}
+    assert min(c or 0.0 for c in sure) > 0.98
+    assert short is None
+    assert odd is not None
+    assert odd < 0.5
