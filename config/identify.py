@@ -19,13 +19,19 @@ class Identify(Section):
         le=0.9999,
         step=0.005,
     )
-    turn_probability: float = knob(0.5, "In a split cluster, how sure the name of one turn must be.", ge=0.05, le=0.9999, step=0.05)
+    turn_probability: float = knob(
+        0.25,
+        "In a split cluster, how sure the name of one turn must be; such a cluster mostly holds people who are known.",
+        ge=0.05,
+        le=0.9999,
+        step=0.05,
+    )
     range_spreads: float = knob(
         7.5,
         "Split a cluster when the range of its similarities exceeds this many times one voice's deviation.",
         ge=0,
         le=100,
-        step=0.5,
+        step=0.25,
     )
     variance_spreads: float = knob(
         6.5,

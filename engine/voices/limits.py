@@ -29,7 +29,7 @@ class Limits:
     fast_path_mean: float = 0.72
     fast_path_low: float = 0.62
     probability: float = 0.99
-    turn_probability: float = 0.5
+    turn_probability: float = 0.25
     range_spreads: float = 7.5
     variance_spreads: float = 6.5
     fast_path_probability: float = 0.9
