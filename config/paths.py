@@ -89,6 +89,11 @@ class Paths:
         return self.data / "runs"
 
     @property
+    def audio(self) -> Path:
+        """Audio kept of stored recordings (``store.keep_audio``)."""
+        return self.data / "audio"
+
+    @property
     def models(self) -> Path:
         """Downloaded models."""
         return self.cache / "models"

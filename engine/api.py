@@ -173,7 +173,7 @@ class System:
     """A home or a database as a program sees it: what :func:`open` gives. Any number of threads may use one."""
 
     def __init__(self, database: Database, loaded: Loaded, paths: Paths) -> None:
-        self.desk = PostgresDesk(database, loaded=loaded, embed=self._embed)
+        self.desk = PostgresDesk(database, loaded=loaded, embed=self._embed, audio=paths.audio)
         self._loaded, self._paths = loaded, paths
 
     def search(self, text: str, mode: str = "both", *, speaker: str | None = None, limit: int = 20) -> tuple[SearchHit, ...]:

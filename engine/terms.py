@@ -45,6 +45,7 @@ class Provenance(StrEnum):
     PER_SEGMENT = "per segment"
     SMOOTHED = "smoothed"
     MANUAL = "manual"
+    CORRECTED = "corrected"  # decided again after somebody corrected a label that is alike
 
 
 @dataclass(frozen=True, slots=True)

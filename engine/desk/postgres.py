@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
+from gainstage.engine.desk import correcting, playing
+from gainstage.engine.desk.recording_facts import facts_shown, speakers
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue import changes, commands, engines, events
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.dispatch import CommandDispatcher
@@ -25,10 +27,11 @@ from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import ModelId, Vector
-from gainstage.engine.text.captions import in_words
 from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.frame_json import BadFrame
+from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
     ContextLine,
@@ -62,7 +65,7 @@ class PostgresDesk:
     With several engines, frames are those of ``engine``, or of the one whose heartbeat was newest at first, as long as it
     lives; the counts of recordings are the database's. ``loaded`` are this process's own settings, shown where no engine has
     ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
-    words only.
+    words only. ``audio`` is the folder of kept audio.
     """
 
     live = True
@@ -76,8 +79,10 @@ class PostgresDesk:
         label: str | None = None,
         loaded: Loaded | None = None,
         embed: Embed | None = None,
+        audio: Path | None = None,
     ) -> None:
         self.database = database
+        self.audio = audio
         self.engine = engine
         self.read_only = read_only
         self.label = label or ("embedded" if database.embedded else f"pg:{database.where}")
@@ -170,8 +175,7 @@ class PostgresDesk:
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def send(self, command: Command) -> Ack:
-        if self.read_only:
-            raise DeskError(f"read-only: {command.name} was not sent")
+        self._writable(command.name)
         with _desk_errors():
             seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}
@@ -203,8 +207,8 @@ class PostgresDesk:
                 spans=stored.spans,
                 decisions=self.decisions(recording=id),
                 events=events.of_recording(self.database, id),
-                speakers=_speakers(self.database, id),
-                facts=_facts(stored.facts, stored.revision, stored.recording.options),
+                speakers=speakers(self.database, id),
+                facts=facts_shown(stored.facts, stored.revision, stored.recording.options),
                 traceback=stored.traceback,
                 warnings=stored.warnings,
             )
@@ -228,6 +232,36 @@ class PostgresDesk:
 
         with _desk_errors():
             return what_if(self.database, changes, last)
+
+    def transcript(self, id: str) -> Transcript:
+        with _desk_errors():
+            return correcting.transcript(self.database, id)
+
+    def preview_correction(self, ask: CorrectionAsk) -> CorrectionDiff:
+        with _desk_errors():
+            return correcting.preview(self.store, ask, self.in_force())
+
+    def correct(self, ask: CorrectionAsk, *, likes: bool, by: str) -> CorrectionDiff:
+        self._writable("a correction")
+        with _desk_errors():
+            return correcting.correct(self.store, ask, self.in_force(), likes=likes, by=by)
+
+    def undo_correction(self, number: int | None, *, by: str) -> CorrectionUndone:
+        self._writable("an undo")
+        with _desk_errors():
+            return correcting.undo(self.store, number, by)
+
+    def playable(self, id: str, at: float, cluster: str | None = None) -> Playable:
+        with _desk_errors():
+            return playing.playable(self.store, id, at, self.audio, cluster)
+
+    def write_clip(self, what: Playable, folder: Path) -> Path:
+        with _desk_errors():
+            return playing.write_clip(what, folder)
+
+    def _writable(self, what: str) -> None:
+        if self.read_only:
+            raise DeskError(f"read-only: {what} was not sent")
 
     def profiles(self) -> tuple[ProfileRow, ...]:
         from gainstage.engine.voices.profile_store import ProfileStore
@@ -281,7 +315,8 @@ class PostgresDesk:
         with _desk_errors():
             began, requested = time.perf_counter(), mode
             vector, model, embed_s = None, None, None
-            comparable = mode != "words" and bool(search.searchable(self.database))
+            written = search.searchable(self.database) if mode != "words" else ()
+            comparable = bool(written)
             if comparable:
                 try:
                     vector, model = self._vector_of(text)
@@ -289,6 +324,8 @@ class PostgresDesk:
                     if mode == "meaning":
                         raise  # without the text model there is no meaning; by words it works
                 embed_s = time.perf_counter() - began
+            if mode == "both" and vector is not None and model not in {each.model for each in written}:
+                vector = None  # a text model in use that has embedded nothing yet: `redo embed` is about to
             if vector is None:
                 if mode == "meaning":
                     raise DeskError("searching by meaning needs an engine that runs; by words it works without")
@@ -299,7 +336,10 @@ class PostgresDesk:
                 note = "only words too common to be indexed were asked for"
             elif requested != mode:
                 why = "no engine runs that could compare meanings" if comparable else "nothing stored here has a text vector"
-                note = f"searched by words alone: {why}"
+                note = f"searched by words alone: {why if model is None else f'nothing is embedded with {model.name} yet'}"
+            elif vector is not None and len(written) > 1:
+                share = next(each.vectors for each in written if each.model == model) / sum(each.vectors for each in written)
+                note = f"meaning was compared in {share:.0%} of the passages: the others await `redo embed`"
         return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)
 
     def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:
@@ -333,51 +373,6 @@ class PostgresDesk:
 
         with _desk_errors():
             return preview(sources, options, self.in_force(), self.database, self.snapshot(), token=CancelToken())
-
-
-def _account(account: dict[str, Any]) -> str:
-    """Where the speech seconds of a recording went, and the first places left without words."""
-    text = (
-        f"{account['speech_s']:.1f} s = {account['worded_s']:.1f} under words + {account['judged_silent_s']:.1f} judged non-speech"
-        f" + {account['left_s']:.1f} left"
-    )
-    if account["left"]:
-        places = ", ".join(f"{start:.0f}-{end:.0f} s" for start, end in account["left"][:5])
-        text += f" ({places}{', ...' if len(account['left']) > 5 else ''})"
-    if account["stray_words"]:
-        text += f"; {account['stray_words']} words without speech ({account['stray_s']:.1f} s)"
-    return text
-
-
-def _facts(facts: dict[str, Any], revision: int | None, options: RecordingOptions) -> tuple[tuple[str, str], ...]:
-    """What is worth reading of a recording's facts; turns are for programs."""
-    instead = (facts.get("captions") or {}).get("word_times")
-    said = [("options", str(options)), ("words" if instead else "recogniser", facts.get("recogniser"))]
-    said.append(("language", facts.get("language")))
-    if (probability := facts.get("language_probability")) is not None and said[2][1] and not instead:
-        said[2] = ("language", f"{facts['language']} {probability:.2f}")
-    said.append(("captions", in_words(facts)))
-    if (mean := facts.get("average_log_probability")) is not None:
-        said.append(("mean log-probability", f"{mean:.2f}"))
-    said.append(("fast path", "taken" if facts.get("fast_path") else "not taken"))
-    if facts.get("overlap_s"):
-        said.append(("overlapped speech", f"{facts['overlap_s']:.1f} s"))
-    if facts.get("looped"):
-        said.append(("repetition loops", str(len(facts["looped"]))))
-    if account := facts.get("coverage"):
-        said.append(("speech", _account(account)))
-    said.append(("settings revision", str(revision or 0)))
-    return tuple((name, str(value)) for name, value in said if value)
-
-
-def _speakers(db: Database, id: str) -> tuple[tuple[str, float], ...]:
-    """Who speaks in a recording and for how many seconds, most first."""
-    with db.connection() as connection:
-        rows = connection.execute(
-            "select speaker, sum(end_s - start_s)::float8 from segment where recording = %s group by speaker order by 2 desc, 1",
-            [id],
-        )
-        return tuple((str(name), float(seconds)) for name, seconds in rows)
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from typing import Any, NoReturn
 from gainstage.engine.telemetry import delta
 from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, records, unpack
 from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
 from gainstage.engine.views.events import Event, Events
 from gainstage.engine.views.frame_json import MALFORMED, build, loads
+from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
     ContextLine,
@@ -290,6 +292,24 @@ class ReplayDesk:
 
     def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]:
         self._not_recorded("transcripts")
+
+    def transcript(self, id: str) -> Transcript:
+        self._not_recorded("transcripts")
+
+    def preview_correction(self, ask: CorrectionAsk) -> CorrectionDiff:
+        self._not_recorded("transcripts")
+
+    def correct(self, ask: CorrectionAsk, *, likes: bool, by: str) -> CorrectionDiff:
+        self._not_recorded("transcripts")
+
+    def undo_correction(self, number: int | None, *, by: str) -> CorrectionUndone:
+        self._not_recorded("transcripts")
+
+    def playable(self, id: str, at: float, cluster: str | None = None) -> Playable:
+        self._not_recorded("audio")
+
+    def write_clip(self, what: Playable, folder: Path) -> Path:
+        self._not_recorded("audio")
 
     def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
         self._not_recorded("sources")

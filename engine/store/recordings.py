@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,12 @@ from gainstage.engine.errors import Permanent, Transient
 from gainstage.engine.store import labels as relabelling
 from gainstage.engine.store import rows as reading
 from gainstage.engine.store.codec import document, plain, span_record, words_of
+from gainstage.engine.store.corrections import Correction, corrections_of, kept
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.relabelled_turns import balance_of
 from gainstage.engine.store.rows import StoredDecision, StoredRecording
 from gainstage.engine.store.vectors import Role, VectorTable, ensure_table, tables
-from gainstage.engine.store.writing import Fence, SegmentLabel, Stored, begin, committed, prepared, replace
+from gainstage.engine.store.writing import Fence, PreparedRecording, SegmentLabel, Stored, begin, committed, prepared, replace
 from gainstage.engine.terms import (
     Audio,
     Balance,
@@ -190,18 +193,14 @@ class RecordingStore:
         chooses how words are searched. ``fence`` runs first inside the transaction. When the server is lost at the commit,
         calling again with the same values finds out whether it came through. Raises :class:`Permanent` for NaN and zero
         vectors, :class:`gainstage.engine.errors.LostClaim` from the fence, :class:`Transient` when another writer holds the recording.
+
+        What people corrected in an earlier result is kept, by time and words: see :func:`gainstage.engine.store.corrections.kept`.
         """
-        result = prepared(
-            recording,
-            segments,
-            decisions,
-            models=models,
-            revision=revision,
-            facts=facts,
-            fingerprint=fingerprint,
-            balance=balance,
-            warnings=warnings,
-        )
+        more: dict[str, Any] = {"models": models, "revision": revision, "fingerprint": fingerprint, "warnings": warnings}
+        checked = partial(_with_corrections, recording, segments, decisions, facts, balance, **more)
+        with self.db.connection() as connection:
+            standing = corrections_of(connection, recording.id)
+        result = checked(standing)
         used = [role for role in VECTOR_ROLES if any(vector is not None for vector in result.vectors[role])]
         into = {role: self._table(role, models[role]) for role in used}
         given, id = (segments, decisions, spans), recording.id
@@ -219,6 +218,8 @@ class RecordingStore:
                 else:
                     if fence is not None:
                         fence(cursor)
+                    if (now := corrections_of(cursor, id)) != standing:
+                        result = checked(now)
                     stored = replace(cursor, result, lambda attempt: document([span_record(s, attempt) for s in spans]), into)
         except Transient:
             if stored is not None:
@@ -261,12 +262,14 @@ class RecordingStore:
         *,
         decisions: Sequence[Decision] | None = None,
         balance: Balance | None = None,
+        turns: Sequence[Sequence[Any]] | None = None,
     ) -> int:
         """Name the people of stored segments anew, in one transaction, undoable; how many segments changed.
 
-        Raises :class:`Permanent` when nothing is stored under ``id``.
+        ``turns`` are the named turns from now on; without them, those under a renamed segment take its name. Raises
+        :class:`Permanent` when nothing is stored under ``id``.
         """
-        return relabelling.relabel(self.db, plain(id), labels, revision, decisions, balance)
+        return relabelling.relabel(self.db, plain(id), labels, revision, decisions, balance, turns)
 
     def undo_relabel(self, id: str) -> bool:
         """Take the last :meth:`relabel` of a recording back; False when there is none."""
@@ -276,6 +279,22 @@ class RecordingStore:
         if (role, model) not in self._tables:
             self._tables[role, model] = ensure_table(self.db, role, model)
         return self._tables[role, model]
+
+
+def _with_corrections(
+    recording: Recording,
+    segments: Sequence[Segment],
+    decisions: Sequence[Decision],
+    facts: Mapping[str, Any],
+    balance: Balance,
+    standing: Sequence[Correction],
+    **more: Any,
+) -> PreparedRecording:
+    """What is to be stored, with the corrections of the recording that stand."""
+    if standing:
+        segments, facts = kept(segments, dict(facts), standing)
+        balance = balance_of(facts["turns"]) if facts.get("turns") else balance
+    return prepared(recording, segments, decisions, facts=facts, balance=balance, **more)
 
 
 def _insert(connection: Connection[TupleRow], recordings: Sequence[Recording]) -> set[str]:

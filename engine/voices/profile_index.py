@@ -14,6 +14,9 @@ from gainstage.engine.voices.vectors import DECIMALS, checked, mean_voice, same_
 
 MOST_EXEMPLARS = 64
 BEST_EXEMPLARS = 3
+DENIED_WEIGHT = 4.0
+"""A voice nearer to one that is not this person's loses this many times the difference, so that .1 nearer is decisive."""
+
 SMALLEST_COHORT = 20
 """Number of other profiles needed before scores are normalised."""
 
@@ -34,6 +37,8 @@ class Profile:
     primary: bool = False
     version: int = 1
     suggested: float | None = None
+    confirmed: NDArray[np.float32] | None = None  # (k, d) unit voices that somebody said are this person's
+    denied: NDArray[np.float32] | None = None  # (k, d) unit voices that somebody said are not
 
     @property
     def voices(self) -> NDArray[np.float32]:
@@ -110,6 +115,9 @@ class ProfileIndex:
     def similarities(self, voices: NDArray[np.float32]) -> NDArray[np.float64]:
         """Cosine of (n, d) voices to the p profiles as (n, p), rounded: the mean over the 3 best exemplars, or the centroid's.
 
+        A voice that somebody confirmed counts alone where it is nearer than everybody else; one that somebody denied lowers the score
+        where it is nearer than the person.
+
         Raises :class:`BadVoice` or :class:`ForeignVoice` for vectors that are not voices of this model.
         """
         units = checked(voices, self.model.dimension)
@@ -122,6 +130,8 @@ class ProfileIndex:
                 block = np.partition(block, -BEST_EXEMPLARS, axis=1)[:, -BEST_EXEMPLARS:]
             scores[:, column] = block.mean(axis=1)
             start = end
+        if any(p.confirmed is not None or p.denied is not None for p in self.profiles):
+            scores = _corrected(units.astype(np.float64), scores, self.profiles)
         return np.round(scores, DECIMALS)
 
     def scores(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -147,3 +157,29 @@ class ProfileIndex:
         np.fill_diagonal(table, 0.0)
         level: NDArray[np.float64] = table.sum(axis=0) / (len(table) - 1)
         return level, float(level.mean())
+
+
+def _corrected(voices: NDArray[np.float64], scores: NDArray[np.float64], people: Sequence[Profile]) -> NDArray[np.float64]:
+    """Similarities (n, p) of (n, d) voices with what people said of them.
+
+    Voices that were confirmed or denied are means of much speech, exemplars are short windows: a contest between them is decided
+    at the level of means, with each profile's centroid for its own voice.
+    """
+    reach = voices @ np.stack([p.centroid for p in people]).T.astype(np.float64)
+    confirmed = {k: _nearest(voices, p.confirmed) for k, p in enumerate(people) if p.confirmed is not None and len(p.confirmed)}
+    for k, near in confirmed.items():
+        reach[:, k] = np.maximum(reach[:, k], near)
+    found = scores.copy()
+    for k, near in confirmed.items():
+        ahead = near >= np.delete(reach, k, axis=1).max(axis=1, initial=-1.0)
+        found[:, k] = np.where(ahead, np.maximum(found[:, k], near), found[:, k])
+    for k, p in enumerate(people):
+        if p.denied is not None and len(p.denied):
+            found[:, k] -= DENIED_WEIGHT * np.maximum(0.0, _nearest(voices, p.denied) - reach[:, k])
+    return np.clip(found, -1.0, 1.0)
+
+
+def _nearest(voices: NDArray[np.float64], rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The largest cosine of each of (n, d) voices to (k, d) rows."""
+    nearest: NDArray[np.float64] = (voices @ rows.T.astype(np.float64)).max(axis=1)
+    return nearest

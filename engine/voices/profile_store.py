@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
@@ -20,7 +20,7 @@ from gainstage.engine.store.vectors import model_row
 from gainstage.engine.terms import UNKNOWN_PREFIX, ModelId, Vector
 from gainstage.engine.views.rows import ProfileRow
 from gainstage.engine.voices.exemplars import cohesion, spread_exemplars
-from gainstage.engine.voices.profile_index import Profile, profile
+from gainstage.engine.voices.profile_index import MOST_EXEMPLARS, Profile, profile
 from gainstage.engine.voices.renaming import Person, follow
 from gainstage.engine.voices.vectors import checked, same_model
 
@@ -69,8 +69,9 @@ class ProfileStore:
                 "select p.id, p.name, p.is_primary, p.threshold, (v.report ->> 'suggested')::float8, p.version, v.centroid,"
                 f" array(select e.voice from exemplar e where e.profile_version = v.id order by e.ordinal) {_IN_USE}"
                 " where p.deleted is null and v.model = %s order by p.id",
-                [model_row(connection, "voice", model)],
+                [number := model_row(connection, "voice", model)],
             ).fetchall()
+            said = voices_said(connection, number, model.dimension)
         result = [
             profile(
                 id,
@@ -85,6 +86,7 @@ class ProfileStore:
             )
             for id, name, marked, threshold, suggested, version, centroid, voices in rows
         ]
+        result = [replace(p, confirmed=said.get((p.id, True)), denied=said.get((p.id, False))) for p in result]
         return tuple(sorted(result, key=lambda p: (not p.primary, p.id)))
 
     def rows(self, primary: str | None = None) -> tuple[ProfileRow, ...]:
@@ -157,16 +159,10 @@ class ProfileStore:
         """
         name = checked_name(name)
         profile(0, name, version.model, version.exemplars, version.centroid)  # raises for vectors that could not be loaded again
-        with self.database.transaction() as connection:
-            row = connection.execute(
-                "insert into profile (name) values (%s) on conflict (name) where deleted is null"
-                " do update set name = excluded.name returning id",
-                [name],
-            ).fetchone()
-            id = int(row[0]) if row else 0
+        with self.database.transaction() as connection, connection.cursor() as cursor:
+            id = insert_profile(cursor, name, version)
             if threshold is not None:
                 connection.execute("update profile set threshold = %s where id = %s", [_checked_threshold(threshold), id])
-            _add(connection, id, version)
         return id
 
     def undo(self, name: str) -> int:
@@ -246,6 +242,33 @@ class ProfileStore:
             connection.execute("update profile set threshold = %s where id = %s", [value, _find(connection, name)])
 
 
+def insert_profile(cursor: Cursor[TupleRow], name: str, version: Version) -> int:
+    """Write a new profile, or the next version of the profile of that name; its id."""
+    row = cursor.execute(
+        "insert into profile (name) values (%s) on conflict (name) where deleted is null"
+        " do update set name = excluded.name returning id",
+        [name],
+    ).fetchone()
+    id = int(row[0]) if row else 0
+    _add(cursor, id, version)
+    return id
+
+
+def voices_said(connection: Connection[TupleRow], model: int, dimension: int) -> dict[tuple[int, bool], NDArray[np.float32]]:
+    """Voices (k, d) of the corrections that stand, by profile and whether they are of that person (True) or not (False)."""
+    rows = connection.execute(
+        "select profile, was_profile, voice from correction where undone is null and voice is not null and model = %s order by id",
+        [model],
+    ).fetchall()
+    found: dict[tuple[int, bool], list[bytes]] = {}
+    for said, was, voice in rows:
+        if said is not None:
+            found.setdefault((said, True), []).append(voice)
+        if was is not None and was != said:
+            found.setdefault((was, False), []).append(voice)
+    return {key: _matrix(voices[-MOST_EXEMPLARS:], dimension) for key, voices in found.items()}
+
+
 _IN_USE = "from profile p join profile_version v on v.profile = p.id and v.version = p.version"
 
 
@@ -258,7 +281,7 @@ def _find(connection: Connection[TupleRow], name: str) -> int:
     return int(row[0])
 
 
-def _add(connection: Connection[TupleRow], id: int, version: Version) -> None:
+def _add(connection: Connection[TupleRow] | Cursor[TupleRow], id: int, version: Version) -> None:
     """Add the next version of a profile and put it in use."""
     row = connection.execute(
         "insert into profile_version (profile, version, model, provenance, report, centroid)"

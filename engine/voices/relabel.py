@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.relabelled_turns import Renamed, renamed_turns
 from gainstage.engine.store.writing import SegmentLabel
 from gainstage.engine.terms import Cast, Decision, Provenance, Segment, SpeakerTurn
 from gainstage.engine.text.segments import balance
@@ -17,6 +18,9 @@ from gainstage.engine.voices.evidence import restore_evidence
 from gainstage.engine.voices.labelling import decide
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.replay import checked_changes, difference, read, replay
+
+FIXED = frozenset({Provenance.MANUAL, Provenance.CORRECTED})
+"""Labels that rest on what a person said: other limits do not change them."""
 
 MIXED_S = 0.5
 """A passage in which two people speak at least this many seconds each under the new labels is counted as mixed."""
@@ -54,7 +58,7 @@ def undo(store: RecordingStore, revision: int) -> tuple[str, ...]:
     """Revert what :func:`apply` wrote under ``revision``; returns the recordings that were changed back."""
     with store.db.connection() as connection:
         rows = connection.execute(
-            "select recording from label_history h where revision = %s and id = (select max(id) from label_history"
+            "select recording from label_history h where revision = %s and correction is null and id = (select max(id) from label_history"
             " where recording = h.recording) order by id",
             [revision],
         ).fetchall()
@@ -67,7 +71,20 @@ def _rewrite(store: RecordingStore, recording: str, changes: Mapping[str, float]
     limits = Limits.from_record(decisions[0].limits)
     before, after = decide(evidence, limits, decisions[0].revision), decide(evidence, limits.changed(changes), revision)
     labels, mixed = relabelled(store.segments(recording), before, after)
-    return store.relabel(recording, labels, revision, decisions=_in_order(decisions, after), balance=balance(after)), mixed
+    turns = turns_after(store, recording, after)
+    changed = store.relabel(recording, labels, revision, decisions=_in_order(decisions, after), balance=balance(after), turns=turns)
+    return changed, mixed
+
+
+def turns_after(store: RecordingStore, recording: str, after: Cast) -> list[list[Any]] | None:
+    """The named turns of a recording under a new cast; those set by hand, or that follow from one, stay. None where none are kept."""
+    stored = store.get(recording)
+    held = stored.facts.get("turns") if stored is not None else None
+    if not held:
+        return None
+    rows = [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in after.turns]
+    fixed = [t for t in held if len(t) > 5 and t[4] in FIXED]
+    return renamed_turns(rows, [Renamed(start, end, None, name, how, sure) for start, end, _, name, how, sure in fixed])
 
 
 def _in_order(stored: Sequence[Decision], after: Cast) -> list[Decision]:
@@ -80,13 +97,13 @@ def relabelled(segments: Sequence[Segment], before: Cast, after: Cast) -> tuple[
     """New labels for the segments whose speaker differs between two casts, and how many of these now hold two people. Pure.
 
     A segment is labelled with the person whose turns cover most of it. A segment with the same name in both casts, or labelled by
-    hand, is left out.
+    hand or after a correction, is left out.
     """
     labels, mixed = [], 0
     for ordinal, segment in enumerate(segments):
         old, new = _Shares.of(segment, before.turns), _Shares.of(segment, after.turns)
         mixed += new.people > max(1, old.people)
-        if new.turns and new.speaker != old.speaker and segment.provenance != Provenance.MANUAL:
+        if new.turns and new.speaker != old.speaker and segment.provenance not in FIXED:
             longest = max(new.turns, key=lambda t: _overlap(segment, t))
             labels.append(
                 SegmentLabel(ordinal, longest.speaker, longest.profile, _confidence(segment, new.turns), longest.provenance)

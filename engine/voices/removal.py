@@ -3,7 +3,7 @@
 The following is deleted and cannot be restored: every version with its exemplars and centroid; the voices stored with the segments
 the person was named in; the cached voices of the audio the profile was made from and of the recordings the person speaks in; the
 name on segments, which become an unknown speaker of their recording; the name and the scores in decisions; earlier labels kept
-for undoing. The text stays.
+for undoing; corrections that name the person. The text stays.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 
 from gainstage.engine.store.codec import decision_of, document
+from gainstage.engine.store.relabelled_turns import balance_of
 from gainstage.engine.store.vectors import tables
-from gainstage.engine.store.writing import begin
+from gainstage.engine.store.writing import balance_columns, begin
 from gainstage.engine.terms import UNKNOWN_PREFIX, Decision
 from gainstage.engine.voices.profile_store import ProfileStore
 from gainstage.engine.voices.renaming import facts_under, name_in
@@ -65,6 +66,7 @@ def delete(store: ProfileStore, name: str) -> Removed:
             " union select fingerprint from recording where id = any(%s))",
             [id, [recording for recording, named in rows if named]],
         ).rowcount
+        connection.execute("delete from correction where profile = %(id)s or was_profile = %(id)s", {"id": id})
         connection.execute("delete from profile where id = %s", [id])
     return Removed(name, len(rows), segments, voices, cached)
 
@@ -95,10 +97,16 @@ def _forget_labels(connection: Connection[TupleRow], recording: str, profile: in
         [unknown, recording, profile],
     ).rowcount
     connection.execute("delete from label_history where recording = %s", [recording])
+    clean_facts = facts_under(facts, name, unknown)
     connection.execute(
         "update recording set facts = %s, labelled_s = labelled_s - %s, unknown_s = unknown_s + %s, changed = now() where id = %s",
-        [document(facts_under(facts, name, unknown)), moved, moved, recording],
+        [document(clean_facts), moved, moved, recording],
     )
+    if clean_facts.get("turns"):
+        connection.execute(
+            "update recording set speech_s = %(speech_s)s, labelled_s = %(labelled_s)s, unknown_s = %(unknown_s)s where id = %(id)s",
+            {"id": recording, **balance_columns(balance_of(clean_facts["turns"]))},
+        )
     return changed
 
 

@@ -36,7 +36,7 @@ def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
     rows = connection.execute(f"select id, record from decision where record -> 'scores' {compared}", {"id": old.id}).fetchall()
     records = [(id, decision_under(decision_of(record), old, new)) for id, record in rows]
     earlier = connection.execute(
-        "select id, labels, decisions from label_history h where exists"
+        "select id, labels, decisions, turns from label_history h where exists"
         f" (select 1 from jsonb_array_elements(h.decisions) as d (record) where d.record -> 'scores' {compared})"
         " or exists (select 1 from jsonb_array_elements(h.labels) as l (label) where l.label ->> 2 = %(id)s::text)",
         {"id": old.id},
@@ -46,19 +46,23 @@ def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
             "update decision set record = %s, speaker = %s where id = %s", [(document(d), d.speaker, id) for id, d in records]
         )
         cursor.executemany(
-            "update label_history set labels = %s, decisions = %s where id = %s",
+            "update label_history set labels = %s, decisions = %s, turns = %s where id = %s",
             [
                 (
                     document(labels_under(labels, old, new)),
-                    document([decision_under(decision_of(d), old, new) for d in decisions]),
+                    None if decisions is None else document([decision_under(decision_of(d), old, new) for d in decisions]),
+                    None if turns is None else document(facts_under({"turns": turns}, old.name, new.name)["turns"]),
                     id,
                 )
-                for id, labels, decisions in earlier
+                for id, labels, decisions, turns in earlier
             ],
         )
+        for column, profile in (("speaker", "profile"), ("was", "was_profile")):
+            cursor.execute(f"update correction set {column} = %s, {profile} = %s where {profile} = %s", [new.name, new.id, old.id])
         touched = cursor.execute(
             "select id, facts from recording where facts -> 'turns' @> jsonb_build_array(jsonb_build_array(%(name)s::text))"
-            f" and id in (select recording from decision where record -> 'scores' {compared})",
+            f" and id in (select recording from decision where record -> 'scores' {compared}"
+            " union select recording from segment where profile = %(id)s)",
             {"name": old.name, "id": new.id},
         ).fetchall()
         cursor.executemany(

@@ -328,3 +328,20 @@ def _fresh(count: int) -> list[Recording]:
 
 def _ids(data: Cli, status: str) -> set[str]:
     return {r["id"] for r in data("recordings", "--status", status)["rows"]}
+
+
+def test_a_turn_is_corrected_shown_listed_and_taken_back(cli: Cli, data: Cli) -> None:
+    seen = data("correct", "talk-one", "--at", "0:25", "--speaker", "ann", "--dry-run")
+    assert (seen["id"], seen["was"], seen["speaker"], seen["passages"]) == (None, "Speaker 1", "Ann", 1)
+    done = data("correct", "talk-one", "--at", "0:25", "--speaker", "Ann", "--apply", "--by", "tester")
+    assert done["applied"]
+    assert {m["recording"] for m in done["moves"]} == {"talk-one", "talk-two"}
+    assert not data("correct", "talk-one", "--at", "25", "--speaker", "Ann", "--apply")["moves"], "nothing is left to rename"
+    (row,) = data("correct", "--list")
+    assert (row["by"], row["was"], row["speaker"], row["undone"]) == ("tester", "Speaker 1", "Ann", False)
+    assert data("correct", "--undo")["recordings"] == ["talk-one", "talk-two"]
+    assert data("correct", "--list")[0]["undone"]
+    words = cli("correct", "talk-one", "--at", "0:25", "--speaker", "Ann")
+    assert "--apply renames it" in words
+    assert "takes it back" in words
+    assert "--new adds a person" in cli("correct", "talk-one", "--at", "1", "--speaker", "Zoe", status=1)

@@ -10,6 +10,7 @@ import pytest
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.writing import SegmentLabel
 from gainstage.engine.terms import Cast, ModelId, Provenance, Recording, Segment, Turn
 from gainstage.engine.text.segments import balance
 from gainstage.engine.voices.analysis import judge
@@ -53,6 +54,10 @@ def cast_of(seed: int, revision: int = 1) -> Cast:
     return decide(evidence, Limits(), revision, voices=kept)
 
 
+def turn_rows(cast: Cast) -> list[list[object]]:
+    return [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in cast.turns]
+
+
 def stored(store: RecordingStore, seed: int, cast: Cast | None = None) -> Cast:
     """Store a recording with one segment per turn."""
     cast = cast or cast_of(seed)
@@ -62,7 +67,7 @@ def stored(store: RecordingStore, seed: int, cast: Cast | None = None) -> Cast:
         cast.decisions,
         models={},
         revision=1,
-        facts={},
+        facts={"turns": turn_rows(cast)},
         spans=(),
         fingerprint=f"audio {seed}",
         balance=balance(cast),
@@ -160,6 +165,28 @@ def test_labels_given_by_hand_stay(store: RecordingStore) -> None:
     done = apply(store, {"identify.range_limit": 2.0, "identify.variance_limit": 1.0}, revision=2)
     assert done.recordings == ("rec001",)
     assert {s.speaker for s in store.segments("rec001")} == {"Zoe"}
+
+
+def test_the_named_turns_follow_other_limits_and_back(store: RecordingStore) -> None:
+    """Exports, scores and a stage done again read them: they must say what the passages say."""
+    casts = {f"rec{seed:03d}": stored(store, seed) for seed in range(8)}
+    hand = SegmentLabel(0, "Zoe", None, None, Provenance.MANUAL)
+    store.relabel("rec001", [hand], 1)
+    done = apply(store, {"identify.range_limit": 2.0, "identify.variance_limit": 1.0}, revision=2)
+    assert "rec001" in done.recordings
+    for id in done.recordings:
+        found = store.get(id)
+        assert found is not None
+        by_start = {turn[0]: turn[3] for turn in found.facts["turns"]}
+        assert all(by_start.get(round(s.start, 3), s.speaker) == s.speaker for s in store.segments(id))
+    zoe = store.get("rec001")
+    assert zoe is not None
+    assert zoe.facts["turns"][0][3] == "Zoe"
+    undo(store, 2)
+    for id in set(done.recordings) - {"rec001"}:
+        found = store.get(id)
+        assert found is not None
+        assert found.facts["turns"] == turn_rows(casts[id])
 
 
 def test_a_passage_that_now_holds_two_people_is_counted_and_named_after_the_longer_one() -> None:

@@ -183,7 +183,7 @@ async def test_detail_shows_stages_speakers_and_the_way_on(driven: Run, desk_at:
         for stage in ("fetch", "decode", "transcribe", "store"):
             assert stage in text
         assert "Dana Whitfield" in text
-        await d.press("enter")
+        await d.press("tab")
         assert d.app.screen.focused is d.app.desk_screen.detail
         await d.press("down", "o")
         assert "copied" in d.noticed[-1]

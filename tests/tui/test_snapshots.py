@@ -21,8 +21,8 @@ from tests.tui.conftest import SIZES, Bent, RecordingDesk
 
 SEVEN = ("deck", "recordings", "voices", "tune", "host", "logs", "search")
 NAMED = {shot.name: shot for shot in SHOTS}
-LARGE = ("evidence", "start", "light", "tuning")
-SMALL = ("help", "why", "palette", "drain", "add", "done", "outage", "deuteranopia", "contrast", "mono")
+LARGE = ("evidence", "start", "light", "tuning", "transcript")
+SMALL = ("correct", "help", "why", "palette", "drain", "add", "done", "outage", "deuteranopia", "contrast", "mono")
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

@@ -37,6 +37,9 @@ class Shot:
     sizes: tuple[tuple[int, int], ...] = (WIDE, NARROW)
 
 
+READING = ("colon", *"recordings status:stored", "enter", "enter")
+"""Keys to the transcript of the first stored recording."""
+
 SHOTS: tuple[Shot, ...] = (
     Shot("start", "warm-up"),
     Shot("done", "done"),
@@ -58,6 +61,8 @@ SHOTS: tuple[Shot, ...] = (
     Shot("host", "throttled", ("5",), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("logs", "outage", ("6", "N", "N"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("search", "split", ("7", *"city trees", "enter"), sizes=(WIDE, MEDIUM, NARROW)),
+    Shot("transcript", "split", (*READING, "down", "down")),
+    Shot("correct", "split", (*READING, "down", "down", "c", *"Ada", "enter")),
     Shot("voices", "split", ("3", "right", "left", "down", "shift+left", "shift+left"), sizes=(WIDE, MEDIUM, NARROW)),
     Shot("recordings", "throttled", ("2", "down", "down", "down"), sizes=(WIDE, MEDIUM, NARROW)),
 )

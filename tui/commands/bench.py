@@ -15,6 +15,7 @@ EXAMPLES = {
   voices          batch extraction against the usual ways and the floor
   voices-quality  who is recognised by how much speech, what each rule is worth
   decisions       stored decisions decided again under other limits
+  corrections     the diff of one correction over 1,200 h, names repaired by five
   diarize         what shared frames save the diarizer, at which errors
   recogniser      shared calls: batch fill, the same words, processor time
   search          the vector index: recall, latency, stores beside its build
@@ -43,6 +44,7 @@ MODULES = {
     "search": "gainstage.engine.bench.search",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",
+    "corrections": "gainstage.engine.bench.corrections",
     "diarize": "gainstage.engine.bench.diarize",
     "voices-quality": "gainstage.engine.bench.voices_quality",
 }
@@ -51,7 +53,7 @@ MODULES = {
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("what", choices=sorted(MODULES), help="what is measured, see below")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--recordings", type=int, help="pipeline, live: how many")
+    parser.add_argument("--recordings", type=int, help="pipeline, live, corrections: how many")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")

@@ -119,7 +119,8 @@ def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterato
 
     loaded = loaded or settings_of(args)
     with open_database(args, loaded) as database:
-        desk = PostgresDesk(database, loaded=loaded, embed=lambda text: _embed(loaded, paths_of(args), text))
+        paths = paths_of(args)
+        desk = PostgresDesk(database, loaded=loaded, embed=lambda text: _embed(loaded, paths, text), audio=paths.audio)
         try:
             yield desk
         finally:

@@ -28,10 +28,14 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "recordings": CommandEntry("results", "list recordings with their state"),
         "show": CommandEntry("results", "one recording: who said what, how it went"),
         "search": CommandEntry("results", "find passages by meaning, by words, or both"),
-        "export": CommandEntry("results", "write srt, vtt, txt, json or rttm files"),
+        "play": CommandEntry("play", "hear what was said at a time, or write it as a clip"),
+        "export": CommandEntry("results", "write srt, vtt, txt, json or rttm files, or clips"),
     },
     "people": {
         "voices": CommandEntry("voices", "enrol, list, check, rename, merge, import and delete voices"),
+        "correct": CommandEntry(
+            "correct", "say who really speaks: right at once, kept for ever, and everything alike decided again"
+        ),
         "decisions": CommandEntry("decisions", "what was decided about each cluster, why, and what other limits would change"),
     },
     "queue": {

@@ -15,6 +15,7 @@ from gainstage.tui.commands.common import (
     clock,
     open_database,
     open_desk,
+    paths_of,
     place_arguments,
     plain,
     print_json,
@@ -24,6 +25,7 @@ from gainstage.tui.commands.common import (
 )
 
 CAPTIONED = "  (publisher's captions)"
+CLIPS = "clips"
 
 EXAMPLES = {
     "recordings": """examples:
@@ -73,8 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--format",
             required=True,
-            choices=EXPORT_FORMATS,
-            help="subtitles, plain text, everything, speaker turns, or what scorers read",
+            choices=[*EXPORT_FORMATS, CLIPS],
+            help="subtitles, plain text, everything, speaker turns, what scorers read, or each passage as a sound file",
         )
         parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: here)")
         cue_arguments(parser)
@@ -264,5 +266,11 @@ def export(args: argparse.Namespace) -> int:
         store = RecordingStore(database)
         ids = [store.find(i) for i in args.ids] if args.ids else store.stored_ids()
         for id in ids:
+            if args.format == CLIPS:
+                from gainstage.engine.desk.playing import export_clips
+
+                for clip in export_clips(store, id, args.output, paths_of(args).audio):
+                    print(clip)
+                continue
             print(export_recording(store, id, args.format, args.output, style if args.cues == "words" else None))
     return 0

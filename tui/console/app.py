@@ -259,6 +259,9 @@ class GainstageApp(App[int]):
     async def go(self, name: str, *, remember: bool = True) -> DeskScreen:
         """Show a screen; the one before is kept for Backspace."""
         here = self.desk_screen
+        while here is not None and here.NAME not in SCREENS:  # a transcript over a screen is closed by leaving it
+            await self.pop_screen()
+            here = self.desk_screen
         if here is not None and name != here.NAME:
             if remember:
                 self.trail.append(here.NAME)

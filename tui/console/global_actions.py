@@ -64,6 +64,20 @@ class GlobalActions:
         if isinstance(screen, RecordingsScreen):
             screen.show_recording(words)
 
+    def do_read(self, words: str) -> None:
+        """The transcript of a recording, over the screen that is shown."""
+        from gainstage.tui.screens.transcript import TranscriptScreen
+
+        id, _, at = words.partition(" ")
+        if not id:
+            self._shell.notice("read: which recording?", "warn")
+            return
+        seconds = fmt.seconds_of(at) if at else None
+        if at and seconds is None:
+            self._shell.notice(f"{at} is no time: write 12:30 or seconds", "warn")
+            return
+        self._shell.open_dialog(TranscriptScreen(id, seconds))
+
     async def do_last_view(self, _: str) -> None:
         trail = self._shell.trail
         if trail:

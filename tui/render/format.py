@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 
 from gainstage.engine.clean import value_text
@@ -65,6 +66,16 @@ def at(seconds: float) -> str:
     """A place in a recording: ``0:12:44``."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def seconds_of(text: str) -> float | None:
+    """The place in a recording that ``12:30``, ``1:02:44.5`` or ``750`` names, in seconds; None for anything else."""
+    if not re.fullmatch(r"(\d{1,6}:){0,2}\d{1,9}(\.\d{1,9})?", text.strip()):
+        return None
+    total = 0.0
+    for part in text.split(":"):
+        total = 60 * total + float(part)
+    return total
 
 
 def clock(wall: float | None, seconds: bool = True) -> str:

@@ -172,10 +172,21 @@ class RecordingsScreen(RecordingActionsScreen):
         if self.focused is self.failures and self.failures.selected is not None:
             self.filter_by(f"cause:'{self.failures.selected.cause}'")
             self.set_focus(self.rows)
+        elif self.focused is self.rows and self.rows.selected is not None and self.rows.selected.status == "stored":
+            self.do_transcript("")
         elif self.rows.selected is not None:
             self.set_focus(self.detail)
             if self.size.width < 100 and self.maximised_panel is None:
                 self.maximise()
+
+    def do_transcript(self, _: str) -> None:
+        row = self.rows.selected
+        if row is None:
+            self.console.notice("no recording under the cursor", "info")
+        elif row.status != "stored":
+            self.console.notice(f"{row.id} is {row.status}: only what is stored can be read", "info")
+        else:
+            self.console.perform("read", row.id)
 
     def do_open_link(self, _: str) -> None:
         row = self.rows.selected

@@ -193,6 +193,13 @@ class SearchScreen(DeskScreen):
         console.copy_to_clipboard(quote(hit))
         console.notice("quote and link copied", "ok")
 
+    def do_transcript(self, _: str) -> None:
+        hit = self.results.selected
+        if hit is None:
+            self.console.notice("no passage under the cursor", "info")
+        else:
+            self.console.perform("read", f"{hit.recording} {hit.start}")
+
     def do_goto_recording(self, _: str) -> None:
         if self.results.selected is not None:
             self.console.perform("goto", self.results.selected.recording)

@@ -17,7 +17,10 @@ from gainstage.tui.state.frame import Contact, Frame
 Needs = Literal["nothing", "engine", "desk"]
 
 SCREENS = ("deck", "recordings", "voices", "tune", "host", "logs", "search")
-SCREEN_TITLES = dict(zip(SCREENS, ("Deck", "Recordings", "Voices", "Tune", "Host", "Logs", "Search"), strict=True))
+SCREEN_TITLES = dict(
+    zip((*SCREENS, "transcript"), ("Deck", "Recordings", "Voices", "Tune", "Host", "Logs", "Search", "Transcript"), strict=True)
+)
+"""The seven screens, and the transcript, which is put over them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def _on(*screens: str) -> tuple[str, ...]:
     return screens
 
 
-_TABLES = _on("deck", "recordings", "voices", "tune", "host", "logs", "search")
+_TABLES = _on("deck", "recordings", "voices", "tune", "host", "logs", "search", "transcript")
 
 ACTIONS: tuple[Action, ...] = (
     # Moving about
@@ -116,7 +119,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("skip", "K", "Skip", "Mark the recording as not wanted.", _on("recordings", "deck"), "desk", True, usage="[ID ...]"),
     Action("raise", "circumflex_accent", "Raise priority", "To the front of the queue.", _on("recordings", "deck"), "desk", usage="[ID ...]"),
     Action("mark", "m", "Mark", "Mark the row; actions then take all marked rows.", _on("recordings")),
-    Action("open-link", "o", "Open the link", "In a browser, or the link to the clipboard where there is none.", _on("recordings", "search"), foot="open link"),
+    Action("open-link", "o", "Open the link", "In a browser, or the link to the clipboard where there is none.", _on("recordings", "search", "transcript"), foot="open link"),
+    Action("transcript", "T", "Transcript", "Read the recording under the cursor: who said what and when.", _on("recordings", "search"), foot="transcript"),
+    Action("read", "", "Read a recording", "Its transcript, at a time of it.", usage="ID [TIME]"),
     Action("log-of", "L", "Its log", "The journal of this recording only.", _on("recordings", "deck", "voices")),
     Action("goto", "", "Go to a recording", "By id or the start of it.", usage="ID"),
     # Voices
@@ -145,6 +150,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("fold", "F", "Fold repeats", "Repeated lines as one, with their number.", _on("logs")),
     Action("clear", "c", "Clear the view", "Forget the lines on screen; the file keeps them.", _on("logs")),
     Action("goto-recording", "v", "To the recording", "The recording this line is about.", _on("logs", "voices", "search", "deck")),
+    # Transcript
+    Action("find", "slash", "Search in it", "Passages that hold these words, or of this speaker.", _on("transcript"), foot="search", usage="[TEXT]", types=True),
+    Action("next-passage", "n", "Next match", "The next passage that matches, else the next doubtful one.", _on("transcript")),
+    Action("previous-passage", "N", "Previous match", "The one before.", _on("transcript")),
+    Action("correct", "c", "Correct the name", "Say who really speaks; what changes is shown first.", _on("transcript"), "desk", foot="correct", usage="[NAME]", types=True),
+    Action("undo-correction", "u", "Undo the correction", "Take the last correction back, with all that was decided like it.", _on("transcript"), "desk", foot="undo"),
+    Action("play", "y", "Play it", "Hear the passage: by mpv or ffplay, else open its link or write a clip.", _on("transcript"), foot="play"),
+    Action("decision", "d", "Decision behind the name", "What was decided of the speakers here, and why.", _on("transcript"), foot="decision"),
+    Action("copy-quote", "Y", "Copy quote and link", "The passage with its speaker, time and link.", _on("transcript"), foot="copy quote"),
     # Search
     Action("query", "e", "Edit the question", "Back to the search box.", _on("search"), foot="question", usage="[TEXT]", types=True),
     Action("mode", "m,ctrl+t", "Search mode", "By meaning, by words, or both.", _on("search"), foot="mode"),

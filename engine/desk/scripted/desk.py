@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import SPECS, Settings, changed, value_of
@@ -19,11 +20,15 @@ from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.desk.scripted import queries as queries
 from gainstage.engine.desk.scripted.cast import parts, plenty
 from gainstage.engine.desk.scripted.commands import Hand, ScriptedRefusal
+from gainstage.engine.desk.scripted.corrections import ScriptedCorrections
 from gainstage.engine.desk.scripted.frames import Frames, row
+from gainstage.engine.desk.scripted.items import Item
 from gainstage.engine.desk.scripted.story import AUDIO_S, FILE, SPECIAL, STORY, schedule
 from gainstage.engine.desk.scripted.world import World
 from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
 from gainstage.engine.views.events import Events
+from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
     ContextLine,
@@ -121,6 +126,7 @@ class ScriptedDesk:
         self._frame_age_s = frame_age_s
         self._schema = schema
         self._pages = queries.Pages()
+        self._corrections = ScriptedCorrections(seed)
         self.judge = VerdictCache(forecast_s=15.0, expect_s=60.0)
         self._acks: dict[int, Ack] = {}
         self._next_command = 1
@@ -326,6 +332,41 @@ class ScriptedDesk:
         with self._lock:
             self._sync()
             return queries.context(self.world, segment, around)
+
+    def transcript(self, id: str) -> Transcript:
+        with self._lock:
+            self._sync()
+            return self._corrections.transcript(self._stored(id))
+
+    def preview_correction(self, ask: CorrectionAsk) -> CorrectionDiff:
+        with self._lock:
+            self._sync()
+            return self._corrections.preview(self._stored(ask.recording), ask)
+
+    def correct(self, ask: CorrectionAsk, *, likes: bool, by: str) -> CorrectionDiff:
+        with self._lock:
+            self._sync()
+            return self._corrections.correct(self._stored(ask.recording), ask, likes=likes)
+
+    def undo_correction(self, number: int | None, *, by: str) -> CorrectionUndone:
+        with self._lock:
+            self._sync()
+            return self._corrections.undo(number)
+
+    def playable(self, id: str, at: float, cluster: str | None = None) -> Playable:
+        with self._lock:
+            self._sync()
+            item = self._stored(id)
+            return Playable(id, item.part.title, at, at + 8.0, "", None, item.part.url)
+
+    def write_clip(self, what: Playable, folder: Path) -> Path:
+        raise DeskError(f"the audio of {what.recording} is not on this machine: this is a story")
+
+    def _stored(self, id: str) -> Item:
+        item = self.world.items.get(id)
+        if item is None or item.status != "stored":
+            raise DeskError(f"nothing was said in {id}: it is not stored")
+        return item
 
     def index_health(self) -> IndexHealth:
         with self._lock:

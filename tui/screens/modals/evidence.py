@@ -11,6 +11,7 @@ from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
+from gainstage.tui.screens.hearing import hear
 from gainstage.tui.screens.modals.dialog import Dialog
 from gainstage.tui.widgets.glyphs import meter, similarity
 from gainstage.tui.widgets.voices_panel import outcome
@@ -18,7 +19,7 @@ from gainstage.tui.widgets.voices_panel import outcome
 
 class EvidenceScreen(Dialog[None]):
     WIDTH = 100
-    BINDINGS: ClassVar[list[Any]] = [Binding("enter,q", "leave", show=False)]
+    BINDINGS: ClassVar[list[Any]] = [Binding("enter,q", "leave", show=False), Binding("y", "hear", show=False)]
 
     def __init__(self, decision: DecisionRow, view: DecisionsView | None) -> None:
         super().__init__()
@@ -26,6 +27,12 @@ class EvidenceScreen(Dialog[None]):
 
     def heading_text(self) -> str:
         return f"evidence · {self.decision.recording} {self.decision.cluster}"
+
+    def corner_text(self) -> str:
+        return "y hear it  Esc"
+
+    def action_hear(self) -> None:
+        hear(self.console, self.decision.recording, cluster=self.decision.cluster)
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         d = self.decision

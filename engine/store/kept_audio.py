@@ -1,0 +1,41 @@
+"""Audio kept of stored recordings (``store.keep_audio``), in one folder of the home, by fingerprint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from gainstage.engine.store.database import Database
+
+UNKNOWN_S = 86_400.0
+"""Seconds to leave a file that belongs to no recording: one that is not stored yet is in flight."""
+
+OPUS_BITS = 24_000
+"""Bits per second of kept Opus: 16 kHz speech at a quality that recognisers and diarizers do not tell from the original."""
+
+
+def kept_file(folder: Path, fingerprint: str) -> Path | None:
+    """The file kept of an audio, if there is one."""
+    found = [p for p in folder.glob(f"{fingerprint}.*") if not p.name.endswith(".part") and p.is_file()]
+    return found[0] if found else None
+
+
+def sweep(database: Database, folder: Path) -> int:
+    """Delete kept audio that no recording has any more, once it is a day old; how many files."""
+    now = time.time()
+    files = [p for p in folder.glob("*") if p.is_file() and now - p.stat().st_mtime > UNKNOWN_S]
+    if not files:
+        return 0
+    with database.connection() as connection:
+        names = [p.name.split(".")[0] for p in files]
+        query = "select fingerprint from recording where fingerprint = any(%s)"
+        known = {name for (name,) in connection.execute(query, [names])}
+    gone = [p for p in files if p.name.split(".")[0] not in known]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def opus_bytes(seconds: float) -> int:
+    """What kept Opus of this many seconds of audio takes on disk, with 5 % for its container."""
+    return round(seconds * OPUS_BITS / 8 * 1.05)
