@@ -216,6 +216,11 @@ class Store(Section):
     index_rows: int = knob(
         50_000, "Build the vector index when a table has this many rows.", ge=1000, le=10**9, step=10_000, unit="rows"
     )
+    keep_audio: Literal["never", "opus", "original"] = knob(
+        "never",
+        "Keep the audio of what is stored, to redo a stage or hear a passage: opus takes 11 MB per hour, original what was fetched.",
+        effect=Effect.ITEM,
+    )
 
 
 class Watch(Section):

@@ -21,6 +21,7 @@ from gainstage.engine.errors import EngineError, Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.stages import ROLES_OF_FLOW
+from gainstage.engine.store.kept_audio import opus_bytes
 from gainstage.engine.telemetry.cores import cores
 from gainstage.engine.telemetry.limits import limits
 
@@ -268,7 +269,13 @@ def _disk(settings: Settings, folder: Path) -> Check:
             f"{text}, under fetch.disk_floor ({floor / 1024**3:.1f} GiB): no new recording is taken",
             "Free disk space, lower fetch.disk_floor, or choose another place with --home.",
         )
-    return Check("disk", "ok", text)
+    keep, rate = settings.store.keep_audio, opus_bytes(3600) / 1e6
+    price = {
+        "never": "no audio is kept",
+        "opus": f"kept audio takes {rate:.0f} MB per hour",
+        "original": "media is kept as fetched",
+    }
+    return Check("disk", "ok", f"{text}; {price[keep]} (store.keep_audio = {keep})")
 
 
 def _limits(settings: Settings) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,9 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> tuple[Path, C
         def progress(share: float | None) -> None:
             slot.progress = share
 
-        media = context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress, captions=wanted)
+        media = context.kept_audio(flight.recording)
+        if media is None:
+            media = context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress, captions=wanted)
         if wanted is None:
             return media, None
         captions, warnings = context.fetcher.captions(flight.recording, wanted, token=flight.token)
@@ -63,6 +65,7 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> tuple[Path, C
 
 def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
     from gainstage.engine.speech.decode import decode_recording
+    from gainstage.engine.speech.keeping import kept_or_warned
 
     with flight.stage("decode", audio_s=flight.duration_s) as slot:
 
@@ -72,7 +75,8 @@ def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) ->
 
         limit, tracks = context.settings.fetch.max_duration, flight.settings.fetch.tracks
         decoded = decode_recording(media, folder, token=flight.token, progress=progress, max_seconds=limit, tracks=tracks)
-    warn(flight, context, "decode", *decoded.warnings)
+        unkept = kept_or_warned(media, decoded.audio, context.paths.audio, context.keeps(flight.recording), flight.token)
+    warn(flight, context, "decode", *decoded.warnings, *unkept)
     flight.duration_s = decoded.audio.seconds
     return decoded.audio
 
@@ -289,8 +293,10 @@ def store(
     cast: Cast,
     segments: tuple[Segment, ...],
     captions: Captions | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> None:
-    """One transaction. A database that is away is waited for here, so that finished work is not done again.
+    """One transaction. A database that is away is waited for here, so that finished work is not done again. ``before`` are facts of
+    an earlier result that stand.
 
     A twin that was stored meanwhile (by an engine taken for dead, say) is found inside the transaction, and linked to.
     """
@@ -305,7 +311,7 @@ def store(
     with flight.stage("store"):
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
-            facts_of(transcript, speakers, cast, captions),
+            {**facts_of(transcript, speakers, cast, captions), **(before or {})},
             balance(cast),
         )
         try:
@@ -381,6 +387,7 @@ def facts_of(
         "language_probability": transcript.language_probability,
         "average_log_probability": transcript.average_log_probability,
         "recogniser": transcript.model,
+        "diarizer": speakers.model if isinstance(speakers, DiarizationResult) else "",
         "fast_path": cast.fast_path,
         "looped": transcript.looped,
         "coverage": transcript.coverage.facts(),

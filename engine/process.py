@@ -121,7 +121,7 @@ def _serve(
     loaded: Loaded, paths: Paths, database_url: str | None, echo: Callable[[Event], None], again: str, **options: Any
 ) -> None:
     """The life of the engine, once the home is its own."""
-    from gainstage.engine.pipeline import ingest
+    from gainstage.engine.redo import ingest_or_redo
     from gainstage.engine.runtime.engine import Engine
     from gainstage.engine.store.database import Database
     from gainstage.engine.store.reach import POOL
@@ -137,7 +137,7 @@ def _serve(
     )
     engine = None
     try:
-        engine = Engine(loaded, paths, database, **{**options, "flow": options["flow"] or ingest})
+        engine = Engine(loaded, paths, database, **{**options, "flow": options["flow"] or ingest_or_redo})
         engine.context.journal.echo(echo)
         if again:
             engine.context.journal.log("warning", f"engine {paths.name} is started again: it {again}", kind="state")

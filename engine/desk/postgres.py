@@ -324,7 +324,8 @@ class PostgresDesk:
                     if mode == "meaning":
                         raise  # without the text model there is no meaning; by words it works
                 embed_s = time.perf_counter() - began
-            if mode == "both" and vector is not None and model not in {each.model for each in written}:
+            own = sum(each.vectors for each in written if model is not None and each.model.is_same(model))
+            if mode == "both" and vector is not None and not own:
                 vector = None  # a text model in use that has embedded nothing yet: `redo embed` is about to
             if vector is None:
                 if mode == "meaning":
@@ -338,7 +339,7 @@ class PostgresDesk:
                 why = "no engine runs that could compare meanings" if comparable else "nothing stored here has a text vector"
                 note = f"searched by words alone: {why if model is None else f'nothing is embedded with {model.name} yet'}"
             elif vector is not None and len(written) > 1:
-                share = next(each.vectors for each in written if each.model == model) / sum(each.vectors for each in written)
+                share = own / sum(each.vectors for each in written)
                 note = f"meaning was compared in {share:.0%} of the passages: the others await `redo embed`"
         return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)
 

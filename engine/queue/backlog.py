@@ -130,6 +130,23 @@ select job, %(queue)s, %(queue)s, priority, jsonb_build_object('recording', id) 
 """)
 
 
+_REDO = """
+with picked as (
+  select id, priority from recording where stored is not null and status in ('stored', 'failed', 'cancelled') and id = any(%(ids)s)
+  order by id for update
+),
+again as (
+  update recording r set status = 'queued', job = nextval('procrastinate_jobs_id_seq'), attempt = 0, deaths = 0,
+    next_try = null, wish = null, engine = null, stage = null, cause = null, error = null, hint = null, traceback = null,
+    extra = r.extra || jsonb_build_object('redo', %(stage)s::text), changed = now()
+  from picked where r.id = picked.id
+  returning r.id, r.job, r.priority
+)
+insert into procrastinate_jobs (id, queue_name, task_name, priority, args)
+select job, %(queue)s, %(queue)s, priority, jsonb_build_object('recording', id) from again
+"""
+
+
 class Backlog:
     """The queue of a database. Thread-safe; every call raises :class:`gainstage.engine.errors.Transient` in an outage."""
 
@@ -176,6 +193,17 @@ class Backlog:
             done = connection.execute(_QUEUE_AGAIN.format(which=which), {"ids": list(ids or ()), "cause": cause, "queue": QUEUE})
             announce(connection)
             return hurried + done.rowcount
+
+    def redo(self, ids: Sequence[str], stage: str) -> int:
+        """Queue stored recordings for one stage; their results stay until the new ones are whole. Says how many.
+
+        The stage stays with a recording until it is stored again: a kill, a failure or a retry goes on with the same one. Those
+        that are queued or running are left alone.
+        """
+        with self._transaction() as connection:
+            done = connection.execute(_REDO, {"ids": list(ids), "stage": stage, "queue": QUEUE})
+            announce(connection)
+            return done.rowcount
 
     def cancel(self, ids: Sequence[str], *, by: str = "operator") -> Ended:
         """End queued recordings as cancelled at once; ask the engines of running ones to stop them.

@@ -36,10 +36,11 @@ from gainstage.engine.speech.recogniser import CALLS
 from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.kept_audio import Keep, kept_file
 from gainstage.engine.store.outage import retry_until
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.telemetry.journal import Journal
-from gainstage.engine.terms import ModelId
+from gainstage.engine.terms import ModelId, Recording
 from gainstage.engine.views.events import Level
 from gainstage.engine.voices.cache import VoiceCache
 from gainstage.engine.voices.calibrating import Calibrations, key_of
@@ -142,6 +143,15 @@ class EngineContext:
         for person in missed(profiles, model, Limits.from_settings(self.settings.identify, calibration)):
             hint = "`gainstage voices check` shows the curve; enrol more of this voice, from several recordings"
             self.journal.log("warning", f"{person.text}: {hint}", kind="voices", stage="identify")
+
+    def keeps(self, recording: Recording) -> Keep:
+        """How the audio of a recording is kept; a stage that is done again keeps nothing new."""
+        return "never" if "redo" in recording.extra else self.settings.store.keep_audio
+
+    def kept_audio(self, recording: Recording) -> Path | None:
+        """The audio kept of a recording of which a stage is done again, if there is some."""
+        found = self.store.get(recording.id) if "redo" in recording.extra else None
+        return kept_file(self.paths.audio, found.fingerprint) if found is not None and found.fingerprint else None
 
     def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
         """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gainstage.engine.clean import counted
 from gainstage.engine.queue.jobs import HeldClaim, Recovered
 from gainstage.engine.runtime.change_effects import ChangeEffects
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.disk_use import trim_log, trim_runs
 from gainstage.engine.runtime.in_flight import InFlight
+from gainstage.engine.store.kept_audio import sweep
 from gainstage.engine.store.vector_index import build_indexes
 
 INDEX_FIRST_S = 20.0
@@ -108,6 +110,8 @@ class Housekeeping:
         self.context.faults.guarded_step("vector index", self._build)
 
     def _build(self) -> None:
+        if swept := sweep(self.context.database, self.context.paths.audio):
+            self.context.journal.log("info", f"{counted(swept, 'kept audio file')} of deleted recordings removed", kind="state")
         if not self.context.database.can_listen:  # a pooler lends no connection for minutes; the doctor says so
             return
         for name in build_indexes(self.context.database, self.context.settings.store.index_rows, self.context.token):

@@ -19,6 +19,7 @@ from gainstage.engine.sources.local import path_of
 from gainstage.engine.sources.policy import YOUTUBE, host_of
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.kept_audio import opus_bytes
 from gainstage.engine.telemetry.limits import memory_limit
 from gainstage.engine.terms import Recording
 from gainstage.engine.views.rows import ModelNeed, RunPlan
@@ -83,10 +84,17 @@ def plan_run(recordings: Sequence[Recording], settings: Settings, database: Data
         bottleneck=bottleneck,
         rtfx=audio_s / left.left_s if left.left_s else None,
         disk_peak=int(sum(largest) + sum(media)),
-        disk_stored=int(STORED_BYTES_S * audio_s),
+        disk_stored=int(STORED_BYTES_S * audio_s) + kept_bytes(settings.store.keep_audio, lengths, sum(sizes)),
         models=models_of(settings, snapshot),
         memory=snapshot.host.memory_total if snapshot is not None else memory_limit(),
     )
+
+
+def kept_bytes(how: str, lengths: Sequence[float], fetched: int) -> int:
+    """What ``store.keep_audio`` adds to the disk; ``fetched`` are the bytes of the downloads."""
+    if how == "never":
+        return 0
+    return opus_bytes(sum(lengths)) if how == "opus" else max(fetched, int(AUDIO_BYTES_S * sum(lengths)))
 
 
 def with_lengths(recordings: Sequence[Recording]) -> tuple[Recording, ...]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Literal
 
 from gainstage.engine.store.database import Database
+
+Keep = Literal["never", "opus", "original"]
+"""The values of ``store.keep_audio``."""
 
 UNKNOWN_S = 86_400.0
 """Seconds to leave a file that belongs to no recording: one that is not stored yet is in flight."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,7 +196,10 @@ class RecordingStore:
         What people corrected in an earlier result is kept, by time and words: see :func:`gainstage.engine.store.corrections.kept`.
         """
         more: dict[str, Any] = {"models": models, "revision": revision, "fingerprint": fingerprint, "warnings": warnings}
-        checked = partial(_with_corrections, recording, segments, decisions, facts, balance, **more)
+
+        def checked(standing: Sequence[Correction]) -> PreparedRecording:
+            return _with_corrections(recording, segments, decisions, facts, balance, standing, **more)
+
         with self.db.connection() as connection:
             standing = corrections_of(connection, recording.id)
         result = checked(standing)

@@ -88,7 +88,7 @@ def prepared(
             "duration": recording.duration,
             "channel": recording.channel and plain(recording.channel),
             "published": recording.published and plain(recording.published),
-            "extra": document(recording.extra),
+            "extra": document({name: value for name, value in recording.extra.items() if name != "redo"}),  # that is done now
             "priority": recording.priority,
             "status": str(Status.STORED),
             "revision": revision,

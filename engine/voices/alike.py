@@ -18,11 +18,11 @@ from gainstage.engine.voices.analysis import bonus, judge
 from gainstage.engine.voices.evidence import ClusterEvidence
 from gainstage.engine.voices.exemplars import inliers
 from gainstage.engine.voices.limits import Limits
-from gainstage.engine.voices.profile_index import ProfileIndex
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex
 
-NOISE = 0.6
-"""The voice of a passage lies about this much further from a person than the mean of many does: a speaker whose mean reaches a
-similarity has a passage that reaches this share of it."""
+NOISE = 0.7
+"""A speaker whose mean voice reaches a similarity has a passage that reaches this share of it: the mean of unit vectors whose
+cosines are at least .5 is at least that long (real windows of 1.5 s have .55)."""
 
 TWO_VOICES = 0.25
 """Distance between the two modes of the similarities to a voice from which on a speaker holds two voices; one voice gives about
@@ -133,14 +133,16 @@ def speakers_near(
 
 
 def passages_near(
-    connection: Connection[TupleRow], table: VectorTable, voice: Vector, least: float, profile: int | None
+    connection: Connection[TupleRow], table: VectorTable, voice: Vector, least: float, profile: int, people: Sequence[Profile]
 ) -> tuple[StoredPassage, ...]:
-    """Passages at least this similar to a voice that are labelled with another person, the most similar first."""
+    """Passages at least this similar to a voice, and more so than to the person they are labelled with, the most similar first.
+    Those of the person ``profile`` are left out."""
     rows = connection.execute(
         SQL(
             "select n.recording, r.title, n.ordinal, n.speaker, n.seconds, n.vector from (select s.recording, s.ordinal, s.speaker,"
             " s.end_s - s.start_s as seconds, v.vector, v.vector <=> %(voice)s as distance from {} v join segment s on s.id = v.segment"
-            " where v.vector <=> %(voice)s <= %(far)s and s.provenance <> %(manual)s and s.profile is distinct from %(profile)s"
+            " left join unnest(%(ids)s::int[], %(middles)s::text[]) as p (id, middle) on p.id = s.profile where"
+            " (p.id is null or v.vector <=> %(voice)s < v.vector <=> p.middle::halfvec) and v.vector <=> %(voice)s <= %(far)s and s.provenance <> %(manual)s and s.profile is distinct from %(profile)s"
             " and s.end_s - s.start_s >= %(sure)s order by distance limit %(most)s) n join recording r on r.id = n.recording"
             " order by n.distance"
         ).format(Identifier(table.name)),
@@ -151,6 +153,8 @@ def passages_near(
             "profile": profile,
             "sure": SURE_S,
             "most": MOST_PASSAGES,
+            "ids": [p.id for p in people],
+            "middles": [HalfVector(p.centroid).to_text() for p in people],
         },
     ).fetchall()
     return tuple(

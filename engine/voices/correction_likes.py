@@ -27,7 +27,7 @@ from gainstage.engine.voices.alike import (
 )
 from gainstage.engine.voices.correction import NEW, CorrectedPlace, Plan
 from gainstage.engine.voices.limits import Limits
-from gainstage.engine.voices.profile_index import Profile, ProfileIndex, profile
+from gainstage.engine.voices.profile_index import Profile, ProfileIndex, on_cosines, profile
 from gainstage.engine.voices.profile_store import ProfileStore
 from gainstage.engine.voices.removal import free_name
 from gainstage.engine.voices.vectors import mean_voice
@@ -53,7 +53,7 @@ def decide_likes(store: RecordingStore, made: Plan, here: CorrectedPlace, limits
         made.note = f"a voice shorter than {SURE_S:g} s is too uncertain: nothing else is decided by it"
         return
     made.voice = _mean(heard)
-    before = [_without(p, made, store) for p in profiles.load(made.model, primary)]
+    before = on_cosines([_without(p, made, store) for p in profiles.load(made.model, primary)])
     _elsewhere(store, made, ProfileIndex(before, made.model), ProfileIndex(_with(before, made), made.model), limits)
 
 
@@ -136,7 +136,8 @@ def _elsewhere(store: RecordingStore, made: Plan, before: ProfileIndex, after: P
         _move_speakers(connection, made, [s for s in speakers if s.recording in concerned], before, after, limits)
         own = next((p for p in after.profiles if p.id == made.person.profile), None)
         if own is not None:
-            near = passages_near(connection, table, made.voice, limits.threshold(own.primary, own.threshold), own.id)
+            least = limits.threshold(own.primary, own.threshold)
+            near = passages_near(connection, table, made.voice, least, own.id, after.profiles)
             _move_passages(made, [p for p in near if p.recording != made.recording], after, limits)
 
 

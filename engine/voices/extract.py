@@ -187,12 +187,21 @@ class VoiceExtractor:
         self._account(extraction, recording)
         return extraction
 
+    def known(self, fingerprint: str, spans: Sequence[Span]) -> bool:
+        """Whether the cache has an entry for each span, by the model in use."""
+        if self.cache is None:
+            return False
+        asked = list(dict.fromkeys((round(start * 1000), round(end * 1000)) for start, end in spans))
+        return len(self.cache.get(fingerprint, asked, self.model, PREPROCESSING)) == len(asked)
+
     def _make(
         self, audio: Audio, spans: Sequence[tuple[int, int]], model: ModelId, token: CancelToken
     ) -> tuple[dict[tuple[int, int], Vector | Refusal], int, int]:
         """Extract spans that are not cached: their voices, the number of windows, and the number of calls."""
         requested: list[VoiceWindow] = []
         owners: list[int] = []
+        if not spans:
+            return {}, 0, 0
         samples = samples_of(audio)
         for number, span in enumerate(spans):
             token.check()

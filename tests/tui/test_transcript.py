@@ -45,7 +45,7 @@ async def test_enter_opens_the_transcript_of_a_stored_recording(desk_at: Any, dr
         screen.lines.go_to(doubtful.start)
         await d.settle()
         assert "▲" in next(row for row in screen.lines.as_text().splitlines() if fmt.at(doubtful.start) in row)
-        assert "the words are doubtful" in screen.passage.as_text()
+        assert "▲ doubtful words" in screen.passage.as_text()
         await d.press("end")
         assert shown.lines[-1].text[:20] in d.text
         await d.press("escape")

@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "cancel": CommandEntry("queue", "cancel queued or running recordings"),
         "skip": CommandEntry("queue", "mark recordings as not wanted"),
         "priority": CommandEntry("queue", "move recordings forward or back in the queue"),
+        "redo": CommandEntry("redo", "do one stage of stored recordings again, from what is stored"),
         "follow": CommandEntry("follow", "list a channel, feed or folder again and again, and take what is new"),
         "following": CommandEntry("follow", "what is followed, when it is listed next, what came of it"),
         "unfollow": CommandEntry("follow", "end a subscription"),

@@ -172,13 +172,13 @@ class PassagePanel(Panel):
         if x is None:
             return head
         head.add(f"  {fmt.at(x.start)} to {fmt.at(x.end)}  ", p["muted"]).add(x.speaker, p["accent+b"])
+        if x.doubtful:
+            head.add("  ▲ doubtful words", p["warn"])
+        if x.overlap:
+            head.add("  ‖ two at once", p["info"])
         head.add(f"  {HOW.get(x.provenance, x.provenance)}", p["muted"])
         if x.confidence is not None:
             head.add(f", certainty {x.confidence:.2f}", p["muted"])
-        if x.overlap:
-            head.add("  ‖ two at once", p["info"])
-        if x.doubtful:
-            head.add("  ▲ the words are doubtful", p["warn"])
         return head
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
