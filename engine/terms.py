@@ -179,7 +179,7 @@ class Captions:
     """Captions or a transcript made by people, as the publisher of a recording offers them. Never automatic captions."""
 
     origin: str  # "subtitles" of a site, "podcast:transcript" of a feed
-    format: str  # "srt", "vtt", "ttml", "json", "html", "text"
+    format: str  # "srt", "vtt", "ass", "ttml", "json", "html", "text"
     language: str  # as the publisher writes it ("en-GB"); empty when unknown
     lines: tuple[Caption, ...]
 

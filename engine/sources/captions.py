@@ -29,8 +29,11 @@ MOST_BYTES = 16 * 1024**2
 """Largest file of captions; a day of speech has about 4 MB."""
 
 SUBTITLES, TRANSCRIPT = "subtitles", "podcast:transcript"
-FORMATS = ("vtt", "srt", "ttml", "dfxp", "json3")
-"""Formats of a site's subtitles that are read, best first; YouTube's json3 is not one of them."""
+FORMATS = ("vtt", "srt", "ass", "ssa", "ttml", "dfxp", "json")
+"""Formats of a site's subtitles that are read, best first."""
+
+FORMER_CODES = {"iw": "he", "in": "id", "ji": "yi", "nb": "no", "fil": "tl", "cmn": "zh"}
+"""Codes that sites still write, or write more narrowly than recognisers do."""
 
 NOT_SPOKEN = frozenset({"live_chat", "comments", "danmaku", "rechat", "lyrics"})
 """What sites list among subtitles that is none."""
@@ -81,7 +84,8 @@ def base(language: str) -> str:
     from yt_dlp.utils import ISO639Utils
 
     code = language.replace("_", "-").split("-")[0].lower()
-    return (ISO639Utils.long2short(code) or code) if len(code) == 3 else code
+    code = (ISO639Utils.long2short(code) or code) if len(code) == 3 else code
+    return FORMER_CODES.get(code, code)
 
 
 def of_site(ytdlp: Any, info: Mapping[str, Any], wanted: str, settings: Fetch, token: CancelToken) -> Taken:

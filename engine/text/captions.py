@@ -26,6 +26,9 @@ LONGEST_S = 30 * 86_400.0
 LAST_S = 10.0
 """Seconds of the last line of a transcript that gives only the starts."""
 
+_FAULTS = (ValueError, LookupError, AttributeError, TypeError, NotImplementedError, ArithmeticError, SyntaxError)
+"""What pysubs2 raises for files that it cannot read; SyntaxError is that of XML."""
+
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,500}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,200}\}")
 _SOUND = re.compile(r"[\[【][^\[\]【】]{0,200}[\]】]|[♪♫♬]+|^\s*(?:>>+|[-–—])\s+|^\s*\([^()]{0,200}\)\s*$", re.MULTILINE)
 """What captions for the deaf hold beside words: sounds in brackets, notes, marks of a change of speaker."""
@@ -37,7 +40,7 @@ class NoCaptions(ValueError):
 
 
 def parse(body: bytes) -> tuple[str, tuple[Caption, ...]]:
-    """(format, lines in time order) of a file: "srt", "vtt", "ttml", "json", "html" or "text".
+    """(format, lines in time order) of a file: "srt", "vtt", "ass", "ttml", "json", "html" or "text".
 
     Lines of a text without times have none: ``start`` and ``end`` are None. Raises :class:`NoCaptions`.
     """
@@ -51,7 +54,9 @@ def parse(body: bytes) -> tuple[str, tuple[Caption, ...]]:
         return "vtt", _ordered(_of_subtitles(text, "vtt"))
     if re.match(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(\w+:)?tt\b", opening, re.DOTALL):
         return "ttml", _ordered(_of_subtitles(text, "ttml"))
-    if re.match(r"<", opening):
+    if opening.startswith("[Script Info]"):
+        return "ass", _ordered(_of_subtitles(text, "ass"))
+    if opening.startswith("<"):
         return "html", _ordered(_of_html(text))
     if re.search(r"^\s*(\d+:)?\d+:\d+[.,]\d+\s*-->", text, re.MULTILINE):
         return "srt", _ordered(_of_subtitles(text, "srt"))
@@ -107,7 +112,7 @@ def _of_subtitles(text: str, format: str) -> Iterator[Caption]:
     text = "\n".join(text.splitlines()[: 8 * MOST_CUES])
     try:
         events = pysubs2.SSAFile.from_string(text, format_=format, keep_html_tags=True, keep_unknown_html_tags=True)
-    except (pysubs2.exceptions.Pysubs2Error, ValueError, KeyError, IndexError, AttributeError, SyntaxError) as error:
+    except (pysubs2.exceptions.Pysubs2Error, *_FAULTS) as error:
         raise NoCaptions(f"it is no {format}: {clean_text(str(error), 100)}") from error
     for event in events:
         if event.type == "Dialogue":

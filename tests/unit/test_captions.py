@@ -37,6 +37,11 @@ TTML = (
     '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body><div>'
     '<p begin="00:00:01.000" end="00:00:02.000">Hi<br/>you</p></div></body></tt>'
 )
+ASS = (
+    "[Script Info]\nTitle: x\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\\b1}Hi\\Nthere\nComment: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,no\n"
+)
+TICKS = '<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="10000t" end="20000t">tick</p></div></body></tt>'
 HTML = "<cite>Kevin:</cite> <time>0:00</time><p>We have news</p><cite>Ann</cite><time>1:00:30</time><p>yes</p><script>no</script>"
 PODCAST = {"version": "1.0.0", "segments": [{"speaker": "a", "startTime": 0.5, "endTime": 0.75, "body": "And"}]}
 WHISPER = {"segments": [{"start": "00:00:01.5", "end": 2, "text": " so"}, {"start": None, "text": "[Noise]"}]}
@@ -49,6 +54,7 @@ WHISPER = {"segments": [{"start": "00:00:01.5", "end": 2, "text": " so"}, {"star
         (VTT.replace("\n", "\r\n"), "vtt", [(1.0, 2.5, "Hello & bye there"), (3.0, 4.0, "two lines")]),
         (SRT, "srt", [(1.0, 2.0, "Grüße 5 < 6"), (2.0, 4.0, "la")]),
         (TTML, "ttml", [(1.0, 2.0, "Hi you")]),
+        (ASS, "ass", [(1.0, 2.0, "Hi there")]),
         (HTML, "html", [(0.0, 3630.0, "We have news"), (3630.0, 3640.0, "yes")]),
         ("<p>one</p><p>two</p>", "html", [(None, None, "one"), (None, None, "two")]),
         ("one\n\ntwo", "text", [(None, None, "one"), (None, None, "two")]),
@@ -79,6 +85,7 @@ def test_captions_in_other_encodings(encoding: str) -> None:
         "[Music]",
         "<tt xmlns='x'><body><p begin='",
         "\x00" * 9,
+        TICKS,
         "#EXTM3U\n#EXTINF:9,\na.vtt",
     ],
 )
@@ -119,7 +126,7 @@ def test_the_language_of_the_recording_is_chosen() -> None:
     assert with_language(tracks, "fr") is None
     assert with_language(tracks, "") is None
     assert with_language({"live_chat": [], "pt-BR": [1]}, "") == "pt-BR"
-    assert (base("eng"), base("en_GB"), base("")) == ("en", "en", "")
+    assert (base("eng"), base("en_GB"), base(""), base("iw"), base("zh-Hant"), base("fil")) == ("en", "en", "", "he", "zh", "tl")
 
 
 @pytest.mark.parametrize(
