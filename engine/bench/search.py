@@ -59,7 +59,7 @@ from generate_series(0, %(count)s - 1) n
 """
 
 
-class Talk:
+class PassageVectors:
     """Vectors of passages in clusters, and the speaker of each."""
 
     def __init__(self, count: int, seed: int) -> None:
@@ -102,7 +102,7 @@ def run(segments: int = 20_000, seed: int = 0, *, queries: int = 100) -> dict[st
     """Fill a store with ``segments`` passages, build the index beside stores of new recordings, then search ``queries`` times in
     each way. Takes about a minute for each 60,000 passages.
     """
-    talk = Talk(segments, seed)
+    talk = PassageVectors(segments, seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
@@ -159,7 +159,7 @@ def _mark(reached: bool) -> str:
     return "reached" if reached else "MISSED"
 
 
-def _fill(database: Database, talk: Talk) -> None:
+def _fill(database: Database, talk: PassageVectors) -> None:
     table, count = ensure_table(database, "embed", MODEL), len(talk.vectors)
     values = {"count": count, "each": PER_RECORDING, "speakers": [str(name) for name in talk.speakers]}
     with database.own_connection() as connection:
@@ -180,7 +180,7 @@ def _fill(database: Database, talk: Talk) -> None:
 class _Stores:
     """Recordings stored one after the other, as an engine stores them."""
 
-    def __init__(self, database: Database, talk: Talk) -> None:
+    def __init__(self, database: Database, talk: PassageVectors) -> None:
         self._store, self._talk, self._number = RecordingStore(database), talk, 0
         self.passages = len(talk.vectors)
         self.stored: list[tuple[int, NDArray[np.float32]]] = []
@@ -236,7 +236,7 @@ def _beside_build(database: Database, stores: _Stores) -> tuple[list[float], flo
     return took, time.perf_counter() - began
 
 
-def _searched(database: Database, talk: Talk, asked: NDArray[np.float32], speaker: str | None, k: int) -> dict[str, Any]:
+def _searched(database: Database, talk: PassageVectors, asked: NDArray[np.float32], speaker: str | None, k: int) -> dict[str, Any]:
     def hits(query: NDArray[np.float32]) -> tuple[float, set[int]]:
         began = time.perf_counter()
         found = search(database, "", query, MODEL, "meaning", speaker, k)

@@ -139,7 +139,7 @@ def wrong_speakers(truth: Sequence[Said], hypothesis: Sequence[Said]) -> Share:
     return Share(float(pairs.total() - right), float(pairs.total()))
 
 
-class Part(Protocol):
+class TimedPart(Protocol):
     """Somebody speaks from start to end (seconds)."""
 
     @property
@@ -150,7 +150,7 @@ class Part(Protocol):
     def speaker(self) -> str: ...
 
 
-def diarization_errors(truth: Sequence[Part], turns: Sequence[Part], collar: float = 0.0) -> dict[str, Share]:
+def diarization_errors(truth: Sequence[TimedPart], turns: Sequence[TimedPart], collar: float = 0.0) -> dict[str, Share]:
     """DER in seconds of speech and JER in speakers, by pyannote.metrics over the whole time of both. ``collar`` on either side."""
     from pyannote.metrics.diarization import JaccardErrorRate
 
@@ -164,7 +164,7 @@ def diarization_errors(truth: Sequence[Part], turns: Sequence[Part], collar: flo
     }
 
 
-def diarization_parts(truth: Sequence[Part], turns: Sequence[Part], collar: float = 0.0) -> dict[str, float]:
+def diarization_parts(truth: Sequence[TimedPart], turns: Sequence[TimedPart], collar: float = 0.0) -> dict[str, float]:
     """Speaker-seconds of pyannote.metrics over the whole time of both: "total", "missed detection", "false alarm", "confusion".
 
     Empty where neither has a turn. ``collar`` seconds on either side of each true boundary are left out (pyannote.metrics takes the
@@ -179,13 +179,13 @@ def diarization_parts(truth: Sequence[Part], turns: Sequence[Part], collar: floa
     return {key: float(found[key]) for key in ("total", "missed detection", "false alarm", "confusion")}
 
 
-def _whole(truth: Sequence[Part], turns: Sequence[Part]) -> Any:
+def _whole(truth: Sequence[TimedPart], turns: Sequence[TimedPart]) -> Any:
     from pyannote.core import Segment, Timeline
 
     return Timeline([Segment(min(0.0, *(p.start for p in [*truth, *turns])), max(part.end for part in [*truth, *turns]))])
 
 
-def _annotation(parts: Sequence[Part]) -> Any:
+def _annotation(parts: Sequence[TimedPart]) -> Any:
     from pyannote.core import Annotation, Segment
 
     made = Annotation()

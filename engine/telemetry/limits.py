@@ -26,7 +26,7 @@ NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """None is "no limit", or a platform that has none. ``files`` is as far as this process may raise its own limit."""
 
     files: int | None
@@ -53,7 +53,7 @@ class Limits:
         return None
 
 
-def limits(groups: Path = GROUPS, membership: Path = Path("/proc/self/cgroup")) -> Limits:
+def limits(groups: Path = GROUPS, membership: Path = Path("/proc/self/cgroup")) -> ProcessLimits:
     """The limits of this process: its own, those of its user, and those of the control groups it is in."""
     memory = [psutil.virtual_memory().total, *group_values("memory.max", "memory", "memory.limit_in_bytes", groups, membership)]
     threads = list(group_values("pids.max", "pids", "pids.max", groups, membership))
@@ -64,7 +64,7 @@ def limits(groups: Path = GROUPS, membership: Path = Path("/proc/self/cgroup")) 
         files = _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         if hasattr(resource, "RLIMIT_NPROC"):
             threads += [n for n in (_finite(resource.getrlimit(resource.RLIMIT_NPROC)[0]),) if n is not None]
-    return Limits(files, min(threads, default=None), min(memory))
+    return ProcessLimits(files, min(threads, default=None), min(memory))
 
 
 def memory_limit() -> int:

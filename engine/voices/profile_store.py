@@ -21,7 +21,7 @@ from gainstage.engine.terms import UNKNOWN_PREFIX, ModelId, Vector
 from gainstage.engine.views.rows import ProfileRow
 from gainstage.engine.voices.exemplars import cohesion, spread_exemplars
 from gainstage.engine.voices.profile_index import MOST_EXEMPLARS, Profile, profile
-from gainstage.engine.voices.renaming import Person, follow
+from gainstage.engine.voices.renaming import ProfileName, follow
 from gainstage.engine.voices.vectors import checked, same_model
 
 LONGEST_NAME = 80
@@ -196,7 +196,7 @@ class ProfileStore:
                     f"somebody is called {new} already", cause="name taken", hint="`gainstage voices merge` joins two profiles"
                 )
             connection.execute("update profile set name = %s where id = %s", [new, id])
-            return follow(connection, Person(id, clean_text(name)), Person(id, new))
+            return follow(connection, ProfileName(id, clean_text(name)), ProfileName(id, new))
 
     def merge(self, name: str, other: str) -> int:
         """Merge two profiles of one person. The voices of both make the next version of ``name``, everything stored under ``other``
@@ -220,7 +220,7 @@ class ProfileStore:
             seconds = float(kept.report.get("seconds") or 0) + float(lost.report.get("seconds") or 0)
             report = {"seconds": seconds, "cohesion": cohesion(voices)}
             _add(connection, id, Version(keep, spread_exemplars(voices), None, provenance, report))
-            renamed = follow(connection, Person(gone, clean_text(other)), Person(id, clean_text(name)))
+            renamed = follow(connection, ProfileName(gone, clean_text(other)), ProfileName(id, clean_text(name)))
             connection.execute(
                 "update profile p set is_primary = p.is_primary or g.is_primary, threshold = coalesce(p.threshold, g.threshold)"
                 " from profile g where p.id = %s and g.id = %s",

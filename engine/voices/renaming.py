@@ -19,14 +19,14 @@ from gainstage.engine.terms import Decision, ProfileScore
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ProfileName:
     """A profile as stored results name it."""
 
     id: int
     name: str
 
 
-def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
+def follow(connection: Connection[TupleRow], old: ProfileName, new: ProfileName) -> int:
     """Replace ``old`` by ``new`` in everything stored; returns how many segments were changed."""
     changed = connection.execute(
         "update segment set speaker = %s, profile = %s where profile = %s and (speaker, profile) is distinct from (%s, %s)",
@@ -72,7 +72,7 @@ def follow(connection: Connection[TupleRow], old: Person, new: Person) -> int:
     return changed
 
 
-def decision_under(decision: Decision, old: Person, new: Person) -> Decision:
+def decision_under(decision: Decision, old: ProfileName, new: ProfileName) -> Decision:
     """A decision with ``old`` replaced by ``new``; when both were compared, one stays, with the higher score. Pure."""
     scores = tuple(sorted(_scores(decision.scores, old, new), key=lambda s: -s.score))
     seconds: dict[str, float] = {}
@@ -93,7 +93,7 @@ def decision_under(decision: Decision, old: Person, new: Person) -> Decision:
     )
 
 
-def _scores(scores: Sequence[ProfileScore], old: Person, new: Person) -> tuple[ProfileScore, ...]:
+def _scores(scores: Sequence[ProfileScore], old: ProfileName, new: ProfileName) -> tuple[ProfileScore, ...]:
     there = next((s for s in scores if s.profile == new.id), None)
     moving = next((s for s in scores if s.profile == old.id), None)
     if moving is None:
@@ -105,7 +105,7 @@ def _scores(scores: Sequence[ProfileScore], old: Person, new: Person) -> tuple[P
     return tuple(both if s is there else s for s in scores if s is not moving)
 
 
-def labels_under(labels: Sequence[Sequence[Any]], old: Person, new: Person) -> list[list[Any]]:
+def labels_under(labels: Sequence[Sequence[Any]], old: ProfileName, new: ProfileName) -> list[list[Any]]:
     """Stored labels (number, speaker, profile, confidence, provenance) with ``old`` replaced by ``new``. Pure."""
     return [[n, new.name, new.id, *rest] if who == old.id else [n, name, who, *rest] for n, name, who, *rest in labels]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gainstage.engine.telemetry.limits import FILES_EACH, OWN_FILES, Limits, limits, memory_in_use
+from gainstage.engine.telemetry.limits import FILES_EACH, OWN_FILES, ProcessLimits, limits, memory_in_use
 
 GIB = 1024**3
 
@@ -63,12 +63,12 @@ def test_memory_in_use_is_within_the_limit() -> None:
 
 
 def test_too_few_files_or_threads_are_said_in_one_sentence() -> None:
-    assert Limits(None, None, GIB).shortage(512) is None
-    assert Limits(OWN_FILES + 24 * FILES_EACH, None, GIB).shortage(24) is None
-    shortage = Limits(OWN_FILES + 24 * FILES_EACH - 1, None, GIB).shortage(24)
+    assert ProcessLimits(None, None, GIB).shortage(512) is None
+    assert ProcessLimits(OWN_FILES + 24 * FILES_EACH, None, GIB).shortage(24) is None
+    shortage = ProcessLimits(OWN_FILES + 24 * FILES_EACH - 1, None, GIB).shortage(24)
     assert shortage is not None
     assert shortage.message == "639 open files are allowed here, and an engine with in_flight 24 needs 640"
-    shortage = Limits(None, 100, GIB).shortage(8)
+    shortage = ProcessLimits(None, 100, GIB).shortage(8)
     assert shortage is not None
     assert shortage.cause == "too few threads"
     assert "lower in_flight" in shortage.hint

@@ -1,8 +1,9 @@
-"""No module and no function grows until nobody reads it whole."""
+"""No module and no function grows until nobody reads it whole, and no name of a class means two things."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,13 @@ def test_what_is_too_long_is_found(tmp_path: Path, text: str, says: str) -> None
     module = tmp_path / "module.py"
     module.write_text(text)
     assert too_long(module) == [says]
+
+
+def test_the_name_of_a_class_is_used_once() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert len(places) > 200
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
