@@ -62,30 +62,17 @@ def target_of(settings: Fetch) -> Any:
 def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[RequestHandler]:
     """A request handler for one :class:`yt_dlp.YoutubeDL` that sends everything as a browser would."""
     import curl_cffi.requests
-    from curl_cffi import CurlInfo, CurlOpt
+    from curl_cffi import CurlOpt
     from yt_dlp.networking._curlcffi import CurlCFFIRH
 
     proxy = proxy_of(settings)
-
-    def allowed(url: str) -> tuple[str, int, list[str]]:
-        """(host, port, addresses) of a hop that may be contacted; no addresses behind a proxy, which looks names up."""
-        try:
-            sockets.token.check()
-            parts = split_url(url)
-            host, port = parts.hostname or "", parts.port or (443 if parts.scheme.lower() == "https" else 80)
-            if not proxied:
-                return host, port, check_host(host, port, allow_private=settings.allow_private)
-            check_url(url, allow_private=settings.allow_private, proxied=True)
-            return host, port, []
-        except EngineError as error:
-            raise AddressRefused(error) from error
 
     class GuardedSession(curl_cffi.requests.Session):  # type: ignore[misc]
         def request(self, method: Any, url: str, **rest: Any) -> Any:
             rest |= {"allow_redirects": False, "verify": bundle() or rest.get("verify")}
             rest.pop("max_redirects", None)
             for _ in range(REDIRECTS + 1):
-                host, port, addresses = allowed(url)
+                host, port, addresses = _allowed(url, settings, proxied, sockets)
                 plain = host.encode("idna").decode()
                 pinned = ",".join(f"[{each}]" if ":" in each else each for each in addresses)
                 self.curl_options = {
@@ -98,7 +85,7 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Reques
                     **({CurlOpt.RESOLVE: [f"{plain}:{port}:{pinned}"]} if pinned else {}),
                 }
                 response = super().request(method, url, **rest)
-                self._check(response, host, addresses)
+                _check(response, host, addresses, sockets)
                 if not (300 <= response.status_code < 400 and response.headers.get("location")):
                     return response
                 url, before = urljoin(url, response.headers["location"]), url
@@ -114,24 +101,6 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Reques
                 )
             )
 
-        def _check(self, response: Any, host: str, addresses: list[str]) -> None:
-            """Refuse what curl did beside the guard; hand its connection to those that a cancel shuts."""
-            try:
-                if addresses and response.primary_ip and response.primary_ip not in addresses:
-                    raise Permanent(
-                        f"{clean_text(host, 100)} was contacted at an address that was not checked",
-                        cause="private address refused",
-                        hint="fetch.impersonate has to be unset for it",
-                    )
-                check_encoding(response.headers.get("content-encoding"))
-            except EngineError as error:
-                response.close()
-                raise AddressRefused(error) from error
-            with contextlib.suppress(OSError, curl_cffi.CurlError):
-                number = response.curl.getinfo(CurlInfo.ACTIVESOCKET)
-                if number >= 0:
-                    sockets.add(socket.socket(fileno=os.dup(number)))
-
     class ImpersonatingRH(CurlCFFIRH):  # type: ignore[misc]
         RH_NAME = "guarded_curl"
 
@@ -145,6 +114,41 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Reques
             return response
 
     return ImpersonatingRH
+
+
+def _allowed(url: str, settings: Fetch, proxied: bool, sockets: Sockets) -> tuple[str, int, list[str]]:
+    """(host, port, addresses) of a hop that may be contacted; no addresses behind a proxy, which looks names up."""
+    try:
+        sockets.token.check()
+        parts = split_url(url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme.lower() == "https" else 80)
+        if not proxied:
+            return host, port, check_host(host, port, allow_private=settings.allow_private)
+        check_url(url, allow_private=settings.allow_private, proxied=True)
+        return host, port, []
+    except EngineError as error:
+        raise AddressRefused(error) from error
+
+
+def _check(response: Any, host: str, addresses: list[str], sockets: Sockets) -> None:
+    """Refuse what curl did beside the guard; hand its connection to those that a cancel shuts."""
+    from curl_cffi import CurlError, CurlInfo
+
+    try:
+        if addresses and response.primary_ip and response.primary_ip not in addresses:
+            raise Permanent(
+                f"{clean_text(host, 100)} was contacted at an address that was not checked",
+                cause="private address refused",
+                hint="fetch.impersonate has to be unset for it",
+            )
+        check_encoding(response.headers.get("content-encoding"))
+    except EngineError as error:
+        response.close()
+        raise AddressRefused(error) from error
+    with contextlib.suppress(OSError, CurlError):
+        number = response.curl.getinfo(CurlInfo.ACTIVESOCKET)
+        if number >= 0:
+            sockets.add(socket.socket(fileno=os.dup(number)))
 
 
 class _Measured(io.RawIOBase):
