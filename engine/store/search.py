@@ -42,8 +42,8 @@ MOST_EF_SEARCH = 1000
 EF_OF_A_HIT = 2
 """Breadth for each hit that is asked for: at the breadth of the limit itself, a third of the true neighbours is missing."""
 
-FEW = 5_000
-"""Passages of one person that are compared one by one: some 10 ms."""
+FEW = 10_000
+"""Passages of one person that are compared one by one, some 20 ms: of 2 % of 300,000, an index scan finds 94 % of the nearest."""
 
 COUNTED = 100_000
 """Rows of a table up to which they are counted one by one, some 10 ms."""
@@ -152,8 +152,7 @@ def _meaning(connection: Connection[TupleRow], table: VectorTable, values: dict[
     elif index is None or index.upto is None:
         ways = [form.format(Identifier(table.name), said, everything, near)]
     else:
-        covered = SQL("v.segment <= {}").format(Literal(index.upto))
-        bare = SQL("v.segment > {}").format(Literal(index.upto))
+        covered, bare = (_range(sign, index.upto, both=bool(speaking.as_string())) for sign in (SQL("<="), SQL(">")))
         ways = [
             form.format(Identifier(table.name), said, covered, near),
             form.format(Identifier(table.name), said, bare, SQL("score desc")),
@@ -161,6 +160,12 @@ def _meaning(connection: Connection[TupleRow], table: VectorTable, values: dict[
     return SQL("select id, score from ({}) as near order by score desc, id limit %(candidates)s").format(
         SQL(" union all ").join(ways)
     )
+
+
+def _range(sign: SQL, upto: int, *, both: bool) -> SQL | Composed:
+    """The passages up to one or after it, said of both tables where two are joined: the planner infers no range from an equality."""
+    vectors = SQL("v.segment {} {}").format(sign, Literal(upto))
+    return SQL("{} and s.id {} {}").format(vectors, sign, Literal(upto)) if both else vectors
 
 
 def _says_little(connection: Connection[TupleRow], values: dict[str, Any], speaking: SQL) -> bool:

@@ -7,6 +7,7 @@ while a console watches. Samples of the second quarter are compared with those o
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -48,9 +49,10 @@ def sample(process: psutil.Process, database: Database, home: Path) -> Sample:
     with database.connection() as connection:
         row = connection.execute("select count(*) from pg_stat_activity where datname = current_database()").fetchone()
     disk = 0
-    for path in home.rglob("*"):
-        with suppress(OSError):
-            disk += path.stat().st_size if path.is_file() else 0
+    for folder, _, names in os.walk(home):  # work folders come and go meanwhile
+        for name in names:
+            with suppress(OSError):
+                disk += os.lstat(os.path.join(folder, name)).st_size
     with process.oneshot():
         held = (process.memory_info().rss, process.num_threads(), process.num_fds())
     return Sample(*held, row[0] if row else 0, disk)
