@@ -168,7 +168,7 @@ def _rule(name: str, changes: Mapping[str, float], limits: Limits, talks: Sequen
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class EnrolledPeople:
     """Spans of single voices in one audio."""
 
     audio: Audio
@@ -182,20 +182,20 @@ class People:
                 yield name, group, (start + k * seconds, start + (k + 1) * seconds)
 
 
-def _people(chain: Chain, data: Path) -> People | None:
+def _people(chain: Chain, data: Path) -> EnrolledPeople | None:
     panel = data / "people.panel.json"
     if not panel.exists():
         return None
     rows = json.loads(panel.read_text("utf-8"))
     voices = tuple((v["voice"], v["group"], float(v["start"]), float(v["end"])) for v in rows["voices"])
-    return People(chain.decode(data / rows["audio"]), voices)
+    return EnrolledPeople(chain.decode(data / rows["audio"]), voices)
 
 
 Pairs = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Cosines of pairs of the same voice, and of different voices."""
 
 
-def _verification(chain: Chain, people: People) -> list[tuple[dict[str, Any], Pairs]]:
+def _verification(chain: Chain, people: EnrolledPeople) -> list[tuple[dict[str, Any], Pairs]]:
     """For each length the rates by group, and the cosines of all pairs."""
     found = []
     for seconds in LENGTHS_S:
@@ -227,7 +227,7 @@ def _voices(chain: Chain, audio: Audio, spans: Sequence[Span]) -> tuple[NDArray[
     return np.stack([v for v in found if not isinstance(v, Refusal)]), kept
 
 
-def _normalisation(chain: Chain, people: People, seconds: float = 2.0) -> dict[str, Any]:
+def _normalisation(chain: Chain, people: EnrolledPeople, seconds: float = 2.0) -> dict[str, Any]:
     """Enrol every person from the first half of their speech and score the second half against all, plain and normalised."""
     half = {name: int((end - start) // seconds) // 2 for name, _, start, end in people.voices}
     by_name: dict[str, list[Span]] = {}

@@ -7,13 +7,13 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.queue.live import read_live
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript, TranscriptLine
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript, TranscriptLine
 
 DOUBTFUL = 0.6
 """A passage whose words have a lower mean probability than this is marked as doubtful, and so is a repetition loop."""
 
 
-def transcript(database: Database, id: str) -> Transcript:
+def transcript(database: Database, id: str) -> StoredTranscript:
     """The passages of a recording. Raises :class:`Permanent` when nothing is stored under ``id``."""
     with database.connection() as connection:
         found = connection.execute("select title, source, duration from recording where id = %s", [id]).fetchone()
@@ -27,7 +27,7 @@ def transcript(database: Database, id: str) -> Transcript:
         raise Permanent(f"nothing was said in {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands")
     lines = tuple(TranscriptLine(*row) for row in rows)
     title, source, duration = found
-    return Transcript(id, title, source, source if source.startswith(("http://", "https://")) else None, duration, lines)
+    return StoredTranscript(id, title, source, source if source.startswith(("http://", "https://")) else None, duration, lines)
 
 
 def preview(store: RecordingStore, ask: CorrectionAsk, settings: Settings) -> CorrectionDiff:

@@ -28,7 +28,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.views.commands import Ack, Command, DeskError
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.frame_json import BadFrame
 from gainstage.engine.views.playing import Playable
@@ -233,7 +233,7 @@ class PostgresDesk:
         with _desk_errors():
             return what_if(self.database, changes, last)
 
-    def transcript(self, id: str) -> Transcript:
+    def transcript(self, id: str) -> StoredTranscript:
         with _desk_errors():
             return correcting.transcript(self.database, id)
 

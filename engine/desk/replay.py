@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from gainstage.engine.telemetry import delta
 from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, records, unpack
 from gainstage.engine.views.commands import Ack, Command, DeskError
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Event, Events
 from gainstage.engine.views.frame_json import MALFORMED, build, loads
 from gainstage.engine.views.playing import Playable
@@ -293,7 +293,7 @@ class ReplayDesk:
     def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]:
         self._not_recorded("transcripts")
 
-    def transcript(self, id: str) -> Transcript:
+    def transcript(self, id: str) -> StoredTranscript:
         self._not_recorded("transcripts")
 
     def preview_correction(self, ask: CorrectionAsk) -> CorrectionDiff:

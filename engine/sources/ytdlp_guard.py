@@ -70,7 +70,7 @@ class Sockets:
         self._open = []
 
 
-class Cut(OSError):
+class BrokenBody(OSError):
     """A typed error while it passes through an HTTP client that only knows network errors."""
 
 
@@ -93,7 +93,7 @@ class _Paced(io.RawIOBase):
             self._pace.add(size or 0, time.monotonic() - begun)
         except EngineError as error:
             self._sockets.fault = error
-            raise Cut(error.message) from error
+            raise BrokenBody(error.message) from error
         return size
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class _Decoding(urllib.request.BaseHandler):
         except EngineError as error:
             raise AddressRefused(error) from error
         except (OSError, zlib.error, brotli.error) as error:
-            raise Cut("the compressed body is broken") from error
+            raise BrokenBody("the compressed body is broken") from error
         del response.headers["Content-Encoding"]
         plain = urllib.response.addinfourl(io.BytesIO(body), response.headers, response.url, response.code)
         plain.msg = response.msg  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from typing import IO
 from urllib.parse import quote
 
 from gainstage.engine.errors import Misconfigured, Transient
-from gainstage.engine.store.embedded_place import Place, place_of
+from gainstage.engine.store.embedded_place import ServerPlace, place_of
 from gainstage.engine.store.embedded_server import Server, tuned
 
 GATE_S = 120.0
@@ -47,7 +47,7 @@ class EmbeddedPostgres:
         self.stop()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ServerPlace:
         """Where its files are; known once started."""
         return self._started.place
 

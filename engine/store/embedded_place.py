@@ -56,7 +56,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerPlace:
     """The files of one server: cluster, configuration and log under ``base``, its socket and its binaries."""
 
     base: Path
@@ -93,7 +93,7 @@ class Place:
             folder.chmod(0o700)
 
 
-def place_of(folder: Path) -> Place:
+def place_of(folder: Path) -> ServerPlace:
     """Where the server of ``folder`` lies, prepared as far as its base folder. Call it with the gate of the folder held.
 
     As root: in ``folder`` where the server's user can reach it, else in a folder of its own under /var/lib/gainstage whose
@@ -118,7 +118,7 @@ def place_of(folder: Path) -> Place:
             base = _system_folder() / f"{digest}-{secrets.token_hex(2)}"
             base.mkdir(mode=0o700)
             write_whole(note, f"{base}\n")
-    place = Place(base, _sockets(base), _binaries(account), account)
+    place = ServerPlace(base, _sockets(base), _binaries(account), account)
     place.own(base)
     return place
 

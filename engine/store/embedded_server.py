@@ -16,7 +16,7 @@ from psycopg.pq import PGconn, Ping
 
 from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import Misconfigured, Transient
-from gainstage.engine.store.embedded_place import MAJOR, Place
+from gainstage.engine.store.embedded_place import MAJOR, ServerPlace
 from gainstage.engine.telemetry.limits import memory_limit
 
 START_S = 300.0
@@ -55,7 +55,7 @@ def tuned() -> dict[str, str]:
 class Server:
     """The server of a place. Nothing here is safe against another process doing the same."""
 
-    def __init__(self, place: Place, settings: Mapping[str, str]) -> None:
+    def __init__(self, place: ServerPlace, settings: Mapping[str, str]) -> None:
         self.place = place
         self.settings = settings
 

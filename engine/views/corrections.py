@@ -104,7 +104,7 @@ class TranscriptLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class StoredTranscript:
     """The passages of a recording in time order. ``link`` is its address where it has one, to which a time can be added."""
 
     recording: str

@@ -24,7 +24,7 @@ from gainstage.engine.voices import cohort
 from gainstage.engine.voices.calibration import Calibration, fit, joined
 from gainstage.engine.voices.extract import VoiceExtractor
 from gainstage.engine.voices.profile_index import Profile
-from gainstage.engine.voices.trials import Corrected, Person, cohort_trials, corrected_trials, library_trials
+from gainstage.engine.voices.trials import CohortPerson, Corrected, cohort_trials, corrected_trials, library_trials
 
 _SHORTEST_CORRECTED_S = 0.5
 _MOST_CORRECTED = 5000
@@ -42,7 +42,7 @@ class Fitted:
 
 
 def calibrate(
-    profiles: Sequence[Profile], people: Sequence[Person], model: ModelId, corrected: Sequence[Corrected] = ()
+    profiles: Sequence[Profile], people: Sequence[CohortPerson], model: ModelId, corrected: Sequence[Corrected] = ()
 ) -> Fitted | None:
     """Fit a calibration to the cohort, the enrolled voices' own windows and the corrected turns; None with too few trials. Pure."""
     sources = (
@@ -101,7 +101,7 @@ class Calibrations:
                 )
         return fitted
 
-    def _cohort(self, model: ModelId) -> tuple[Person, ...] | None:
+    def _cohort(self, model: ModelId) -> tuple[CohortPerson, ...] | None:
         with self.database.connection() as connection:
             row = connection.execute(
                 "select record from voice_cohort where model = %s and made_from = %s",
@@ -110,11 +110,11 @@ class Calibrations:
         if row is None:
             return None
         return tuple(
-            Person(p["name"], _rows(p["exemplars"], model), _rows(p["voices"], model), np.array(p["seconds"], np.float64))
+            CohortPerson(p["name"], _rows(p["exemplars"], model), _rows(p["voices"], model), np.array(p["seconds"], np.float64))
             for p in row[0]
         )
 
-    def _keep(self, model: ModelId, people: Sequence[Person]) -> None:
+    def _keep(self, model: ModelId, people: Sequence[CohortPerson]) -> None:
         record = [
             {"name": p.name, "exemplars": _text(p.exemplars), "voices": _text(p.voices), "seconds": p.seconds.tolist()}
             for p in people

@@ -12,7 +12,7 @@ from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.terms import Audio
 from gainstage.engine.voices.evidence import Refusal
 from gainstage.engine.voices.extract import Span, VoiceExtractor
-from gainstage.engine.voices.trials import LONGER, WINDOW_S, Person
+from gainstage.engine.voices.trials import LONGER, WINDOW_S, CohortPerson
 from gainstage.engine.voices.vectors import mean_voice
 
 FOLDER = DEMO / "voices"
@@ -24,7 +24,7 @@ MADE_FROM = "demo voices 1"
 """Version of the cohort: changed whenever its recordings or lengths change."""
 
 
-def listen(extractor: VoiceExtractor, token: CancelToken, folder: Path = FOLDER) -> tuple[Person, ...]:
+def listen(extractor: VoiceExtractor, token: CancelToken, folder: Path = FOLDER) -> tuple[CohortPerson, ...]:
     """Everybody of the cohort through this voice model. The first half of each recording makes the exemplars."""
     from gainstage.engine.speech.decode import decode
 
@@ -35,7 +35,7 @@ def listen(extractor: VoiceExtractor, token: CancelToken, folder: Path = FOLDER)
     return tuple(people)
 
 
-def _person(name: str, audio: Audio, extractor: VoiceExtractor, token: CancelToken) -> Person:
+def _person(name: str, audio: Audio, extractor: VoiceExtractor, token: CancelToken) -> CohortPerson:
     half = audio.seconds / 2
     first = _spans(0.0, half, WINDOW_S)
     second = {length: _spans(half, min(audio.seconds, half + MOST_SHORT_S), length) for length in SHORT_S}
@@ -53,7 +53,7 @@ def _person(name: str, audio: Audio, extractor: VoiceExtractor, token: CancelTok
                 runs = [np.stack(kept[k : k + count]) for k in range(len(kept) - count + 1)]
                 voices += [mean_voice(run) for run in runs]
                 seconds += [length * count] * len(runs)
-    return Person(name, np.stack(exemplars), np.stack(voices), np.array(seconds))
+    return CohortPerson(name, np.stack(exemplars), np.stack(voices), np.array(seconds))
 
 
 def _spans(start: float, end: float, length: float) -> list[Span]:

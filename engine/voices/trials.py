@@ -30,7 +30,7 @@ _NEIGHBOURS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class CohortPerson:
     """Somebody of the cohort: ``exemplars`` (k, d) of 3 s, and other voices (n, d) of ``seconds`` (n,) each."""
 
     name: str
@@ -48,7 +48,7 @@ class Corrected:
     profile: int | None
 
 
-def cohort_trials(people: Sequence[Person], model: ModelId) -> list[Trials]:
+def cohort_trials(people: Sequence[CohortPerson], model: ModelId) -> list[Trials]:
     """Every voice of the cohort against everybody in it."""
     if len(people) < 2:
         return []
@@ -61,7 +61,7 @@ def cohort_trials(people: Sequence[Person], model: ModelId) -> list[Trials]:
     return _evened(parts)
 
 
-def library_trials(profiles: Sequence[Profile], cohort: Sequence[Person], model: ModelId) -> list[Trials]:
+def library_trials(profiles: Sequence[Profile], cohort: Sequence[CohortPerson], model: ModelId) -> list[Trials]:
     """The enrolled voices' windows, each against the rest of its own profile and against every other; the cohort against all.
 
     A person of the cohort who is enrolled is left out of the latter: one whose exemplars are as alike as those of one person.

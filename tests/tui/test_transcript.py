@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gainstage.engine.views.corrections import Transcript, TranscriptLine
+from gainstage.engine.views.corrections import StoredTranscript, TranscriptLine
 from gainstage.engine.views.rows import Query
 from gainstage.tui.render import format as fmt
 from gainstage.tui.screens.recordings import RecordingsScreen
@@ -155,8 +155,8 @@ class Long(Bent):
         for n in range(20_000)
     )
 
-    def transcript(self, id: str) -> Transcript:
-        return Transcript(id, "A long day", "/a.wav", None, 36_000.0, self.LINES)
+    def transcript(self, id: str) -> StoredTranscript:
+        return StoredTranscript(id, "A long day", "/a.wav", None, 36_000.0, self.LINES)
 
 
 async def test_ten_hours_scroll_like_ten_minutes(desk_at: Callable[..., Any], driven: Any) -> None:

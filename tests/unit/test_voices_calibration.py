@@ -23,7 +23,7 @@ from gainstage.engine.voices.posterior import least_log_ratio, probabilities
 from gainstage.engine.voices.profile_index import Candidate, Profile, ProfileIndex, profile
 from gainstage.engine.voices.rejoin import rejoined
 from gainstage.engine.voices.spans import ClusterSpans, clusters, renamed
-from gainstage.engine.voices.trials import Corrected, Person, cohort_trials, corrected_trials, library_trials
+from gainstage.engine.voices.trials import CohortPerson, Corrected, cohort_trials, corrected_trials, library_trials
 
 D = 32
 MODEL = ModelId("test", "1", D)
@@ -143,12 +143,12 @@ def enrolled(who: int, name: str, *, primary: bool = False, threshold: float | N
     return profile(who, name, MODEL, windows, primary=primary, threshold=threshold)
 
 
-def cohort(*numbers: int) -> tuple[Person, ...]:
+def cohort(*numbers: int) -> tuple[CohortPerson, ...]:
     people = []
     for who in numbers:
         lengths = np.repeat([0.6, 1.5, 3.0, 6.0], 8)
         voices = np.stack([voice(who, 7000 + 100 * who + k, 0.9 / math.sqrt(d)) for k, d in enumerate(lengths)])
-        people.append(Person(str(who), np.stack([voice(who, 9000 + 100 * who + k) for k in range(8)]), voices, lengths))
+        people.append(CohortPerson(str(who), np.stack([voice(who, 9000 + 100 * who + k) for k in range(8)]), voices, lengths))
     return tuple(people)
 
 
@@ -202,7 +202,7 @@ def test_a_threshold_set_by_hand_takes_the_place_of_the_probability() -> None:
 
 def test_a_person_of_the_cohort_who_is_enrolled_is_nobody_else() -> None:
     """The cohort's recording of Ann is no trial of different people against her profile."""
-    twin = Person("Ann again", PEOPLE[0].exemplars[:8], PEOPLE[0].exemplars[8:], np.full(16, 3.0))
+    twin = CohortPerson("Ann again", PEOPLE[0].exemplars[:8], PEOPLE[0].exemplars[8:], np.full(16, 3.0))
     found = library_trials(PEOPLE, [twin], MODEL)
     highest = max(float(t.scores[~t.same].max()) for t in found if (~t.same).any())
     assert highest < 0.7

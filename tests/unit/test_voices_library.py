@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gainstage.engine.bench.voices_quality import People, table, two_in_one
+from gainstage.engine.bench.voices_quality import EnrolledPeople, table, two_in_one
 from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, SmoothingTalk, disturbed, in_pieces, sweep, unsure
 from gainstage.engine.evaluation.quality import Spoken, Truth
 from gainstage.engine.terms import Audio, ModelId, Turn
@@ -139,7 +139,7 @@ def test_host_and_the_guest_who_speaks_most_share_a_cluster() -> None:
 
 
 def test_people_are_cut_side_by_side() -> None:
-    people = People(Audio(None, 0, ""), (("a", "demo", 0.0, 7.0), ("b", "held out", 7.0, 9.5)))  # type: ignore[arg-type]
+    people = EnrolledPeople(Audio(None, 0, ""), (("a", "demo", 0.0, 7.0), ("b", "held out", 7.0, 9.5)))  # type: ignore[arg-type]
     assert [(n, s) for n, _, s in people.spans(3.0)] == [("a", (0.0, 3.0)), ("a", (3.0, 6.0))]
     assert [n for n, _, _ in people.spans(2.0, slice(1))] == ["a", "b"]
 

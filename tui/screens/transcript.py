@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 
 from gainstage.engine.views.commands import DeskError
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript, TranscriptLine
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript, TranscriptLine
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.render import format as fmt
 from gainstage.tui.screens.base import DeskScreen
@@ -44,13 +44,13 @@ class TranscriptScreen(DeskScreen):
     def load(self) -> None:
         """Ask for the transcript again; the cursor stays where it is."""
 
-        def question(desk: Desk) -> tuple[Transcript | None, str | None, list[str]]:
+        def question(desk: Desk) -> tuple[StoredTranscript | None, str | None, list[str]]:
             try:
                 return desk.transcript(self.recording), None, [p.name for p in desk.profiles()]
             except DeskError as problem:
                 return None, str(problem), []
 
-        def show(answer: tuple[Transcript | None, str | None, list[str]]) -> None:
+        def show(answer: tuple[StoredTranscript | None, str | None, list[str]]) -> None:
             transcript, error, self.profiles = answer
             self.lines.show(transcript, error)
             if transcript is not None and self.start_at is not None:
@@ -180,13 +180,13 @@ class TranscriptScreen(DeskScreen):
         self.console.ask("correct", lambda desk: desk.undo_correction(None, by=author()), undone)
 
 
-def link_at(t: Transcript, seconds: float) -> str | None:
+def link_at(t: StoredTranscript, seconds: float) -> str | None:
     """The address of a recording at a time; None for files."""
     if t.link is None:
         return None
     return f"{t.link}{'&' if '?' in t.link else '?'}t={int(seconds)}"
 
 
-def quote(t: Transcript, line: TranscriptLine) -> str:
+def quote(t: StoredTranscript, line: TranscriptLine) -> str:
     """A passage as it is cited: words, who, where, link."""
     return f"“{line.text}”\n{line.speaker}, {t.title}, {fmt.at(line.start)}\n{link_at(t, line.start) or t.recording}"

@@ -6,7 +6,7 @@ import re
 
 from textual import events
 
-from gainstage.engine.views.corrections import Transcript, TranscriptLine
+from gainstage.engine.views.corrections import StoredTranscript, TranscriptLine
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
@@ -52,7 +52,7 @@ class TranscriptTable(Table[TranscriptLine]):
 
     def __init__(self) -> None:
         super().__init__(id="transcript")
-        self.transcript: Transcript | None = None
+        self.transcript: StoredTranscript | None = None
         self.error: str | None = None
         self.searched = ""
         self.matches: tuple[int, ...] = ()
@@ -67,7 +67,7 @@ class TranscriptTable(Table[TranscriptLine]):
     def columns(self) -> tuple[Column, ...]:
         return _NARROW if self.size.width < 100 else _WIDE
 
-    def show(self, transcript: Transcript | None, error: str | None = None) -> None:
+    def show(self, transcript: StoredTranscript | None, error: str | None = None) -> None:
         """Another transcript, or the same one after a change: the cursor stays on its passage."""
         self.transcript, self.error = transcript, error
         self._speakers = len({x.speaker for x in transcript.lines}) if transcript else 0

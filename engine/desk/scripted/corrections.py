@@ -13,7 +13,7 @@ from gainstage.engine.views.corrections import (
     CorrectionDiff,
     CorrectionMove,
     CorrectionUndone,
-    Transcript,
+    StoredTranscript,
     TranscriptLine,
 )
 
@@ -32,7 +32,7 @@ class ScriptedCorrections:
         self._seed = seed
         self._made: list[_Made] = []
 
-    def transcript(self, item: Item) -> Transcript:
+    def transcript(self, item: Item) -> StoredTranscript:
         rows = transcript(self._seed, item)
         lines = [
             TranscriptLine(
@@ -53,7 +53,7 @@ class ScriptedCorrections:
                 for n, name in made.names.items():
                     how = "manual" if n == made.by_hand else "corrected"
                     lines[n] = replace(lines[n], speaker=name, provenance=how, confidence=None)
-        return Transcript(item.id, item.part.title, item.part.url, item.part.url, item.part.duration_s, tuple(lines))
+        return StoredTranscript(item.id, item.part.title, item.part.url, item.part.url, item.part.duration_s, tuple(lines))
 
     def preview(self, item: Item, ask: CorrectionAsk) -> CorrectionDiff:
         """The line at the time, and the other lines of its speaker."""

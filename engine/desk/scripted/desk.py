@@ -26,7 +26,7 @@ from gainstage.engine.desk.scripted.items import Item
 from gainstage.engine.desk.scripted.story import AUDIO_S, FILE, SPECIAL, STORY, schedule
 from gainstage.engine.desk.scripted.world import World
 from gainstage.engine.views.commands import Ack, Command, DeskError
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, Transcript
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
@@ -333,7 +333,7 @@ class ScriptedDesk:
             self._sync()
             return queries.context(self.world, segment, around)
 
-    def transcript(self, id: str) -> Transcript:
+    def transcript(self, id: str) -> StoredTranscript:
         with self._lock:
             self._sync()
             return self._corrections.transcript(self._stored(id))
