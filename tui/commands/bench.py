@@ -19,6 +19,8 @@ EXAMPLES = {
   diarize         what shared frames save the diarizer, at which errors
   recogniser      shared calls: batch fill, the same words, processor time
   search          the vector index: recall, latency, stores beside its build
+  gpu             a card: install checks, every model on networks of real size
+  peers           beside a plain script and the old way, on the same recordings and weights
   resume          what is done again after kill -9
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
@@ -37,6 +39,8 @@ MODULES = {
     "pipeline": "gainstage.engine.bench.pipeline",
     "live": "gainstage.engine.bench.live",
     "voices": "gainstage.engine.bench.voices",
+    "gpu": "gainstage.engine.bench.gpu",
+    "peers": "gainstage.engine.bench.peers",
     "resume": "gainstage.engine.bench.resume",
     "quality": "gainstage.engine.bench.quality",
     "recogniser": "gainstage.engine.bench.recogniser",
@@ -53,11 +57,14 @@ MODULES = {
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("what", choices=sorted(MODULES), help="what is measured, see below")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--recordings", type=int, help="pipeline, live, corrections: how many")
+    parser.add_argument("--recordings", type=int, help="pipeline, live, corrections, peers: how many")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
-    parser.add_argument("--minutes", type=float, help="resume: length of the recording")
+    parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")
+    parser.add_argument("--device", help="gpu: cpu, cuda or auto")
+    parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
+    parser.add_argument("--repeats", type=int, help="peers: how often each way runs")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
 
@@ -66,7 +73,7 @@ def run(name: str, args: argparse.Namespace) -> int:
     wanted = {
         k: v
         for k, v in vars(args).items()
-        if k in ("recordings", "segments", "fresh", "kills", "minutes", "seed") and v is not None
+        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed") and v is not None
     }
     with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
         result = module.run(**wanted)

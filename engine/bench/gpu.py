@@ -1,0 +1,326 @@
+"""One hour with a GPU, prepared: install checks and figures of every model, on networks of real size with random weights.
+
+Needs the card and the wheels alone: no download, no recordings but the bundled ones. Every part runs within its share of ``minutes``,
+and one that fails is reported with its reason while the others go on. ``tiny`` runs the same parts on small networks, to try the script.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gainstage.engine.errors import EngineError
+from gainstage.engine.flow.batcher import Batcher
+from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
+from gainstage.engine.models.resolve import DEMO, ResolvedModel
+from gainstage.engine.telemetry.cores import torch_device
+
+MINUTES = 8.0
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+TEXT_BATCHES = (1, 16, 64, 256)
+TOKENS, TEXT_LENGTH = 96, 128
+
+LIBRARIES = ("torch", "ctranslate2", "faster-whisper", "pyannote-audio", "speechbrain", "sentence-transformers", "nvidia-ml-py")
+
+Row = dict[str, Any]
+
+
+class Run:
+    """What all parts need: the device, the size of the networks, and the end of the present part's time."""
+
+    def __init__(self, device: str, tiny: bool, folder: Path) -> None:
+        self.device, self.tiny, self.folder = device, tiny, folder
+        self.end = float("inf")
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.end
+
+    def wait_for_device(self) -> None:
+        """Wait for what the GPU still has to do, so that times are whole."""
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+
+    def rate(self, call: Callable[[], object], amount: float, least_s: float = 0.5) -> float:
+        """``amount`` per second of ``call``, after one warm-up call, over at least ``least_s`` seconds."""
+        call()
+        self.wait_for_device()
+        began, calls = time.perf_counter(), 0
+        while not calls or (time.perf_counter() - began < least_s and not self.tiny):
+            call()
+            calls += 1
+            self.wait_for_device()
+        return amount * calls / (time.perf_counter() - began)
+
+
+def run(minutes: float = MINUTES, device: str = "auto", tiny: bool = False, seed: int = 0) -> dict[str, Any]:
+    """``device``, ``card``, ``parts``: for each its rows or the error, seconds, and the highest SM and memory use while it ran."""
+    with quiet.importing():
+        import torch
+
+        chosen = torch_device(device, "--device")
+    torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory(prefix="gainstage-gpu-") as folder, Meter(chosen) as meter:
+        one = Run(chosen, tiny, Path(folder))
+        end = time.monotonic() + 60 * minutes
+        parts: dict[str, Any] = {}
+        for n, (name, part) in enumerate(PARTS.items()):
+            began = time.monotonic()
+            one.end = began + max(0.0, end - began) / (len(PARTS) - n)
+            meter.take()
+            try:
+                found: Row = {"rows": list(part(one))}
+            except (EngineError, OSError, RuntimeError, ValueError, ImportError, MemoryError, AttributeError) as error:
+                found = {"rows": [], "error": f"{type(error).__name__}: {error}"[:300]}
+            parts[name] = {**found, "seconds": round(time.monotonic() - began, 1), **meter.take()}
+    card = torch.cuda.get_device_name() if chosen == "cuda" else "none"
+    return {"device": chosen, "card": card, "tiny": tiny, "parts": parts}
+
+
+class Meter:
+    """The highest SM and memory use of the first card since the last reading; None where there is none."""
+
+    def __init__(self, device: str) -> None:
+        from gainstage.engine.telemetry.devices import Devices
+
+        self._devices = Devices() if device == "cuda" else None
+
+    def __enter__(self) -> Meter:
+        if self._devices is not None:
+            self._devices.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._devices is not None:
+            self._devices.stop()
+
+    def take(self) -> Row:
+        views = self._devices.read()[0] if self._devices is not None else ()
+        if not views:
+            return {"sm": None, "memory": None}
+        return {"sm": views[0].sm, "memory": views[0].memory_peak or views[0].memory_used}
+
+
+# -- the parts ----------------------------------------------------------------------------------------------------------
+
+
+def install(one: Run) -> Iterator[Row]:
+    """Versions, and what each library sees of the card."""
+    import ctranslate2
+    import torch
+
+    from gainstage.engine.speech.recogniser import cublas_found
+
+    for name in LIBRARIES:
+        yield {"check": name, "value": importlib.metadata.version(name), "fine": True}
+    gpu = one.device == "cuda"
+    yield {"check": "torch CUDA", "value": str(torch.version.cuda), "fine": torch.cuda.is_available() or not gpu}
+    yield {"check": "CTranslate2 GPUs", "value": str(ctranslate2.get_cuda_device_count()), "fine": _sees_gpu(gpu)}
+    yield {"check": "cuBLAS 12 for CTranslate2", "value": str(cublas_found()), "fine": cublas_found() or not gpu}
+
+
+def _sees_gpu(wanted: bool) -> bool:
+    import ctranslate2
+
+    return not wanted or int(ctranslate2.get_cuda_device_count()) > 0
+
+
+def voices(one: Run) -> Iterator[Row]:
+    """Voices per second, one by one, padded, ours, and the floor without cutting or waiting."""
+    from gainstage.engine.bench import voices_ways as ways
+    from gainstage.engine.terms import SAMPLE_RATE, Audio
+    from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
+
+    encoder, modules = ways.full_size(one.device)
+    wave = ways.noise(60 * ways.MINUTES, 0)
+    pcm = one.folder / "noise.pcm"
+    (wave * 32768).astype("<i2").tofile(pcm)
+    spans = ways.spans_of(4 if one.tiny else 256, 0)
+    extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: ways.BATCH_SECONDS))
+    try:
+        bench = ways.Bench(encoder, modules, Audio(pcm, len(wave), "noise"), wave, one.folder / "noise.wav", spans, extractor)
+        encoder.embed(wave[None, : 2 * SAMPLE_RATE])
+        alone = 0.0
+        for name in ("one_by_one", "arrival_order", "ours", "floor"):
+            per_s = one.rate(lambda name=name: ways.WAYS[name](bench), len(spans))  # type: ignore[misc]
+            alone = alone or per_s
+            yield {"way": name, "voices_per_s": round(per_s, 1), "to_one_by_one": round(per_s / alone, 2)}
+    finally:
+        extractor.close()
+
+
+def texts(one: Run) -> Iterator[Row]:
+    """Texts of 128 tokens per second, by dtype and batch, through a network of the shape of bge-small."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    layers = 2 if one.tiny else 12
+    shape = BertConfig(hidden_size=384, num_hidden_layers=layers, num_attention_heads=12, intermediate_size=1536)
+    for name in ("float32", "bfloat16") if one.device == "cpu" else ("float32", "float16", "bfloat16"):
+        network: Any = BertModel(shape)
+        model = network.to(one.device, getattr(torch, name)).eval()
+        for batch in TEXT_BATCHES[:2] if one.tiny else TEXT_BATCHES:
+            if one.over:
+                return
+            ids = torch.randint(1000, 30_000, (batch, TEXT_LENGTH), device=one.device)
+
+            def call(ids: Any = ids, model: Any = model) -> None:
+                with torch.inference_mode():
+                    model(ids)
+
+            yield {"dtype": name, "batch": batch, "texts_per_s": round(one.rate(call, batch), 1)}
+
+
+def recogniser(one: Run) -> Iterator[Row]:
+    """Seconds of audio per second of the recogniser, for windows of any recordings in calls of 1 to 64."""
+    from gainstage.engine.speech.recogniser import load_transcriber
+    from gainstage.engine.speech.recognition import Decoding, SpeechWindow, features_of
+
+    folder = random_recogniser(one.folder / "recogniser", tiny=one.tiny)
+    resolved = ResolvedModel("random", folder, "random", "folder")
+    transcriber = load_transcriber(resolved, one.device, "auto", threads=2, workers=1, warn=lambda _: None)
+    transcriber.together = None
+    transcriber._model.max_length = TOKENS
+    noise = np.random.default_rng(0).standard_normal(28 * 16_000).astype(np.float32) * 0.1
+    window = SpeechWindow(features_of(transcriber._model, noise), 28.0, Decoding("en", 5))
+    for batch in BATCHES[:2] if one.tiny else BATCHES:
+        if one.over:
+            return
+        rtfx = one.rate(lambda batch=batch: transcriber.decode([window] * batch), 28.0 * batch)  # type: ignore[misc]
+        yield {"batch": batch, "rtfx": round(rtfx, 1)}
+
+
+def diarizer(one: Run) -> Iterator[Row]:
+    """Seconds of audio per second of the diarizer, in each of its three ways."""
+    import torch
+
+    from gainstage.engine.bench.diarize import ENGINES, real_size, talk
+    from gainstage.engine.bench.quality import demo_settings
+    from gainstage.engine.speech.diarize import Diarizer
+
+    audio = talk(one.folder, 11.0 if one.tiny else 300.0)
+    parts = replace(real_size(0), device=one.device)
+    for module in parts.modules():
+        module.to(torch.device(one.device))
+    slot, stock = Diarizer(parts), 0.0
+    for engine in ENGINES:
+        settings = demo_settings({"diarization.engine": engine}).diarization
+        began = time.perf_counter()
+        slot.diarize(audio, settings, token=CancelToken())
+        one.wait_for_device()
+        rtfx = audio.seconds / (time.perf_counter() - began)
+        stock = stock or rtfx
+        yield {"engine": engine, "rtfx": round(rtfx, 1), "to_stock": round(rtfx / stock, 2)}
+
+
+def end_to_end(one: Run) -> Iterator[Row]:
+    """The engine with its database on bundled recordings and models: seconds of audio per second, words and turns found."""
+    from gainstage.engine.bench.peers import MIXED, joined
+    from gainstage.engine.bench.peers_ways import ours
+
+    lot = np.random.default_rng(0)
+    samples = [joined(one.folder / f"{n}.wav", k, lot) for n, k in enumerate(MIXED[: 1 if one.tiny else len(MIXED)])]
+    wall_s, results = ours([s.path for s in samples])
+    audio_s = sum(s.truth.duration for s in samples)
+    words = sum(len(r["words"]) for r in results.values())
+    yield {"recordings": len(samples), "rtfx": round(audio_s / wall_s, 1), "words": words}
+
+
+def out_of_memory(one: Run) -> Iterator[Row]:
+    """A shared batch that does not fit: every item gets its result in smaller calls, and only the one that never fits is refused."""
+    import torch
+
+    fits, calls = 8, []
+
+    def call(items: list[int]) -> list[int]:
+        calls.append(len(items))
+        size = 1 << 50 if len(items) > fits or -1 in items else 1  # bytes no machine has
+        torch.empty(size, dtype=torch.uint8, device=one.device)
+        return items
+
+    from gainstage.engine.models.oom import is_out_of_memory
+
+    batcher: Batcher[int, int] = Batcher("drill", call, cost=lambda _: 1.0, budget=64, linger_s=0.0, is_oom=is_out_of_memory)
+    with batcher:
+        items = [*range(40), -1]
+        found = batcher.submit(items, token=CancelToken())
+        after = batcher.submit(list(range(8)), token=CancelToken())
+    lost = [item for item, result in zip(items, found, strict=True) if isinstance(result, Exception)]
+    yield {"items": len(items), "calls": len(calls), "refused": lost, "fine": lost == [-1] and after == list(range(8))}
+
+
+PARTS: dict[str, Callable[[Run], Iterator[Row]]] = {
+    "install": install,
+    "voices": voices,
+    "texts": texts,
+    "recogniser": recogniser,
+    "diarizer": diarizer,
+    "end to end": end_to_end,
+    "out of memory": out_of_memory,
+}
+
+
+def random_recogniser(folder: Path, *, tiny: bool) -> Path:
+    """A Whisper of the shape of distil-large-v3 (``tiny``: two narrow layers) with random weights, as CTranslate2 reads it."""
+    import ctranslate2
+    from tokenizers import Tokenizer
+    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+    tokenizer = Tokenizer.from_file(str(DEMO / "asr" / "tokenizer.json"))
+    end, start = (int(tokenizer.token_to_id(name) or 0) for name in ("<|endoftext|>", "<|startoftranscript|>"))
+    width, layers, heads = (64, 2, 2) if tiny else (1280, 32, 20)
+    shape = WhisperConfig(
+        vocab_size=tokenizer.get_vocab_size(), num_mel_bins=80, d_model=width, encoder_layers=layers, decoder_layers=2,
+        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width,
+        max_source_positions=1500, max_target_positions=448, bos_token_id=end, eos_token_id=end, pad_token_id=end,
+        decoder_start_token_id=start, suppress_tokens=[], begin_suppress_tokens=[end],
+    )  # fmt: skip
+    network: Any = WhisperForConditionalGeneration(shape)
+    model = network.eval()
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=end, eos_token_id=end, pad_token_id=end, decoder_start_token_id=start, suppress_tokens=[],
+        begin_suppress_tokens=[end], alignment_heads=[[1, 0]], no_timestamps_token_id=tokenizer.token_to_id("<|notimestamps|>"),
+        is_multilingual=False,
+    )  # fmt: skip
+    plain = folder.with_name("plain")
+    model.save_pretrained(plain)
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (plain / name).write_bytes((DEMO / "asr" / name).read_bytes())
+    listed = json.loads((plain / "preprocessor_config.json").read_text())
+    listed |= {"chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3000}
+    (plain / "preprocessor_config.json").write_text(json.dumps(listed))
+    special = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    (plain / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))
+    converter = ctranslate2.converters.TransformersConverter(str(plain), copy_files=["tokenizer.json", "preprocessor_config.json"])
+    converter.convert(str(folder), quantization="int8" if tiny else "float16", force=True)
+    return folder
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as plain text."""
+    lines = [f"{result['device']}: {result['card']}{'  (tiny networks)' if result['tiny'] else ''}"]
+    for name, part in result["parts"].items():
+        used = "" if part["sm"] is None else f", SM {part['sm']:.0%}"
+        used += "" if part["memory"] is None else f", {part['memory'] / 2**30:.1f} GiB"
+        lines += ["", f"{name}  ({part['seconds']:.0f} s{used})"]
+        lines += ["  " + "  ".join(f"{key} {value}" for key, value in row.items()) for row in part["rows"]]
+        if part.get("error"):
+            lines.append(f"  FAILED: {part['error']}")
+    return "\n".join(lines)
+
+
+def failed(result: dict[str, Any]) -> Sequence[str]:
+    """The parts that failed, and the checks that are not fine."""
+    parts = result["parts"].items()
+    return [name for name, part in parts if part.get("error") or any(row.get("fine") is False for row in part["rows"])]

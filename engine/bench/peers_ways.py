@@ -1,0 +1,173 @@
+"""The ways that ``gainstage.engine.bench.peers`` compares, each in a process of its own: the same files, weights and threads.
+
+``seed`` and ``plain`` are what a user would write with the same libraries; ``ours`` is the engine with its database.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gainstage.config.origins import load
+from gainstage.config.paths import Paths
+from gainstage.engine.models import quiet
+from gainstage.engine.models.resolve import find
+from gainstage.engine.terms import SAMPLE_RATE
+
+OVERRIDES = {"fetch.disk_floor": 0, "watch.record": False, "fetch.duplicates": "process"}
+BATCH, BEAM = 16, 5
+SHORTEST_S, LONGEST_S = 0.5, 30.0
+"""Turns outside are not given to the voice model."""
+
+Result = dict[str, Any]
+"""``words`` as [text, start] and ``turns`` as [start, end, cluster]."""
+
+
+class Loaded:
+    """The bundled models as the libraries load them."""
+
+    def __init__(self) -> None:
+        from faster_whisper import WhisperModel
+        from sentence_transformers import SentenceTransformer
+
+        from gainstage.engine.models.diarizer import load_diarizer
+        from gainstage.engine.models.voice import load_voice_encoder
+
+        models = Path()
+        asr, text = find("asr", "demo:asr", None, models), find("embed", "demo:text", None, models)
+        self.voice = load_voice_encoder(find("voice", "demo:voice", None, models), "cpu")
+        self.recogniser = WhisperModel(str(asr.folder), device="cpu", compute_type="int8", local_files_only=True)
+        diarizer = find("diarization", "demo:diarization", None, models)
+        self.diarizer = load_diarizer(diarizer, "cpu", lambda _name, _folder: self.voice).pipeline()
+        self.texts = SentenceTransformer(str(text.folder), device="cpu", local_files_only=True)
+
+
+def plain(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
+    """A script: models loaded once, batched recognition, stock diarization, one voice after the other, texts of a recording at once."""
+    from faster_whisper import BatchedInferencePipeline, decode_audio
+
+    models = Loaded()
+    batched = BatchedInferencePipeline(models.recogniser)
+    began, found = time.perf_counter(), {}
+    for path in paths:
+        audio = decode_audio(str(path), sampling_rate=SAMPLE_RATE)
+        segments, _ = batched.transcribe(audio, batch_size=BATCH, beam_size=BEAM, word_timestamps=True, language="en")
+        heard = list(segments)
+        turns = _diarized(models, audio)
+        for start, end, _cluster in turns:
+            if end - start >= SHORTEST_S:
+                models.voice.embed(_cut(audio, start, end)[None])
+        models.texts.encode([s.text for s in heard] or [""])
+        found[path.name] = _result(heard, turns)
+    return time.perf_counter() - began, found
+
+
+def seed(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
+    """The old way: models loaded for each recording, temporary files, sequential recognition, voices and texts one at a time."""
+    import soundfile
+    from faster_whisper import decode_audio
+
+    began, found = time.perf_counter(), {}
+    for path in paths:
+        models = Loaded()
+        with tempfile.TemporaryDirectory() as folder:
+            wav = Path(folder) / "audio.wav"
+            soundfile.write(wav, decode_audio(str(path), sampling_rate=SAMPLE_RATE), SAMPLE_RATE)
+            segments, _ = models.recogniser.transcribe(str(wav), beam_size=BEAM, word_timestamps=True, language="en")
+            heard = list(segments)
+            audio, _rate = soundfile.read(wav, dtype="float32")
+            turns = _diarized(models, audio)
+            for n, (start, end, _cluster) in enumerate(turns):
+                if end - start >= SHORTEST_S:
+                    piece = Path(folder) / f"{n}.wav"
+                    soundfile.write(piece, _cut(audio, start, end), SAMPLE_RATE)
+                    again, _rate = soundfile.read(piece, dtype="float32")
+                    models.voice.embed(again[None])
+                    piece.unlink()
+            for segment in heard:
+                models.texts.encode([segment.text])
+        found[path.name] = _result(heard, turns)
+    return time.perf_counter() - began, found
+
+
+def ours(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
+    """The engine: from the first claim to the last recording stored, in its own Postgres."""
+    from gainstage.engine.pipeline import ingest
+    from gainstage.engine.queue.backlog import Backlog
+    from gainstage.engine.runtime.engine import Engine
+    from gainstage.engine.sources.local import file_recording
+    from gainstage.engine.store.database import Database
+    from gainstage.engine.store.recordings import RecordingStore
+
+    began: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="gainstage-peers-") as folder:
+        home = Paths.of(Path(folder)).ensure()
+        with Database.open(None, home.database) as database:
+            recordings = {file_recording(path).id: path.name for path in paths}
+            Backlog(database).add([file_recording(path) for path in paths])
+            loaded = load(profile="demo", environ={}, overrides={**OVERRIDES, "asr.batch": BATCH, "asr.beam": BEAM})
+            engine = Engine(loaded, home, database, flow=ingest, until_empty=True, prepare=lambda _: began.append(time.time()))
+            try:
+                engine.run()
+            finally:
+                engine.close()
+            store, found = RecordingStore(database), {}
+            last = began[0]
+            for id, name in recordings.items():
+                stored = store.get(id)
+                if stored is None or stored.stored_wall is None:
+                    raise RuntimeError(f"{name} was not stored: {stored and stored.row.error}")
+                last = max(last, stored.stored_wall)
+                words = sorted(((w.text, w.start) for s in store.segments(id) for w in s.words), key=lambda w: w[1])
+                found[name] = {"words": words, "turns": stored.facts["diarized"]}
+    return last - began[0], found
+
+
+WAYS: dict[str, Callable[[Sequence[Path]], tuple[float, dict[str, Result]]]] = {"seed": seed, "plain": plain, "ours": ours}
+
+
+def _diarized(models: Loaded, audio: NDArray[np.float32]) -> list[tuple[float, float, str]]:
+    import torch
+
+    output = models.diarizer({"waveform": torch.from_numpy(audio)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"})
+    annotation = getattr(output, "speaker_diarization", output)
+    return [(span.start, span.end, str(label)) for span, _, label in annotation.itertracks(yield_label=True)]
+
+
+def _cut(audio: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
+    return audio[round(start * SAMPLE_RATE) : round(min(end, start + LONGEST_S) * SAMPLE_RATE)]
+
+
+def _result(heard: Sequence[Any], turns: Sequence[tuple[float, float, str]]) -> Result:
+    return {
+        "words": [[w.word.strip(), float(w.start)] for segment in heard for w in segment.words or ()],
+        "turns": [list(turn) for turn in turns],
+    }
+
+
+def main() -> None:
+    way, *names = sys.argv[1:]
+    quiet.hush()
+    with quiet.importing():
+        import faster_whisper  # noqa: F401
+        import sentence_transformers  # noqa: F401
+        import torch
+    torch.set_grad_enabled(False)
+    with quiet.working():
+        wall_s, results = WAYS[way]([Path(name) for name in names])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_mb = peak / 2**20 if sys.platform == "darwin" else peak / 1024
+    print(json.dumps({"wall_s": wall_s, "peak_mb": peak_mb, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
