@@ -53,6 +53,14 @@ def nearest(key: str) -> str:
     return f"; did you mean {close[0]}?" if close else "; `gainstage config schema` lists them all"
 
 
+def split_scope(key: str) -> tuple[str, str]:
+    """(setting, scope) of ``workers.transcribe@gpu-07``: a value for the engines of one host, or for one of them by ``host/name``;
+    the scope is "" for all.
+    """
+    name, _, scope = key.partition("@")
+    return name, scope
+
+
 def spec_of(key: str) -> Spec:
     """The spec behind a key; raises :class:`SettingError` naming the nearest known one."""
     if key not in SPECS:

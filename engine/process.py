@@ -26,7 +26,7 @@ from gainstage.config.paths import Paths
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient
 from gainstage.engine.fleet.home import Served, engine_pid, serving
-from gainstage.engine.fleet.members import Member, members_of
+from gainstage.engine.fleet.members import Member, MemberPlaces, members_of
 from gainstage.engine.fleet.options import add_engine_options
 from gainstage.engine.fleet.supervisor import Supervisor
 from gainstage.engine.flow.cancel import CancelToken
@@ -190,6 +190,7 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--demo", action="store_true", help="enrol the bundled demo voices first")
     add_engine_options(parser)
     parser.add_argument("--member", help=argparse.SUPPRESS)
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--again", default="", help=argparse.SUPPRESS)
     parser.add_argument("--simulated", action="store_true", help="simulated stages, for experiments; needs no model")
 
@@ -210,7 +211,7 @@ def run(args: Any) -> int:
     except (SettingError, EngineError) as error:
         print(f"error: {clean_text(str(error))}", file=sys.stderr)
         return 2
-    if len(members) > 1:
+    if args.supervised or len(members) > 1:
         return supervise(args, loaded, paths, members)
     if members:
         os.environ.update(members[0].environment(os.environ))  # before a model library is loaded
@@ -246,14 +247,14 @@ def run(args: Any) -> int:
 def supervise(args: Any, loaded: Loaded, paths: Paths, members: Sequence[Member]) -> int:
     """Run several engines of this home until all have ended; the exit status is that of :func:`serve`."""
     port = loaded.settings.watch.prometheus_port
-    ports = {member.name: port + n for n, member in enumerate(members)} if port else {}
+    ports: dict[str, int] = {}
 
     def command(member: Member, again: str) -> list[str]:
         words = [*MODULE, "--member", member.name, "--home", str(paths.data)] if args.home else [*MODULE, "--member", member.name]
         for name in ("profile", "title"):
             words += [f"--{name}={value}"] if (value := getattr(args, name)) else []
         words += [f"--set={pair}" for pair in args.set]
-        words += [f"--set=watch.prometheus_port={ports[member.name]}"] if ports else []
+        words += [f"--set=watch.prometheus_port={ports.setdefault(member.name, port + len(ports))}"] if port else []
         words += [f"--{name.replace('_', '-')}" for name in ("until_empty", "log_json", "demo", "simulated") if getattr(args, name)]
         return words + ([f"--again={again}"] if again else [])
 
@@ -261,6 +262,9 @@ def supervise(args: Any, loaded: Loaded, paths: Paths, members: Sequence[Member]
         os.environ["GAINSTAGE_STORE__DATABASE"] = args.database  # not on a command line, where other users read the password
     try:
         with serving(paths):
+            if args.supervised:
+                places = MemberPlaces(paths, members)
+                return Supervisor(paths, places.all(), command, json_lines=args.log_json, resized=places.changed).run()
             return Supervisor(paths, members, command, json_lines=args.log_json).run()
     except Served as served:
         print(served, file=sys.stderr)

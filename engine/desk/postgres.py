@@ -15,12 +15,14 @@ import numpy as np
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.desk import correcting, playing
+from gainstage.engine.desk.fleet_rows import fleet_rows
+from gainstage.engine.desk.fleet_view import FleetReader
 from gainstage.engine.desk.recording_facts import facts_shown, speakers
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.queue import changes, commands, engines, events
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.queue.dispatch import CommandDispatcher
+from gainstage.engine.queue.dispatch import OF_ENGINES, CommandDispatcher
 from gainstage.engine.queue.engines import Seen
 from gainstage.engine.queue.live import LiveSettings, read_live
 from gainstage.engine.queue.setting_rows import setting_rows
@@ -37,6 +39,7 @@ from gainstage.engine.views.rows import (
     ContextLine,
     EngineRow,
     FailureGroup,
+    FleetRow,
     IndexHealth,
     Preview,
     ProfileRow,
@@ -62,9 +65,9 @@ Embed = Callable[[str], tuple[Vector, ModelId]]
 class PostgresDesk:
     """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe.
 
-    With several engines, frames are those of ``engine``, or of the one whose heartbeat was newest at first, as long as it
-    lives; the counts of recordings are the database's. ``loaded`` are this process's own settings, shown where no engine has
-    ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
+    With several engines, frames are those of ``engine``, or of all that live as one; what one engine is enough for is asked of the
+    one whose heartbeat was newest at first. The counts of recordings are the database's. ``loaded`` are this process's own
+    settings, shown where no engine has ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
     words only. ``audio`` is the folder of kept audio.
     """
 
@@ -91,6 +94,7 @@ class PostgresDesk:
         self._dispatcher = CommandDispatcher(database, self.queue)
         self._loaded = loaded or Loaded(Settings())
         self._embed = embed
+        self._fleet = FleetReader(database)
         self._lock = threading.Lock()
         self._chosen: str | None = None
         self._last: Snapshot | None = None
@@ -101,21 +105,20 @@ class PostgresDesk:
         return time.time()
 
     def close(self) -> None:
-        """Nothing is held: the database belongs to the caller."""
+        """Nothing is held."""
 
     # -- engines ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
-        """The newest frame. While the database is away, the last one seen, saying so; None before the first.
-
-        Raises :class:`DeskError` for a frame of an engine of another make.
+        """The newest frame, or the last seen while the database is away, saying so; None before the first. Raises :class:`DeskError`
+        for a frame of an engine of another make.
         """
         try:
             with self._lock:
                 watching = time.monotonic() - self._watch_at >= WATCH_EVERY_S
                 if watching:
                     self._watch_at = time.monotonic()
-            seen = self._look(watching=watching)
+            seen = self._look_at_all(watching=watching) or self._look(watching=watching)
             counts = self.queue.counts()
         except EngineError:
             return self._away()
@@ -157,6 +160,16 @@ class PostgresDesk:
                 return None
             return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))
 
+    def _look_at_all(self, *, watching: bool) -> Seen | None:
+        frame = None if self.engine else self._fleet.read(lambda: int(self._value("in_flight")), watching=watching)
+        return Seen(frame.engine, True, frame, {}) if frame else None
+
+    def fleet(self) -> tuple[FleetRow, ...]:
+        return fleet_rows(self.engines(), self._fleet.frames)
+
+    def narrow(self, engine: str | None) -> None:
+        self.engine = engine
+
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         with _desk_errors():
             seen = self._look(frame=False)
@@ -176,6 +189,8 @@ class PostgresDesk:
 
     def send(self, command: Command) -> Ack:
         self._writable(command.name)
+        if self.engine and command.engine is None and command.host is None and command.name in OF_ENGINES:
+            command = replace(command, engine=self.engine)
         with _desk_errors():
             seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}

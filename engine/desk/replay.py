@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.telemetry import delta
 from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, records, unpack
 from gainstage.engine.views.commands import Ack, Command, DeskError
@@ -23,6 +24,7 @@ from gainstage.engine.views.rows import (
     ContextLine,
     EngineRow,
     FailureGroup,
+    FleetRow,
     IndexHealth,
     Preview,
     ProfileRow,
@@ -53,6 +55,7 @@ class ReplayDesk:
 
     live = False
     read_only = True
+    engine: str | None = None
 
     def __init__(self, path: Path, *, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.RLock()
@@ -186,6 +189,13 @@ class ReplayDesk:
             first = min(last, bisect_left(self._walls, self.now() - seconds))
             step = max(1, -(-(last - first + 1) // MOST_HISTORY))
             return tuple(self._frame(i) for i in range(last - (last - first) // step * step, last + 1, step))
+
+    def fleet(self) -> tuple[FleetRow, ...]:
+        frame = self.snapshot()
+        return fleet_rows(self.engines(), {frame.engine: frame} if frame else {})
+
+    def narrow(self, engine: str | None) -> None:
+        """There is one engine: nothing changes."""
 
     def engines(self) -> tuple[EngineRow, ...]:
         frame = self.snapshot()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gainstage.config.defaults import CPUS
+from gainstage.config.paths import Paths
 from gainstage.config.settings import Engines
 from gainstage.engine.errors import Misconfigured
+from gainstage.engine.fleet.local import WantedMembers, read_wanted
 from gainstage.engine.telemetry.cores import cores
 from gainstage.engine.telemetry.devices import Lost, read_cards
 
@@ -46,6 +48,37 @@ def members_of(engines: Engines, environ: Mapping[str, str] | None = None) -> tu
     return tuple(
         Member(name if engines.count == 1 else f"{name}-{n}", gpu, part) for name, gpu in places for n in range(engines.count)
     )
+
+
+class MemberPlaces:
+    """Where the engines of a fleet that this machine runs are put: each new one on the next card, with an even part of the cores."""
+
+    def __init__(self, paths: Paths, members: Sequence[Member]) -> None:
+        self.paths = paths
+        self._cards: list[str | None] = [member.gpu for member in members if member.gpu]
+        self._given: dict[str, Member] = {}
+        self._seen: WantedMembers | None = None
+
+    def all(self) -> tuple[Member, ...]:
+        """The engines wanted now."""
+        self._seen = read_wanted(self.paths)
+        return self._placed(self._seen.names if self._seen else ())
+
+    def changed(self) -> tuple[tuple[Member, ...], bool] | None:
+        """The engines wanted now, and whether the others stop at once; None where that is what it was."""
+        wanted = read_wanted(self.paths)
+        if wanted is None or wanted == self._seen:
+            return None
+        self._seen = wanted
+        return self._placed(wanted.names), wanted.now
+
+    def _placed(self, names: Sequence[str]) -> tuple[Member, ...]:
+        part = max(1, cores() // max(1, len(names)))
+        for name in names:
+            if name not in self._given:
+                card = self._cards[len(self._given) % len(self._cards)] if self._cards else None
+                self._given[name] = Member(name, card, part)
+        return tuple(self._given[name] for name in names)
 
 
 def _cards(wanted: str, environ: Mapping[str, str]) -> tuple[tuple[int, str], ...]:

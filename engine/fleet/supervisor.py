@@ -47,6 +47,8 @@ class _Child:
         self.backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         self.started = 0.0
         self.due: float | None = None
+        self.told = 0
+        """Signals sent to it."""
         self.why = ""
         self._read = log.stat().st_size if log.exists() else 0
 
@@ -71,11 +73,21 @@ class Supervisor:
     Each engine writes into a log of its own; its lines are repeated on standard output with its name in front.
     """
 
-    def __init__(self, paths: Paths, members: Sequence[Member], command: Command, *, json_lines: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        members: Sequence[Member],
+        command: Command,
+        *,
+        json_lines: bool = False,
+        resized: Callable[[], tuple[Sequence[Member], bool] | None] = lambda: None,
+    ) -> None:
+        """``resized`` gives the members wanted now (None: as before), and whether those that go stop at once."""
         self.paths = paths
         self.command = command
+        self.resized = resized
         self.json_lines = json_lines
-        self._children = [_Child(m, paths.member(m.name).ensure().engine_log) for m in members]
+        self._children = [self._child(m) for m in members]
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._asked = 0
 
@@ -87,13 +99,46 @@ class Supervisor:
         for child in self._children:
             self._start(child)
         try:
-            while any(child.status is None for child in self._children):
+            while self._busy():
                 self._forward()
                 for child in self._children:
                     self._look(child)
         finally:
             self._relay()
-        return max(child.status or 0 for child in self._children)
+        return max((child.status or 0 for child in self._children), default=0)
+
+    def _busy(self) -> bool:
+        """Whether an engine runs or is to run; looks first which are wanted, so that none is overlooked at the end."""
+        self._resize()
+        return any(child.status is None for child in self._children)
+
+    def _child(self, member: Member) -> _Child:
+        return _Child(member, self.paths.member(member.name).ensure().engine_log)
+
+    def _resize(self) -> None:
+        """Start members that are newly wanted, tell those that are not any more to end."""
+        wanted = None if self._asked else self.resized()
+        if wanted is None:
+            return
+        members, now = {member.name: member for member in wanted[0]}, wanted[1]
+        for child in self._children:
+            if child.status is None and child.member.name not in members:
+                self._end(child, times=2 if now else 1)
+        running = {child.member.name for child in self._children if child.status is None}
+        self._children = [c for c in self._children if c.status is None or c.member.name not in members]
+        for name in members.keys() - running:
+            self._children.append(child := self._child(members[name]))
+            self._say(f"{_place(child.member)} is started")
+            self._start(child)
+
+    def _end(self, child: _Child, times: int) -> None:
+        """Tell an engine to drain, or by a second signal to stop now; it is not started again."""
+        if child.process is None:
+            child.status, child.due = 0, None
+            return
+        while child.told < times:
+            child.told += 1
+            child.process.send_signal(signal.SIGTERM)
 
     def _start(self, child: _Child) -> None:
         with child.log.open("ab") as log:
@@ -117,10 +162,8 @@ class Supervisor:
         self._asked += 1
         self._say(f"{signal.Signals(number).name}: the engines {'drain' if self._asked == 1 else 'stop now'}")
         for child in self._children:
-            if child.process is not None:
-                child.process.send_signal(signal.SIGTERM)
-            elif child.status is None:
-                child.status, child.due = 0, None  # waits to be started again: no more
+            if child.status is None:
+                self._end(child, times=min(2, self._asked))
 
     def _look(self, child: _Child) -> None:
         self._relay(child)
@@ -133,7 +176,7 @@ class Supervisor:
 
     def _ended(self, child: _Child, status: int) -> None:
         name, ran_s = child.member.name, time.monotonic() - child.started
-        if status == 0 or status == MISCONFIGURED or self._asked:
+        if status in (0, MISCONFIGURED) or child.told:
             child.status = max(0, status) if status != -signal.SIGTERM else 0
             self._say(f"{name} has ended" + (f" with status {status}; its log is {child.log}" if status else ""))
             return

@@ -5,6 +5,7 @@ Every change is kept, refused ones with the reason. Undo is a change like any ot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,20 +14,23 @@ from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
 from gainstage.config.errors import SettingError
-from gainstage.config.origins import MASK, explain, parse, spec_of
-from gainstage.config.settings import SPECS, Effect, Settings, changed, value_of
+from gainstage.config.origins import MASK, explain, parse, spec_of, split_scope
+from gainstage.config.settings import SPECS, Effect, Settings, Spec, changed, value_of
 from gainstage.engine.clean import value_text
 from gainstage.engine.queue.rows import Link, document, plain
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Ack
 from gainstage.engine.views.rows import ChangeRow, Figures
 
+SCOPE = re.compile(r"[\w.-]+(/[\w-]+)?")
+"""A host, or one engine of it."""
+
 WHERE_IT_LIVES = frozenset({"store.database", "engines.gpus", "engines.count"})
 """Read before the database is reached, so it cannot be set there."""
 
 
 def set_value(db: Database, key: str, value: Any, by: str, *, below: Mapping[str, Any] | None = None) -> Ack:
-    """Set ``key`` live for every engine. Text is read as a person typed it (``none``, ``on``, ``4``).
+    """Set ``key`` live for every engine, or for those of its scope (``key@host``, ``key@host/engine``). Text is read as a person typed it (``none``, ``on``, ``4``).
 
     ``below`` are the values under the live layer, by key, where somebody knows them (an engine's own); they only serve to
     show the old value. The acknowledgement is refused (unknown key, bad value), done (no engine runs, nothing to change),
@@ -65,7 +69,7 @@ def undo(db: Database, by: str, to_revision: int | None = None, *, below: Mappin
         }
         if not first:
             return Ack(0, "refused", "nothing to undo" if to_revision is None else f"nothing differs from revision {to_revision}")
-        if secret := next((k for k, (_, was_live) in first.items() if was_live and k in SPECS and SPECS[k].secret), None):
+        if secret := next((k for k, (_, was_live) in first.items() if was_live and _secret(k)), None):
             return Ack(0, "refused", f"{secret} is a secret: its old value was not kept; set it anew")
         texts = []
         result = Ack(0, "done")
@@ -142,14 +146,17 @@ def _lock_live(connection: Link) -> dict[str, Any]:
 
 def _settle(key: str, value: Any, live: Mapping[str, Any]) -> Any:
     """The value as it will be stored (plain JSON), checked by the schema; raises SettingError with the reason."""
-    spec_of(key)
-    if key in WHERE_IT_LIVES:
-        raise SettingError(f"{key} is read before the database is reached: set it in the file, the environment or the command")
+    name, scope = split_scope(key)
+    spec_of(name)
+    if "@" in key and not SCOPE.fullmatch(scope):
+        raise SettingError(f"{key}: after @ stands a host, or host/engine")
+    if name in WHERE_IT_LIVES:
+        raise SettingError(f"{name} is read before the database is reached: set it in the file, the environment or the command")
     try:
-        settings = changed(_over_defaults(live), key, parse(key, value) if isinstance(value, str) else value)
+        settings = changed(_over_defaults(live), name, parse(name, value) if isinstance(value, str) else value)
     except ValidationError as error:
         raise SettingError(explain(error)) from None
-    return _json(value_of(settings, key))
+    return _json(value_of(settings, name))
 
 
 def _over_defaults(live: Mapping[str, Any]) -> Settings:
@@ -175,7 +182,7 @@ def _write(
 ) -> Ack:
     under = _under(key, below)
     old, new = live.get(key, under), under if remove else value
-    effect = SPECS[key].effect.value if key in SPECS else Effect.RUN.value
+    effect = spec.effect.value if (spec := _spec(key)) else Effect.RUN.value
     if not undoes and key in live and old == new:
         revision = connection.execute("select revision from setting where key = %s", [key]).fetchall()[0][0]
         return Ack(0, "done", f"{key} is {value_text(_mask(key, new))} already", revision, _mask(key, old), _mask(key, new), effect)
@@ -241,14 +248,14 @@ def _history(connection: Link, where: SQL, values: list[Any], limit: int) -> lis
     for _, *columns, before, after, effect_text, undone_by, predicted in rows:
         measured = [Figures(**figures) if figures else None for figures in (before, after)]
         row = ChangeRow(*[*columns, *measured, effect_text, undone_by, predicted])
-        history.append((row, SPECS[row.key].effect.value if row.key in SPECS else ""))
+        history.append((row, spec.effect.value if (spec := _spec(row.key)) else ""))
     return history
 
 
 def _under(key: str, below: Mapping[str, Any] | None) -> Any:
-    if below is not None and key in below:
-        return below[key]
-    return _json(SPECS[key].default) if key in SPECS else None
+    if below is not None and (name := split_scope(key)[0]) in below:
+        return below[name]
+    return _json(spec.default) if (spec := _spec(key)) else None
 
 
 def _json(value: Any) -> Any:
@@ -256,4 +263,13 @@ def _json(value: Any) -> Any:
 
 
 def _mask(key: str, value: Any) -> Any:
-    return MASK if value is not None and key in SPECS and SPECS[key].secret else value
+    return MASK if value is not None and _secret(key) else value
+
+
+def _spec(key: str) -> Spec | None:
+    return SPECS.get(split_scope(key)[0])
+
+
+def _secret(key: str) -> bool:
+    spec = _spec(key)
+    return spec is not None and spec.secret

@@ -59,7 +59,7 @@ def ask(connection: Link, command: Command, engines: Sequence[str], *, expires_s
         )
         select id from asked
         """,
-        [command.name, document(command.args), command.engine, plain(command.by), expires_s, list(engines)],
+        [command.name, document(command.args), command.engine or command.host, plain(command.by), expires_s, list(engines)],
     ).fetchall()[0]
     return int(id)
 
@@ -75,16 +75,22 @@ def record(connection: Link, command: Command, *, refused: bool, text: str) -> i
 
 
 def send(db: Database, command: Command, *, expires_s: float = EXPIRES_S) -> Ack:
-    """Ask the engine named, or every engine alive. Refused at once when there is none. Raises Transient in an outage."""
+    """Ask the engine named, or every engine alive (of a host). Refused at once when there is none. Raises Transient in an outage."""
     with db.transaction() as connection:
         alive = [
             id
             for (id,) in connection.execute(
-                "select id from engine_alive where %(one)s::text is null or id = %(one)s order by id", {"one": command.engine}
+                """
+                select a.id from engine_alive a join engine e on e.id = a.id
+                where (%(one)s::text is null or a.id = %(one)s or position('-' || %(one)s || '-' in a.id) > 0)
+                  and (%(host)s::text is null or e.host = %(host)s) order by a.id
+                """,
+                {"one": command.engine, "host": command.host},
             )
         ]
         if not alive:
-            text = f"engine {command.engine} is not running" if command.engine else "no engine is running"
+            where = f" on {command.host}" if command.host else ""
+            text = f"engine {command.engine} is not running{where}" if command.engine else f"no engine is running{where}"
             return Ack(record(connection, command, refused=True, text=text), "refused", text)
         return Ack(ask(connection, command, alive, expires_s=expires_s), "pending", f"asked {', '.join(alive)}")
 

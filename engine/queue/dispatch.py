@@ -18,6 +18,10 @@ ONE_ENGINE = frozenset({"add", "enrol", "relabel", "embed_query"})
 """Work for any one engine: sent to the one chosen, not to all."""
 
 
+OF_ENGINES = frozenset({"pause", "resume", "pause_stage", "resume_stage", "drain", "stop", "reload"})
+"""Commands that go to the engine a desk is narrowed to; recordings and settings belong to all."""
+
+
 class CommandRefused(Exception):
     """A command that cannot be carried out; its text is for the operator."""
 

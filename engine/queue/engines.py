@@ -6,8 +6,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ HISTORY_S = 7200.0
 PLACES_EVERY_S = 0.9
 WATCHED_S = 10.0
 """A console that watches says so at least this often."""
+
+FEW = 4
+"""Up to this many engines a console asks each for five frames a second."""
 
 FORGOTTEN_S = 7 * 86_400.0
 """Engines silent for longer than this are taken off the list when a new one starts."""
@@ -246,6 +250,38 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
             connection.execute("update engine set watched_until = now() + make_interval(secs => %s) where id = %s", [WATCHED_S, id])
     own = {key: (value, origin) for key, (value, origin) in settings.items()}
     return Seen(id, alive, loads(text) if text else None, own, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest frame of an engine that lives. ``text`` is None where it is the one the caller has."""
+
+    engine: str
+    at: datetime
+    text: str | None
+
+
+def look_at_all(db: Database, have: Mapping[str, datetime], *, watching: bool = False) -> tuple[Published, ...]:
+    """The newest frame of every living engine, in the order they signed on; the text of those newer than ``have`` alone. ``watching``
+    asks for five frames a second where they are few: a console that adds up many gets one a second from each.
+    """
+    with db.transaction() as connection:
+        rows = connection.execute(
+            """
+            select e.id, f.at, case when f.at is distinct from known.at then f.frame end
+            from engine_alive a join engine e on e.id = a.id join engine_frame f on f.engine = e.id
+            left join unnest(%s::text[], %s::timestamptz[]) as known (engine, at) on known.engine = e.id
+            order by e.started, e.id
+            """,
+            [list(have), list(have.values())],
+        ).fetchall()
+        if watching and len(rows) <= FEW:
+            connection.execute("set local synchronous_commit = off")
+            connection.execute(
+                "update engine set watched_until = now() + make_interval(secs => %s) where id = any(%s)",
+                [WATCHED_S, [id for id, *_ in rows]],
+            )
+    return tuple(Published(*row) for row in rows)
 
 
 def frames(db: Database, engine: str, seconds: float) -> tuple[Snapshot, ...]:

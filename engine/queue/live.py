@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from gainstage.config.origins import RETIRED, explain, nearest
+from gainstage.config.origins import RETIRED, explain, nearest, split_scope
 from gainstage.config.settings import SPECS, Settings, changed, value_of
 from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import EngineError
@@ -46,8 +46,10 @@ class Current:
 class LiveSettings:
     """The settings in force, swapped as a whole. Reading takes no lock; subscribers are called one change at a time."""
 
-    def __init__(self, base: Settings) -> None:
+    def __init__(self, base: Settings, places: Sequence[str] = ()) -> None:
+        """``places`` are the scopes whose values hold here, the wider before the narrower."""
         self.base = base
+        self.places = places
         self._state = Current(base, 0)
         self._ignored: dict[str, str] = {}
         self._subscribers: list[OnSettings] = []
@@ -81,7 +83,7 @@ class LiveSettings:
             if revision < old.revision:
                 return ()
             new, ignored = self.base, {}
-            for key, value in overrides.items():
+            for key, value in values_at(overrides, self.places).items():
                 try:
                     new = changed(new, key, value)
                 except KeyError:
@@ -102,6 +104,14 @@ class LiveSettings:
             except EngineError as error:
                 refused.append(error.message)
         return tuple(refused)
+
+
+def values_at(values: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]:
+    """The live values that hold at ``places``: those for all engines, over them those of each place in turn."""
+    held = {key: value for key, value in values.items() if "@" not in key}
+    for place in places:
+        held |= {name: value for key, value in values.items() for name, scope in [split_scope(key)] if scope == place}
+    return held
 
 
 def read_live(connection: Link) -> tuple[dict[str, Any], int]:

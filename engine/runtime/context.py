@@ -85,7 +85,8 @@ class EngineContext:
         self.token = CancelToken()
         self.journal = Journal(paths.logs, engine=self.id)
         self.faults = Faults(self.journal)
-        self.live = LiveSettings(loaded.settings)
+        host = socket.gethostname()
+        self.live = LiveSettings(loaded.settings, places=(host, f"{host}/{paths.name}") if paths.name else (host,))
         with database.connection() as connection:
             for why in self.live.load(*read_live(connection)):
                 self.journal.log("warning", f"live setting {why}", kind="change")

@@ -29,9 +29,12 @@ def enrol_demo_voices(context: EngineContext) -> None:
     """Enrol the voices of the demo that are not enrolled yet; the host becomes the primary profile. Of several engines one does it,
     the others wait.
     """
-    with context.database.transaction() as connection:
-        connection.execute("select pg_advisory_xact_lock(%s)", [ENROLLING])
-        _enrol_missing(context)
+    with context.database.connection() as connection:  # a lock of the session: in a transaction it would idle for too long
+        connection.execute("select pg_advisory_lock(%s)", [ENROLLING])
+        try:
+            _enrol_missing(context)
+        finally:
+            connection.execute("select pg_advisory_unlock(%s)", [ENROLLING])
 
 
 def _enrol_missing(context: EngineContext) -> None:

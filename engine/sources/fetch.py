@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class Fetcher:
         :meth:`captions`.
         """
         if "://" not in recording.source:
-            return local_file(recording)
+            return self._local_file(recording)
         self._partial.mkdir(parents=True, exist_ok=True)
         self._partial.chmod(0o700)  # files fetched with somebody's cookies are private
         self._sweep()
@@ -108,6 +109,24 @@ class Fetcher:
         taken = publishers.of_feed(recording, wanted, self._settings().fetch, self.web, self.hosts, token)
         publishers.keep(path, taken)
         return taken
+
+    def _local_file(self, recording: Recording) -> Path:
+        """See :func:`local_file`. A file that this machine does not have is given back where engines of other machines live."""
+        try:
+            return local_file(recording)
+        except Permanent as error:
+            host = socket.gethostname()
+            with self._database.connection() as connection:
+                others = connection.execute(
+                    "select exists (select 1 from engine_alive a join engine e on e.id = a.id where e.host <> %s)", [host]
+                ).fetchone()
+            if others != (True,):
+                raise
+            raise Transient(
+                f"{error.message} on {host}",
+                cause="file not on this host",
+                hint="mount its folder at the same path on every machine of the fleet, or add an http(s) address",
+            ) from error
 
     def _is_counted(self, recording: Recording) -> bool:
         """Whether an earlier request for its page was counted for this download too; a second download is counted separately."""

@@ -34,7 +34,8 @@ CommandName = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What an operator asks for. ``engine`` None means every engine of the database.
+    """What an operator asks for. ``engine`` (an id, or the name of one in its home) None means every engine of the database, or of
+    ``host`` where that is given.
 
     Arguments by name: pause_stage/resume_stage ``stage``; set ``key``, ``value``; undo_to ``revision``; retry ``ids`` or
     ``cause`` or ``all``; cancel/skip ``ids``; priority ``ids``, ``delta`` or ``to_front``; add ``sources``, ``options``;
@@ -45,6 +46,7 @@ class Command:
     args: dict[str, Any] = field(default_factory=dict)
     engine: str | None = None
     by: str = "operator"
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from gainstage.engine.views.rows import (
     ContextLine,
     EngineRow,
     FailureGroup,
+    FleetRow,
     IndexHealth,
     Preview,
     ProfileRow,
@@ -34,16 +35,20 @@ from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 
 class Desk(Protocol):
-    """See the module. ``live`` is False for replays: commands are refused. ``now`` is the desk's clock (fake in stories)."""
+    """See the module. ``live`` is False for replays: commands are refused. ``now`` is the desk's clock (fake in stories).
+    ``engine`` is the one that frames and commands are narrowed to by :meth:`narrow`, None for all of them."""
 
     live: bool
     read_only: bool
+    engine: str | None
     label: str  # "pg:prod", "demo", "REPLAY 2026-11-21 03:12"
 
     def now(self) -> float: ...
     def snapshot(self) -> Snapshot | None: ...
     def history(self, seconds: float) -> tuple[Snapshot, ...]: ...
     def engines(self) -> tuple[EngineRow, ...]: ...
+    def fleet(self) -> tuple[FleetRow, ...]: ...
+    def narrow(self, engine: str | None) -> None: ...
     def events(self, after: int, limit: int = 500) -> Events: ...
     def send(self, command: Command) -> Ack: ...
     def ack(self, command_id: int) -> Ack: ...

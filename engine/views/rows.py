@@ -38,6 +38,26 @@ class RecordingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetRow:
+    """One engine among the others: who and where it is, and what its newest frame says. Unknown is None."""
+
+    engine: str
+    host: str
+    state: str
+    heartbeat_age_s: float
+    version: str
+    alive: bool
+    card: str | None = None
+    rtfx: float | None = None
+    bottleneck: str | None = None
+    in_flight: int | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    temperature: float | None = None
+    waiting_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingPage:
     rows: tuple[RecordingRow, ...]
     total: int

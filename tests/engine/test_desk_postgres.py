@@ -111,13 +111,13 @@ def test_the_frame_of_an_engine_of_another_make_is_told_and_is_no_outage(desk: P
     assert [row.id for row in desk.engines()] == ["one"]
 
 
-def test_the_engine_looked_at_stays_the_same_while_it_lives(desk: PostgresDesk, tmp_path: Path) -> None:
+def test_engines_are_looked_at_together_as_soon_as_there_are_two(desk: PostgresDesk, tmp_path: Path) -> None:
     registries = {name: register(desk.database, name, tmp_path / name) for name in ("a", "b")}
     shown = []
     for name in ("a", "b", "a", "b"):
         registries[name].publish(frame(name))
         shown.append(desk.snapshot())
-    assert {s.engine for s in shown if s} == {"a"}
+    assert [s.engine for s in shown if s] == ["a", "2 engines", "2 engines", "2 engines"]
     registries["a"].unregister()
     assert (last := desk.snapshot())
     assert last.engine == "b"

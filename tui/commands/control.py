@@ -33,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="seconds between two (default %(default)s)")
         parser.add_argument("--count", type=int, default=0, help="end after this many frames")
     if name != "watch":
-        parser.add_argument("--engine", metavar="ID", help="one engine (default: all of this database)")
+        parser.add_argument("--engine", metavar="ID", help="one engine, by its id or its name in its home (default: all)")
+        parser.add_argument("--host", metavar="NAME", help="the engines of one host")
 
 
 def run(name: str, args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
-        desk.engine = getattr(args, "engine", None)
+        desk.narrow(engine_named(desk, getattr(args, "engine", None)))
         if name == "status":
             return status(desk, args)
         if name == "watch":
@@ -46,9 +47,21 @@ def run(name: str, args: argparse.Namespace) -> int:
         return command(desk, name, args)
 
 
+def engine_named(desk: Desk, name: str | None) -> str | None:
+    """The id of the engine that ``name`` means: its id, or its name in its home where one alone has it."""
+    if name is None:
+        return None
+    ids = [e.id for e in desk.engines() if e.alive]
+    named = [id for id in ids if id == name] or [id for id in ids if f"-{name}-" in id]
+    if len(named) > 1:
+        raise DeskError(f"several engines are called {name}: {', '.join(named)}")
+    return named[0] if named else name
+
+
 def status(desk: Desk, args: argparse.Namespace) -> int:
-    """Print the status. Exit status 0 when an engine is running, 1 when none is."""
-    engines = desk.engines()
+    """Print the status. Exit status 0 when an engine (of the scope asked for) is running, 1 when none is."""
+    scope = desk.engine, args.host
+    engines = [e for e in desk.engines() if scope[0] in (None, e.id) and scope[1] in (None, e.host)]
     frame = desk.snapshot()
     if not speaking(args):
         from dataclasses import asdict
@@ -139,9 +152,12 @@ def command(desk: Desk, name: str, args: argparse.Namespace) -> int:
     arguments = {}
     if getattr(args, "stage", None):
         verb, arguments = ("pause_stage" if name == "pause" else "resume_stage"), {"stage": args.stage}
-    ack = acknowledged(desk, desk.send(Command(verb, arguments, engine=args.engine, by="cli")))
+    scope = [e.id for e in desk.engines() if e.alive and desk.engine in (None, e.id) and args.host in (None, e.host)]
+    if len(scope) > 1 and speaking(args):
+        print(f"{name}: {len(scope)} engines{f' of {plain(args.host)}' if args.host else ''}", file=sys.stderr)
+    ack = acknowledged(desk, desk.send(Command(verb, arguments, engine=desk.engine, by="cli", host=args.host)))
     if name == "stop" and ack.state == "done" and not args.no_wait:
-        while any(e.alive for e in desk.engines() if args.engine in (None, e.id)):
+        while any(e.alive for e in desk.engines() if e.id in scope):
             frame = desk.snapshot()
             if frame and speaking(args) and sys.stderr.isatty():
                 print(f"\r{plain(frame.run.state)}: {len(frame.flights)} in flight ", end="", file=sys.stderr)

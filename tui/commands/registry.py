@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "engine": {
         "engine": CommandEntry("engine", "run an engine in the foreground (systemd, containers)"),
+        "fleet": CommandEntry("fleet", "start, resize and end engines: on this machine or on Slurm"),
         "status": CommandEntry("control", "is it healthy, what is the bottleneck, when will it finish"),
         "watch": CommandEntry("control", "print snapshots as JSON Lines"),
         "pause": CommandEntry("control", "stop taking new recordings, or pause one stage"),

@@ -6,7 +6,8 @@ import argparse
 import time
 
 from gainstage.config.origins import parse, spec_of
-from gainstage.engine.views.commands import Ack, Command
+from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.desk import Desk
 from gainstage.tui.commands.common import (
     open_desk,
     place_arguments,
@@ -17,10 +18,10 @@ from gainstage.tui.commands.common import (
     speaking,
     table,
 )
-from gainstage.tui.commands.control import acknowledged
+from gainstage.tui.commands.control import acknowledged, engine_named
 
 EXAMPLES = {
-    "set": "examples:\n  gainstage set workers.transcribe 4\n  gainstage set identify.range_limit 0.4 --json\n  gainstage set diarization.max_speakers none",
+    "set": "examples:\n  gainstage set workers.transcribe 4\n  gainstage set identify.range_limit 0.4 --json\n  gainstage set diarization.max_speakers none\n  gainstage set workers.transcribe=4 --host gpu-07",
     "settings": "examples:\n  gainstage settings\n  gainstage settings --changed\n  gainstage settings --history",
     "undo": "examples:\n  gainstage undo\n  gainstage undo --to 12      back to how it was at revision 12",
 }
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
     if name == "set":
         parser.add_argument("key", metavar="KEY", help="the setting, as `gainstage settings` lists it")
-        parser.add_argument("value", metavar="VALUE", help="its new value; on or off for a switch, none for no value")
+        parser.add_argument("value", metavar="VALUE", nargs="?", help="its new value; on or off for a switch, none for no value")
+        parser.add_argument("--host", metavar="NAME", help="for the engines of this host only")
+        parser.add_argument("--engine", metavar="ID", help="for one engine that has a name in its home")
     elif name == "settings":
         setting_arguments(parser)
         parser.add_argument("--changed", action="store_true", help="only what differs from its default")
@@ -41,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(name: str, args: argparse.Namespace) -> int:
     if name == "set":
+        if args.value is None:  # KEY=VALUE
+            args.key, _, args.value = args.key.partition("=")
         spec_of(args.key)  # an unknown key is refused, with the nearest one named, before anything is opened
     with open_desk(args, settings_of(args)) as desk:
         if name == "settings":
             return show(desk, args)
         if name == "set":
             value = parse(args.key, args.value)
+            args.key += scope_of(desk, args.host, args.engine)
             ack = desk.send(Command("set", {"key": args.key, "value": value}, by="cli"))
         elif args.to is not None:
             ack = desk.send(Command("undo_to", {"revision": args.to}, by="cli"))
@@ -56,6 +62,20 @@ def run(name: str, args: argparse.Namespace) -> int:
         if name != "set":  # the revision identifies the key that an undo touched last
             args.key = next((c.key for c in desk.changes(20) if c.revision == ack.revision), None)
     return report(args, ack)
+
+
+def scope_of(desk: Desk, host: str | None, engine: str | None) -> str:
+    """What follows a key that is set for one host or engine: ``@host``, ``@host/name``."""
+    if engine is None:
+        return f"@{host}" if host else ""
+    id = engine_named(desk, engine)
+    row = next((e for e in desk.engines() if e.id == id and host in (None, e.host)), None)
+    if row is None:
+        raise DeskError(f"engine {engine} is not running")
+    name = "-".join(row.id.removeprefix(f"{row.host}-").split("-")[:-2])  # between the host and the process
+    if not name:
+        raise DeskError(f"{row.id} has no name of its own: use --host {row.host}")
+    return f"@{row.host}/{name}"
 
 
 def report(args: argparse.Namespace, ack: Ack) -> int:

@@ -92,6 +92,8 @@ class GlobalActions:
             screen.maximise()
         elif shell.timeline.mode != "live":
             self.do_live("")
+        elif shell.desk.engine is not None:
+            self._narrow(None)
 
     async def do_open(self, _: str) -> None:
         shell = self._shell
@@ -162,6 +164,29 @@ class GlobalActions:
         from gainstage.tui.screens.modals.history import HistoryScreen
 
         self._shell.open_dialog(HistoryScreen(self._shell.command_log))
+
+    def do_fleet(self, _: str) -> None:
+        from gainstage.tui.screens.modals.fleet import ALL, FleetScreen
+
+        def chosen(engine: str | None) -> None:
+            if engine is not None:
+                self._narrow(None if engine == ALL else engine)
+
+        self._shell.open_dialog(FleetScreen(self._shell.desk.engine), chosen)
+
+    def _narrow(self, engine: str | None) -> None:
+        """Show one engine on every screen, or all; commands go where the screens look."""
+        shell = self._shell
+        shell.desk.narrow(engine)
+        shell.notice(f"showing {engine} alone; Esc shows all" if engine else "showing all engines", "info")
+        shell.redraw_now()
+
+    def _scope(self) -> str:
+        """Whom a command goes to, said before it is sent; nothing where there is one engine."""
+        shell = self._shell
+        if shell.desk.engine is not None:
+            return f" · {shell.desk.engine} alone"
+        return f" · all {shell.frame.engines} engines" if shell.frame.engines > 1 else ""
 
     def do_freeze(self, _: str) -> None:
         shell = self._shell
@@ -263,7 +288,7 @@ class GlobalActions:
     def do_pause(self, _: str) -> None:
         shell = self._shell
         paused = shell.newest is not None and shell.newest.run.state == "paused"
-        shell.send(Command("resume" if paused else "pause"), "resume intake" if paused else "pause intake")
+        shell.send(Command("resume" if paused else "pause"), ("resume intake" if paused else "pause intake") + self._scope())
 
     def do_drain(self, _: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen
@@ -272,11 +297,11 @@ class GlobalActions:
         running = shell.newest.run.running if shell.newest else 0
         waiting = shell.newest.run.queued if shell.newest else 0
         question = ConfirmScreen(
-            "Drain the engine?",
+            f"Drain the engine?{self._scope()}",
             [f"{fmt.plural(running, 'recording')} in flight will be finished, {waiting:,} stay queued for the next run."],
             yes="Drain",
         )
-        shell.open_dialog(question, lambda yes: shell.send(Command("drain"), "drain") if yes else None)
+        shell.open_dialog(question, lambda yes: shell.send(Command("drain"), f"drain{self._scope()}") if yes else None)
 
     def do_stop(self, _: str) -> None:
         from gainstage.tui.screens.modals.confirm import StopScreen
@@ -286,11 +311,11 @@ class GlobalActions:
 
         def decided(how: str | None) -> None:
             if how == "drain":
-                shell.send(Command("drain"), "drain, then stop")
+                shell.send(Command("drain"), f"drain, then stop{self._scope()}")
             elif how == "stop":
-                shell.send(Command("stop"), "stop now")
+                shell.send(Command("stop"), f"stop now{self._scope()}")
 
-        shell.open_dialog(StopScreen(running), decided)
+        shell.open_dialog(StopScreen(running, self._scope()), decided)
 
     def do_detach(self, _: str) -> None:
         shell = self._shell

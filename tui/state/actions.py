@@ -100,6 +100,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy-panel", "Y", "Copy panel", "Copy the focused panel as text."),
     Action("export", "E", "Export panel", "Write the focused panel as text, CSV or JSON.", usage="[text|csv|json] [PATH]"),
     Action("history", "H", "Commands sent", "Every command of this console and what became of it."),
+    Action("fleet", "G", "Engines", "Every engine of this database; Enter shows one alone on all screens, Esc all again."),
     # The run
     Action("pause", "P", "Pause or resume intake", "Take no new recordings; those in flight go on. Again: resume.", needs="engine", foot="pause"),
     Action("drain", "D", "Drain", "Finish what is in flight, start nothing new.", needs="engine", dangerous=True, foot="drain"),

@@ -179,7 +179,9 @@ class NavBar(Live):
             many = f"{len(s.devices)}× " if len(s.devices) > 1 else ""
             tail = Line().add(self.frame.label, p["muted"]).gap(2, base)
             tail.add(" · ".join(filter(None, (s.host.name, many + gpu))), p["muted"])
-            if self.frame.engines > 1:
+            if (alone := self.console.desk.engine) is not None:
+                tail.add(f" · {alone} alone", p["accent"])
+            elif self.frame.engines > 1:
                 tail.add(f" · {self.frame.engines} engines", p["text"])
             room = width - line.used - tail.used - 7
             if s.run.source and room >= min(16, len(s.run.source)):

@@ -17,6 +17,7 @@ from gainstage.config.settings import SPECS, Settings, changed, value_of
 from gainstage.engine.advisor.forecast import expect
 from gainstage.engine.advisor.measured_effects import complete, effect
 from gainstage.engine.advisor.verdict_cache import VerdictCache
+from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.desk.scripted import queries as queries
 from gainstage.engine.desk.scripted.cast import parts, plenty
 from gainstage.engine.desk.scripted.commands import Hand, ScriptedRefusal
@@ -34,6 +35,7 @@ from gainstage.engine.views.rows import (
     ContextLine,
     EngineRow,
     FailureGroup,
+    FleetRow,
     IndexHealth,
     Preview,
     ProfileRow,
@@ -84,6 +86,7 @@ class ScriptedDesk:
     """
 
     live = True
+    engine: str | None = None
 
     def __init__(
         self,
@@ -228,6 +231,13 @@ class ScriptedDesk:
             self._sync()
             first = self._wall(self.world.now - seconds)
             return tuple(s for s in (*self._older, *self._history) if s.wall >= first) if self._engine else ()
+
+    def fleet(self) -> tuple[FleetRow, ...]:
+        frame = self.snapshot()
+        return fleet_rows(self.engines(), {frame.engine: frame} if frame else {})
+
+    def narrow(self, engine: str | None) -> None:
+        """There is one engine: nothing changes."""
 
     def engines(self) -> tuple[EngineRow, ...]:
         with self._lock:

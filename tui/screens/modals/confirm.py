@@ -77,9 +77,10 @@ class StopScreen(Dialog[str]):
     WIDTH = 76
     BINDINGS: ClassVar[list[Any]] = [Binding("tab", "app.focus_next", show=False)]
 
-    def __init__(self, running: int) -> None:
+    def __init__(self, running: int, scope: str = "") -> None:
+        """``scope`` says which engines it is about, where there are several."""
         super().__init__()
-        self.running = running
+        self.running, self.scope = running, scope
 
     def fields(self) -> ComposeResult:
         yield Input(
@@ -97,7 +98,7 @@ class StopScreen(Dialog[str]):
         self.query_one(Input).focus()
 
     def heading_text(self) -> str:
-        return "Stop the engine"
+        return f"Stop the engine{self.scope}"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         return [

@@ -1,0 +1,175 @@
+"""What a console sees of all engines of a database: one frame with one verdict."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from math import ceil
+from statistics import median
+
+from gainstage.engine.advisor import forecast
+from gainstage.engine.advisor.bottleneck import bottleneck
+from gainstage.engine.advisor.verdict import health_findings
+from gainstage.engine.desk.merged import merge
+from gainstage.engine.queue.engines import look_at_all
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.frame_json import BadFrame, loads
+from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot, Verdict
+
+KEEP_S = 900.0
+FORECAST_S = 5.0
+IDLE_S = 10.0
+"""An engine without work for this long while recordings are queued is named."""
+
+SLOW = 0.5
+"""An engine below this part of the median rate of its like is named, where there are at least ``ENOUGH`` of them."""
+ENOUGH = 3
+
+MORE = 2
+WORTH_S = 600.0
+"""From this much time left on, what :data:`MORE` engines more would save is said."""
+
+
+class FleetView:
+    """Puts one verdict on the merged frames. Not thread-safe; ``forecast`` and history are kept between the calls."""
+
+    def __init__(self) -> None:
+        self._history: deque[Snapshot] = deque()
+        self._idle_since: dict[str, float] = {}
+        self._left: tuple[float, int, Forecast, str | None] | None = None
+
+    def frame(self, frames: Sequence[Snapshot], in_flight: int) -> Snapshot:
+        """The fleet as one frame; that of a single engine as it is. ``in_flight`` is the setting, of each engine."""
+        merged = merge(frames)
+        if len(frames) == 1:
+            return merged
+        history = self._history
+        if history and merged.wall - history[-1].wall < 0.95:
+            return replace(merged, verdict=history[-1].verdict)
+        while history and (history[0].wall < merged.wall - KEEP_S):
+            history.popleft()
+        history.append(merged)
+        left, more = self._forecast(merged, len(frames), in_flight)
+        judged = replace(merged, verdict=fleet_verdict(history, frames, left, more, self._idle(frames)))
+        history[-1] = judged
+        return judged
+
+    def _forecast(self, merged: Snapshot, engines: int, in_flight: int) -> tuple[Forecast, str | None]:
+        kept = self._left
+        if kept is None or kept[1] != engines or merged.wall - kept[0] >= FORECAST_S:
+            left = forecast.eta(merged, in_flight * engines)
+            kept = self._left = (merged.wall, engines, left, more_engines(merged, engines, in_flight, left))
+        return kept[2], kept[3]
+
+    def _idle(self, frames: Sequence[Snapshot]) -> frozenset[str]:
+        idle = {f.engine: f.wall for f in frames if f.run.state == "running" and not f.flights and f.run.queued > f.run.retrying}
+        self._idle_since = {engine: self._idle_since.get(engine, wall) for engine, wall in idle.items()}
+        return frozenset(engine for engine, wall in idle.items() if wall - self._idle_since[engine] >= IDLE_S)
+
+
+class FleetReader:
+    """The newest frame of each living engine, read again only where it has changed. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.frames: dict[str, Snapshot] = {}
+        """By engine, in the order they signed on."""
+        self._at: dict[str, datetime] = {}
+        self._view = FleetView()
+        self._lock = threading.Lock()
+
+    def read(self, in_flight: Callable[[], int], *, watching: bool = False) -> Snapshot | None:
+        """The fleet as one frame; None while no living engine has shown one. An engine whose frames cannot be read is left out.
+
+        Raises :class:`gainstage.engine.views.frame_json.BadFrame` when that is true of all.
+        """
+        with self._lock:
+            published = look_at_all(self.database, self._at, watching=watching)
+            frames, bad = {}, None
+            for one in published:
+                try:
+                    frames[one.engine] = self.frames[one.engine] if one.text is None else loads(one.text)
+                except BadFrame as error:
+                    bad = error
+            self.frames, self._at = frames, {one.engine: one.at for one in published if one.engine in frames}
+            if bad is not None and not frames:
+                raise bad
+            if len(frames) < 2:
+                return next(iter(frames.values()), None)
+            return self._view.frame(tuple(frames.values()), in_flight())
+
+
+def more_engines(merged: Snapshot, engines: int, in_flight: int, left: Forecast) -> str | None:
+    """What two engines more would save, in words; None where it is little or not known."""
+    if left.left_s is None or left.left_s < WORTH_S or bottleneck((merged,)).kind == "source":
+        return None
+    factor = (engines + MORE) / engines
+    larger = tuple(replace(stage, capacity=ceil(stage.capacity * factor)) for stage in merged.stages)
+    then = forecast.eta(replace(merged, stages=larger), in_flight * (engines + MORE)).left_s
+    if then is None or then > 0.95 * left.left_s:
+        return None
+    return f"{MORE} more engines: done in {forecast.span(then)} instead of {forecast.span(left.left_s)}"
+
+
+def fleet_verdict(
+    history: Sequence[Snapshot], frames: Sequence[Snapshot], left: Forecast, more: str | None, idle: frozenset[str]
+) -> Verdict:
+    """The verdict on the last of the merged frames in ``history``, with what is wrong with single engines named."""
+    findings = health_findings(history)
+    first = next(f for f in findings if f.holds)
+    limiting = bottleneck(history)
+    wrong = [*_troubled(frames, first.health), *_named("idle", sorted(idle)), *_stragglers(frames), *_versions(frames)]
+    advices = [f.verdict.advice for f in frames if f.verdict.advice and f.verdict.bottleneck.stage == limiting.stage]
+    advice = advices[0] if advices else None
+    if advice is None and more is not None:
+        advice = Advice("more-engines", more.partition(":")[0], expected=more.partition(": ")[2], evidence=left.basis)
+    degraded = bool(wrong) and first.health in ("healthy", "degraded")
+    before = history[-2].verdict if len(history) > 1 else None
+    health = "degraded" if degraded else first.health
+    same = before is not None and before.health == health and before.since_wall is not None
+    why = [f"{'→' if f is first and not degraded else '·'} {f.health}: {f.reason}" for f in findings]
+    return Verdict(
+        health=health,
+        reason="; ".join([*([first.reason] if not degraded or first.health == "degraded" else []), *wrong[:4]]),
+        since_wall=before.since_wall if before is not None and same else history[-1].wall,
+        bottleneck=limiting,
+        advice=advice,
+        forecast=left,
+        why=(*(f"→ engines: {text}" for text in wrong), *why, *([f"· {more}"] if more else [])),
+    )
+
+
+def _troubled(frames: Sequence[Snapshot], known: str) -> list[str]:
+    """What single engines say of themselves that the whole does not."""
+    bad = [f for f in frames if f.verdict.health in ("failed", "stalled", "degraded") and f.verdict.health != known]
+    return [f"{f.engine} {f.verdict.health}: {f.verdict.reason}" for f in bad]
+
+
+def _named(word: str, engines: Sequence[str]) -> list[str]:
+    return [f"{word}: {', '.join(engines[:3])}{f' and {len(engines) - 3} more' if len(engines) > 3 else ''}"] if engines else []
+
+
+def _stragglers(frames: Sequence[Snapshot]) -> list[str]:
+    """Engines far below the others with the same card."""
+    like: dict[str, list[tuple[str, float]]] = {}
+    for frame in frames:
+        if frame.run.rtfx:
+            like.setdefault(frame.devices[0].name if frame.devices else "", []).append((frame.engine, frame.run.rtfx))
+    slow = []
+    for rates in like.values():
+        middle = median(rate for _, rate in rates)
+        if len(rates) >= ENOUGH:
+            slow += [f"slow: {engine} at {rate:.0f}x, the others {middle:.0f}x" for engine, rate in rates if rate < SLOW * middle]
+    return slow
+
+
+def _versions(frames: Sequence[Snapshot]) -> list[str]:
+    versions: dict[str, int] = {}
+    for frame in frames:
+        versions[frame.version] = versions.get(frame.version, 0) + 1
+    if len(versions) < 2:
+        return []
+    return ["versions differ: " + ", ".join(f"{v} in {n}" for v, n in sorted(versions.items()))]

@@ -1,0 +1,101 @@
+"""The desk over several engines: their frames as one, one alone, and commands to all, to one, to a host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.queue import commands
+from gainstage.engine.queue.engines import FEW
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Command
+from tests.queue_kit import frame, job_queue, recordings, register
+
+
+def engines_of(db: Database, home: Path, *names: str) -> None:
+    for name in names:
+        register(db, name, home / name).publish(frame(name))
+
+
+def asked(db: Database, id: int) -> list[str]:
+    with db.connection() as connection:
+        return [a.engine for a in commands.read_answers(connection, id)]
+
+
+def test_a_desk_shows_all_engines_or_one(database: Database, tmp_path: Path) -> None:
+    desk, one = PostgresDesk(database), frame("one")
+    engines_of(database, tmp_path, "one")
+    job_queue(database, "one").add(recordings(7))
+    alone = desk.snapshot()
+    assert alone is not None
+    assert alone.engine == "one"
+    engines_of(database, tmp_path, "two", "three")
+    whole = desk.snapshot()
+    assert whole is not None
+    assert whole.engine == "3 engines"
+    assert [s.capacity for s in whole.stages] == [3 * s.capacity for s in one.stages]
+    assert whole.run.queued == 7  # of the database, not three times that
+    assert {row.engine for row in desk.fleet() if row.alive} == {"one", "two", "three"}
+    desk.narrow("two")
+    narrowed = desk.snapshot()
+    assert narrowed is not None
+    assert (narrowed.engine, narrowed.run.queued) == ("two", 7)
+    assert narrowed.stages == frame("two").stages
+    desk.narrow(None)
+    again = desk.snapshot()
+    assert again is not None
+    assert again.engine == "3 engines"
+
+
+def test_an_engine_of_another_make_is_left_out_of_the_whole(database: Database, tmp_path: Path) -> None:
+    engines_of(database, tmp_path, "one", "two", "odd")
+    with database.connection() as connection:
+        connection.execute("update engine_frame set frame = '{\"schema\": 99}' where engine = 'odd'")
+    shown = PostgresDesk(database).snapshot()
+    assert shown is not None
+    assert shown.engine == "2 engines"
+
+
+def test_few_engines_are_asked_for_quick_frames_and_many_are_not(database: Database, tmp_path: Path) -> None:
+    desk = PostgresDesk(database)
+    registries = [register(database, f"e{n}", tmp_path / str(n)) for n in range(FEW)]
+    for n, registry in enumerate(registries):
+        registry.publish(frame(f"e{n}"))
+    desk.snapshot()
+    assert all(registry.publish(frame(f"e{n}")) for n, registry in enumerate(registries))
+    with database.connection() as connection:
+        connection.execute("update engine set watched_until = '-infinity'")
+    engines_of(database, tmp_path, "more")
+    PostgresDesk(database).snapshot()
+    assert not any(registry.publish(frame(f"e{n}")) for n, registry in enumerate(registries))
+
+
+@pytest.mark.parametrize(
+    ("engine", "host", "expected"),
+    [
+        (None, None, ["a-gpu0-1-x", "a-gpu1-2-x", "b-gpu0-3-x"]),
+        (None, "a", ["a-gpu0-1-x", "a-gpu1-2-x"]),
+        ("gpu1", None, ["a-gpu1-2-x"]),
+        ("gpu0", "b", ["b-gpu0-3-x"]),
+        ("a-gpu0-1-x", None, ["a-gpu0-1-x"]),
+    ],
+)
+def test_a_command_reaches_those_in_its_scope(
+    database: Database, tmp_path: Path, engine: str | None, host: str | None, expected: list[str]
+) -> None:
+    engines_of(database, tmp_path, "a-gpu0-1-x", "a-gpu1-2-x", "b-gpu0-3-x")
+    with database.connection() as connection:
+        connection.execute("update engine set host = left(id, 1)")
+    ack = PostgresDesk(database).send(Command("pause", engine=engine, host=host))
+    assert (ack.state, asked(database, ack.id)) == ("pending", expected)
+
+
+def test_a_scope_without_engines_is_refused_and_named(database: Database, tmp_path: Path) -> None:
+    engines_of(database, tmp_path, "one")
+    desk = PostgresDesk(database)
+    assert desk.send(Command("drain", host="nowhere")).text == "no engine is running on nowhere"
+    assert desk.send(Command("drain", engine="x")).text == "engine x is not running"
+    desk.narrow("one")
+    assert asked(database, desk.send(Command("pause")).id) == ["one"]

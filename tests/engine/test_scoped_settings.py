@@ -1,0 +1,72 @@
+"""Settings of one host or one engine: over those of all, undone like any other, secret where the setting is."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from gainstage.config.origins import MASK
+from gainstage.config.settings import Settings
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.queue import changes
+from gainstage.engine.queue.live import LiveSettings, read_live, values_at
+from gainstage.engine.store.database import Database
+from gainstage.engine.views.commands import Command
+from tests.engine.engine_kit import make_engine, running
+from tests.queue_kit import until
+
+HOST = socket.gethostname()
+
+
+def test_the_narrower_scope_holds() -> None:
+    values = {"workers.store": 3, "workers.store@a": 4, "workers.store@a/gpu1": 5, "in_flight@b": 9}
+    assert values_at(values, ()) == {"workers.store": 3}
+    assert values_at(values, ("a",)) == {"workers.store": 4}
+    assert values_at(values, ("a", "a/gpu1")) == {"workers.store": 5}
+    assert values_at(values, ("b",)) == {"workers.store": 3, "in_flight": 9}
+    live = LiveSettings(Settings(), places=("a",))
+    assert live.load(values, 1) == ()
+    assert live.current.workers.store == 4
+
+
+def test_an_engine_takes_what_is_set_for_its_host_and_undo_takes_it_back(database: Database, tmp_path: Path) -> None:
+    desk = PostgresDesk(database)
+    with running(make_engine(database, tmp_path)) as engine:
+        before = engine.context.settings.workers.transcribe
+        for key, value in (("workers.transcribe@elsewhere", 9), (f"workers.transcribe@{HOST}", 5)):
+            assert desk.send(Command("set", {"key": key, "value": value})).state == "pending"
+        until(lambda: engine.context.settings.workers.transcribe == 5)
+        rows = {row.key: (row.value, row.origin) for row in desk.settings() if row.key.startswith("workers.transcribe")}
+        assert rows["workers.transcribe"][0] == before
+        assert rows[f"workers.transcribe@{HOST}"] == (5, "live")
+        assert rows["workers.transcribe@elsewhere"] == (9, "live")
+        assert desk.send(Command("undo")).text.startswith(f"workers.transcribe@{HOST} 5")
+        until(lambda: engine.context.settings.workers.transcribe == before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("workers.transcribe@", 2, "stands a host"),
+        ("workers.transcribe@a/b/c", 2, "stands a host"),
+        ("workers.transcribe@a b", 2, "stands a host"),
+        ("workers.nothing@a", 2, "unknown setting"),
+        ("workers.transcribe@a", 99, "less than or equal to 16"),
+        ("engines.count@a", 2, "read before the database is reached"),
+    ],
+)
+def test_a_scoped_value_is_checked_like_any_other(database: Database, key: str, value: int, why: str) -> None:
+    ack = changes.set_value(database, key, value, "test")
+    assert ack.state == "refused"
+    assert why in ack.text
+
+
+def test_a_secret_stays_one_in_a_scope(database: Database) -> None:
+    ack = changes.set_value(database, "fetch.proxy@a", "http://u:secret@h:1", "test")
+    assert (ack.new, ack.state) == (MASK, "done")
+    with database.connection() as connection:
+        assert read_live(connection)[0]["fetch.proxy@a"] == "http://u:secret@h:1"
+        assert changes.live_values(connection)["fetch.proxy@a"][0] == MASK
+    assert "secret" not in str(changes.history(database))
