@@ -199,7 +199,7 @@ def why_not(path: Path) -> str:
     if not stat.S_ISREG(status.st_mode):
         return NOT_A_FILE
     if kind in MEDIA:
-        return "" if status.st_size else "an empty file"
+        return ""
     if kind in OTHER:
         return f"no audio or video ({kind})"
     return "" if holds_audio(path) else "no audio in it"

@@ -19,7 +19,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.fetch import local_file
 from gainstage.engine.sources.ids import apart, own_id
 from gainstage.engine.sources.listing import WRITING, Faulty, list_items, list_source, url_recording
-from gainstage.engine.sources.local import content_hash, files_below, path_of
+from gainstage.engine.sources.local import content_hash, path_of
 from gainstage.engine.terms import Recording
 from tests.http_server import Media, Request, Server, running
 
@@ -366,11 +366,6 @@ def test_media_is_known_by_its_type_where_its_name_says_nothing(server: Server) 
 def test_a_missing_feed_says_so(server: Server) -> None:
     with pytest.raises(Permanent, match="HTTP 404"):
         names(server.url + "/nothing")
-
-
-def test_an_empty_file_is_left_out_with_a_reason(tmp_path: Path) -> None:
-    (tmp_path / "talk.mp3").touch()
-    assert list(files_below(tmp_path)) == [(tmp_path / "talk.mp3", "an empty file")]
 
 
 @pytest.mark.parametrize(
