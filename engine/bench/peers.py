@@ -89,7 +89,8 @@ def joined(path: Path, count: int, lot: np.random.Generator) -> Sample:
         for n in lot.integers(len(media), size=count):
             truth = load_truth(media[n].with_suffix(".json"))
             with tempfile.TemporaryDirectory() as folder:
-                samples = (decode(media[n], Path(folder), token=CancelToken()).read() * 32767).astype("<i2")
+                gain = 32767 * lot.uniform(0.8, 1.0)  # the same audio twice would be one recording
+                samples = (decode(media[n], Path(folder), token=CancelToken()).read() * gain).astype("<i2")
             file.writeframes(samples.tobytes())
             start = at / SAMPLE_RATE
             names = {name: f"{name} of {media[n].stem}" for name in truth.strangers}
