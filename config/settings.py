@@ -180,6 +180,13 @@ class Retry(Section):
     backoff: float = knob(10, "First wait before a retry; doubles with each attempt.", ge=0, le=3600, step=5, unit="s")
 
 
+class Autopilot(Section):
+    on: bool = knob(False, "The engine tries numbers of slots, keeps what brings something, takes the rest back.")
+    bounds: dict[str, str] = knob(
+        {}, "Bounds per setting: workers.transcribe=1-4. It moves slots of decode, transcribe, diarize, identify."
+    )
+
+
 class Queue(Section):
     heartbeat: float = knob(10, "An engine says it lives this often.", effect=Effect.RUN, ge=0.5, le=300, step=1, unit="s")
     stalled: float = knob(
@@ -261,6 +268,7 @@ class Settings(Section):
     embed: Embed = Embed()
     fetch: Fetch = Fetch()
     retry: Retry = Retry()
+    autopilot: Autopilot = Autopilot()
     queue: Queue = Queue()
     engines: Engines = Engines()
     store: Store = Store()

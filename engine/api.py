@@ -195,13 +195,13 @@ class System:
         :class:`gainstage.engine.options.RecordingOptions` (``language="de"``, ``speakers="2..4"``, ``hotwords="Kea"``).
         """
         from gainstage.engine.sources.choose import choose
-        from gainstage.engine.sources.enqueue import enqueue
+        from gainstage.engine.sources.enqueue import Origin, enqueue
         from gainstage.engine.sources.selection import Selection
 
         wanted, options = Selection.of({**selection, "force": force}), RecordingOptions.of(selection)
         names = [str(source) for source in sources]
         choice = choose(names, self.desk.in_force(), self.desk.database, wanted, token=CancelToken())
-        enqueue(self.desk.queue, choice, force=force, priority=priority, options=options)
+        enqueue(self.desk.queue, choice, Origin("python", tuple(names)), force=force, priority=priority, options=options)
         return tuple(recording.id for recording in choice.taken)
 
     def settings(self) -> dict[str, Any]:

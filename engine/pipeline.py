@@ -183,8 +183,8 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
     profiles = context.through_outage(context.profiles, token)
     if not any(p.primary for p in profiles):
         return None
-    with flight.stage("identify", token=token, audio_s=audio.seconds):
-        return sole_speaker(
+    with flight.stage("identify", token=token, audio_s=audio.seconds) as slot:
+        cast = sole_speaker(
             audio,
             profiles,
             flight.settings.identify,
@@ -195,6 +195,8 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
             recording=flight.recording.id,
             calibration=context.calibration(profiles, token),
         )
+        slot.partial = cast is None  # names come after the diarizer, in a second pass
+        return cast
 
 
 def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, token: CancelToken) -> DiarizationResult:
@@ -268,8 +270,8 @@ def segment(flight: Flight, context: EngineContext, audio: Audio, transcript: Tr
 
 def embed(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments with their text vectors, batched with those of every other recording in flight."""
-    with flight.stage("embed"):
-        vectors = context.texts.submit([s.text for s in segments], token=flight.token)
+    with flight.stage("embed") as slot:
+        vectors = context.texts.submit([s.text for s in segments], token=flight.token, lingered=slot.lingered)
     failed = next((v for v in vectors if isinstance(v, Exception)), None)
     if failed is not None:
         raise (

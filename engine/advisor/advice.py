@@ -13,6 +13,7 @@ from typing import Any, Literal
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.bands import HARMLESS_THROTTLE, THROTTLED_WARN
+from gainstage.engine.advisor.bottleneck import BUSY
 from gainstage.engine.stages import GPU_SLOT_STAGES, OUTSIDE_STAGES
 from gainstage.engine.views.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Snapshot
 
@@ -149,10 +150,10 @@ def cpu_ceiling(case: Case) -> Advice | None:
     cpu = case.now.host.cpu
     if case.bottleneck.kind != "stage" or case.bottleneck.stage in OUTSIDE_STAGES or cpu is None or cpu < 0.9 or case.now.devices:
         return None
-    shares = forecast.cpu_shares(case.now)
+    shares = case.now.host.split
     if shares is None:
         return Advice("cpu-full", "The CPU is full; whose work fills it is not known", evidence=f"CPU {cpu:.0%}", confidence="low")
-    evidence = f"CPU {cpu:.0%}: engine {shares.engine:.0%}, everything else {shares.others:.0%}"
+    evidence = f"CPU {cpu:.0%}: {shares.text}"
     if shares.others >= OTHERS_MATTER:
         text = f"Something else on this machine takes {shares.others:.0%} of its CPU: end it, or move the engine"
         return Advice("cpu-others", text, evidence=evidence, confidence="high")
@@ -281,8 +282,30 @@ def expected(advice: Advice, case: Case) -> Advice | None:
     if then is None:
         return advice
     if advice.id.startswith("more-") and then.gain < WORTH:
-        return None
+        return pair(advice, case)
     return replace(advice, expected=then.text)
+
+
+def pair(advice: Advice, case: Case) -> Advice | None:
+    """A slot more for another full stage as well, where that makes a change worth it which alone only moves the bottleneck."""
+    full = [s for s in case.now.stages if (s.busy_share or 0.0) >= BUSY and not s.paused and f"workers.{s.name}" != advice.key]
+    for stage in sorted(full, key=lambda s: -(s.busy_share or 0.0)):
+        key = f"workers.{stage.name}"
+        if key not in SPECS or stage.name in OUTSIDE_STAGES or (new := _moved(case, key, case.value(key) + 1)) is None:
+            continue
+        if stage.name in GPU_SLOT_STAGES and (after := _memory_after(case, 2)) is not None and after >= case.memory_limit:
+            continue
+        then = forecast.expect(case.now, int(case.value("in_flight")), {str(advice.key): advice.new, key: new})
+        if then is not None and then.gain >= WORTH:
+            old = case.value(key)
+            return replace(
+                advice,
+                id=f"{advice.id}-{stage.name}",
+                text=f"{advice.text} and {key} {old:g} → {new:g}: both are full, one alone brings little",
+                expected=then.text,
+                also=((key, old, new),),
+            )
+    return None
 
 
 def _setting(case: Case, id: str, key: str, new: float, evidence: str) -> Advice:

@@ -98,7 +98,10 @@ def _evidence(now: Snapshot, stage: StageView) -> str:
     if stage.name == "fetch":
         rate = now.host.net_rx
         return f"{now.run.throttled_10m} throttled in 10 m" + ("" if rate is None else f", {rate / 1e6:.0f} MB/s")
-    return "" if now.host.cpu is None else f"CPU {now.host.cpu:.0%}"
+    if now.host.cpu is None:
+        return ""
+    split = now.host.split
+    return f"CPU {now.host.cpu:.0%}" + (f": {split.text}" if split else "")
 
 
 def _source(now: Snapshot) -> Bottleneck | None:

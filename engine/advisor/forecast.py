@@ -26,6 +26,10 @@ UNKNOWN_S = 600.0
 ENOUGH_DONE = 3
 """Recordings that must be done before a finish time is shown."""
 
+EARLIER, LATER, TROUBLE = 1.2, 1.6, 0.08
+"""How far the interval of a time left reaches to either side, in measured spreads, and what may come besides (other programs,
+throttled hosts): set by ``bench advice`` so that it holds in four cases of five."""
+
 CPU_CEILING = 0.97
 """CPU share above which more work only makes all of it slower."""
 
@@ -126,7 +130,8 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
     relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
-    return Forecast(round(middle), round(middle * max(0.0, 1 - relative)), round(middle * (1 + relative)), basis)
+    low, high = middle * max(0.0, 1 - EARLIER * relative), middle * (1 + LATER * relative + TROUBLE)
+    return Forecast(round(middle), round(low), round(high), basis)
 
 
 def _measured_spread(minutes: Sequence[float | None], horizon_s: float) -> float:
@@ -208,26 +213,10 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
 def _ceilings(snapshot: Snapshot, sm: float | None) -> tuple[tuple[str, float, float, frozenset[str]], ...]:
     """(device, share the engine uses of it now, share it may reach, stages that use it) of what can be read of GPU and CPU."""
     known = [] if sm is None else [("GPU", sm, GPU_CEILING, GPU_STAGES)]
-    if (cpu := cpu_shares(snapshot)) is not None:
-        known.append(("CPU", cpu.engine, max(0.0, CPU_CEILING - cpu.others), INSIDE_STAGES))
+    if (cpu := snapshot.host.split) is not None:
+        ours = cpu.engine + (cpu.postgres or 0.0)  # Postgres works as much more as the engine stores
+        known.append(("CPU", ours, max(0.0, CPU_CEILING - cpu.others), INSIDE_STAGES))
     return tuple(known)
-
-
-@dataclass(frozen=True, slots=True)
-class CpuShares:
-    """Shares of all cores: of the engine, and of everything else on the machine (its Postgres included)."""
-
-    engine: float
-    others: float
-
-
-def cpu_shares(snapshot: Snapshot) -> CpuShares | None:
-    """Who uses the CPU now; None where it cannot be read."""
-    host = snapshot.host
-    if host.cpu is None or host.engine_cpu is None or not host.cores:
-        return None
-    engine = min(host.cpu, host.engine_cpu / host.cores)
-    return CpuShares(engine, host.cpu - engine)
 
 
 def _slowed(model: StageModel, factor: float) -> StageModel:

@@ -6,10 +6,11 @@ Pure. "Not enough data" is an answer: a window must be long enough and hold enou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
+from gainstage.engine.advisor.measured_gain import Finished, Gain, measured_gain
 from gainstage.engine.stages import STAGE_OF_SECTION
 from gainstage.engine.views.rows import Figures
 from gainstage.engine.views.snapshot import Snapshot, StageView
@@ -22,6 +23,9 @@ SETTLE_S = 30.0
 
 LEAST_S = 60.0
 LEAST_DONE = 3
+LEAST_DECIDED = 10
+"""Clusters that must be decided on either side of a change of a limit."""
+
 NOT_ENOUGH = "not enough data"
 
 
@@ -32,6 +36,7 @@ class MeasuredEffect:
     before: Figures | None
     after: Figures | None
     text: str
+    gain: Gain | None = None
 
 
 def stage_of(key: str) -> str | None:
@@ -48,21 +53,63 @@ def effect(
     window_s: float = WINDOW_S,
     settle_s: float = SETTLE_S,
     since_wall: float = float("-inf"),
+    before_wall: float | None = None,
     until_wall: float = float("inf"),
     least_s: float = LEAST_S,
+    finished: Sequence[Finished] = (),
 ) -> MeasuredEffect:
     """The effect of a change of ``key`` applied at ``at_wall``. ``history`` is oldest first.
 
-    ``since_wall`` and ``until_wall`` are the neighbouring changes: nothing from beyond them counts, as it would mix two effects.
+    ``before_wall`` is the first of a group of changes of which ``at_wall`` is the last. ``since_wall`` and ``until_wall`` are the neighbouring changes: nothing from beyond them counts, as it would mix two effects.
+    ``finished`` are recordings by the wall time of their end: with enough of them the effect has an interval. Limits of identify
+    are judged by decisions, not by throughput.
     """
     stage = stage_of(key)
-    past = [s for s in history if max(at_wall - window_s, since_wall) <= s.wall <= at_wall]
+    began = at_wall if before_wall is None else before_wall
+    past = [s for s in history if max(began - window_s, since_wall) <= s.wall <= began]
     first = at_wall + settle_s
     rest = [s for s in history if first <= s.wall <= min(first + window_s, until_wall)]
     before, after = figures(past, stage, least_s), figures(rest, stage, least_s)
     if before is None or after is None:
         return MeasuredEffect(before, after, NOT_ENOUGH)
-    return MeasuredEffect(before, after, words(before, after, history[-1]))
+    if key.startswith("identify."):
+        return MeasuredEffect(before, after, decided(past, rest))
+    sides = [_of_window(frames, finished) for frames in (past, rest)]
+    gain = measured_gain(sides[0][0], sides[0][1], sides[1][0], sides[1][1])
+    return MeasuredEffect(before, after, words(before, after, history[-1], gain), gain)
+
+
+def _of_window(frames: Sequence[Snapshot], finished: Sequence[Finished]) -> tuple[list[Finished], float]:
+    """Recordings that ended while work waited in these frames, by the clock of that time, and how long it is in seconds."""
+    clock, walls, worked = 0.0, [], []
+    ended: list[Finished] = []
+    for first, last in pairwise(frames):
+        if first.run.state == last.run.state == "running" and has_work(first) and has_work(last):
+            walls.append((first.wall, last.wall, clock))
+            clock += last.wall - first.wall
+    worked = sorted(finished, key=lambda f: f.at_s)
+    place = 0
+    for start, end, before in walls:
+        while place < len(worked) and worked[place].at_s <= start:
+            place += 1
+        while place < len(worked) and worked[place].at_s <= end:
+            ended.append(replace(worked[place], at_s=before + worked[place].at_s - start))
+            place += 1
+    return ended, clock
+
+
+def decided(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> str:
+    """What a limit of identify did to decisions: shares of the clusters decided on either side that were split or left unknown."""
+    parts, numbers = [], []
+    for name in ("clusters", "split", "unknown"):
+        pairs = [getattr(side[-1].decisions, name) - getattr(side[0].decisions, name) for side in (before, after)]
+        numbers.append(pairs)
+    (old_n, new_n), *shares = numbers
+    if old_n < LEAST_DECIDED or new_n < LEAST_DECIDED:
+        return f"{NOT_ENOUGH}: {old_n} and {new_n} clusters decided"
+    for name, (old, new) in zip(("split", "unknown"), shares, strict=True):
+        parts.append(f"{name} {old / old_n:.0%} → {new / new_n:.0%}")
+    return f"{', '.join(parts)} of {old_n} and {new_n} clusters"
 
 
 def complete(at_wall: float, now_wall: float, *, window_s: float = WINDOW_S, settle_s: float = SETTLE_S) -> bool:
@@ -101,10 +148,12 @@ def has_work(frame: Snapshot) -> bool:
     return frame.run.queued > 0 or any(s.depth for s in frame.stages)
 
 
-def words(before: Figures, after: Figures, frame: Snapshot) -> str:
-    """The difference in words: "+29% audio/h, p95 190s (=), memory 35 → 44%"."""
+def words(before: Figures, after: Figures, frame: Snapshot, gain: Gain | None = None) -> str:
+    """The difference in words: "+29% audio/h, p95 190s (=), memory 35 → 44%"; with its interval where there is one."""
     parts = []
-    if before.audio_hours_per_hour and after.audio_hours_per_hour is not None:
+    if gain is not None:
+        parts.append(gain.text)
+    elif before.audio_hours_per_hour and after.audio_hours_per_hour is not None:
         parts.append(f"{(after.audio_hours_per_hour / before.audio_hours_per_hour - 1) * 100:+.0f}% audio/h")
     if before.service_p95_s is not None and after.service_p95_s is not None:
         parts.append(f"p95 {_change(before.service_p95_s, after.service_p95_s)}")

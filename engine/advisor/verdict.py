@@ -14,6 +14,7 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, advice, expected, slowed
 from gainstage.engine.advisor.bands import ERROR_RATE_WARN, THROTTLED_WARN
 from gainstage.engine.advisor.bottleneck import bottleneck
+from gainstage.engine.views.scopes import ended_reason
 from gainstage.engine.views.snapshot import Advice, Forecast, Health, Snapshot, StageView, Verdict
 
 DATABASE_DOWN_S = 30.0
@@ -63,8 +64,14 @@ def verdict(
         bottleneck=limiting,
         advice=advice(case, advise, left_s=left.left_s),
         forecast=left,
-        why=tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings),
+        why=explained(findings),
     )
+
+
+def explained(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """The rules as lines for the operator, with an arrow at the first that holds."""
+    first = next(f for f in findings if f.holds)
+    return tuple(f"{'→' if f is first else '·'} {f.health}: {f.reason}" for f in findings)
 
 
 def health_findings(history: Sequence[Snapshot]) -> tuple[Finding, ...]:
@@ -126,14 +133,15 @@ def _stalled(history: Sequence[Snapshot]) -> Finding:
 
 
 def stall_limit_s(now: Snapshot, stage: StageView) -> float:
-    """How long a stage with work may let nothing out: three times what its slowest recording should take."""
+    """How long a stage with work may let nothing out: three times what the longest recording in it should take, which belongs to its
+    length; of a stage whose recordings are not known, three times its p95."""
     served = [f.expected_p95_s for f in now.flights if f.stage == stage.name and f.expected_p95_s is not None and not f.waiting]
-    known = [s for s in (stage.service_p95_s, *served) if s is not None]
+    known = served or ([] if stage.service_p95_s is None else [stage.service_p95_s])
     return max(STALLED_AT_LEAST_S, STALLED_TIMES * max(known)) if known else STALLED_UNKNOWN_S
 
 
 def idle_for_s(history: Sequence[Snapshot], stage: StageView) -> float | None:
-    """Seconds since the stage with work last let something out; None without work, or when history does not reach back so far.
+    """Seconds since the stage with work last let something out or the progress of a recording in it last moved; None without work.
 
     A pause starts the count again.
     """
@@ -141,7 +149,11 @@ def idle_for_s(history: Sequence[Snapshot], stage: StageView) -> float | None:
         return None
     out = stage.done + stage.failed
     first = history[-1].wall
+    progress = progress_at(history[-1], stage.name)
     for frame in reversed(history):
+        before = progress_at(frame, stage.name)
+        if any(before.get(id, share) < share for id, share in progress.items()):
+            break
         then = next((s for s in frame.stages if s.name == stage.name), None)
         if then is None or then.paused or frame.run.state == "paused" or not frame.database.up or then.depth + then.busy == 0:
             break
@@ -149,6 +161,13 @@ def idle_for_s(history: Sequence[Snapshot], stage: StageView) -> float | None:
             break
         first = frame.wall
     return history[-1].wall - first
+
+
+def progress_at(frame: Snapshot, stage: str) -> dict[str, float]:
+    """How far each recording in a stage is, where that is known."""
+    shares = {f.id: f.progress for f in frame.flights if f.stage == stage}
+    shares |= {f.id: f.side_progress for f in frame.flights if f.side_stage == stage}
+    return {id: share for id, share in shares.items() if share is not None}
 
 
 def _held_back(now: Snapshot, stage: StageView) -> bool:
@@ -180,7 +199,7 @@ def _done(now: Snapshot) -> Finding:
     over = run.state == "done" or (run.queued + run.running == 0 and run.stored + run.failed + run.skipped + run.cancelled > 0)
     if not over:
         return Finding("done", False, f"{run.queued} queued, {run.running} in flight")
-    return Finding("done", True, f"{run.stored:,} stored, {run.failed:,} failed, {run.skipped:,} skipped")
+    return Finding("done", True, ended_reason(run.stored, run.failed, run.skipped))
 
 
 def _degraded(history: Sequence[Snapshot]) -> Finding:

@@ -14,8 +14,9 @@ from typing import Any
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, expected
-from gainstage.engine.advisor.verdict import verdict
-from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot
+from gainstage.engine.advisor.verdict import explained, health_findings, verdict
+from gainstage.engine.views.scopes import scoped
+from gainstage.engine.views.snapshot import Advice, Forecast, ScopeView, Snapshot
 
 
 class VerdictCache:
@@ -31,6 +32,7 @@ class VerdictCache:
         self.expect_s = expect_s
         self._history: deque[Snapshot] = deque()
         self._left: tuple[float, object, Forecast] | None = None
+        self._left_run: tuple[float, object, Forecast] | None = None
         self._expected: tuple[float, object, Advice | None] | None = None
 
     def judge(self, frame: Snapshot, settings: Mapping[str, Any], *, keep: bool = True) -> Snapshot:
@@ -52,6 +54,35 @@ class VerdictCache:
             del history[-2]
         return judged
 
+    def judge_scopes(self, frame: Snapshot, in_flight: int, ahead: tuple[int, int, float | None]) -> Snapshot:
+        """The judged frame with a judgement of each of its scopes. ``ahead``: recordings queued and running, and seconds of audio,
+        that are to be done until the end of the run at hand."""
+        past = list(self._history)[:-1]
+        scopes = []
+        for scope in frame.scopes:
+            left = frame.verdict.forecast
+            if scope.name == "run":
+                left = self._left_of_run(frame, in_flight, scope, ahead)
+            seen = scoped(frame, scope.name)
+            findings = health_findings([*past, seen])
+            first = next(f for f in findings if f.holds)
+            scopes.append(replace(scope, health=first.health, reason=first.reason, why=explained(findings), left=left))
+        return replace(frame, scopes=tuple(scopes))
+
+    def _left_of_run(self, frame: Snapshot, in_flight: int, scope: ScopeView, ahead: tuple[int, int, float | None]) -> Forecast:
+        queued, running, audio_s = ahead
+        if (queued, running) == (frame.run.queued, frame.run.running):
+            return frame.verdict.forecast
+        kept = self._left_run
+        key = (scope.run, queued, running, frame.run.state)
+        if kept is not None and kept[1] == key and frame.wall - kept[0] < self.forecast_s:
+            return _aged(kept[2], frame.wall - kept[0])
+        fresh = forecast.eta(
+            replace(frame, run=replace(frame.run, queued=queued, running=running, audio_left_s=audio_s)), in_flight
+        )
+        self._left_run = (frame.wall, key, fresh)
+        return fresh
+
     def _forecast(self, frame: Snapshot, in_flight: int) -> Forecast:
         shape = (frame.run.state, in_flight, tuple((s.capacity, s.paused) for s in frame.stages))
         kept = self._left
@@ -65,7 +96,7 @@ class VerdictCache:
         kept = self._expected
         key = (advice.id, advice.old, advice.new)
         if kept is not None and kept[1] == key and case.now.wall - kept[0] < self.expect_s:
-            return None if kept[2] is None else replace(advice, expected=kept[2].expected)
+            return kept[2] if kept[2] is None or kept[2].also else replace(advice, expected=kept[2].expected)
         fresh = expected(advice, case)
         self._expected = (case.now.wall, key, fresh)
         return fresh

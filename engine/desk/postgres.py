@@ -25,6 +25,7 @@ from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.dispatch import OF_ENGINES, CommandDispatcher
 from gainstage.engine.queue.engines import Seen
 from gainstage.engine.queue.live import LiveSettings, read_live
+from gainstage.engine.queue.scopes import read_scopes
 from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
@@ -50,10 +51,17 @@ from gainstage.engine.views.rows import (
     SettingRow,
     WhatIf,
 )
+from gainstage.engine.views.scopes import with_counts, without_engine
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 WATCH_EVERY_S = 3.0
 """A desk whose frames are asked for reports to the engine this often that a console watches."""
+
+LOOK_FOR_MORE_S = 1.0
+"""A desk of a single engine looks this often whether more have signed on."""
+
+SILENT_S = 10.0
+"""An engine that wrote no frame for this long is judged no more: it writes one a second."""
 
 EMBED_WAIT_S = 5.0
 """Longest wait for an engine to embed a query; it answers in milliseconds unless it is drowned in work."""
@@ -87,6 +95,7 @@ class PostgresDesk:
         self.database = database
         self.audio = audio
         self.engine = engine
+        self.run: int | None = None  # the one to look at; else the one at hand
         self.read_only = read_only
         self.label = label or ("embedded" if database.embedded else f"pg:{database.where}")
         self.queue = Backlog(database)
@@ -100,6 +109,7 @@ class PostgresDesk:
         self._last: Snapshot | None = None
         self._lost_wall: float | None = None
         self._watch_at = float("-inf")
+        self._alone_until = float("-inf")
 
     def now(self) -> float:
         return time.time()
@@ -119,26 +129,19 @@ class PostgresDesk:
                 if watching:
                     self._watch_at = time.monotonic()
             seen = self._look_at_all(watching=watching) or self._look(watching=watching)
-            counts = self.queue.counts()
+            with self.database.transaction() as connection:
+                scopes = read_scopes(connection, run=self.run)
         except EngineError:
             return self._away()
         except BadFrame as error:
             raise DeskError(str(error)) from error
         if seen is None or seen.frame is None:
             return None
-        run = replace(
-            seen.frame.run,
-            queued=counts.queued,
-            running=counts.running,
-            stored=counts.stored,
-            failed=counts.failed,
-            skipped=counts.skipped,
-            cancelled=counts.cancelled,
-            retrying=counts.retrying,
-        )
+        frame = with_counts(seen.frame, scopes.total, scopes.views)
         if seen.ended in ("done", "stopped"):  # its last frame may have been lost in an outage
-            run = replace(run, state=seen.ended)
-        frame = replace(seen.frame, run=run)
+            frame = replace(frame, run=replace(frame.run, state=seen.ended))
+        if seen.ended is not None or seen.silent_s > SILENT_S:
+            frame = without_engine(frame, seen.ended, seen.silent_s)
         with self._lock:
             self._last, self._lost_wall = frame, None
         return frame
@@ -161,7 +164,13 @@ class PostgresDesk:
             return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))
 
     def _look_at_all(self, *, watching: bool) -> Seen | None:
-        frame = None if self.engine else self._fleet.read(lambda: int(self._value("in_flight")), watching=watching)
+        """All engines as one; None where one is named or only one lives, which is then looked for again after a second."""
+        if self.engine or time.monotonic() < self._alone_until:
+            return None
+        frame = self._fleet.read(lambda: int(self._value("in_flight")), watching=watching)
+        if len(self._fleet.frames) < 2:
+            self._alone_until = time.monotonic() + LOOK_FOR_MORE_S
+            return None
         return Seen(frame.engine, True, frame, {}) if frame else None
 
     def fleet(self) -> tuple[FleetRow, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Status
+from gainstage.engine.views.passes import PARTIAL
 
 TERMINAL = (Status.STORED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
 
@@ -65,7 +66,8 @@ def summary(database: Database, ids: list[str], *, demo: bool = False) -> dict[s
             }
         )
         for span in spans or ():
-            passes.setdefault(span["stage"], []).append(span)
+            if span.get("note") != PARTIAL:
+                passes.setdefault(span["stage"], []).append(span)
             starts.append(span["start_wall"])
         if status == Status.STORED:
             audio_s += duration or 0.0

@@ -100,10 +100,18 @@ class Batcher(Generic[T, R]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, items: Sequence[T], *, token: CancelToken, priority: int = 0) -> list[R | Exception]:
+    def submit(
+        self,
+        items: Sequence[T],
+        *,
+        token: CancelToken,
+        priority: int = 0,
+        lingered: Callable[[float], object] | None = None,
+    ) -> list[R | Exception]:
         """Block until every item has its result, or the exception that is its lot; in the order of ``items``.
 
-        Items of a higher ``priority`` go before all that wait, equal ones in order of arrival.
+        Items of a higher ``priority`` go before all that wait, equal ones in order of arrival. ``lingered`` gets the seconds
+        before the first item went into a call.
 
         Raises :class:`Cancelled` as soon as the token is cancelled or the batcher closed; what still waited is not run.
         """
@@ -130,6 +138,8 @@ class Batcher(Generic[T, R]):
                 remove()
         finally:
             self._withdraw(submission)
+        if lingered is not None and submission.started is not None:
+            lingered(submission.started - now)
         if submission.left:
             token.check()
             with self._lock:
@@ -207,6 +217,9 @@ class Batcher(Generic[T, R]):
                     key, why = due
                     batch = self._pending.take(key, budget=budget, max_items=self._max_items)
                     self._stats.waited([now - e.arrived for e in batch])
+                    for entry in batch:
+                        if entry.owner.started is None:
+                            entry.owner.started = now
                     if len(self._pending):
                         self._changed.notify()  # another runner may have something to do as well
                     return batch, why

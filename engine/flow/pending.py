@@ -17,11 +17,12 @@ R = TypeVar("R")
 class Submission(Generic[R]):
     """A list of items somebody waits for."""
 
-    __slots__ = ("left", "open", "results", "wake")
+    __slots__ = ("left", "open", "results", "started", "wake")
 
     def __init__(self, n: int) -> None:
         self.results: list[Any] = [None] * n
         self.left = n
+        self.started: float | None = None  # its first item went into a call
         self.open = True  # somebody still wants the results
         self.wake = threading.Lock()  # a one-shot signal: held while waiting
         self.wake.acquire()

@@ -13,7 +13,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.gate import Gate, Visitor
 from gainstage.engine.flow.slot import Slot
 from gainstage.engine.flow.stage_stats import StageStats
-from gainstage.engine.views.passes import PassOutcome, StageFigures, StageSpan, StageTotals
+from gainstage.engine.views.passes import PARTIAL, PassOutcome, StageFigures, StageSpan, StageTotals
 from gainstage.engine.views.snapshot import StageView
 
 __all__ = ["Slot", "Stage", "StageFigures", "StageSpan", "StageTotals"]
@@ -136,6 +136,11 @@ class Stage:
             self._advance()
             self._stats.begin_anew()
 
+    def hold_shares(self, held: bool) -> None:
+        """While held, a view shows the shares of the moment it began: what a stage did last, not how long ago that was."""
+        with self._lock:
+            self._stats.hold(self._advance(), held)
+
     def set_priority(self, recording_id: str, priority: int) -> bool:
         """Change the priority of a waiting recording; False when it does not wait here."""
         with self._lock:
@@ -166,6 +171,11 @@ class Stage:
         """
         with self._lock:
             return self._stats.figures(self._advance(), window_s)
+
+    def expected_s(self, audio_s: float | None) -> float | None:
+        """Longest service to expect of a recording with this much audio; None before any has passed."""
+        with self._lock:
+            return self._stats.expected_s(audio_s, self._advance())
 
     def totals(self) -> StageTotals:
         """Counts, sums and quantiles since the stage was made."""
@@ -212,15 +222,16 @@ class Stage:
         with self._lock:
             now = self._advance()
             self._gate.withdraw(visitor, now)  # still in line only when an interrupt broke off the wait
+            lingered_s = 0.0 if slot is None else min(slot.lingered_s, max(0.0, now - slot.since))
             span = StageSpan(
                 self.name,
                 visitor.recording,
                 None if slot is None else slot.index,
-                visitor.waited_s,
+                visitor.waited_s + lingered_s,
                 visitor.paused_s,
-                None if slot is None else max(0.0, now - slot.since),
+                None if slot is None else max(0.0, now - slot.since - lingered_s),
                 outcome,
-                cause,
+                PARTIAL if slot is not None and slot.partial and outcome == "ok" else cause,
                 start_wall,
                 visitor.audio_s,
             )

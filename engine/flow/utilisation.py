@@ -53,6 +53,10 @@ class Utilisation:
             self._sums[AUDIO] += audio_s
             self._sums[SERVED] += service_s
 
+    def finished_part(self, service_s: float) -> None:
+        """A pass ended whose audio counts with a later one."""
+        self._sums[SERVED] += service_s
+
     def advance(self, now: float) -> None:
         """Integrate up to ``now``."""
         t = now - self._origin

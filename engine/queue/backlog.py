@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -36,14 +36,16 @@ at 100,000 recordings, 1 ms with them) until autovacuum comes by.
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What became of the recordings given: new ones, those known already (left alone), terminal ones queued again by force."""
+    """What became of the recordings given: new ones, those known already (left alone), terminal ones queued again by force; the
+    run they became part of."""
 
     added: int = 0
     known: int = 0
     requeued: int = 0
+    run: int | None = field(default=None, compare=False)
 
     def __add__(self, other: Enqueued) -> Enqueued:
-        return Enqueued(self.added + other.added, self.known + other.known, self.requeued + other.requeued)
+        return Enqueued(self.added + other.added, self.known + other.known, self.requeued + other.requeued, other.run or self.run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,9 @@ with incoming as materialized (
   ) i
 ),
 fresh as (
-  insert into recording (id, key, source, title, duration, priority, published, channel, extra, options, status, job, added, changed)
-  select id, key, source, title, duration, priority, published, channel, extra, options, 'queued', job, now(), now()
+  insert into recording (id, key, source, title, duration, priority, published, channel, extra, options, status, job, added, changed,
+    run)
+  select id, key, source, title, duration, priority, published, channel, extra, options, 'queued', job, now(), now(), %(run)s::bigint
   from incoming order by key
   on conflict do nothing
   returning id, job, priority
@@ -93,7 +96,7 @@ again as (
   update recording r set status = 'queued', job = e.job, source = e.source, title = e.title, priority = e.priority,
     options = r.options || e.options,
     attempt = 0, deaths = 0, next_try = null, cause = null, error = null, hint = null, traceback = null, wish = null,
-    engine = null, stage = null, changed = now()
+    engine = null, stage = null, changed = now(), run = coalesce(%(run)s::bigint, r.run)
   from (select distinct on (id) * from ended order by id, job) e where r.id = e.id
   returning r.id, r.job, r.priority
 ),
@@ -121,7 +124,7 @@ with picked as (
 ),
 again as (
   update recording r set status = 'queued', job = nextval('procrastinate_jobs_id_seq'), attempt = 0, deaths = 0,
-    next_try = null, wish = null, engine = null, stage = null, changed = now()
+    next_try = null, wish = null, engine = null, stage = null, changed = now(), run = coalesce(%(run)s::bigint, r.run)
   from picked where r.id = picked.id
   returning r.id, r.job, r.priority
 )
@@ -154,8 +157,8 @@ class Backlog:
         self.db = db
         self._stands = False
 
-    def add(self, recordings: Iterable[Recording], *, force: bool = False, priority: int = 0) -> Enqueued:
-        """Queue recordings, in the order given; ``priority`` is added to their own.
+    def add(self, recordings: Iterable[Recording], *, force: bool = False, priority: int = 0, run: int | None = None) -> Enqueued:
+        """Queue recordings, in the order given, as brought in by a run; ``priority`` is added to their own.
 
         What is known by its id or key (queued, running, stored, or ended otherwise) is left alone; ``force`` queues again
         what has ended. Options of a known recording that waits or may be tried again replace its own. The recordings' own keys decide, in the statement that defers the jobs. Batches commit one by one.
@@ -164,7 +167,7 @@ class Backlog:
         rest = iter(recordings)
         while batch := list(islice(rest, BATCH)):
             with self._transaction() as connection:
-                row = connection.execute(_ADD, _columns(batch, priority) | {"force": force, "queue": QUEUE}).fetchone()
+                row = connection.execute(_ADD, _columns(batch, priority) | {"force": force, "queue": QUEUE, "run": run}).fetchone()
                 fresh, again = row if row else (0, 0)
                 first = total.added < MANY <= total.added + fresh
                 total += Enqueued(fresh, len(batch) - fresh - again, again)
@@ -176,8 +179,10 @@ class Backlog:
                 connection.execute(_REFRESH)
         return total
 
-    def retry(self, ids: Sequence[str] | None = None, *, cause: str | None = None, everything: bool = False) -> int:
-        """Queue again: these recordings (failed, skipped or cancelled; a waiting one is tried now), all failed by one
+    def retry(
+        self, ids: Sequence[str] | None = None, *, cause: str | None = None, everything: bool = False, run: int | None = None
+    ) -> int:
+        """Queue again, within the run that brought them in or as part of ``run``: these recordings (failed, skipped or cancelled; a waiting one is tried now), all failed by one
         cause, or all failed. Attempts start anew; the last cause stays on record until the next attempt ends. Says how many.
         """
         if (ids is not None) + (cause is not None) + everything != 1:
@@ -190,7 +195,9 @@ class Backlog:
                 which = SQL("status = 'failed' and cause = %(cause)s")
             else:
                 which = SQL("status = 'failed'")
-            done = connection.execute(_QUEUE_AGAIN.format(which=which), {"ids": list(ids or ()), "cause": cause, "queue": QUEUE})
+            done = connection.execute(
+                _QUEUE_AGAIN.format(which=which), {"ids": list(ids or ()), "cause": cause, "queue": QUEUE, "run": run}
+            )
             announce(connection)
             return hurried + done.rowcount
 

@@ -112,7 +112,12 @@ def ack(db: Database, id: int) -> Ack:
 def history(db: Database, limit: int = 200) -> tuple[ChangeRow, ...]:
     """The changes, newest first."""
     with db.transaction() as connection:
-        return tuple(row for row, _ in _history(connection, SQL("true"), [], limit))
+        return history_of(connection, limit)
+
+
+def history_of(connection: Link, limit: int = 200) -> tuple[ChangeRow, ...]:
+    """The changes, newest first, as a connection sees them."""
+    return tuple(row for row, _ in _history(connection, SQL("true"), [], limit))
 
 
 def live_values(connection: Link) -> dict[str, tuple[Any, int]]:
@@ -123,18 +128,38 @@ def live_values(connection: Link) -> dict[str, tuple[Any, int]]:
     }
 
 
-def predict(db: Database, revision: int, text: str) -> None:
-    """Keep what was expected of a change before it was made."""
-    with db.transaction() as connection:
-        connection.execute("update change set predicted = %s where revision = %s and not refused", [plain(text), revision])
-
-
-def record_effect(db: Database, revision: int, before: Figures | None, after: Figures | None, text: str) -> None:
-    """Keep the measured effect of a change beside it; None is "not enough data"."""
+def predict(db: Database, revision: int, text: str, gain: float | None = None) -> None:
+    """Keep what was expected of a change before it was made; ``gain`` is the relative change of throughput."""
     with db.transaction() as connection:
         connection.execute(
-            "update change set before = %s, after = %s, effect_text = %s where revision = %s and not refused",
-            [before and document(asdict(before)), after and document(asdict(after)), plain(text), revision],
+            "update change set predicted = %s, predicted_gain = %s where revision = %s and not refused",
+            [plain(text), gain, revision],
+        )
+
+
+def record_effect(
+    db: Database,
+    revision: int,
+    before: Figures | None,
+    after: Figures | None,
+    text: str,
+    *,
+    gain: tuple[float, float, float] | None = None,
+    interim: bool = False,
+) -> None:
+    """Keep the measured effect of a change beside it; None is "not enough data". ``gain`` is (gain, low, high), relative."""
+    with db.transaction() as connection:
+        connection.execute(
+            "update change set before = %s, after = %s, effect_text = %s, gain = %s, gain_low = %s, gain_high = %s, interim = %s"
+            " where revision = %s and not refused",
+            [
+                before and document(asdict(before)),
+                after and document(asdict(after)),
+                plain(text),
+                *(gain or (None, None, None)),
+                interim,
+                revision,
+            ],
         )
 
 
@@ -238,16 +263,16 @@ def _history(connection: Link, where: SQL, values: list[Any], limit: int) -> lis
                 (select string_agg(x.engine || ': ' || x.text, '; ' order by x.engine) from change_answer x
                  where x.change = c.id and x.text <> '')),
               (select max(x.after_s) from change_answer x where x.change = c.id),
-              c.before, c.after, c.effect_text, c.undone_by, c.predicted
+              c.before, c.after, c.effect_text, c.undone_by, c.predicted, c.predicted_gain, c.gain, c.gain_low, c.gain_high, c.interim
             from change c where {} order by c.id desc limit {}
             """
         ).format(where, Literal(limit)),
         values,
     ).fetchall()
     history = []
-    for _, *columns, before, after, effect_text, undone_by, predicted in rows:
-        measured = [Figures(**figures) if figures else None for figures in (before, after)]
-        row = ChangeRow(*[*columns, *measured, effect_text, undone_by, predicted])
+    for _, *columns in rows:
+        columns[9:11] = [Figures(**figures) if figures else None for figures in columns[9:11]]
+        row = ChangeRow(*columns)
         history.append((row, spec.effect.value if (spec := _spec(row.key)) else ""))
     return history
 

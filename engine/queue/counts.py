@@ -33,6 +33,13 @@ class QueueCounts:
     def total(self) -> int:
         return self.queued + self.running + self.stored + self.failed + self.skipped + self.cancelled
 
+    @property
+    def audio_left_estimate_s(self) -> float | None:
+        """Seconds of audio not stored yet; what has no known length counts as the mean of what is stored, None without one."""
+        if not self.unknown:
+            return self.audio_left_s
+        return self.audio_left_s + self.unknown * self.audio_done_s / self.stored if self.stored else None
+
 
 def read_counts(connection: Link) -> QueueCounts:
     """The counts of this moment (one statement, so they belong together)."""
@@ -56,17 +63,20 @@ def read_counts(connection: Link) -> QueueCounts:
 
 
 def fold_tally(db: Database) -> int:
-    """Fold the rows of differences into one per status when there are many; says how many went. Any engine may, at any time."""
+    """Fold the rows of differences into one per status and run when there are many; says how many went. Any engine may, at any time."""
     with db.transaction() as connection:
-        row = connection.execute("select count(*) from recording_tally").fetchone()
-        if row is None or row[0] <= FOLD_ABOVE:
+        row = connection.execute(
+            "select count(*), (select count(*) from (select distinct status, run from recording_tally) as each) from recording_tally"
+        ).fetchone()
+        if row is None or row[0] <= FOLD_ABOVE + row[1]:
             return 0
         done = connection.execute(
             """
             with picked as (select ctid from recording_tally for update skip locked),
             gone as (delete from recording_tally t using picked where t.ctid = picked.ctid returning t.*)
-            insert into recording_tally
-            select status, sum(recordings), sum(seconds), sum(unknown) from gone group by status
+            insert into recording_tally (status, recordings, seconds, unknown, run)
+            select status, sum(recordings), sum(seconds), sum(unknown), run from gone group by status, run
+            having sum(recordings) <> 0 or sum(seconds) <> 0 or sum(unknown) <> 0
             """
         )
         return int(row[0]) - done.rowcount

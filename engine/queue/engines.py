@@ -225,6 +225,7 @@ class Seen:
     frame: Snapshot | None
     settings: dict[str, tuple[Any, str]]
     ended: RunState | None = None
+    silent_s: float = 0.0  # since its last heartbeat
 
 
 def look(db: Database, engine: str | None = None, *, watching: bool = False, frame: bool = True) -> Seen | None:
@@ -236,7 +237,7 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
             """
             select e.id, exists (select 1 from engine_alive a where a.id = e.id), e.settings,
               case when %(frame)s then (select f.frame from engine_frame f where f.engine = e.id) end,
-              case when e.ended is not null then e.state end
+              case when e.ended is not null then e.state end, extract(epoch from now() - e.heartbeat)::float8
             from engine e where %(engine)s::text is null or e.id = %(engine)s
             order by e.ended is not null, e.heartbeat desc limit 1
             """,
@@ -244,12 +245,12 @@ def look(db: Database, engine: str | None = None, *, watching: bool = False, fra
         ).fetchone()
         if row is None:
             return None
-        id, alive, settings, text, ended = row
+        id, alive, settings, text, ended, silent_s = row
         if watching:
             connection.execute("set local synchronous_commit = off")
             connection.execute("update engine set watched_until = now() + make_interval(secs => %s) where id = %s", [WATCHED_S, id])
     own = {key: (value, origin) for key, (value, origin) in settings.items()}
-    return Seen(id, alive, loads(text) if text else None, own, ended)
+    return Seen(id, alive, loads(text) if text else None, own, ended, silent_s)
 
 
 @dataclass(frozen=True, slots=True)

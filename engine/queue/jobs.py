@@ -40,6 +40,7 @@ class Claim:
     attempt: int
     worker: int
     turn: int
+    run: int | None = None  # that brought the recording in
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +139,25 @@ class JobQueue(Backlog):
         with self.db.connection() as connection:  # one statement: a transaction by itself
             row = connection.execute(
                 """
-                with job as (select * from procrastinate_fetch_job_v2(array[%(queue)s]::varchar[], %(worker)s) where id is not null)
-                update recording r set status = 'running', engine = %(engine)s, attempt = attempt + 1, stage = null,
-                  next_try = null, changed = now()
-                from job where r.job = job.id
-                returning job.id, job.attempts, r.attempt, r.id, r.key, r.source, r.title, r.duration, r.priority,
-                  r.published::text, r.channel, r.extra, r.options
+                with job as (select * from procrastinate_fetch_job_v2(array[%(queue)s]::varchar[], %(worker)s) where id is not null),
+                claimed as (
+                  update recording r set status = 'running', engine = %(engine)s, attempt = attempt + 1, stage = null,
+                    next_try = null, changed = now()
+                  from job where r.job = job.id
+                  returning job.id as claimed_job, job.attempts as turn, r.*
+                ),
+                begun as (update run set began = now() from claimed c where run.id = c.run and run.began is null)
+                select claimed_job, turn, run, attempt, id, key, source, title, duration, priority, published::text, channel, extra,
+                  options
+                from claimed
                 """,
                 {"queue": QUEUE, "worker": self.worker, "engine": self.engine_id},
             ).fetchone()
             if row is None:
                 return None
-            job, turn, attempt, *columns, options = row
+            job, turn, run, attempt, *columns, options = row
             recording = replace(Recording(*columns), options=RecordingOptions.stored(options))
-            return Claim(recording, job, attempt, self.worker, turn)
+            return Claim(recording, job, attempt, self.worker, turn, run)
 
     def fence(self, cursor: Transaction, claim: Claim) -> None:
         """Hold the claim until the caller's transaction ends; raises :class:`gainstage.engine.errors.LostClaim` when another has it."""

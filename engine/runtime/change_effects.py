@@ -15,6 +15,11 @@ from gainstage.engine.views.snapshot import Snapshot
 LATEST_CHANGES = 50
 """Latest changes of settings that are looked at."""
 
+TOGETHER_S = 10.0
+"""Seconds between two changes up to which they are one."""
+
+NO_MODEL = "no model for this setting"
+
 ABANDONED_S = 600.0
 """A change that is not measured this long after its window is over (its engine has ended) gets no effect."""
 
@@ -41,48 +46,77 @@ class ChangeEffects:
         self._predicted = context.live.revision
 
     def predict(self) -> None:
-        """Write beside each new change what it should do, from the last frame before it."""
+        """Write beside each new change what it and the others of its group should do, from the last frame before them."""
         revision = self.context.live.revision
         if revision <= self._predicted:
             return
         frames = list(self.history)
-        for row in changes.history(self.context.database, LATEST_CHANGES):
-            frame = next((f for f in reversed(frames) if f.wall <= row.wall), None)
-            if row.revision > self._predicted and row.predicted is None and row.state != "refused" and frame is not None:
-                expected = expect(frame, _in_flight(row, self.context.settings.in_flight), {row.key: row.new})
-                if expected is not None:
-                    changes.predict(self.context.database, row.revision, expected.text)
+        for group in groups([row for row in changes.history(self.context.database, LATEST_CHANGES) if row.state != "refused"]):
+            frame = next((f for f in reversed(frames) if f.wall <= group[0].wall), None)
+            if group[-1].revision <= self._predicted or frame is None:
+                continue
+            expected = expect(frame, _in_flight(group[0], self.context.settings.in_flight), {row.key: row.new for row in group})
+            for row in group:
+                text = NO_MODEL if expected is None else expected.text
+                changes.predict(self.context.database, row.revision, text, None if expected is None else round(expected.gain, 4))
         self._predicted = revision
 
     def measure(self) -> None:
-        """Write beside each change what it did, once the window after it is over; figures are this engine's own."""
+        """Write beside each change what its group did: an interim effect after a minute of work, the final one when the window after
+        it is over. Figures are this engine's own."""
         if not self.context.live.revision:
             return
         now = time.time()
-        rows = [c for c in changes.history(self.context.database, LATEST_CHANGES) if c.state == "applied"]
-        frames = list(self.history)
-        for n, row in enumerate(rows):
-            if row.effect_text is not None or not self._complete(row, now):
+        together = groups([c for c in changes.history(self.context.database, LATEST_CHANGES) if c.state == "applied"])
+        frames, finished = list(self.history), self.context.totals.finished()
+        for n, group in enumerate(together):
+            first, last = group[0], group[-1]
+            if all(row.effect_text is not None and not row.interim for row in group):
                 continue
-            if row.wall > self.context.started_wall:
-                later = rows[n - 1].wall if n else float("inf")
-                earlier = rows[n + 1].wall if n + 1 < len(rows) else float("-inf")
-                effect = measured_effects.effect(
-                    frames,
-                    row.wall,
-                    row.key,
-                    window_s=self.window_s,
-                    settle_s=self.settle_s,
-                    since_wall=earlier,
-                    until_wall=later,
-                    least_s=self.least_s,
+            over = self._complete(last, now)
+            if first.wall <= self.context.started_wall:
+                if self._complete(last, now - ABANDONED_S):
+                    for row in group:
+                        changes.record_effect(self.context.database, row.revision, None, None, measured_effects.NOT_ENOUGH)
+                continue
+            effect = measured_effects.effect(
+                frames,
+                last.wall,
+                last.key,
+                window_s=self.window_s,
+                settle_s=self.settle_s,
+                since_wall=together[n - 1][-1].wall if n else float("-inf"),
+                before_wall=first.wall,
+                until_wall=together[n + 1][0].wall if n + 1 < len(together) else float("inf"),
+                least_s=self.least_s,
+                finished=finished,
+            )
+            if over or effect.after is not None:
+                self._record(group, effect, interim=not over)
+
+    def _record(self, group: Sequence[ChangeRow], effect: measured_effects.MeasuredEffect, *, interim: bool) -> None:
+        gain = None if effect.gain is None else (effect.gain.gain, effect.gain.low, effect.gain.high)
+        for row in group:
+            others = ", ".join(other.key for other in group if other is not row)
+            text = effect.text + (f", together with {others}" if others else "") + (" so far" if interim else "")
+            if text != row.effect_text:
+                changes.record_effect(
+                    self.context.database, row.revision, effect.before, effect.after, text, gain=gain, interim=interim
                 )
-                changes.record_effect(self.context.database, row.revision, effect.before, effect.after, effect.text)
-            elif self._complete(row, now - ABANDONED_S):
-                changes.record_effect(self.context.database, row.revision, None, None, measured_effects.NOT_ENOUGH)
 
     def _complete(self, row: ChangeRow, now: float) -> bool:
         return measured_effects.complete(row.wall, now, window_s=self.window_s, settle_s=self.settle_s)
+
+
+def groups(newest_first: Sequence[ChangeRow]) -> list[list[ChangeRow]]:
+    """Changes made within :data:`TOGETHER_S` of one another are one: their effects cannot be told apart. Oldest first."""
+    together: list[list[ChangeRow]] = []
+    for row in reversed(newest_first):
+        if together and row.wall - together[-1][-1].wall <= TOGETHER_S:
+            together[-1].append(row)
+        else:
+            together.append([row])
+    return together
 
 
 def _in_flight(row: ChangeRow, now: int) -> int:

@@ -107,15 +107,17 @@ class CommandHandlers:
     def _do_add(self, command: Command) -> Later:
         def work() -> str:
             from gainstage.engine.sources.choose import choose
-            from gainstage.engine.sources.enqueue import enqueue
+            from gainstage.engine.sources.enqueue import Origin, enqueue
             from gainstage.engine.sources.selection import Selection
 
             context, options = self.context, dict(command.args.get("options") or {})
             priority, force = int(options.pop("priority", 0) or 0), bool(options.get("force"))
             own = RecordingOptions.of(options)
+            name = str(options.pop("name", None) or "") or None
             sources = [str(s) for s in command.args.get("sources", ())]
             choice = choose(sources, context.settings, context.database, Selection.of(options), token=context.token)
-            added = enqueue(context.queue, choice, force=force, priority=priority, options=own)
+            origin = Origin("console", tuple(sources), name)
+            added = enqueue(context.queue, choice, origin, force=force, priority=priority, options=own)
             return f"{added.added} added, {added.requeued} queued again, {added.known} known already"
 
         return work

@@ -44,7 +44,9 @@ class Completion:
         """Count a stored recording, report it, remove what its download left."""
         id = flight.recording.id
         if flight.linked is None:
-            self.context.totals.stored(flight.duration_s or 0.0)
+            self.context.totals.stored(
+                flight.duration_s or 0.0, flight.claim.run, sum(span.service_s or 0.0 for span in flight.spans)
+            )
             text = f"stored {counted(flight.segments or 0, 'segment')}, {counted(flight.speakers or 0, 'speaker')}: {clean_text(flight.title, 80)}"
             if flight.warnings:
                 text += f" ({', '.join(dict.fromkeys(w.cause for w in flight.warnings))})"
@@ -83,7 +85,7 @@ class Completion:
             )
             return
         if not isinstance(error, Postponed):  # waiting for its turn is no trouble
-            self.context.totals.failed(error)
+            self.context.totals.failed(error, flight.claim.run)
         level: Level = "info" if isinstance(error, Cancelled | Postponed) else "warning" if outcome.retry else "error"
         self.context.journal.log(
             level,

@@ -102,7 +102,7 @@ class Flight:
         """A remark shown beside the recording while it is in flight and kept with its span."""
         self.notes[stage] = text
 
-    def view(self, expected_p95_s: Mapping[str, float | None]) -> FlightView:
+    def view(self) -> FlightView:
         """The row of the in-flight table. The stage named is the one that entered last; another one runs at its side."""
         now = time.monotonic()
         with self._lock:
@@ -125,7 +125,7 @@ class Flight:
             progress=progress,
             in_stage_s=in_stage,
             in_engine_s=now - self.entered,
-            expected_p95_s=expected_p95_s.get(main.stage) if main else None,
+            expected_p95_s=self.stages[main.stage].expected_s(main.audio_s or self.duration_s) if main else None,
             attempt=self.claim.attempt,
             attempts=self.attempts,
             priority=self.priority,
@@ -135,4 +135,5 @@ class Flight:
             note=self.notes.get(main.stage) if main else None,
             slot=slot.index if slot else None,
             side_stage=side.stage if side else None,
+            side_progress=side.slot.progress if side and side.slot else None,
         )

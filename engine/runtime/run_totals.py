@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 
 from gainstage.config.settings import Identify
+from gainstage.engine.advisor.measured_gain import Finished
 from gainstage.engine.errors import Cancelled, EngineError, Throttled
 from gainstage.engine.runtime.throughput import Throughput
 from gainstage.engine.store.rows import StoredDecision
@@ -14,6 +15,7 @@ from gainstage.engine.terms import Cast, Decision
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView, near_limit
 
 WINDOW_S = 600.0
+FINISHED_S = 3600.0
 LATEST = 40
 HISTOGRAM_BUCKETS = 16
 
@@ -45,38 +47,48 @@ class RunTotals:
         self._throughput = Throughput()
         self.last_commit_wall: float | None = None
         self.audio_s = 0.0
-        self._stored: deque[tuple[float, float]] = deque()  # (monotonic, audio seconds) of the last hour
-        self._troubles: deque[tuple[float, bool]] = deque()  # (monotonic, throttled) of the last 10 minutes
+        self._stored: deque[tuple[float, int | None]] = deque()  # (monotonic, run) of the last 10 minutes
+        self._troubles: deque[tuple[float, bool, int | None]] = deque()  # (monotonic, throttled, run) of the last 10 minutes
+        self._finished: deque[Finished] = deque()  # by wall time, as far back as effects of changes are measured
         self._counts: Counter[str] = Counter()
         self._histogram = [0] * HISTOGRAM_BUCKETS
         self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
         self._own_sd: float | None = None  # cosine deviation of one voice, of the newest decision; None on the cosine scale
 
-    def stored(self, audio_s: float) -> None:
+    def stored(self, audio_s: float, run: int | None = None, served_s: float = 0.0) -> None:
+        """A recording was stored; ``served_s`` are the service seconds of all its stages."""
         now = time.monotonic()
         with self._lock:
             self.last_commit_wall = time.time()
             self.audio_s += audio_s
             self._throughput.stored(time.time(), audio_s)
-            self._stored.append((now, audio_s))
-            while self._stored and self._stored[0][0] < now - 3600:
+            self._finished.append(Finished(time.time(), audio_s, served_s))
+            while self._finished[0].at_s < time.time() - FINISHED_S:
+                self._finished.popleft()
+            self._stored.append((now, run))
+            while self._stored[0][0] < now - WINDOW_S:
                 self._stored.popleft()
 
-    def failed(self, error: EngineError) -> None:
+    def finished(self) -> tuple[Finished, ...]:
+        """What was stored in the last :data:`FINISHED_S` seconds, by wall time."""
+        with self._lock:
+            return tuple(self._finished)
+
+    def failed(self, error: EngineError, run: int | None = None) -> None:
         if isinstance(error, Cancelled):
             return
         now = time.monotonic()
         with self._lock:
-            self._troubles.append((now, isinstance(error, Throttled)))
+            self._troubles.append((now, isinstance(error, Throttled), run))
             while self._troubles[0][0] < now - WINDOW_S:
                 self._troubles.popleft()
 
-    def recent(self) -> tuple[int, int, int]:
-        """(finished, failed, throttled) of the last 10 minutes."""
+    def recent(self, run: int | None = None) -> tuple[int, int, int]:
+        """(finished, failed, throttled) of the last 10 minutes, of one run or of all."""
         edge = time.monotonic() - WINDOW_S
         with self._lock:
-            finished = sum(t >= edge for t, _ in self._stored)
-            troubles = [throttled for t, throttled in self._troubles if t >= edge]
+            finished = sum(t >= edge and run in (None, of) for t, of in self._stored)
+            troubles = [throttled for t, throttled, of in self._troubles if t >= edge and run in (None, of)]
         return finished + len(troubles), len(troubles), sum(troubles)
 
     def look(self, working: bool) -> bool:

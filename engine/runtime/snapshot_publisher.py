@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from gainstage.config.origins import shown_with_origins
 from gainstage.config.settings import SPECS, value_of
 from gainstage.engine.advisor.verdict_cache import VerdictCache
-from gainstage.engine.queue import changes
+from gainstage.engine.queue import changes, runs
 from gainstage.engine.queue.counts import QueueCounts
+from gainstage.engine.queue.scopes import Scopes, read_scopes
 from gainstage.engine.queue.setting_rows import setting_rows
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.disk_use import SHARE
@@ -29,7 +30,8 @@ from gainstage.engine.telemetry.devices import Devices
 from gainstage.engine.telemetry.host import Host
 from gainstage.engine.telemetry.recorder import Recorder
 from gainstage.engine.views.rows import ChangeRow
-from gainstage.engine.views.snapshot import SCHEMA, Bottleneck, DatabaseView, Forecast, HostView, Run, Snapshot, Verdict
+from gainstage.engine.views.scopes import refreshed
+from gainstage.engine.views.snapshot import SCHEMA, Bottleneck, DatabaseView, Forecast, HostView, Run, ScopeView, Snapshot, Verdict
 
 if TYPE_CHECKING:
     from gainstage.engine.telemetry.prometheus import Exporter
@@ -49,7 +51,8 @@ UNDECIDED = Verdict("starting", "", None, Bottleneck(None, "unknown", ""), None,
 class SnapshotPublisher:
     """Owns the sampling thread, the device readers and the recording of the run.
 
-    The newest frame of each second goes into ``history``; ``each_second`` is called after it has been published.
+    The newest frame of each second goes into ``history``; the steps of
+    ``each_second`` are taken after it has been published, each under its name.
     """
 
     def __init__(
@@ -58,25 +61,31 @@ class SnapshotPublisher:
         in_flight: InFlight,
         run_state: RunStateMachine,
         history: deque[Snapshot],
-        each_second: Callable[[], object],
+        each_second: Mapping[str, Callable[[], object]],
+        autopilot: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.context = context
         self.in_flight = in_flight
         self.run_state = run_state
         self.history = history
         self.each_second = each_second
+        self._autopilot = autopilot
         self.version = version("gainstage")
         self.devices = Devices()
-        self.host = Host(context.paths.work, work_bytes=lambda: self._work_bytes)
+        self.host = Host(context.paths.work, work_bytes=lambda: self._work_bytes, postgres_pid=lambda: context.database.server_pid)
         self._work_bytes: int | None = None
         self.frames = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._counts = QueueCounts()
         self._index: IndexBuild | None = None
         self._index_at = float("-inf")
+        self._scopes = Scopes(QueueCounts(), (), QueueCounts())
+        self._counted_at = time.monotonic()
+        self._counted_j: float | None = None
+        self._worked: set[int] = set()
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
+        self._judged_scopes: tuple[ScopeView, ...] = ()
         self._recorder: Recorder | None = None
         self._exporter: Exporter | None = None
         self._host: HostView | None = None
@@ -130,15 +139,19 @@ class SnapshotPublisher:
                 slow_at = now
             self.context.faults.guarded_step("figures", partial(self.publish, slow))
             if slow:
-                self.context.faults.guarded_step("predicted effects", self.each_second)
+                for what, step in self.each_second.items():
+                    self.context.faults.guarded_step(what, step)
 
     def publish(self, slow: bool) -> None:
         """Build a frame and show it; raises :class:`gainstage.engine.errors.Transient` in an outage."""
-        if self.context.totals.look(working=len(self.in_flight) > 0):
-            for stage in self.context.stages.values():
+        working = len(self.in_flight) > 0
+        begins = self.context.totals.look(working=working)
+        for stage in self.context.stages.values():
+            if begins:
                 stage.begin_measuring()
+            stage.hold_shares(not working)
         if slow:
-            self._counts = self.context.queue.counts()
+            self._count()
             self.context.database.ping()
             self._look_at_index()
         frame = self.build(slow)
@@ -157,6 +170,25 @@ class SnapshotPublisher:
     def _database_view(self) -> DatabaseView:
         view, index = self.context.database.view(), self._index
         return view if index is None else replace(view, index_phase=index.phase, index_share=index.share)
+
+    def _count(self) -> None:
+        """Read the counts, and add the time and energy since the last look to the runs that have recordings in flight."""
+        flying = [f.claim.run for f in self.in_flight.flights()]
+        now, energy_j = time.monotonic(), self._energy_j()
+        elapsed, used = now - self._counted_at, None
+        if energy_j is not None:
+            used = max(0.0, energy_j - self._counted_j) if self._counted_j is not None else 0.0
+        if self._worked:
+            runs.count_work(self.context.database, self._worked, elapsed, energy_j=used)
+        self._worked = {run for run in flying if run is not None}
+        self._counted_at, self._counted_j = now, energy_j
+        with self.context.database.transaction() as connection:
+            self._scopes = read_scopes(connection)
+
+    def _energy_j(self) -> float | None:
+        """Joules the GPUs have used since the engine started; None where none reports it."""
+        known = [d.energy_j for d in self.devices.read()[0] if d.energy_j is not None]
+        return sum(known) if known else None
 
     def _record(self, frame: Snapshot) -> None:
         events = self.context.journal.after(self._recorded, 1000)
@@ -191,7 +223,6 @@ class SnapshotPublisher:
         self.frames += 1
         settings = context.settings
         stages = tuple(context.stages[name].view() for name in STAGES)
-        p95 = {s.name: s.service_p95_s for s in stages}
         devices, note = self.devices.read()
         frame = Snapshot(
             schema=SCHEMA,
@@ -206,7 +237,7 @@ class SnapshotPublisher:
             verdict=self._verdict,
             stages=stages,
             batchers=(context.windows.view(), context.voices.view(), context.texts.view()),
-            flights=tuple(f.view(p95) for f in sorted(self.in_flight.flights(), key=lambda f: f.entered)),
+            flights=tuple(f.view() for f in sorted(self.in_flight.flights(), key=lambda f: f.entered)),
             decisions=context.totals.decisions_view(settings.identify),
             devices=devices,
             host=self._host_view(note, slow),
@@ -214,19 +245,32 @@ class SnapshotPublisher:
             models=context.models.views(),
             budgets=context.fetcher.budgets(),
             counters=(("frames", self.frames),),
+            scopes=self._scope_views(),
+            autopilot=self._autopilot(),
         )
         if slow:
             frame = self._judged(frame)
             self._report_stall(frame.verdict)
             self._report_journal_trouble()
-            self._verdict = frame.verdict
+            self._verdict, self._judged_scopes = frame.verdict, frame.scopes
             self.history.append(frame)
         return frame
+
+    def _scope_views(self) -> tuple[ScopeView, ...]:
+        """The scopes as counted last, with the judgement of the last slow look and this engine's errors."""
+        views = []
+        for scope in refreshed(self._judged_scopes, self._scopes.views):
+            finished, errors, _ = self.context.totals.recent(scope.run)
+            views.append(replace(scope, finished_10m=finished, errors_10m=errors))
+        return tuple(views)
 
     def _judged(self, frame: Snapshot) -> Snapshot:
         """The frame with its verdict. A verdict that cannot be made is reported and named, and never takes the frame with it."""
         try:
-            return self._judge.judge(frame, {key: value_of(self.context.settings, key) for key in SPECS})
+            settings = self.context.settings
+            judged = self._judge.judge(frame, {key: value_of(settings, key) for key in SPECS})
+            ahead = self._scopes.ahead
+            return self._judge.judge_scopes(judged, settings.in_flight, (ahead.queued, ahead.running, ahead.audio_left_estimate_s))
         except Exception as error:  # figures without advice are worth more than none
             self.context.faults.report("verdict", error)
             reason = f"no verdict, a fault of gainstage: {type(error).__name__}"
@@ -265,7 +309,7 @@ class SnapshotPublisher:
         return self._host
 
     def _run_view(self) -> Run:
-        run_state, totals, counts = self.run_state, self.context.totals, self._counts
+        run_state, totals, counts = self.run_state, self.context.totals, self._scopes.total
         finished, errors, throttled = totals.recent()
         return Run(
             state=run_state.current,
@@ -283,7 +327,7 @@ class SnapshotPublisher:
             retrying=counts.retrying,
             audio_done_s=totals.audio_s,
             audio_stored_s=counts.audio_done_s,
-            audio_left_s=self._audio_left(),
+            audio_left_s=counts.audio_left_estimate_s,
             rtfx=totals.rtfx(),
             work_s=round(totals.work_s, 1),
             rtfx_history=totals.rtfx_history(),
@@ -297,10 +341,3 @@ class SnapshotPublisher:
                 if v.state == "loading"
             ),
         )
-
-    def _audio_left(self) -> float | None:
-        """Seconds of audio not stored yet; what has no known length counts as the mean of what is stored, None without one."""
-        counts = self._counts
-        if not counts.unknown:
-            return counts.audio_left_s
-        return counts.audio_left_s + counts.unknown * counts.audio_done_s / counts.stored if counts.stored else None

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from gainstage.engine.errors import EngineError
 from gainstage.engine.queue.live import Follower
 from gainstage.engine.runtime.apply_settings import ApplySettings
+from gainstage.engine.runtime.autopilot import Autopilot
 from gainstage.engine.runtime.change_effects import ChangeEffects
 from gainstage.engine.runtime.command_handlers import CommandHandlers
 from gainstage.engine.runtime.context import EngineContext
@@ -39,7 +40,15 @@ class EngineThreads:
         history: deque[Snapshot] = deque(maxlen=HISTORY_FRAMES)
         self.reloads = ModelReload(context, run_state)
         self.change_effects = ChangeEffects(context, history)
-        self.publisher = SnapshotPublisher(context, in_flight, run_state, history, each_second=self.change_effects.predict)
+        self.autopilot = Autopilot(context, history)
+        self.publisher = SnapshotPublisher(
+            context,
+            in_flight,
+            run_state,
+            history,
+            each_second={"predicted effects": self.change_effects.predict, "autopilot": self.autopilot.step},
+            autopilot=lambda: self.autopilot.doing,
+        )
         self.heartbeat = Heartbeat(context)
         self.housekeeping = Housekeeping(context, in_flight, self.change_effects)
         self.housekeeping.writing = self.publisher.recording

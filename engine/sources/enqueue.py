@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gainstage.engine.options import NO_OPTIONS, RecordingOptions
+from gainstage.engine.queue import runs
 from gainstage.engine.queue.backlog import Backlog, Enqueued
 from gainstage.engine.sources.choice import RECHECKED, Choice
 from gainstage.engine.sources.choose import CHUNK
@@ -15,24 +16,52 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Recording
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What brings recordings in: the run they become part of. ``name`` is made from source and time where it is not given; a
+    followed source goes on with its run (``subscription``) while that is not done."""
+
+    kind: str
+    sources: tuple[str, ...] = ()
+    name: str | None = None
+    subscription: int | None = None
+
+
+PROGRAM = Origin("python")
+
+
 def enqueue(
-    backlog: Backlog, choice: Choice, *, force: bool = False, priority: int = 0, options: RecordingOptions = NO_OPTIONS
+    backlog: Backlog,
+    choice: Choice,
+    origin: Origin = PROGRAM,
+    *,
+    force: bool = False,
+    priority: int = 0,
+    options: RecordingOptions = NO_OPTIONS,
 ) -> Enqueued:
-    """Queue the chosen recordings, and store unavailable ones as skipped, so that they are listed, counted and can be retried.
+    """Queue the chosen recordings as one run, and store unavailable ones as skipped, so that they are listed, counted and can be
+    retried. ``run`` of the result is None where nothing new was brought in.
 
     ``options`` are those of each recording; the line of a list takes precedence.
     """
-    hold(backlog.db, choice)
-    refresh(backlog.db, choice)
-    grown = _with(options, _go_on(backlog.db, choice.grown))
-    added = backlog.add(_with(options, choice.taken), force=force, priority=priority)
-    if grown and not force:
-        again = backlog.add(grown, force=True, priority=priority).requeued
-        added = Enqueued(added.added, added.known - again, added.requeued + again)
-    if choice.recheck and not force:
-        again = backlog.retry(choice.recheck)
-        added = Enqueued(added.added, added.known - again, added.requeued + again)
-    return added
+    with backlog.db.transaction() as connection:
+        going_on = runs.open_of(connection, origin.subscription) if origin.subscription is not None else None
+        run = going_on or runs.make(connection, origin.kind, origin.sources, name=origin.name, subscription=origin.subscription)
+    try:
+        hold(backlog.db, choice, run)
+        refresh(backlog.db, choice)
+        grown = _with(options, _go_on(backlog.db, choice.grown))
+        added = backlog.add(_with(options, choice.taken), force=force, priority=priority, run=run)
+        if grown and not force:
+            again = backlog.add(grown, force=True, priority=priority, run=run).requeued
+            added = Enqueued(added.added, added.known - again, added.requeued + again)
+        if choice.recheck and not force:
+            again = backlog.retry(choice.recheck, run=run)
+            added = Enqueued(added.added, added.known - again, added.requeued + again)
+    finally:
+        with backlog.db.transaction() as connection:
+            kept = runs.keep_or_forget(connection, run)
+    return replace(added, run=run if kept else None)
 
 
 def _with(options: RecordingOptions, recordings: Iterable[Recording]) -> list[Recording]:
@@ -76,7 +105,7 @@ def _go_on(database: Database, grown: tuple[Recording, ...]) -> list[Recording]:
     return done
 
 
-def hold(database: Database, choice: Choice) -> int:
+def hold(database: Database, choice: Choice, run: int | None = None) -> int:
     """Store unavailable recordings as skipped with their reason; returns how many."""
     refused = [(left.recording, left.reason) for left in choice.left if left.refused and left.recording is not None]
     for start in range(0, len(refused), CHUNK):
@@ -84,14 +113,14 @@ def hold(database: Database, choice: Choice) -> int:
         with database.transaction() as connection:
             connection.execute(
                 """
-                insert into recording (id, key, source, title, duration, published, channel, extra, status, cause, error, retryable)
-                select id, key, source, title, duration, published, channel, extra, 'skipped', cause, cause, true
+                insert into recording (id, key, source, title, duration, published, channel, extra, status, cause, error, retryable, run)
+                select id, key, source, title, duration, published, channel, extra, 'skipped', cause, cause, true, %s::bigint
                 from jsonb_to_recordset(%s) as t (id text, key text, source text, title text, duration float8, published text,
                   channel text, extra jsonb, cause text) order by key
                 on conflict (key) do update set cause = excluded.cause, error = excluded.error, title = excluded.title, changed = now()
                 where recording.status = 'skipped' and recording.cause = any(%s) and recording.cause <> excluded.cause
                 """,
-                [document(rows), list(RECHECKED)],
+                [run, document(rows), list(RECHECKED)],
             )
     return len(refused)
 

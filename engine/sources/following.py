@@ -14,7 +14,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.options import RecordingOptions
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.sources.choose import choose
-from gainstage.engine.sources.enqueue import enqueue
+from gainstage.engine.sources.enqueue import Origin, enqueue
 from gainstage.engine.sources.folder_watch import FolderWatch
 from gainstage.engine.sources.listing import WRITING
 from gainstage.engine.sources.local import SETTLED_S
@@ -115,7 +115,9 @@ class Following:
                 token=self._token,
                 settled=claim.folder is not None,
             )
-            added = enqueue(self._backlog, choice, priority=claim.priority, options=RecordingOptions.of(claim.options))
+            origin = Origin("follow", (claim.source,), subscription=claim.id)
+            options = RecordingOptions.of(claim.options)
+            added = enqueue(self._backlog, choice, origin, priority=claim.priority, options=options)
         except Cancelled:
             raise
         except EngineError as error:

@@ -171,6 +171,11 @@ class Database:
             stack.close()
             raise
 
+    @property
+    def server_pid(self) -> int | None:
+        """Process id of the embedded server; None where the server is another's."""
+        return self._server.pid if self._server is not None else None
+
     def __repr__(self) -> str:
         return f"<Database {self.where}>"
 

@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
@@ -48,7 +49,8 @@ def full_in_s(samples: Sequence[tuple[float, int]]) -> float | None:
 class Host:
     """Samples the machine; rates are since the call before. Belongs to one thread (the publisher's).
 
-    ``folder`` is where work files lie: its disk is the one that counts. ``work_bytes`` gives their size, where it is known.
+    ``folder`` is where work files lie: its disk is the one that counts. ``work_bytes`` gives their size, where it is known,
+    ``postgres_pid`` the server process whose family is counted as the engine's Postgres.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class Host:
         folder: Path,
         *,
         work_bytes: Callable[[], int | None] = lambda: None,
+        postgres_pid: Callable[[], int | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._work_bytes = work_bytes
+        self._postgres = Family(postgres_pid, clock)
         self._clock = clock
         self._name = socket.gethostname()
         self._process = psutil.Process()
@@ -96,6 +100,7 @@ class Host:
             swap_used=_swap(),
             engine_cpu=engine_cpu,
             engine_rss=rss,
+            postgres_cpu=self._postgres.cpu(),
             engine_threads=threads,
             engine_handles=handles,
             disk_free=free,
@@ -128,6 +133,34 @@ class Host:
             return None, None
         took = now - before[0]
         return max(0.0, (counters.bytes_recv - before[1]) / took), max(0.0, (counters.bytes_sent - before[2]) / took)
+
+
+class Family:
+    """The processor time of a process and its children. One that ends between two looks is missed from its last look on."""
+
+    def __init__(self, pid: Callable[[], int | None], clock: Callable[[], float]) -> None:
+        self._pid, self._clock = pid, clock
+        self._used: dict[int, float] = {}
+        self._at: float | None = None
+
+    def cpu(self) -> float | None:
+        """Share of one core since the call before; None without a process, and at the first call."""
+        pid = self._pid()
+        if pid is None:
+            return None
+        now, used = self._clock(), {}
+        try:
+            parent = psutil.Process(pid)
+            for process in (parent, *parent.children()):
+                with suppress(psutil.Error):
+                    times = process.cpu_times()
+                    used[process.pid] = times.user + times.system
+        except psutil.Error:
+            return None
+        before, at, self._used, self._at = self._used, self._at, used, now
+        if at is None or now <= at:
+            return None
+        return max(0.0, sum(seconds - before.get(number, 0.0) for number, seconds in used.items())) / (now - at)
 
 
 def _swap() -> int | None:

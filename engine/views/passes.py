@@ -7,6 +7,9 @@ from typing import Literal
 
 PassOutcome = Literal["ok", "failed", "cancelled"]
 
+PARTIAL = "partial"
+"""Cause of a pass that ended well and is followed by another one of the same stage: the two are one visit."""
+
 Why = Literal["full", "age", "everybody waits", "retry"]
 """What sent a batch off: its budget was full, its oldest item was old enough, nobody was left to add to it, or it is a part
 of a batch that failed."""

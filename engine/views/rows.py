@@ -184,6 +184,11 @@ class ChangeRow:
     effect_text: str | None = None  # "+29% audio/h, p95 190s (=), VRAM 35 → 44%" or "not enough data"
     undone_by: int | None = None
     predicted: str | None = None
+    predicted_gain: float | None = None  # relative change of throughput: 0.1 is +10 %
+    gain: float | None = None  # measured, with the interval that should hold it in four cases of five
+    gain_low: float | None = None
+    gain_high: float | None = None
+    interim: bool = False  # measured after a minute of work; the final effect comes later
 
 
 @dataclass(frozen=True, slots=True)

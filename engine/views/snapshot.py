@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gainstage.engine.views.machine import CpuSplit, DeviceView, GpuProcess, HostView
+
+__all__ = ["CpuSplit", "DeviceView", "GpuProcess", "HostView"]
+
 SCHEMA = 1
 """Raised when a field changes meaning; a console that speaks another schema is read-only."""
 
@@ -42,7 +46,7 @@ class Run:
     failed: int
     skipped: int
     cancelled: int
-    retrying: int
+    retrying: int  # of ``queued``: wait for their next try
     audio_done_s: float
     audio_left_s: float | None
     rtfx: float | None  # now: of the last minute with work, or as far back as three recordings need; None while idle
@@ -61,6 +65,41 @@ class Run:
     def rtfx_overall(self) -> float | None:
         """Audio seconds per second of all the time in which this engine had work; None without any."""
         return self.audio_done_s / self.work_s if self.work_s and self.audio_done_s else None
+
+
+ScopeName = Literal["run", "today", "all"]
+SCOPES: tuple[ScopeName, ...] = ("run", "today", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeView:
+    """What may be looked at: the run at hand, what ended today and is still to do, everything the database holds.
+
+    Counts are recordings; seconds are of audio, but ``work_s``: in which any engine had work of this scope. Health, reason and
+    forecast are the engine's judgement of this scope, None in a frame of an engine that judged none.
+    """
+
+    name: ScopeName
+    title: str  # of the run, else "today", "all"
+    run: int | None
+    since_wall: float | None  # its first recording was claimed; midnight for today
+    ended_wall: float | None
+    queued: int
+    running: int
+    stored: int
+    failed: int
+    skipped: int
+    cancelled: int
+    retrying: int
+    audio_done_s: float
+    audio_left_s: float | None
+    work_s: float | None
+    errors_10m: int = 0
+    finished_10m: int = 0
+    health: Health | None = None
+    reason: str = ""
+    why: tuple[str, ...] = ()
+    left: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +192,7 @@ class FlightView:
     note: str | None = None
     slot: int | None = None
     side_stage: str | None = None  # diarize runs beside transcribe
+    side_progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,68 +237,6 @@ class DecisionsView:
     variance_histogram: tuple[int, ...] = ()  # 16 buckets over 0 .. 2 x limit, the last is open
     split_share_24h: float | None = None
     latest: tuple[DecisionRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
-    pid: int
-    name: str
-    memory: int | None
-    ours: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceView:
-    """A GPU as NVML reports it. Every reading may be unknown."""
-
-    index: int
-    name: str
-    uuid: str | None = None
-    sm: float | None = None
-    memory_used: int | None = None
-    memory_total: int | None = None
-    memory_ours: int | None = None
-    memory_peak: int | None = None
-    temperature: float | None = None
-    slowdown_at: float | None = None
-    shutdown_at: float | None = None
-    power_w: float | None = None
-    power_limit_w: float | None = None
-    clock_sm_mhz: int | None = None
-    clock_sm_max_mhz: int | None = None
-    clock_memory_mhz: int | None = None
-    pcie_rx: float | None = None  # bytes per second
-    pcie_tx: float | None = None
-    energy_j: float | None = None
-    throttle: tuple[str, ...] | None = None
-    ecc_errors: int | None = None
-    processes: tuple[GpuProcess, ...] = ()
-    driver: str | None = None
-    sm_history: tuple[float | None, ...] = ()  # one per 5 s, oldest first, last 180
-    memory_history: tuple[float | None, ...] = ()  # share used, likewise
-
-
-@dataclass(frozen=True, slots=True)
-class HostView:
-    name: str
-    cpu: float | None = None  # share of all cores
-    cores: int | None = None
-    load: float | None = None
-    memory_used: int | None = None
-    memory_total: int | None = None
-    swap_used: int | None = None
-    engine_cpu: float | None = None  # share of one core
-    engine_rss: int | None = None
-    engine_threads: int | None = None
-    engine_handles: int | None = None
-    disk_free: int | None = None
-    disk_total: int | None = None
-    disk_full_in_s: float | None = None
-    work_bytes: int | None = None
-    net_rx: float | None = None  # bytes per second
-    net_tx: float | None = None
-    gpu_note: str | None = None  # why no GPU can be read
-    cpu_history: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +301,7 @@ class Advice:
     expected: str = ""
     evidence: str = ""
     confidence: Literal["low", "medium", "high"] = "low"
+    also: tuple[tuple[str, Any, Any], ...] = ()  # (key, old, new) of a change that belongs to it: one alone brings nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,3 +352,6 @@ class Snapshot:
     budgets: tuple[HostBudget, ...] = ()
     counters: tuple[tuple[str, int], ...] = ()
     simulated: bool = False
+    scopes: tuple[ScopeView, ...] = ()  # empty in older records
+    autopilot: str | None = None  # what it does, None while it is off
+    scope: ScopeName = "all"  # what ``run`` and ``verdict`` are about

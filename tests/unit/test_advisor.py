@@ -319,3 +319,41 @@ def test_the_judge_reuses_a_forecast_and_lets_it_age(busy: Snapshot) -> None:
     changed = judge.judge(wider, SETTINGS | {"workers.transcribe": 4}).verdict.forecast.left_s
     assert changed is not None
     assert changed < 0.8 * first
+
+
+def test_moving_progress_is_no_stall_and_patience_belongs_to_the_length(busy: Snapshot) -> None:
+    """A long recording at 53 % that moves; the same one that stands still for longer than its length explains."""
+    flight = replace(
+        busy.flights[0], id="long", stage="transcribe", waiting=False, side_stage=None, expected_p95_s=20.0, progress=0.4
+    )
+    frame = replace(stage(only(busy, "transcribe"), "transcribe", busy=1, depth=0), flights=(flight,))
+    still = [later(frame, n) for n in range(0, 300)]
+    moving = [replace(f, flights=(replace(flight, progress=0.4 + n * 0.001),)) for n, f in enumerate(still)]
+    assert verdict(still, SETTINGS).health == "stalled"
+    assert verdict(moving, SETTINGS).health != "stalled"
+    patient = [replace(f, flights=(replace(flight, expected_p95_s=565.0),)) for f in still]
+    assert verdict(patient, SETTINGS).health != "stalled"
+
+
+def test_two_stages_that_are_full_together_are_advised_together(busy: Snapshot) -> None:
+    """One slot more at either moves the bottleneck to the other: only both bring something."""
+    frame = host(gpu(busy, sm=0.4, memory_used=2 * 10**9), cpu=0.3, engine_cpu=0.5, postgres_cpu=0.0)
+    for name, capacity, rtfx in (("transcribe", 2, 10.0), ("diarize", 2, 10.0)):
+        frame = stage(frame, name, capacity=capacity, busy=capacity, depth=6, busy_share=1.0, rtfx=rtfx, paused=False)
+    for name in ("fetch", "decode", "identify", "segment", "embed", "store"):
+        frame = stage(frame, name, capacity=8, rtfx=500.0, busy_share=0.1, depth=0)
+    frame = run(frame, queued=200, state="running", audio_left_s=200 * 600.0)
+    settings = SETTINGS | {"workers.transcribe": 2, "workers.diarize": 2, "in_flight": 24}
+    advice = verdict([frame], settings).advice
+    assert advice is not None
+    assert {advice.key, *(key for key, _, _ in advice.also)} == {"workers.transcribe", "workers.diarize"}
+    assert "one alone brings little" in advice.text
+    assert advice.expected.startswith("+")
+
+
+def test_the_machine_is_split_into_engine_its_postgres_and_others(busy: Snapshot) -> None:
+    split = host(busy, cpu=0.9, engine_cpu=1.6, postgres_cpu=0.4, cores=4).host.split
+    assert split is not None
+    assert (split.engine, split.postgres, split.others) == (pytest.approx(0.4), pytest.approx(0.1), pytest.approx(0.4))
+    assert split.text == "engine 40%, its Postgres 10%, others 40%"
+    assert host(busy, cpu=None).host.split is None

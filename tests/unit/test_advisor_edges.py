@@ -311,7 +311,7 @@ def test_a_stage_whose_slots_are_all_busy_with_nobody_waiting_can_stall(busy: Sn
 
 @pytest.mark.parametrize(
     ("name", "evidence"),
-    [("store", "database p95 40 ms"), ("fetch", "1 throttled in 10 m, 12 MB/s"), ("decode", "CPU 44%")],
+    [("store", "database p95 40 ms"), ("fetch", "1 throttled in 10 m, 12 MB/s"), ("decode", "CPU 44%: engine 10%, others 34%")],
 )
 def test_the_evidence_is_of_the_kind_of_the_stage(busy: Snapshot, name: str, evidence: str) -> None:
     held = stage(quiet(busy), name, busy_share=0.97, depth=5)

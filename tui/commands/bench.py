@@ -24,6 +24,9 @@ EXAMPLES = {
   resume          what is done again after kill -9
   quality         word, diarization and speaker errors, against the truth
   sources         long feeds listed, many downloads, against the server's own speed
+  advice          predicted gains and times left against simulated pipelines
+  autopilot       the search for slots against pipelines tried exhaustively
+  truth           header, panels, table, status and database at random moments
   console         first picture, processor, keys, memory, what it takes from an engine
 
 examples:
@@ -46,6 +49,9 @@ MODULES = {
     "recogniser": "gainstage.engine.bench.recogniser",
     "console": "gainstage.tui.bench.console",
     "search": "gainstage.engine.bench.search",
+    "advice": "gainstage.engine.bench.advice",
+    "autopilot": "gainstage.engine.bench.autopilot",
+    "truth": "gainstage.tui.bench.truth",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",
     "corrections": "gainstage.engine.bench.corrections",
@@ -59,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--recordings", type=int, help="pipeline, live, corrections, peers: how many")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
+    parser.add_argument("--recordings", type=int, help="pipeline, live: how many; truth: moments, advice, autopilot: pipelines")
+    parser.add_argument("--segments", type=int, help="voices: how many")
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
     parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")

@@ -10,7 +10,8 @@ from gainstage.engine.clean import terminal_json
 from gainstage.engine.views.commands import Ack, Command, CommandName, DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.frame_json import dumps
-from gainstage.engine.views.snapshot import Snapshot
+from gainstage.engine.views.scopes import scoped
+from gainstage.engine.views.snapshot import SCOPES, Snapshot
 from gainstage.tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
 
 EXAMPLES = {
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     if name == "watch":
         parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="seconds between two (default %(default)s)")
         parser.add_argument("--count", type=int, default=0, help="end after this many frames")
+    if name == "status":
+        parser.add_argument("--scope", choices=SCOPES, default="run", help="what the counts are about (default: %(default)s)")
     if name != "watch":
         parser.add_argument("--engine", metavar="ID", help="one engine, by its id or its name in its home (default: all)")
         parser.add_argument("--host", metavar="NAME", help="the engines of one host")
@@ -80,13 +83,15 @@ def status(desk: Desk, args: argparse.Namespace) -> int:
     )
     if frame:
         print()
-        describe(frame)
+        describe(scoped(frame, args.scope))
     return 0
 
 
 def describe(frame: Snapshot) -> None:
     """Print the four answers and the stages as plain text."""
     run, verdict = frame.run, frame.verdict
+    if frame.scopes:
+        print(f"run  {plain(run.source)}" if frame.scope == "run" else frame.scope)
     print(f"{plain(verdict.health)}  {plain(verdict.reason, 400)}".rstrip())
     print(
         f"queued {run.queued}  running {run.running}  stored {run.stored}  failed {run.failed}  skipped {run.skipped}"

@@ -27,6 +27,8 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     "results": {
         "recordings": CommandEntry("results", "list recordings with their state"),
         "show": CommandEntry("results", "one recording: who said what, how it went"),
+        "runs": CommandEntry("runs", "what each run brought in, how far it is, how fast it went"),
+        "report": CommandEntry("runs", "one run: what became of it, where its time went, what changes of settings did"),
         "search": CommandEntry("results", "find passages by meaning, by words, or both"),
         "play": CommandEntry("play", "hear what was said at a time, or write it as a clip"),
         "export": CommandEntry("results", "write srt, vtt, txt, json or rttm files, or clips"),
@@ -64,6 +66,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     "settings": {
         "set": CommandEntry("settings", "change a setting on the running system"),
         "settings": CommandEntry("settings", "every setting with its value, origin and effect"),
+        "autopilot": CommandEntry("autopilot", "let the engine tune its own numbers of slots; what it tried and what that did"),
         "undo": CommandEntry("settings", "take the last change back"),
         "config": CommandEntry("config", "show, validate or explain the configuration"),
         "completion": CommandEntry("completion", "print a script that completes commands and options in a shell"),

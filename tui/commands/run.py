@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         selection_arguments(parser)
         recording_arguments(parser)
         parser.add_argument("--priority", type=int, default=0, help="higher goes first")
+        parser.add_argument("--name", help="of the run, in `gainstage runs` (default: from the first source and the time)")
         parser.add_argument("--dry-run", action="store_true", help="print what would be taken, change nothing")
     if name != "add":
         parser.add_argument("--headless", action="store_true", help="follow in the terminal instead of the console")
@@ -163,14 +164,15 @@ def tell_left(choice: Choice, passed: bool = False) -> None:
 
 def add(args: argparse.Namespace) -> int:
     from gainstage.engine.options import RecordingOptions
-    from gainstage.engine.sources.enqueue import enqueue
+    from gainstage.engine.sources.enqueue import Origin, enqueue
 
     loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority, options=options)
+        origin = Origin("add", tuple(args.sources), args.name)
+        added = enqueue(desk.queue, choice, origin, force=args.force, priority=args.priority, options=options)
     if speaking(args):
         print(f"added {added.added}, queued again {added.requeued}, known already {added.known}")
         tell_left(choice)
@@ -208,14 +210,16 @@ def dry_run(args: argparse.Namespace, choice: Choice, loaded: Loaded, desk: Post
 
 def ingest(args: argparse.Namespace) -> int:
     from gainstage.engine.options import RecordingOptions
-    from gainstage.engine.sources.enqueue import enqueue
+    from gainstage.engine.sources.enqueue import Origin, enqueue
 
     loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
     with open_desk(args, loaded) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
-        added = enqueue(desk.queue, choice, force=args.force, priority=args.priority, options=options)
+        origin = Origin("run", tuple(args.sources), args.name)
+        added = enqueue(desk.queue, choice, origin, force=args.force, priority=args.priority, options=options)
+        desk.run = added.run
         if speaking(args):
             tell_left(choice)
         recordings = choice.taken
@@ -234,6 +238,7 @@ def ingest(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """Run the bundled recordings in a separate home."""
+    from gainstage.engine.queue.runs import keep_or_forget, make
     from gainstage.engine.runtime.demo import demo_recordings
 
     args.profile = args.profile or "demo"
@@ -244,7 +249,11 @@ def demo(args: argparse.Namespace) -> int:
         write_whole(paths_of(args).settings_file, profile_text("demo"))
     with open_desk(args, loaded) as desk:
         recordings = demo_recordings()
-        desk.queue.add(recordings, force=not args.keep)
+        with desk.database.transaction() as connection:
+            run = make(connection, "demo", ["demo"])
+        desk.queue.add(recordings, force=not args.keep, run=run)
+        with desk.database.transaction() as connection:
+            desk.run = run if keep_or_forget(connection, run) else None
         return serve_and_follow(args, loaded, desk, [r.id for r in recordings], title="demo", demo=True)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from gainstage.engine.views.desk import Desk
-from gainstage.engine.views.snapshot import Snapshot
+from gainstage.engine.views.scopes import scoped
+from gainstage.engine.views.snapshot import ScopeName, Snapshot
 from gainstage.tui.console.poller import News
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.state.frame import Frame, SnapshotAge, contact_of
 
 
 class FrameBuilder:
-    """``newest`` is the newest snapshot, also while the timeline shows an older one."""
+    """``newest`` is the newest snapshot, also while the timeline shows an older one. ``scope`` is what frames are about."""
 
     def __init__(self, desk: Desk, timeline: Timeline, *, read_only: bool) -> None:
         self._desk, self._timeline, self._read_only = desk, timeline, read_only
         self.newest: Snapshot | None = None
+        self.scope: ScopeName = "run"
         self._age = SnapshotAge()
         self._error: str | None = None
         self._engines = 1
@@ -30,8 +32,9 @@ class FrameBuilder:
         """The frame to draw at a time of the desk's clock."""
         timeline = self._timeline
         age = self._age.of(self.newest, now)
+        shown = timeline.shown(self.newest)
         return Frame(
-            snapshot=timeline.shown(self.newest),
+            snapshot=None if shown is None else scoped(shown, self.scope),
             now=now,
             age_s=age,
             contact=contact_of(self.newest, age, self._has_answered),

@@ -9,6 +9,7 @@ from typing import Any
 
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.rows import SettingRow
+from gainstage.engine.views.snapshot import SCOPES
 from gainstage.tui.console.shell import Shell
 from gainstage.tui.render import export
 from gainstage.tui.render import format as fmt
@@ -221,6 +222,18 @@ class GlobalActions:
         why = shell.timeline.scrub(shell.newest, shell.desk.now(), frames)
         if why is not None:
             shell.notice(why, "info")
+        shell.redraw_now()
+
+    def do_scope(self, words: str) -> None:
+        shell = self._shell
+        if words and words not in SCOPES:
+            shell.notice(f"no scope {words!r}: {', '.join(SCOPES)}", "warn")
+            return
+        if shell.newest is not None and not shell.newest.scopes:
+            shell.notice("this engine or record does not tell runs apart", "info")
+            return
+        wanted = words or SCOPES[(SCOPES.index(shell.frames.scope) + 1) % len(SCOPES)]
+        shell.frames.scope = next(name for name in SCOPES if name == wanted)
         shell.redraw_now()
 
     def do_theme(self, words: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from textual.screen import Screen
 
+from gainstage.tui.console.frame_builder import FrameBuilder
 from gainstage.tui.console.poller import Poller
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.screens.base import DeskScreen
@@ -22,6 +23,7 @@ class Shell(ConsoleApp, Protocol):
 
     poller: Poller
     timeline: Timeline
+    frames: FrameBuilder
     trail: list[str]
     past_lines: list[str]
     farewell: str

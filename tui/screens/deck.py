@@ -67,8 +67,9 @@ class DeckScreen(RecordingActionsScreen):
             self.flights.show_lists(answer.value)
 
     def _follow_room(self) -> None:
-        if self.flights.has_room != self._asks_for_lists:
-            self._asks_for_lists = self.flights.has_room
+        wanted = self.flights.has_room and self.frame.mode != "scrub"  # the lists are of now, not of the time looked at
+        if wanted != self._asks_for_lists:
+            self._asks_for_lists = wanted
             if not self._asks_for_lists:
                 self.flights.show_lists(None)
             self.watch_again()
@@ -103,7 +104,7 @@ class DeckScreen(RecordingActionsScreen):
         self.voices.show(s.batchers, s.decisions)
         self.throughput.show(s.run, s.wall, changes_of(console.events))
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
-        waiting = s.run.queued + s.run.retrying
+        waiting = s.run.queued
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
         self._follow_room()
 
@@ -199,17 +200,24 @@ class DeckScreen(RecordingActionsScreen):
             console.notice("no advice to try", "info")
             return
         lines = [
-            f"{advice.key}  {fmt.value(advice.old)} → {fmt.value(advice.new)}",
+            *(
+                f"{key}  {fmt.value(old)} → {fmt.value(new)}"
+                for key, old, new in ((advice.key, advice.old, advice.new), *advice.also)
+            ),
             "",
             advice.text,
             advice.expected,
             advice.evidence,
         ]
         lines.append(f"confidence {advice.confidence}; what it did is measured and shown in Tune")
-        command = Command("set", {"key": advice.key, "value": advice.new})
-        label = f"{advice.key} {fmt.value(advice.old)} → {fmt.value(advice.new)}"
+        changes = ((advice.key, advice.old, advice.new), *advice.also)
+
+        def apply() -> None:
+            for key, old, new in changes:
+                console.send(Command("set", {"key": key, "value": new}), f"{key} {fmt.value(old)} → {fmt.value(new)}")
+
         question = ConfirmScreen("Try this?", [line for line in lines if line is not None], yes="Apply")
-        self.app.push_screen(question, lambda yes: console.send(command, label) if yes else None)
+        self.app.push_screen(question, lambda yes: apply() if yes else None)
 
     def do_undo(self, _: str) -> None:
         self.console.send(Command("undo"), "undo the last change")

@@ -54,6 +54,7 @@ class TuneScreen(TableScreen):
 
     def apply(self, frame: Frame) -> None:
         self._show()
+        self.changes.show_autopilot(frame.snapshot.autopilot if frame.snapshot is not None else None)
 
     def _show(self, *, force: bool = False) -> None:
         console = self.console
@@ -151,6 +152,14 @@ class TuneScreen(TableScreen):
 
     def do_undo(self, _: str) -> None:
         self.console.send(Command("undo"), "undo the last change")
+
+    def do_autopilot(self, _: str) -> None:
+        row = self.console.settings.get("autopilot.on")
+        if row is None:
+            self.console.notice("settings are not read yet", "warn")
+            return
+        on = not bool(row.value)
+        self.console.send(Command("set", {"key": "autopilot.on", "value": on}), f"autopilot {'on' if on else 'off'}")
 
     def do_undo_to(self, words: str) -> None:
         from gainstage.tui.screens.modals.confirm import ConfirmScreen

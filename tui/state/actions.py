@@ -90,6 +90,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("scrub-minute-back", "left_curly_bracket", "Back one minute", "A minute back."),
     Action("scrub-minute-forward", "right_curly_bracket", "Forward one minute", "A minute forward."),
     Action("live", "backslash", "Back to live", "Leave the past."),
+    Action("scope", "d", "This run, today, all", "What counts, rates, verdict, title and time left are about.", usage="[run|today|all]"),
     Action("theme", "t", "Next theme", "Dark, light, deuteranopia, high contrast, mono.", usage="[NAME]"),
     Action("filter", "slash", "Filter", "Show only rows that match; fields as stage:transcribe.", _on("recordings", "logs", "voices", "tune", "deck"), foot="filter", usage="[TEXT]", types=True),
     Action("faults", "exclamation_mark", "Faults only", "Only what is failing, retrying or slow.", _on("deck", "recordings", "voices", "logs"), foot="faults"),
@@ -133,6 +134,7 @@ ACTIONS: tuple[Action, ...] = (
     # Tune
     Action("edit", "e", "Edit the value", "Type a new value; it is staged, not sent.", _on("tune"), "engine", foot="edit", types=True),
     Action("apply", "A", "Apply what is staged", "Send every staged value.", _on("tune"), "engine", foot="apply"),
+    Action("autopilot", "O", "Autopilot on or off", "The engine tries numbers of slots, keeps what helps, takes the rest back.", _on("tune"), "engine", foot="autopilot"),
     Action("undo", "u", "Undo the last change", "Set it back; an undo is a change like any other.", _on("tune", "deck"), "engine", foot="undo"),
     Action("undo-to", "U", "Undo to here", "Back to the settings before the change under the cursor.", _on("tune"), "engine", True, usage="[REVISION]"),
     Action("differences", "equals_sign", "Differences only", "Only values that differ from their default or file.", _on("tune"), foot="differences"),

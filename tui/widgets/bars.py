@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual import events
 from textual.widgets import Input
 
-from gainstage.engine.views.snapshot import Health
+from gainstage.engine.views.snapshot import Health, ScopeName
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line, sides
@@ -45,8 +45,9 @@ def health_word(frame: Frame) -> tuple[str, str]:
     if frame.health in ("offline", "stale"):
         tail = f" {frame.age_s or 0:.1f}s" if (frame.age_s or 0) < 10 else " " + fmt.roughly(frame.age_s)
     elif frame.health == "paused" and run:
-        tail = " " + fmt.roughly(frame.snapshot.wall - run.state_since_wall if frame.snapshot else None)
-        tail += f" ({run.by})" if run.by else ""
+        since = run.state_since_wall if run.state == "paused" else frame.snapshot.verdict.since_wall if frame.snapshot else None
+        tail = "" if since is None or frame.snapshot is None else " " + fmt.roughly(max(0.0, frame.snapshot.wall - since))
+        tail += f" ({run.by})" if run.by and run.state == "paused" else ""
     elif frame.health == "draining" and run:
         tail = f" {run.running} left"
     return f"{glyph} {word}{tail}", token
@@ -83,6 +84,9 @@ def eta(frame: Frame) -> str:
     return text
 
 
+SCOPE_WORDS: dict[ScopeName, str] = {"run": "this run", "today": "today", "all": "all"}
+
+
 class StatusBar(Live):
     """The first line: how it goes, whose run it is, how far it is, and how fresh the picture is."""
 
@@ -105,13 +109,18 @@ class StatusBar(Live):
         right = self._right(p, clock=True)
         if s is not None:
             run = s.run
-            total = run.stored + run.failed + run.skipped + run.cancelled + run.queued + run.running + run.retrying
-            finished = total - run.queued - run.running - run.retrying
+            total = run.stored + run.failed + run.skipped + run.cancelled + run.queued + run.running
+            finished = total - run.queued - run.running
             done_s = run.audio_done_s if run.audio_stored_s is None else run.audio_stored_s
             when = eta(f)
             done = fmt.done_of(finished, total)
+            scope = SCOPE_WORDS[s.scope] if s.scopes else ""
+            if scope:
+                left.gap(2, base).add(scope, p["accent"])
             if width >= 140:
-                left.gap(2, base).add(f"{finished:,}", p["bright"]).add(f"/{total:,} recordings · {done}", p["text"])
+                left.gap(1 if scope else 2, base).add(f"{finished:,}", p["bright"]).add(
+                    f"/{total:,} recordings · {done}", p["text"]
+                )
                 left.add(f" · {fmt.audio(done_s, run.audio_left_s)}", p["muted"])
                 if when:
                     end = f.snapshot.verdict.forecast.left_s if f.snapshot else None
@@ -120,7 +129,7 @@ class StatusBar(Live):
                         middle.add(f" → {fmt.day_clock(s.wall + end)}", p["muted"])
                     right = middle.gap(3, base).extend(right)
             else:
-                left.gap(2, base).add(done, p["bright"]).add(f" {finished:,}/{total:,}", p["text"])
+                left.gap(1 if scope else 2, base).add(done, p["bright"]).add(f" {finished:,}/{total:,}", p["text"])
                 if when:
                     left.gap(2, base).add(when, p["bright"])
         if width < 100 and self.screen_title != "Deck":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gainstage.engine.advisor.measured_effects import complete
+from gainstage.engine.advisor.track_record import track_record
 from gainstage.engine.views.rows import ChangeRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
@@ -18,8 +19,10 @@ def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
     if change.state == "pending":
         return line.add("waiting for the engine …", p["muted"])
     if change.effect_text:
-        line.add("measured ", p["muted"]).clip(
-            change.effect_text, width - line.used, p["text" if change.effect_text != "not enough data" else "faint"]
+        line.add("so far " if change.interim else "measured ", p["muted"]).clip(
+            change.effect_text.removesuffix(" so far"),
+            width - line.used,
+            p["text" if change.effect_text != "not enough data" else "faint"],
         )
     elif complete(change.wall, now):  # its engine ended first, or there was none
         line.add("effect was not measured", p["faint"])
@@ -39,9 +42,20 @@ class ChangesPanel(Table[ChangeRow]):
     def __init__(self) -> None:
         super().__init__(id="changes")
         self.error: str | None = None
+        self.autopilot: str | None = None  # what it does
+
+    def show_autopilot(self, doing: str | None) -> None:
+        if doing != self.autopilot:
+            self.autopilot = doing
+            self.redraw()
 
     def key_of(self, item: ChangeRow) -> str:
         return str(item.revision)
+
+    def heading(self, p: Palette) -> Line:
+        doing = f"  autopilot {self.autopilot}" if self.autopilot else ""
+        record = track_record([item for item in self.items if item is not None])
+        return super().heading(p).add(f"  {record.text}" if record.of else "", p["muted"]).add(doing, p["accent"])
 
     def corner(self, p: Palette) -> Line:
         return Line().add("u undo last  U undo to here  Enter", p["faint"])

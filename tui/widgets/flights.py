@@ -103,6 +103,8 @@ class FlightsPanel(FilterTable[FlightCell]):
         at_once: bool = False,
     ) -> None:
         """``outcomes``: how recordings ended, by id, from the journal."""
+        if not 0 <= now - self.now <= LEAVES_AFTER_S:  # another time is looked at: nobody is just leaving
+            self._known = {}
         self.waiting, self.failed, self.now = waiting, failed, now
         here = {f.id: FlightCell(f) for f in flights}
         for key, flight in self._known.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gainstage.engine.views.snapshot import DeviceView, HostView
+from gainstage.engine.views.snapshot import CpuSplit, DeviceView, HostView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
@@ -13,6 +13,16 @@ from gainstage.tui.widgets.panel import Panel
 def share_of(part: float | None, whole: float | None) -> float | None:
     """A share, unknown when either side is."""
     return part / whole if part is not None and whole else None
+
+
+def split_words(split: CpuSplit, cells: int) -> str:
+    """Who uses the CPU: ``engine 61 pg 4 other 20`` (percent of all cores), shorter where there is less room."""
+    parts = [("engine", "eng", split.engine), ("pg", "pg", split.postgres), ("other", "oth", split.others)]
+    for short in (False, True):
+        text = " ".join(f"{words[short]} {share * 100:.0f}" for *words, share in parts if share is not None)
+        if len(text) < cells:
+            break
+    return text
 
 
 class MachinePanel(Panel):
@@ -70,6 +80,8 @@ class MachinePanel(Panel):
 
         cores = f"{h.cores} cores" if h.cores else ""
         tail = f" {spark(h.cpu_history, 8)} {cores}"
+        if h.split is not None and h.postgres_cpu is not None:
+            tail = " " + split_words(h.split, width - bar - 13)
         lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), tail if bar + 13 + len(tail) <= width else tail[:9]))
         lines.append(
             row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used), f" of {fmt.size(h.memory_total, 0)}")

@@ -209,13 +209,20 @@ class ScriptedDesk:
     def _measure(self) -> None:
         """Fill in the effects of changes whose time afterwards is over; an engine's ten minutes are too long for the story."""
         applied = [r for r in self.hand.rows if r.state == "applied"]
-        span = {"window_s": EFFECT_S, "settle_s": SETTLE_S}
         for i, change in enumerate(applied):
-            if change.effect_text is not None or not complete(change.wall, self.now(), **span):
+            if change.effect_text is not None or not complete(change.wall, self.now(), window_s=EFFECT_S, settle_s=SETTLE_S):
                 continue
             since = applied[i - 1].wall if i else START_WALL
             until = applied[i + 1].wall if i + 1 < len(applied) else float("inf")
-            measured = effect(self._history, change.wall, change.key, since_wall=since, until_wall=until, **span)
+            measured = effect(
+                self._history,
+                change.wall,
+                change.key,
+                since_wall=since,
+                until_wall=until,
+                window_s=EFFECT_S,
+                settle_s=SETTLE_S,
+            )
             updated = replace(change, before=measured.before, after=measured.after, effect_text=measured.text)
             self.hand.rows[self.hand.rows.index(change)] = updated
 

@@ -52,6 +52,11 @@ class WhyScreen(Dialog[None]):
             lines += [Line().gap(14, p["ground"]).add(more, p["text"]) for more in rest]
         b = v.bottleneck
         lines += [Line(), Line().add("Bottleneck", p["title+b"]), *self._said(f"{b.text}. {b.evidence}", width, p)]
+        if (split := s.host.split) is not None and s.host.cpu is not None:
+            lines += [Line(), Line().add("Processor", p["title+b"])]
+            lines += self._said(f"{s.host.cpu:.0%} of all cores in use: {split.text}", width, p)
+        if s.autopilot is not None:
+            lines += [Line(), Line().add("Autopilot", p["title+b"]), *self._said(f"It {s.autopilot}", width, p)]
         a = v.advice
         lines += [Line(), Line().add("Advice", p["title+b"])]
         lines += self._said(

@@ -1,0 +1,82 @@
+"""The report of a run: frozen values, whatever they are shown as."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gainstage.engine.views.rows import ChangeRow
+from gainstage.engine.views.runs import RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRecording:
+    id: str
+    title: str
+    source: str
+    status: str
+    duration_s: float | None
+    segments: int | None
+    speakers: int | None
+    waited_s: float
+    served_s: float
+    cause: str | None
+    note: str | None  # the error, or whose audio it is
+
+
+@dataclass(frozen=True, slots=True)
+class StageShare:
+    """Passes of one stage over the run. ``share`` is of all service time."""
+
+    name: str
+    passes: int
+    failed: int
+    waited_s: float
+    served_s: float
+    share: float
+    wait_p50_s: float | None
+    service_p50_s: float | None
+    service_p95_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedFailure:
+    cause: str
+    count: int
+    hint: str | None
+    examples: tuple[str, ...]  # titles, at most three
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    name: str
+    seconds: float
+    recordings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the throughput picture: audio seconds per second of work, None without work."""
+
+    wall: float
+    seconds: float
+    rtfx: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    run: RunRow
+    recordings: tuple[ReportedRecording, ...]
+    stages: tuple[StageShare, ...]
+    failures: tuple[ReportedFailure, ...]
+    speakers: tuple[Spoken, ...]
+    coverage: dict[str, float]
+    changes: tuple[ChangeRow, ...]
+    throughput: tuple[Stretch, ...]
+    kwh: float | None = None  # None where the power is not known
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON knows it."""
+        made = asdict(self)
+        made["run"] |= {"total": self.run.total, "progress": self.run.progress, "rtfx": self.run.rtfx}
+        return made
