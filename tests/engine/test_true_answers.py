@@ -60,7 +60,7 @@ def test_a_run_that_ended_well_is_not_lost(database: Database, tmp_path: Path) -
     registry.unregister("done")
     desk = PostgresDesk(database)
     builder = FrameBuilder(desk, Timeline(Ring()), read_only=False)
-    builder.note(News(snapshot=desk.snapshot(), engines=0, asked=True, frames=1))
+    builder.note(News(snapshot=desk.snapshot(), engines=0, has_answered=True, frames=1))
     seen = builder.frame(time.time() + 3600)
     assert seen.contact is Contact.STOPPED
     assert not seen.lost
@@ -74,7 +74,7 @@ def test_a_paused_stage_shows_the_time_of_its_pause_and_nobody_s_name() -> None:
     run = replace(frame.run, state="running", state_since_wall=frame.wall - 7200, by="ops")
     verdict = replace(frame.verdict, health="paused", since_wall=frame.wall - 65)
     builder = FrameBuilder(ScriptedDesk(), Timeline(Ring()), read_only=False)
-    builder.note(News(snapshot=replace(frame, run=run, verdict=verdict), engines=1, asked=True, frames=1))
+    builder.note(News(snapshot=replace(frame, run=run, verdict=verdict), engines=1, has_answered=True, frames=1))
     assert health_word(builder.frame(frame.wall))[0] == "‖ PAUSED 65s"
 
 
