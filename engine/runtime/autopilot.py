@@ -89,6 +89,9 @@ class Autopilot:
             return
         self._looked_at = now
         frame = self.history[-1]
+        if not self._leads():
+            self._search, self._trial, self.doing = None, None, "leaves it to the engine that runs for longest"
+            return
         if self._search is None:
             self._begin(now)
         rows = changes.history(self.context.database, 20)
@@ -102,6 +105,14 @@ class Autopilot:
             self._judge(self._trial, rows, frame, now)
         else:
             self._try_next(rows, frame, now)
+
+    def _leads(self) -> bool:
+        """Whether this is the engine that tunes: settings are those of all engines, so only one may."""
+        with self.context.database.connection() as connection:
+            row = connection.execute(
+                "select e.id from engine e join engine_alive a on a.id = e.id order by e.started, e.id limit 1"
+            ).fetchone()
+        return row is None or row[0] == self.context.id
 
     def _begin(self, now: float) -> None:
         """Start from what was learned of this machine and these models, else from the settings in force."""
