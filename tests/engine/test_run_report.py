@@ -27,7 +27,7 @@ HOSTILE = "<script>alert(1)</script> | `x` \x1b[31m [a](http://e.vil)"
 class Reader(HTMLParser):
     """Tags in the order they open; fails on one that is closed out of order."""
 
-    VOID = frozenset({"meta", "line", "rect"})
+    VOID = frozenset({"meta"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag not in self.VOID or (tag == "rect" and "/" not in (self.get_starttag_text() or "")):
+        if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

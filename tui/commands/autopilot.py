@@ -23,7 +23,7 @@ changes a setting meanwhile pauses it for a quarter of an hour."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("what", choices=["on", "off", "status"])
+    parser.add_argument("what", choices=["on", "off", "status"], help="let it tune, stop it, or say what it does")
     place_arguments(parser)
 
 

@@ -63,10 +63,10 @@ MODULES = {
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("what", choices=sorted(MODULES), help="what is measured, see below")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--recordings", type=int, help="pipeline, live, corrections, peers: how many")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
-    parser.add_argument("--recordings", type=int, help="pipeline, live: how many; truth: moments, advice, autopilot: pipelines")
-    parser.add_argument("--segments", type=int, help="voices: how many")
+    parser.add_argument(
+        "--recordings", type=int, help="pipeline, live, corrections, peers: how many; truth: moments, advice, autopilot: pipelines"
+    )
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
     parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")
