@@ -27,7 +27,8 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     """
     now = history[-1]
     stages = {s.name: s for s in now.stages}
-    if now.run.state == "done":
+    over = now.run.state == "running" and now.run.queued + now.run.running == 0 and not now.flights
+    if over or now.run.state == "done":
         return Bottleneck(None, "none", "nothing to do")
     if now.run.state in ("starting", "stopped"):
         return UNKNOWN
