@@ -156,6 +156,7 @@ def passages_near(
             "ids": [p.id for p in people],
             "middles": [HalfVector(p.centroid).to_text() for p in people],
         },
+        binary=True,
     ).fetchall()
     return tuple(
         StoredPassage(recording, title, ordinal, name, seconds, np.asarray(vector.to_numpy(), np.float32))
