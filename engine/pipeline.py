@@ -18,7 +18,7 @@ from gainstage.engine.runtime.completion import note_decisions
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.runtime.flight import Flight
 from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
-from gainstage.engine.terms import Audio, Captions, Cast, Coverage, DiarizationResult, RecordingWarning, Segment, Transcript
+from gainstage.engine.terms import Audio, Captions, Cast, DiarizationResult, RecordingWarning, Segment, Transcript
 
 if TYPE_CHECKING:
     from gainstage.engine.speech.transcribe import Transcriber
@@ -112,6 +112,7 @@ def transcribe(
     flight: Flight, context: EngineContext, audio: Audio, captions: Captions | None, folder: Path, token: CancelToken
 ) -> Transcript:
     """The words: recognised, or the publisher's where ``fetch.captions`` prefers them and they fit the audio."""
+    from gainstage.engine.speech.coverage import coverage_warnings
     from gainstage.engine.speech.language import language_warnings
     from gainstage.engine.speech.lines import transcribe_lines
 
@@ -353,28 +354,6 @@ def warn(flight: Flight, context: EngineContext, stage: str, *warnings: Recordin
                 cause=warning.cause,
                 hint=warning.hint,
             )
-
-
-def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
-    """What an operator should know of the account of a recording's speech seconds."""
-    warnings = []
-    if account.too_little:
-        warnings.append(
-            RecordingWarning(
-                "speech without words",
-                f"{account.left_s:.0f} s of {account.speech_s:.0f} s of speech have no words",
-                "play the places that show and detail name; a larger asr.model hears more",
-            )
-        )
-    if account.too_much:
-        warnings.append(
-            RecordingWarning(
-                "words without speech",
-                f"{account.stray_words} words ({account.stray_s:.0f} s) lie where no speech was found",
-                "play them; the recogniser may have made them up",
-            )
-        )
-    return tuple(warnings)
 
 
 def facts_of(

@@ -30,7 +30,7 @@ SEEN = 120
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedWorld:
     """A pipeline as it really is. ``gpu`` is the share of the GPU one busy slot takes, by stage; above 1 all its work gets slower."""
 
     pipeline: Pipeline
@@ -69,7 +69,7 @@ class World:
         return pipeline.stages[name].per_audio_s / self.pipeline.stages[name].per_audio_s
 
 
-def random_world(random: Random, *, long: float = 0.0) -> World:
+def random_world(random: Random, *, long: float = 0.0) -> SimulatedWorld:
     """A pipeline as one finds them: a GPU or none, one to four slots at the models, speeds and lengths of all kinds."""
     speeds = {
         "fetch": random.uniform(30, 400),
@@ -89,11 +89,11 @@ def random_world(random: Random, *, long: float = 0.0) -> World:
     }
     gpu = {n: random.uniform(0.15, 0.7) for n in ("transcribe", "diarize")} if random.random() < 0.7 else {}
     pipeline = Pipeline(stages, random.randint(6, 30))
-    return World(pipeline, gpu, random.uniform(60, 1800), random.uniform(0.2, 0.9), long)
+    return SimulatedWorld(pipeline, gpu, random.uniform(60, 1800), random.uniform(0.2, 0.9), long)
 
 
 def frame_of(
-    world: World, seen: SimulationResult, pipeline: Pipeline, share: float, waiting: list[Job], random: Random
+    world: SimulatedWorld, seen: SimulationResult, pipeline: Pipeline, share: float, waiting: list[Job], random: Random
 ) -> Snapshot:
     """What an engine would show after the run ``seen``, with ``waiting`` still queued."""
     template = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()

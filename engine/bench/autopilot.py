@@ -30,7 +30,7 @@ NEAR = 0.05
 
 
 @dataclass(slots=True)
-class Machine:
+class SimulatedMachine:
     """A pipeline with a GPU whose ceiling, memory and contention only trying shows."""
 
     speeds: Mapping[str, float]  # audio seconds per second of one slot alone
@@ -81,12 +81,12 @@ class Machine:
         return finished, at
 
 
-def random_machine(random: Random, seed: int) -> Machine:
+def random_machine(random: Random, seed: int) -> SimulatedMachine:
     speeds = {"fetch": random.uniform(100, 600), "decode": random.uniform(40, 400), "transcribe": random.uniform(8, 60)}
     speeds |= {"diarize": random.uniform(8, 80), "identify": random.uniform(100, 600), "store": 2000.0}
     gpu = {name: random.uniform(0.15, 0.6) for name in ("transcribe", "diarize")} if random.random() < 0.7 else {}
     contention = random.choice((0.0, 0.05, 0.15, 0.3, 0.6))
-    return Machine(speeds, gpu, contention, random.uniform(2.0, 9.0), random.uniform(120, 1200), seed)
+    return SimulatedMachine(speeds, gpu, contention, random.uniform(2.0, 9.0), random.uniform(120, 1200), seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def fly(seed: int) -> Flown:
     return Flown(machine.rate(search.at) / best, worst, trial, failed, again, trials)
 
 
-def told_gain(machine: Machine, now: Mapping[str, int], wanted: Mapping[str, int], random: Random) -> float | None:
+def told_gain(machine: SimulatedMachine, now: Mapping[str, int], wanted: Mapping[str, int], random: Random) -> float | None:
     """The measured gain, watched for longer until it is told from noise or cannot be worth it; None when it never is."""
     for count in WATCHED:
         gain = measured_gain(*machine.watched(now, random, count), *machine.watched(wanted, random, count), seed=count)

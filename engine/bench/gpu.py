@@ -34,7 +34,7 @@ LIBRARIES = ("torch", "ctranslate2", "faster-whisper", "pyannote-audio", "speech
 Row = dict[str, Any]
 
 
-class Run:
+class GpuRun:
     """What all parts need: the device, the size of the networks, and the end of the present part's time."""
 
     def __init__(self, device: str, tiny: bool, folder: Path) -> None:
@@ -72,7 +72,7 @@ def run(minutes: float = MINUTES, device: str = "auto", tiny: bool = False, seed
         chosen = torch_device(device, "--device")
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory(prefix="gainstage-gpu-") as folder, Meter(chosen) as meter:
-        one = Run(chosen, tiny, Path(folder))
+        one = GpuRun(chosen, tiny, Path(folder))
         end = time.monotonic() + 60 * minutes
         parts: dict[str, Any] = {}
         for n, (name, part) in enumerate(PARTS.items()):
@@ -115,7 +115,7 @@ class Meter:
 # -- the parts ----------------------------------------------------------------------------------------------------------
 
 
-def install(one: Run) -> Iterator[Row]:
+def install(one: GpuRun) -> Iterator[Row]:
     """Versions, and what each library sees of the card."""
     import ctranslate2
     import torch
@@ -136,7 +136,7 @@ def _sees_gpu(wanted: bool) -> bool:
     return not wanted or int(ctranslate2.get_cuda_device_count()) > 0
 
 
-def voices(one: Run) -> Iterator[Row]:
+def voices(one: GpuRun) -> Iterator[Row]:
     """Voices per second, one by one, padded, ours, and the floor without cutting or waiting."""
     from gainstage.engine.bench import voices_ways as ways
     from gainstage.engine.terms import SAMPLE_RATE, Audio
@@ -160,7 +160,7 @@ def voices(one: Run) -> Iterator[Row]:
         extractor.close()
 
 
-def texts(one: Run) -> Iterator[Row]:
+def texts(one: GpuRun) -> Iterator[Row]:
     """Texts of 128 tokens per second, by dtype and batch, through a network of the shape of bge-small."""
     import torch
     from transformers import BertConfig, BertModel
@@ -182,7 +182,7 @@ def texts(one: Run) -> Iterator[Row]:
             yield {"dtype": name, "batch": batch, "texts_per_s": round(one.rate(call, batch), 1)}
 
 
-def recogniser(one: Run) -> Iterator[Row]:
+def recogniser(one: GpuRun) -> Iterator[Row]:
     """Seconds of audio per second of the recogniser, for windows of any recordings in calls of 1 to 64."""
     from gainstage.engine.speech.recogniser import load_transcriber
     from gainstage.engine.speech.recognition import Decoding, SpeechWindow, features_of
@@ -201,7 +201,7 @@ def recogniser(one: Run) -> Iterator[Row]:
         yield {"batch": batch, "rtfx": round(rtfx, 1)}
 
 
-def diarizer(one: Run) -> Iterator[Row]:
+def diarizer(one: GpuRun) -> Iterator[Row]:
     """Seconds of audio per second of the diarizer, in each of its three ways."""
     import torch
 
@@ -224,7 +224,7 @@ def diarizer(one: Run) -> Iterator[Row]:
         yield {"engine": engine, "rtfx": round(rtfx, 1), "to_stock": round(rtfx / stock, 2)}
 
 
-def end_to_end(one: Run) -> Iterator[Row]:
+def end_to_end(one: GpuRun) -> Iterator[Row]:
     """The engine with its database on bundled recordings and models: seconds of audio per second, words and turns found."""
     from gainstage.engine.bench.peers import MIXED, joined
     from gainstage.engine.bench.peers_ways import ours
@@ -237,7 +237,7 @@ def end_to_end(one: Run) -> Iterator[Row]:
     yield {"recordings": len(samples), "rtfx": round(audio_s / wall_s, 1), "words": words}
 
 
-def out_of_memory(one: Run) -> Iterator[Row]:
+def out_of_memory(one: GpuRun) -> Iterator[Row]:
     """A shared batch that does not fit: every item gets its result in smaller calls, and only the one that never fits is refused."""
     import torch
 
@@ -260,7 +260,7 @@ def out_of_memory(one: Run) -> Iterator[Row]:
     yield {"items": len(items), "calls": len(calls), "refused": lost, "fine": lost == [-1] and after == list(range(8))}
 
 
-PARTS: dict[str, Callable[[Run], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[GpuRun], Iterator[Row]]] = {
     "install": install,
     "voices": voices,
     "texts": texts,

@@ -32,7 +32,7 @@ Result = dict[str, Any]
 """``words`` as [text, start] and ``turns`` as [start, end, cluster]."""
 
 
-class Loaded:
+class LoadedModels:
     """The bundled models as the libraries load them."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def plain(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
     """A script: models loaded once, batched recognition, stock diarization, one voice after the other, texts of a recording at once."""
     from faster_whisper import BatchedInferencePipeline, decode_audio
 
-    models = Loaded()
+    models = LoadedModels()
     batched = BatchedInferencePipeline(models.recogniser)
     began, found = time.perf_counter(), {}
     for path in paths:
@@ -78,7 +78,7 @@ def seed(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
 
     began, found = time.perf_counter(), {}
     for path in paths:
-        models = Loaded()
+        models = LoadedModels()
         with tempfile.TemporaryDirectory() as folder:
             wav = Path(folder) / "audio.wav"
             soundfile.write(wav, decode_audio(str(path), sampling_rate=SAMPLE_RATE), SAMPLE_RATE)
@@ -135,7 +135,7 @@ def ours(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
 WAYS: dict[str, Callable[[Sequence[Path]], tuple[float, dict[str, Result]]]] = {"seed": seed, "plain": plain, "ours": ours}
 
 
-def _diarized(models: Loaded, audio: NDArray[np.float32]) -> list[tuple[float, float, str]]:
+def _diarized(models: LoadedModels, audio: NDArray[np.float32]) -> list[tuple[float, float, str]]:
     import torch
 
     output = models.diarizer({"waveform": torch.from_numpy(audio)[None], "sample_rate": SAMPLE_RATE, "uri": "audio"})

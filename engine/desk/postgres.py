@@ -57,9 +57,6 @@ from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 WATCH_EVERY_S = 3.0
 """A desk whose frames are asked for reports to the engine this often that a console watches."""
 
-LOOK_FOR_MORE_S = 1.0
-"""A desk of a single engine looks this often whether more have signed on."""
-
 SILENT_S = 10.0
 """An engine that wrote no frame for this long is judged no more: it writes one a second."""
 
@@ -71,12 +68,9 @@ Embed = Callable[[str], tuple[Vector, ModelId]]
 
 
 class PostgresDesk:
-    """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe.
-
-    With several engines, frames are those of ``engine``, or of all that live as one; what one engine is enough for is asked of the
-    one whose heartbeat was newest at first. The counts of recordings are the database's. ``loaded`` are this process's own
-    settings, shown where no engine has ever told its own. ``embed`` makes the vector of a query where no engine lives that could; without either, search finds
-    words only. ``audio`` is the folder of kept audio.
+    """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe. Frames are those of ``engine``, or of all that live as one; a
+    single engine is asked where one is enough. Counts are the database's. ``loaded`` are this process's own settings, for a database
+    without an engine. ``embed`` makes the vector of a query where no engine lives. ``audio`` is the folder of kept audio.
     """
 
     live = True
@@ -109,7 +103,6 @@ class PostgresDesk:
         self._last: Snapshot | None = None
         self._lost_wall: float | None = None
         self._watch_at = float("-inf")
-        self._alone_until = float("-inf")
 
     def now(self) -> float:
         return time.time()
@@ -164,14 +157,12 @@ class PostgresDesk:
             return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))
 
     def _look_at_all(self, *, watching: bool) -> Seen | None:
-        """All engines as one; None where one is named or only one lives, which is then looked for again after a second."""
-        if self.engine or time.monotonic() < self._alone_until:
-            return None
-        frame = self._fleet.read(lambda: int(self._value("in_flight")), watching=watching)
-        if len(self._fleet.frames) < 2:
-            self._alone_until = time.monotonic() + LOOK_FOR_MORE_S
-            return None
-        return Seen(frame.engine, True, frame, {}) if frame else None
+        """All living engines as one, or the only one; None where one is named or none has shown a frame."""
+        frame = None if self.engine else self._fleet.read(lambda: int(self._value("in_flight")), watching=watching)
+        if frame is None or len(self._fleet.frames) > 1:
+            return Seen(frame.engine, True, frame, {}) if frame else None
+        seen = self._look(watching=watching, frame=False)
+        return replace(seen, frame=frame) if seen and seen.id == frame.engine else None
 
     def fleet(self) -> tuple[FleetRow, ...]:
         return fleet_rows(self.engines(), self._fleet.frames)

@@ -13,7 +13,7 @@ from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.passes import PARTIAL
 from gainstage.engine.views.rows import ChangeRow
-from gainstage.engine.views.run_report import ReportedFailure, ReportedRecording, RunReport, Spoken, StageShare, Stretch
+from gainstage.engine.views.run_report import ReportedFailure, ReportedRecording, RunReport, SpeakerTotal, StageShare, Stretch
 from gainstage.engine.views.runs import RunRow
 
 BINS = 60
@@ -112,7 +112,7 @@ def _failures(rows: Sequence[Sequence[Any]]) -> tuple[ReportedFailure, ...]:
     return tuple(sorted(groups, key=lambda group: (-group.count, group.cause)))
 
 
-def _speakers(voices: Iterable[dict[str, float]]) -> tuple[Spoken, ...]:
+def _speakers(voices: Iterable[dict[str, float]]) -> tuple[SpeakerTotal, ...]:
     seconds: dict[str, float] = {}
     recordings: dict[str, int] = {}
     for of in voices:
@@ -120,7 +120,7 @@ def _speakers(voices: Iterable[dict[str, float]]) -> tuple[Spoken, ...]:
             seconds[name] = seconds.get(name, 0.0) + float(spoken_s)
             recordings[name] = recordings.get(name, 0) + 1
     return tuple(
-        Spoken(name, round(seconds[name], 2), recordings[name]) for name in sorted(seconds, key=lambda n: (-seconds[n], n))
+        SpeakerTotal(name, round(seconds[name], 2), recordings[name]) for name in sorted(seconds, key=lambda n: (-seconds[n], n))
     )
 
 

@@ -41,7 +41,7 @@ PATIENCE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SlotTrial:
     """A change being tried: what stood before, the revisions it made, and how often memory had run out until then."""
 
     change: Mapping[str, int]
@@ -64,7 +64,7 @@ def bounds_of(text: Mapping[str, str]) -> dict[str, Bounds]:
     return bounds
 
 
-class Autopilot:
+class AutopilotLoop:
     """Stepped once a second by the publisher's thread. ``history`` holds this engine's frames, oldest first."""
 
     def __init__(self, context: EngineContext, history: Sequence[Snapshot], *, clock: Callable[[], float] = time.time) -> None:
@@ -74,7 +74,7 @@ class Autopilot:
         self.doing: str | None = None  # for people; None while it is off
         self._clock = clock
         self._search: SlotSearch | None = None
-        self._trial: Trial | None = None
+        self._trial: SlotTrial | None = None
         self._paused_until = 0.0
         self._began = 0.0
         self._looked_at = 0.0
@@ -159,7 +159,7 @@ class Autopilot:
             self.doing = f"has nothing left to try: {_text(search.at)} is the best it knows"
             return
         before = {key: search.at[key] for key in change}
-        self._trial = Trial(change, before, self._set(change), now, _out_of_memory(frame))
+        self._trial = SlotTrial(change, before, self._set(change), now, _out_of_memory(frame))
         self.doing = f"tries {_text(change)}"
         self._say(self.doing)
 
@@ -178,7 +178,7 @@ class Autopilot:
         used = [d.memory_used / d.memory_total for d in frame.devices if d.memory_used is not None and d.memory_total]
         return grows and bool(used) and max(used) >= self.context.settings.watch.memory_limit / 100
 
-    def _judge(self, trial: Trial, rows: Sequence[ChangeRow], frame: Snapshot, now: float) -> None:
+    def _judge(self, trial: SlotTrial, rows: Sequence[ChangeRow], frame: Snapshot, now: float) -> None:
         """Keep the change or take it back, once its effect can be told."""
         search = self._search
         assert search is not None

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from gainstage.engine.errors import EngineError
 from gainstage.engine.queue.live import Follower
 from gainstage.engine.runtime.apply_settings import ApplySettings
-from gainstage.engine.runtime.autopilot import Autopilot
+from gainstage.engine.runtime.autopilot import AutopilotLoop
 from gainstage.engine.runtime.change_effects import ChangeEffects
 from gainstage.engine.runtime.command_handlers import CommandHandlers
 from gainstage.engine.runtime.context import EngineContext
@@ -40,7 +40,7 @@ class EngineThreads:
         history: deque[Snapshot] = deque(maxlen=HISTORY_FRAMES)
         self.reloads = ModelReload(context, run_state)
         self.change_effects = ChangeEffects(context, history)
-        self.autopilot = Autopilot(context, history)
+        self.autopilot = AutopilotLoop(context, history)
         self.publisher = SnapshotPublisher(
             context,
             in_flight,

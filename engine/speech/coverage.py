@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gainstage.engine.speech.windows import Span, joined, seconds_of, without
-from gainstage.engine.terms import Coverage, Word
+from gainstage.engine.terms import Coverage, RecordingWarning, Word
 
 HOLE_S = 0.6
 """Speech of this many seconds without a word is a gap ("hole"); shorter ones occur between the words of a sentence."""
@@ -66,3 +66,25 @@ def _inside(spans: Sequence[Span], within: Span) -> list[Span]:
     """The parts of ``spans`` that lie inside ``within``."""
     cut = [(max(a, within[0]), min(b, within[1])) for a, b in spans]
     return [(a, b) for a, b in cut if b > a]
+
+
+def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
+    """What an operator should know of the account of a recording's speech seconds."""
+    warnings = []
+    if account.too_little:
+        warnings.append(
+            RecordingWarning(
+                "speech without words",
+                f"{account.left_s:.0f} s of {account.speech_s:.0f} s of speech have no words",
+                "play the places that show and detail name; a larger asr.model hears more",
+            )
+        )
+    if account.too_much:
+        warnings.append(
+            RecordingWarning(
+                "words without speech",
+                f"{account.stray_words} words ({account.stray_s:.0f} s) lie where no speech was found",
+                "play them; the recogniser may have made them up",
+            )
+        )
+    return tuple(warnings)

@@ -48,7 +48,7 @@ class ReportedFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeakerTotal:
     name: str
     seconds: float
     recordings: int
@@ -69,7 +69,7 @@ class RunReport:
     recordings: tuple[ReportedRecording, ...]
     stages: tuple[StageShare, ...]
     failures: tuple[ReportedFailure, ...]
-    speakers: tuple[Spoken, ...]
+    speakers: tuple[SpeakerTotal, ...]
     coverage: dict[str, float]
     changes: tuple[ChangeRow, ...]
     throughput: tuple[Stretch, ...]

@@ -191,7 +191,9 @@ def undo(store: RecordingStore, number: int | None, by: str) -> CorrectionUndone
             [plain(by), found.id],
         ).fetchone()
         if row is None:
-            raise Permanent(f"correction {found.id} was undone meanwhile", cause="nothing to undo")
+            raise Permanent(
+                f"correction {found.id} was undone meanwhile", cause="nothing to undo", hint="`gainstage correct --list` shows all"
+            )
         for id in sorted(touched):
             _restored(cursor, id, found)
         if found.recording not in touched:

@@ -44,7 +44,7 @@ def test_an_engine_that_is_silent_for_75_seconds_is_not_called_healthy(
     assert frame.verdict.health == "healthy"
     with database.connection() as connection:
         connection.execute("update engine set heartbeat = now() - interval '75 seconds', lease_s = 600, host = 'elsewhere'")
-    status(desk, argparse.Namespace(json=True, scope="run"))
+    status(desk, argparse.Namespace(json=True, scope="run", host=None))
     shown = json.loads(capsys.readouterr().out)["snapshot"]
     assert shown["verdict"]["health"] == "offline"
     assert "75 s" in shown["verdict"]["reason"]

@@ -26,7 +26,7 @@ from gainstage.tui.commands.common import (
 )
 
 VERBS = {
-    "up": 'examples:\n  gainstage fleet up --engines 8 --profile workstation\n  gainstage fleet up --launcher slurm --engines 16 --sbatch "--gpus=1 --time=12:00:00" --database URL',
+    "up": 'examples:\n  gainstage fleet up --engines 8 --profile workstation\n  gainstage fleet up --launcher slurm --engines 16 --sbatch "-G 1 -t 12:00:00" --database URL',
     "resize": "examples:\n  gainstage fleet resize 4\n  gainstage fleet resize 1 --now",
     "status": "examples:\n  gainstage fleet status\n  gainstage fleet status --json",
     "down": "examples:\n  gainstage fleet down\n  gainstage fleet down --no-wait",
@@ -35,7 +35,7 @@ VERBS = {
 EXAMPLES = {
     "fleet": """examples:
   gainstage fleet up --engines 8                                     on this machine, under a supervisor
-  gainstage fleet up --launcher slurm --engines 16 --sbatch "--gpus=1 --partition=gpu --time=12:00:00" --database postgresql://db/prod
+  gainstage fleet up --launcher slurm --engines 16 --sbatch "-G 1 -p gpu -t 12:00:00" --database postgresql://db/prod
   gainstage fleet resize 4          drain all but four
   gainstage fleet status
   gainstage fleet down              finish what is in flight, then end""",
