@@ -42,6 +42,9 @@ class Housekeeping:
         self._swept_at = time.monotonic()
         self.writing: Callable[[], Path | None] = lambda: None
         """The recorded run that is being written, which is never removed."""
+        self.drain: Callable[[str], None] = lambda by: None
+        """Ends the engine when what is in flight is finished."""
+        self._outdated = False
 
     def start(self) -> None:
         self._thread.start()
@@ -57,6 +60,7 @@ class Housekeeping:
             for name, step in (
                 ("recovery", self.recover),
                 ("claims", self.reconcile),
+                ("version", self.leave_to_newer),
                 ("measured effects", self.change_effects.measure),
                 ("vector index", self.index),
                 ("disk use", self.bound_disk_use),
@@ -79,6 +83,15 @@ class Housekeeping:
             trim_log(paths.engine_log, watch.log_bytes)
         except OSError as error:
             self.context.journal.log("warning", f"recorded runs cannot be removed: {error}", kind="state")
+
+    def leave_to_newer(self) -> None:
+        """A newer gainstage has changed the database: finish what is in flight and leave the rest to engines that know it."""
+        if self._outdated or not (steps := self.context.database.newer_steps()):
+            return
+        self._outdated = True
+        text = f"a newer gainstage has changed the database ({', '.join(steps)}): draining; start this engine with the new version"
+        self.context.journal.log("warning", text, kind="state")
+        self.drain("a newer gainstage")
 
     def recover(self) -> None:
         """Queue again what dead engines held."""

@@ -52,6 +52,7 @@ class EngineThreads:
         self.heartbeat = Heartbeat(context)
         self.housekeeping = Housekeeping(context, in_flight, self.change_effects)
         self.housekeeping.writing = self.publisher.recording
+        self.housekeeping.drain = run_state.drain
         self.follower = Follower(
             context.database,
             context.id,

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from gainstage.engine.errors import EngineError, Misconfigured, Transient
 from gainstage.engine.store import trouble
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
-from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, store_migrations
+from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
 from gainstage.engine.views.snapshot import DatabaseView
 
@@ -162,6 +162,8 @@ class Database:
                 with connection.transaction() if pooler == "transaction" else nullcontext():
                     connection.execute("select set_config('search_path', %s, %s)", [path, pooler == "transaction"])
                     migrate(connection, steps)
+                    if engine:
+                        refuse_newer(connection, steps)
                     types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]
                 if engine:
                     pool_size = _pool_of_engine(connection, where, pool_size)
@@ -344,6 +346,11 @@ class Database:
             size=self._sizes[2],
             reconnects=self._reconnects,
         )
+
+    def newer_steps(self) -> tuple[str, ...]:
+        """Migrations that a newer gainstage has applied since this process began."""
+        with self.connection() as connection:
+            return unknown_migrations(connection, self._migrations)
 
     def check(self) -> ServerCheck:
         """Versions, and what is wrong in words."""

@@ -88,6 +88,16 @@ def unknown_migrations(connection: Connection[Any], migrations: Sequence[Migrati
     return tuple(f"{number:03d} {name}" for number, name in rows if number not in known)
 
 
+def refuse_newer(connection: Connection[Any], migrations: Sequence[Migration]) -> None:
+    """Raises :class:`Misconfigured` where a newer gainstage has changed this database: an older engine would half work."""
+    if steps := unknown_migrations(connection, migrations):
+        raise Misconfigured(
+            f"a newer gainstage has changed this database ({', '.join(steps)})",
+            cause="database: another version",
+            hint="use the gainstage version that wrote this database, or a later one",
+        )
+
+
 def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[Migration]:
     row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.migration"]).fetchone()
     if not (row and row[0]):
