@@ -207,7 +207,7 @@ def test_search_finds_by_meaning_by_words_and_by_speaker(demo: Demo) -> None:
     meaning = told("search", "sailing on the sea", "--mode", "meaning", "--speaker", "Oscar", "--home", home)
     assert {h["speaker"] for h in meaning["hits"]} == {"Oscar"}
     hit = both["hits"][0]
-    assert set(hit) == {"recording", "title", "start", "end", "speaker", "text", "score", "url", "segment"}
+    assert set(hit) == {"recording", "title", "start", "end", "speaker", "text", "score", "url", "segment", "captioned"}
     assert hit["title"] in said("search", "what grows in the garden", "--home", home)
     assert said("search", "zzyzx", "--mode", "words", "--home", home) == "nothing found\n"
 

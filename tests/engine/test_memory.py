@@ -26,7 +26,8 @@ WHOLE = 4 * 16_000 * SECONDS
 def heard_whole(flight: Flight, context: EngineContext) -> None:
     """The real fetch and decode, then the whole recording in memory, as a diarizer has it."""
     with context.work.open(flight.recording.id) as folder:
-        audio = decode(flight, context, fetch(flight, context, folder), folder)
+        media, _ = fetch(flight, context, folder)
+        audio = decode(flight, context, media, folder)
         with flight.stage("diarize", after="decode"):
             samples = audio.read()
             assert samples.nbytes == WHOLE

@@ -45,6 +45,8 @@ class Counted:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    models().transcriber()  # whose self-test at load calls the model too
+    models().diarizer({})
     return Counted(monkeypatch)
 
 

@@ -50,7 +50,7 @@ def test_an_operator_runs_the_demo_and_turns_its_knobs(home: Path) -> None:
         pid = engine_pid(Paths.of(home))
         assert pid is not None, "the engine goes on"
         with Terminal(command("attach", "--home", home), environ, columns=80, rows=24) as console:
-            console.until(rf"DONE +100% {ALL}/{ALL}", 240)
+            console.until(rf"DONE +this run +100% {ALL}/{ALL}", 240)
             console.type("q")
             assert console.ended() == 0
         assert engine_pid(Paths.of(home)) == pid

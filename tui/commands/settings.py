@@ -29,6 +29,7 @@ EXAMPLES = {
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     place_arguments(parser)
+    parser.set_defaults(wrong_usage=parser.error)
     if name == "set":
         parser.add_argument("key", metavar="KEY", help="the setting, as `gainstage settings` lists it")
         parser.add_argument("value", metavar="VALUE", nargs="?", help="its new value; on or off for a switch, none for no value")
@@ -44,8 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(name: str, args: argparse.Namespace) -> int:
     if name == "set":
-        if args.value is None:  # KEY=VALUE
-            args.key, _, args.value = args.key.partition("=")
+        if args.value is None:
+            args.key, equals, args.value = args.key.partition("=")
+            if not equals:
+                args.wrong_usage(f"write {args.key} VALUE or {args.key}=VALUE")
         spec_of(args.key)  # an unknown key is refused, with the nearest one named, before anything is opened
     with open_desk(args, settings_of(args)) as desk:
         if name == "settings":
