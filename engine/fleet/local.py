@@ -17,6 +17,9 @@ from gainstage.engine.fleet.launcher import DRAINING, FleetPlan, Launched, Launc
 STARTED_S = 30.0
 """Longest wait for a supervisor to lock its home."""
 
+_started: list[subprocess.Popen[bytes]] = []
+"""Supervisors started by this process, which they outlive: subprocess warns of a running child that nothing refers to."""
+
 
 @dataclass(frozen=True, slots=True)
 class WantedMembers:
@@ -69,6 +72,7 @@ class LocalLauncher:
                 cwd="/",
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             )
+        _started.append(child)
         end = time.monotonic() + STARTED_S
         while engine_pid(self.paths) is None:
             if child.poll() is not None or time.monotonic() > end:
