@@ -13,6 +13,7 @@ from statistics import fmean
 
 from gainstage.config.settings import Settings
 from gainstage.engine.advisor.forecast import plan as forecast
+from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.sources.budget import BURST, even_gap_s
 from gainstage.engine.sources.hosts import EVEN
 from gainstage.engine.sources.local import path_of
@@ -194,9 +195,13 @@ def models_of(settings: Settings, snapshot: Snapshot | None) -> tuple[ModelNeed,
     ):
         measured = now.get((role, name))
         weights = PARAMETERS.get(name)
-        guess = _folder_bytes(Path(name)) if weights is None else int(weights * width)
+        guess = _folder_bytes(_folder_of(name)) if weights is None else int(weights * width)
         needs.append(ModelNeed(role, name, measured or guess, measured is not None))
     return tuple(needs)
+
+
+def _folder_of(name: str) -> Path:
+    return DEMO / name.removeprefix("demo:") if name.startswith("demo:") else Path(name)
 
 
 def _folder_bytes(folder: Path) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gainstage.engine.views.rows import RunPlan
+from gainstage.engine.views.rows import ModelNeed, RunPlan
 from gainstage.tui.render.format import audio, roughly, size, times
 
 
@@ -24,7 +24,7 @@ def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
         span = f"{roughly(left.low_s)} to {roughly(left.high_s)}"
         lines.append(("time", f"about {roughly(left.left_s)} ({span}){rate}{bound}; {left.basis}"))
     lines.append(("disk", f"up to {size(plan.disk_peak)} while it runs, about {size(plan.disk_stored)} stored"))
-    needs = [f"{need.role} {size(need.bytes)}{'' if need.measured else ' of weights'}" for need in plan.models]
+    needs = [f"{need.role} {_memory(need)}" for need in plan.models]
     lines.append(("models", ", ".join(needs)))
     total = sum(need.bytes or 0 for need in plan.models)
     if plan.memory is not None and total > plan.memory:
@@ -33,3 +33,9 @@ def plan_lines(plan: RunPlan) -> list[tuple[str, str]]:
         )
         lines.append(("memory", words))
     return lines
+
+
+def _memory(need: ModelNeed) -> str:
+    if need.bytes is None:
+        return "of unknown size"
+    return size(need.bytes) + ("" if need.measured else " of weights")
