@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
@@ -42,7 +45,9 @@ def demo_settings(**changes: object) -> Settings:
 @cache
 def models() -> Models:
     """The bundled models, loaded once per test process as they are asked for."""
-    return Models(demo_settings, Path("unused"))
+    folder = tempfile.mkdtemp(prefix="gainstage-models-")  # of what was hashed
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Models(demo_settings, Path(folder))
 
 
 def tone(seconds: float, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> Samples:
