@@ -196,6 +196,7 @@ def home() -> Iterator[Path]:
 OPEN = {
     "test_four_times_in_five_the_finish_lies_within_1_28_deviations",
     "test_a_few_minutes_of_rates_are_taken_one_by_one",
+    "test_a_rate_that_moves_makes_the_interval_wider_and_a_long_rest_narrower",
     "test_an_estimate_and_an_export_read_no_whole_table",
     "test_no_command_reads_a_whole_table",
     "test_no_statement_of_ours_holds_a_value",
