@@ -11,6 +11,9 @@ from gainstage.engine.terms import Status
 FOLD_ABOVE = 400
 """Rows of differences from which folding them together pays."""
 
+_QUARTER = "case when quarter >= now() - interval '2 days' then quarter end"
+"""A quarter of an hour that may still be of today, anywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
@@ -63,19 +66,22 @@ def read_counts(connection: Link) -> QueueCounts:
 
 
 def fold_tally(db: Database) -> int:
-    """Fold the rows of differences into one per status and run when there are many; says how many went. Any engine may, at any time."""
+    """Fold the rows of differences into one per status, run and quarter of an hour when there are many; says how many went. Any
+    engine may, at any time.
+    """
     with db.transaction() as connection:
         row = connection.execute(
-            "select count(*), (select count(*) from (select distinct status, run from recording_tally) as each) from recording_tally"
+            f"select count(*), (select count(*) from (select distinct status, run, {_QUARTER} from recording_tally) as each)"
+            " from recording_tally"
         ).fetchone()
         if row is None or row[0] <= FOLD_ABOVE + row[1]:
             return 0
         done = connection.execute(
-            """
+            f"""
             with picked as (select ctid from recording_tally for update skip locked),
             gone as (delete from recording_tally t using picked where t.ctid = picked.ctid returning t.*)
-            insert into recording_tally (status, recordings, seconds, unknown, run)
-            select status, sum(recordings), sum(seconds), sum(unknown), run from gone group by status, run
+            insert into recording_tally (status, recordings, seconds, unknown, run, quarter)
+            select status, sum(recordings), sum(seconds), sum(unknown), run, {_QUARTER} from gone group by status, run, {_QUARTER}
             having sum(recordings) <> 0 or sum(seconds) <> 0 or sum(unknown) <> 0
             """
         )

@@ -31,8 +31,7 @@ select part, status, sum(n)::bigint, sum(seconds)::float8, sum(unknown)::bigint 
   union all select 'run', status, 1, coalesce(duration, 0), 0 from run_past, at_hand where run = at_hand.id
   union all select 'ahead', status, n, seconds, unknown from tally, at_hand where run < at_hand.id and status in ('queued', 'running')
   union all select 'today', status, n, seconds, unknown from tally where status in ('queued', 'running')
-  union all select 'today', status, 1, coalesce(duration, 0), 0 from recording
-    where changed >= %(midnight)s and (status in ('failed', 'skipped', 'cancelled') or (status = 'stored' and stored >= %(midnight)s))
+  union all select 'today', status, recordings, seconds, unknown from recording_tally where quarter >= %(midnight)s
   union all select 'all', 'retrying', 1, 0, 0 from recording where status = 'queued' and next_try is not null
   union all select 'today', 'retrying', 1, 0, 0 from recording where status = 'queued' and next_try is not null
   union all select 'run', 'retrying', 1, 0, 0 from recording, at_hand

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
@@ -176,6 +176,37 @@ def test_today_is_what_ended_since_midnight_and_what_is_still_to_do(database: Da
         tomorrow = datetime.now().astimezone() + timedelta(days=1)
         later = {s.name: s for s in read_scopes(connection, now=tomorrow).views}["today"]
     assert (today.stored, today.queued, later.stored, later.queued) == (1, 2, 0, 2)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-9, minutes=-30))])
+def test_today_is_what_the_rows_say_in_every_time_zone_and_after_folding(database: Database, zone: timezone) -> None:
+    """Ended every 20 minutes over the last three days; some are named again, some taken again, some deleted."""
+    count, now = 216, datetime.now(zone)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    Backlog(database).add(recordings(count))
+    steps = (
+        "update recording set status = (array['stored', 'failed', 'skipped', 'cancelled'])[1 + right(id, 3)::int % 4], "
+        "changed = now() - right(id, 3)::int * interval '20 minutes', "
+        "stored = case when right(id, 3)::int % 4 = 0 then now() - right(id, 3)::int * interval '20 minutes' end",
+        "update recording set changed = now() where right(id, 3)::int % 7 = 0",
+        "update recording set status = 'queued', changed = now() where right(id, 3)::int % 11 = 0",
+        "delete from recording where right(id, 3)::int % 13 = 0",
+    )
+    for step in steps:
+        with database.connection() as connection:
+            connection.execute(step)
+            connection.execute("insert into recording_tally select 'stored', 0, 0, 0 from generate_series(1, 500)")
+        fold_tally(database)
+        with database.connection() as connection:
+            today = {s.name: s for s in read_scopes(connection, now=now).views}["today"]
+            rows = connection.execute(
+                "select status, count(*)::int from recording where status = 'queued' or status <> 'stored' and changed >= %(m)s "
+                "or status = 'stored' and stored >= %(m)s group by status",
+                {"m": midnight},
+            )
+            right = dict(rows.fetchall())
+        shown = {name: getattr(today, name) for name in ("queued", "stored", "failed", "skipped", "cancelled")}
+        assert shown == {name: right.get(name, 0) for name in shown}, step
 
 
 def test_a_live_engine_judges_each_scope(database: Database, tmp_path: Path) -> None:
