@@ -191,21 +191,3 @@ def home() -> Iterator[Path]:
     """See :func:`new_home`."""
     with new_home() as folder:
         yield folder
-
-
-OPEN = {
-    "test_four_times_in_five_the_finish_lies_within_1_28_deviations",
-    "test_a_few_minutes_of_rates_are_taken_one_by_one",
-    "test_a_rate_that_moves_makes_the_interval_wider_and_a_long_rest_narrower",
-    "test_an_estimate_and_an_export_read_no_whole_table",
-    "test_no_command_reads_a_whole_table",
-    "test_no_statement_of_ours_holds_a_value",
-    "test_every_way_is_measured_on_the_same_recordings",
-}
-"""Fail since runs and fleet met in one tree, and are to be mended first: the values or the code are wrong."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if getattr(item, "originalname", item.name) in OPEN:
-            item.add_marker(pytest.mark.xfail(reason="open since runs and fleet met", strict=False))

@@ -20,6 +20,7 @@ EXAMINED = {
     ("engine/voices/renaming.py", "profile"),
     ("engine/bench/corrections.py", "table"),
     ("engine/bench/corrections.py", "table.name"),
+    ("tui/bench/truth.py", "_WHICH[scope]"),
 }
 """Parameters and loop variables that stand for texts written out in the same file, and names of our own tables."""
 
