@@ -10,8 +10,8 @@ def test_every_way_is_measured_on_the_same_recordings() -> None:
     for way in ("seed", "plain", "ours"):
         assert result[way]["rtfx"] > 0
         assert result[way]["peak_mb"] > 100
+        assert result[way]["wer"] < 0.2
         assert result[way]["der"] < 0.4
-    assert result["plain"]["wer"] < 0.2
     assert result["ours"]["wer"] <= result["plain"]["wer"]
     assert "whisperx" in result
     assert "ours one long recording" in peers.table(result)
