@@ -1,7 +1,7 @@
 """gainstage beside what a user would pick: the seed's old way, a plain script, whisperX, on the same recordings, weights and machine.
 
 Each way runs in a process of its own, in alternation. Times begin when the models are loaded, but for the seed's way, which loads them
-for each recording; the plain script and we store nothing and everything, respectively.
+for each recording. The script stores nothing; we store everything, and the peak of our memory leaves the database out.
 """
 
 from __future__ import annotations

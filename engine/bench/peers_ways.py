@@ -25,7 +25,7 @@ from gainstage.engine.terms import SAMPLE_RATE
 
 OVERRIDES = {"fetch.disk_floor": 0, "watch.record": False, "fetch.duplicates": "process"}
 BATCH, BEAM = 16, 5
-KNOWN: dict[str, Any] = {"chunk_length": 10, "without_timestamps": True, "condition_on_previous_text": False}
+KNOWN: dict[str, Any] = {"chunk_length": 10, "without_timestamps": True, "condition_on_previous_text": False, "vad_filter": True}
 """What the bundled recogniser was trained for: the sequential way's own 30-second windows with timestamps cost it half of the words."""
 SHORTEST_S, LONGEST_S = 0.5, 30.0
 """Turns outside are not given to the voice model."""
