@@ -157,20 +157,20 @@ def test_a_cancelled_submitter_leaves_at_once_and_its_items_are_not_run() -> Non
 
 def test_closing_ends_the_threads_and_sends_everybody_home() -> None:
     worker = Worker()
-    batcher = Batcher("voices", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, runners=2)
+    batcher = Batcher("closing", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, runners=2)
     running = [Submitter(batcher, [n]) for n in (1, 2)]
     for _ in running:
         assert worker.begun.acquire(timeout=PATIENCE_S)
     waiting = Submitter(batcher, [3])
     waits_for(batcher, 1)
-    assert {t.name for t in threading.enumerate()} >= {"voices-batcher-1", "voices-batcher-2"}
+    assert {t.name for t in threading.enumerate()} >= {"closing-batcher-1", "closing-batcher-2"}
     closer = threading.Thread(target=batcher.close, args=("engine stops",), daemon=True)
     closer.start()
     assert isinstance(waiting.done().error, Cancelled)
     worker.go.set()
     closer.join(PATIENCE_S)
     assert not closer.is_alive()
-    assert not any(t.name.startswith("voices-batcher") for t in threading.enumerate())
+    assert not any(t.name.startswith("closing-batcher") for t in threading.enumerate())
     with pytest.raises(Cancelled, match="engine stops"):
         batcher.submit([1], token=CancelToken())
     batcher.close()
