@@ -123,3 +123,10 @@ class WarningLog:
     @property
     def rises(self) -> bool:
         return self.shares == sorted(self.shares) and all(0 <= s <= 1 for s in self.shares)
+
+
+def registry(tmp_path: Path, **changes: object) -> tuple[Models, list[tuple[str, str]]]:
+    """A registry of its own, and the (level, text) of what it writes to the journal."""
+    told: list[tuple[str, str]] = []
+    settings = demo_settings(**changes)
+    return Models(lambda: settings, tmp_path, lambda level, text, **data: told.append((level, text))), told

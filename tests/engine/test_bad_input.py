@@ -106,6 +106,35 @@ def closes(body: bytes) -> object:
     return answer
 
 
+def unreadable_files(folder: Path, elsewhere: Path) -> dict[Path, tuple[str, str]]:
+    """Files that cannot be taken in, with the (cause, stage) of each; one outside the folder does not exist."""
+    (folder / "empty.mp3").touch()
+    (folder / "words.mp4").write_text("only words " * 1000)
+    failed = {
+        folder / "empty.mp3": ("empty file", "decode"),
+        folder / "words.mp4": ("not a media file", "decode"),
+        cut_short(folder / "cut short.mp4"): ("corrupt media", "decode"),
+        write_media(folder / "mute.mp4", tone(1), video=True, audio=False): ("no audio stream", "decode"),
+        write_media(folder / "blip.wav", tone(0.2)): ("too short", "decode"),
+        elsewhere / "gone.mp3": ("missing file", "fetch"),
+    }
+    if os.geteuid() != 0:  # root may read everything: see the test that gives its rights up
+        closed = write_media(folder / "closed.wav", tone(2))
+        closed.chmod(0)
+        failed[closed] = ("unreadable file", "fetch")
+    return failed
+
+
+def broken_addresses(server: Server, body: bytes) -> dict[str, tuple[str, str]]:
+    """Addresses that give no recording, with the (cause, stage) of each."""
+    return {
+        server.url + "/404.mp3": ("HTTP 404", "fetch"),
+        server.serve("/stalls.flac", stalls(body)): ("stalled", "fetch"),  # type: ignore[arg-type]
+        server.serve("/closes.flac", closes(body)): ("closed early", "fetch"),  # type: ignore[arg-type]
+        server.serve("/page.mp3", Media(b"<html>no</html>", content_type="text/html; charset=utf-8")): ("not media", "fetch"),
+    }
+
+
 def test_bad_input_fails_with_its_cause_and_stops_nothing(
     database: Database, database_url: str, home: Path, tmp_path: Path, server: Server
 ) -> None:
@@ -121,27 +150,8 @@ def test_bad_input_fails_with_its_cause_and_stops_nothing(
     ]
     silence = folder / "an hour of silence.flac"
     soundfile.write(silence, np.zeros(3600 * 8000, np.int16), 8000)
-    (folder / "empty.mp3").touch()
-    (folder / "words.mp4").write_text("only words " * 1000)
-    failed = {
-        folder / "empty.mp3": ("empty file", "decode"),
-        folder / "words.mp4": ("not a media file", "decode"),
-        cut_short(folder / "cut short.mp4"): ("corrupt media", "decode"),
-        write_media(folder / "mute.mp4", tone(1), video=True, audio=False): ("no audio stream", "decode"),
-        write_media(folder / "blip.wav", tone(0.2)): ("too short", "decode"),
-        tmp_path / "gone.mp3": ("missing file", "fetch"),
-    }
-    if os.geteuid() != 0:  # root may read everything: see the test that gives its rights up
-        closed = write_media(folder / "closed.wav", tone(2))
-        closed.chmod(0)
-        failed[closed] = ("unreadable file", "fetch")
-    body = good[0].read_bytes()
-    urls = {
-        server.url + "/404.mp3": ("HTTP 404", "fetch"),
-        server.serve("/stalls.flac", stalls(body)): ("stalled", "fetch"),  # type: ignore[arg-type]
-        server.serve("/closes.flac", closes(body)): ("closed early", "fetch"),  # type: ignore[arg-type]
-        server.serve("/page.mp3", Media(b"<html>no</html>", content_type="text/html; charset=utf-8")): ("not media", "fetch"),
-    }
+    failed = unreadable_files(folder, tmp_path)
+    urls = broken_addresses(server, good[0].read_bytes())
     name = "\x1b[2J[blink]a\x00b\x1b]8;;x\x07"
     resumed = speech(tmp_path / "resumed.flac", 0.3).read_bytes()
     late = server.serve("/" + quote(name) + ".flac", Media(resumed, close_after=len(resumed) // 2))

@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.commands import Command
+from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.bench.screenshots import settle
 from gainstage.tui.console.app import GainstageApp
 
@@ -45,6 +46,14 @@ def _same_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(scope="session")
+def story() -> tuple[Snapshot, ...]:
+    """The first two and a half minutes of the story, a frame a second."""
+    desk = ScriptedDesk()
+    desk.advance(150.0)
+    return desk.history(7200)
 
 
 @pytest.fixture

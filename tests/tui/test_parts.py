@@ -1,4 +1,4 @@
-"""The pure parts: ring, age, filters, values, marks, columns, ranking, command log, alerts, exports."""
+"""The pure parts: filters, values, drawings, columns, ranking, command log, alerts, exports."""
 
 from __future__ import annotations
 
@@ -17,24 +17,18 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from gainstage.config.errors import SettingError
-from gainstage.config.settings import SPECS
 from gainstage.config.write_back import write_back
-from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.rows import RecordingRow, SettingRow
-from gainstage.engine.views.snapshot import SCHEMA, Snapshot
-from gainstage.tui.console.ring import BLOCK, Ring
-from gainstage.tui.console.timeline import Timeline
+from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.render import export, safe
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches, read_filter, to_query
-from gainstage.tui.render.theme import THEMES, TOKENS, no_palette, palette, themes_for
+from gainstage.tui.render.theme import no_palette
 from gainstage.tui.render.values import BadValue, read_value, stepped
-from gainstage.tui.render.xterm import CURSOR_CONTRAST, DRAWN, contrast, shown
 from gainstage.tui.state.alerts import Alerts, lateness
 from gainstage.tui.state.command_log import CommandLog, describe
-from gainstage.tui.state.frame import Contact, SnapshotAge, contact_of
 from gainstage.tui.widgets.detail import bars
 from gainstage.tui.widgets.distribution import ticks
 from gainstage.tui.widgets.glyphs import braille, columns_of, meter, nice_top, similarity, spark
@@ -44,89 +38,6 @@ from gainstage.tui.widgets.table import LONGEST_ID, Column, Ranking, fitted
 
 P = no_palette()
 Run = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def story() -> tuple[Snapshot, ...]:
-    desk = ScriptedDesk()
-    desk.advance(150.0)
-    return desk.history(7200)
-
-
-# -- ring, age, view
-
-
-def test_ring_gives_back_what_it_was_given(story: tuple[Snapshot, ...]) -> None:
-    ring = Ring()
-    assert all(ring.add(s) for s in story)
-    assert len(ring) == len(story) > 2 * BLOCK
-    for s in (story[0], story[BLOCK - 1], story[BLOCK], story[77], story[-1]):
-        assert ring.at(s.wall + 0.3) == s
-    assert ring.at(0.0) == story[0]
-    assert ring.bytes / len(ring) < 5000
-
-
-def test_ring_keeps_one_a_second_and_forgets_the_oldest(story: tuple[Snapshot, ...]) -> None:
-    ring = Ring(seconds=60)
-    for s in story:
-        ring.add(s)
-        assert not ring.add(replace(s, seq=s.seq + 1, wall=s.wall + 0.2))
-    assert ring.walls()[0] > story[-1].wall - 60 - 2 * BLOCK
-    assert ring.step(story[-1].wall, -1) == story[-2].wall
-    assert ring.step(story[-1].wall, 10) == story[-1].wall
-    assert ring.step(story[-1].wall, -(10**6)) == ring.walls()[0]
-
-
-def test_ring_takes_older_frames_before_its_own(story: tuple[Snapshot, ...]) -> None:
-    ring = Ring()
-    for s in story[100:]:
-        ring.add(s)
-    assert ring.prepend(story[:120]) == 100
-    assert ring.walls() == [s.wall for s in story]
-    assert ring.at(story[42].wall) == story[42]
-
-
-def test_an_empty_ring_has_nothing() -> None:
-    assert Ring().at(1.0) is None
-    assert Ring().step(1.0, -1) is None
-
-
-def test_age_counts_from_the_last_move_whatever_the_clocks_say(story: tuple[Snapshot, ...]) -> None:
-    age = SnapshotAge()
-    first = story[5]
-    assert age.of(None, 0.0) is None
-    assert age.of(first, first.wall + 900) == 900, "a row some engine left behind"
-    assert age.of(story[6], first.wall + 901) == 0, "it moves: the engine lives, its clock is 15 minutes behind"
-    assert age.of(story[6], first.wall + 903) == 2
-
-
-def test_contact_grows_old(story: tuple[Snapshot, ...]) -> None:
-    s = story[-1]
-    seen = [contact_of(s, a) for a in (0.2, 1.4, 1.6, 4.9, 5.1)]
-    assert seen == [Contact.LIVE, Contact.LIVE, Contact.STALE, Contact.STALE, Contact.OFFLINE]
-    assert contact_of(None, None) is Contact.NONE
-    assert contact_of(replace(s, schema=SCHEMA + 1), 0.1) is Contact.FOREIGN
-    for state, age_s in (("stopped", 0.2), ("stopped", 99.0), ("done", 1.6), ("done", 99.0)):
-        assert contact_of(replace(s, run=replace(s.run, state=state)), age_s) is Contact.STOPPED
-
-
-def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None:
-    ring = Ring()
-    for s in story:
-        ring.add(s)
-    view, newest = Timeline(ring), story[-1]
-    assert view.shown(newest) is newest
-    assert view.scrub(newest, 0.0, 1) == "this is the newest frame"
-    assert view.scrub(newest, 0.0, -1) is None
-    assert view.shown(newest) == story[-2]
-    assert view.scrub(newest, 0.0, -60) is None
-    assert view.shown(newest) == story[-62]
-    view.arrived(3)
-    assert view.newer == 3
-    view.live()
-    assert view.shown(newest) is newest
-    assert view.freeze(newest, 1.0)
-    assert not view.freeze(newest, 2.0)
 
 
 # -- filters and values
@@ -366,56 +277,7 @@ def test_levels_wait_and_forgive_slowly(story: tuple[Snapshot, ...]) -> None:
     assert lateness(1e9, None) == "ok"
 
 
-# -- themes and exports
-
-
-@pytest.mark.parametrize("name", list(THEMES))
-def test_every_theme_has_every_token(name: str) -> None:
-    variables = THEMES[name].variables
-    for stale in (False, True):
-        p = palette(variables, stale=stale)
-        for token in (*TOKENS, "ground", "warn", "crit+b", "text+r"):
-            assert p[token] is not None
-            assert p.on_cursor()[token] is not None
-    assert {f"gs-{t}" for t in (*TOKENS, "ground", "cursor")} <= variables.keys()
-
-
-COLOURED = [n for n in THEMES if n != "mono"]
-WORDS = [t for t in TOKENS if t not in DRAWN]
-
-
-@pytest.mark.parametrize("seen", [str, shown], ids=["true colour", "256 colours"])
-@pytest.mark.parametrize("name", COLOURED)
-def test_text_can_be_read_on_its_ground(name: str, seen: Callable[[str], str]) -> None:
-    theme = themes_for("256" if seen is shown else "truecolor")[name]
-    v = {key.removeprefix("gs-"): seen(value) for key, value in theme.variables.items() if key.startswith("gs-")}
-    too_faint = {token: round(contrast(v[token], v["ground"]), 2) for token in WORDS if contrast(v[token], v["ground"]) < 4.5}
-    assert too_faint == {}
-    assert contrast(v["text"], v["ground"]) >= 7
-    assert contrast(v["cursor"], v["ground"]) >= CURSOR_CONTRAST, "the cursor row is seen"
-    on_cursor = palette(theme.variables).on_cursor()
-    for token in ("text", "bright", "muted", "faint"):
-        colour = on_cursor[token].color
-        assert colour is not None
-        assert contrast(seen(colour.get_truecolor().hex), v["cursor"]) >= 4.5, token
-
-
-@pytest.mark.parametrize("name", COLOURED)
-def test_on_256_colours_what_is_told_apart_by_colour_stays_apart(name: str) -> None:
-    v = themes_for("256")[name].variables
-    apart = ("ground", "cursor", "line", "faint", "muted", "text")
-    assert len({shown(v[f"gs-{t}"]) for t in apart}) == len(apart)
-    assert len({shown(v[f"gs-band-{t}"]) for t in ("ok", "warn", "crit", "info")}) == 4
-
-
-def test_without_256_colours_nothing_is_rounded() -> None:
-    assert themes_for("truecolor") is THEMES
-    assert themes_for(None) is THEMES
-    assert themes_for("256")["mono"] is THEMES["mono"]
-
-
-def test_the_settings_name_every_theme() -> None:
-    assert set(SPECS["console.theme"].choices) == set(THEMES)
+# -- exports
 
 
 def test_exports_escape_what_a_spreadsheet_would_run() -> None:

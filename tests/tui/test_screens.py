@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gainstage.engine.stages import STAGES
 from gainstage.engine.views.rows import ENDED
-from tests.tui.conftest import SIZES, Bent
+from tests.tui.conftest import Bent
 
 Run = Callable[..., Any]
 
@@ -48,129 +44,6 @@ async def test_scrubbing_shows_the_past_and_refuses_commands(driven: Run, desk_a
         await d.press("right_curly_bracket", "backslash")
         assert d.app.frame.mode == "live"
         assert d.app.frame.snapshot is d.app.newest
-
-
-async def test_the_cursor_stays_on_its_recording(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("bottleneck")) as d:
-        flights = d.app.desk_screen.flights
-        await d.press("down", "down", "down", "down", "down", "down")
-        key = flights.cursor_key
-        for _ in range(20):
-            await d.wait(1)
-            if key in [flights.key_of(i) for i in flights.items]:
-                assert flights.cursor_key == key
-                assert flights.key_of(flights.selected) == key
-
-
-async def test_rows_leave_five_seconds_after_they_are_done(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("bottleneck")) as d:
-        flights = d.app.desk_screen.flights
-        for _ in range(60):
-            await d.wait(0.5)
-            left = [f for f in flights.items if f.left]
-            if left:
-                break
-        assert left
-        key = left[0].view.id
-        await d.wait(1)
-        assert any(f.view.id == key for f in flights.items)
-        await d.wait(5.5)
-        assert all(f.view.id != key for f in flights.items)
-
-
-async def test_tables_move_by_keys_and_wheel(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("done"), size=SIZES["medium"]) as d:
-        await d.press("2")
-        rows = d.app.desk_screen.rows
-        await d.press("end")
-        await d.wait(1)
-        assert rows.cursor == len(rows.items) - 1
-        assert rows.selected is not None, "the last page was fetched"
-        await d.press("home", "pagedown")
-        assert rows.cursor == rows.rows_shown - 1
-        await d.press("k", "j", "up", "down")
-        assert rows.cursor == rows.rows_shown - 1
-        top = rows.top
-        rows._scroll(3)
-        assert rows.top == top + 3
-
-
-async def test_a_hundred_thousand_rows_are_only_asked_for_in_pages(driven: Run, desk_at: Run) -> None:
-    from gainstage.engine.views.rows import Query, RecordingPage, RecordingRow
-
-    asked: list[Query] = []
-
-    class Vast(Bent):
-        def recordings(self, query: Query) -> RecordingPage:
-            asked.append(query)
-            rows = tuple(
-                RecordingRow(f"rec{i:08d}", f"Title {i}", "", "stored", 60.0, None, 1, 5, 0, 0.0, 0.0, 3, 1, None, None, None)
-                for i in range(query.offset, min(100_000, query.offset + query.limit))
-            )
-            return RecordingPage(rows, 100_000, 100_000)
-
-    async with driven(Vast(desk_at("burst"))) as d:
-        await d.press("2")
-        assert "100,000" in d.text
-        d.app.desk_screen.rows.move_to(50_000)
-        await d.wait(1)
-        assert "rec00050000" in d.text
-        assert max(q.limit for q in asked) <= 200
-
-
-async def test_sorting_by_key_header_and_command(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("oom")) as d:
-        await d.press("s")
-        assert d.app.desk_screen.flights.sorted_by == ("age", False)
-        await d.press("S")
-        assert d.app.desk_screen.flights.sorted_by == ("age", True)
-        await d.command("sort title")
-        titles = [f.view.title.casefold() for f in d.app.desk_screen.flights.items]
-        assert titles == sorted(titles)
-        await d.pilot.click("#flights", offset=(50, 1))
-        await d.settle()
-        assert d.app.desk_screen.flights.sorted_by == ("title", False) or d.app.desk_screen.flights.sorted_by[0] in (
-            "title",
-            "length",
-        )
-        await d.press("2")
-        await d.command("sort duration")
-        lengths = [r.duration_s for r in d.app.desk_screen.rows.here()]
-        assert lengths == sorted(lengths, reverse=True)
-
-
-async def test_faults_only(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("throttled")) as d:
-        await d.press("2", "exclamation_mark")
-        await d.wait(1)
-        assert {r.status for r in d.app.desk_screen.rows.here()} == {"failed"}
-        await d.press("escape")
-        await d.wait(1)
-        assert len({r.status for r in d.app.desk_screen.rows.here()}) > 1
-
-
-async def test_what_is_copied_and_exported(driven: Run, desk_at: Run, tmp_path: Any) -> None:
-    async with driven(desk_at("oom")) as d:
-        await d.press("2")
-        row = d.app.desk_screen.rows.selected
-        await d.press("y")
-        assert d.app.clipboard.split("\t")[0] == row.id
-        await d.press("Y")
-        assert row.id in d.app.clipboard
-        await d.command("export csv")
-        path = next(tmp_path.glob("*.csv"))
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert len(rows) == 321, "all that match, not only those in sight"
-        assert rows[0]["id"]
-        await d.command("export json")
-        assert len(json.loads(next(tmp_path.glob("*.json")).read_text())) == 321
-        await d.press("1", "E")
-        assert "export this panel as" in d.text
-        await d.press("down", "down", "enter")
-        assert "in flight" in next(tmp_path.glob("*.txt")).read_text()
-        await d.command("export pdf")
-        assert "not 'pdf'" in d.noticed[-1]
 
 
 async def test_detail_shows_stages_speakers_and_the_way_on(driven: Run, desk_at: Run) -> None:
@@ -234,33 +107,6 @@ async def test_the_mouse_works_and_is_never_needed(driven: Run, desk_at: Run) ->
         await d.pilot.click("#footer", offset=(3, 0))
         await d.settle()
         assert d.app.desk_screen.prompt.open_now
-
-
-async def test_a_click_on_the_stage_table_chooses_the_stage_it_hits(driven: Run, desk_at: Run) -> None:
-    """Every row in turn, the heading none: on a narrow terminal the stages are a table."""
-    async with driven(desk_at("bottleneck"), size=SIZES["narrow"]) as d:
-        panel = d.app.desk_screen.stages
-        assert not panel.strips
-        rows = [line[panel.region.x :] for line in d.text.splitlines()[: panel.region.bottom]]
-        for name in STAGES:
-            (row,) = [y for y, line in enumerate(rows) if y > panel.region.y + 1 and re.match(rf"\W*{name}\b", line)]
-            await d.pilot.click(offset=(panel.region.x + 5, row))
-            await d.settle()
-            assert panel.current == name
-        await d.pilot.click(offset=(panel.region.x + 5, panel.region.y + 1))
-        await d.settle()
-        assert panel.current == STAGES[-1]
-
-
-async def test_a_click_on_a_channel_strip_chooses_the_stage_it_hits(driven: Run, desk_at: Run) -> None:
-    async with driven(desk_at("bottleneck"), size=SIZES["wide"]) as d:
-        panel = d.app.desk_screen.stages
-        assert panel.strips
-        title = d.text.splitlines()[panel.region.y + 1]
-        for name in STAGES:
-            await d.pilot.click(offset=(title.index(name), panel.region.y + 1))
-            await d.settle()
-            assert panel.current == name
 
 
 async def test_voices_what_if_and_evidence(driven: Run, desk_at: Run) -> None:
