@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from gainstage.tui.commands.registry import COMMANDS, GROUPS, module_of, parser_of
 
@@ -36,13 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     from gainstage.tui.commands import streams
 
     arguments = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in arguments or any(pair == ("--format", "json") for pair in itertools.pairwise(arguments))
     name = arguments[0] if arguments and not arguments[0].startswith("-") else "console"
     if closed := streams.prepare(name):
         print(f"gainstage {name}: {closed}", file=sys.stderr)
         return 1
     try:
         try:
-            return dispatch(arguments)
+            return dispatch(arguments, as_json=as_json)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -53,11 +56,29 @@ def main(argv: list[str] | None = None) -> int:
             if error.filename is None:
                 raise
             why = f"{error.filename}: {error.strerror}"
+            return refused(name, why, 1, as_json=as_json)
         print(f"gainstage {name}: {why}", file=sys.stderr)
         return 1
 
 
-def dispatch(arguments: list[str]) -> int:
+def refused(name: str, why: str, status: int, *, as_json: bool, error: Exception | None = None) -> int:
+    """Print one line about a command that could not do its work, before it an object for a program that asked for JSON. Returns
+    the exit status.
+    """
+    if as_json:
+        import json
+
+        from gainstage.engine.clean import clean_text
+
+        kind = "Usage" if error is None else type(error).__name__
+        facts = {"kind": kind, "message": clean_text(getattr(error, "message", why.removeprefix("error: "))), "status": status}
+        facts |= {key: clean_text(text) for key in ("cause", "hint") if (text := getattr(error, key, ""))}
+        print(json.dumps({"error": facts}), flush=True)
+    print(f"gainstage{name and f' {name}'}: {why}", file=sys.stderr)
+    return status
+
+
+def dispatch(arguments: list[str], *, as_json: bool = False) -> int:
     """Print help or the version, or run the command that the arguments name."""
     if arguments and arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -73,12 +94,30 @@ def dispatch(arguments: list[str]) -> int:
         import difflib
 
         close = difflib.get_close_matches(name, COMMANDS, n=1)
-        print(
-            f"gainstage: no command {name!r}{f'; did you mean {close[0]}?' if close else ''}; see gainstage --help", file=sys.stderr
-        )
-        return 2
-    args = parser_of(name).parse_args(rest)
-    return guarded(module_of(name).run, name, args)
+        nearest = f"; did you mean {close[0]}?" if close else ""
+        return refused("", f"no command {name!r}{nearest}; see gainstage --help", 2, as_json=as_json)
+    try:
+        args = parser_of(name, CommandParser(prog=f"gainstage {name}")).parse_args(rest)
+    except WrongUsage as wrong:
+        wrong.parser.print_usage(sys.stderr)
+        refused(wrong.parser.prog.removeprefix("gainstage "), f"error: {wrong}", 2, as_json=as_json)
+        raise SystemExit(2) from None
+    return guarded(module_of(name).run, name, args, as_json=as_json)
+
+
+class WrongUsage(Exception):
+    """Arguments that a command does not have; ``parser`` is that of the command or of its action."""
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Raises :class:`WrongUsage` where argparse would print and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(self, message)
 
 
 @contextmanager
@@ -107,7 +146,7 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def guarded(run: object, name: str, args: argparse.Namespace) -> int:
+def guarded(run: object, name: str, args: argparse.Namespace, *, as_json: bool = False) -> int:
     """Run a command; faults an operator can correct become one clear line instead of a traceback."""
     from gainstage.config.errors import SettingError
     from gainstage.engine.errors import EngineError
@@ -117,8 +156,10 @@ def guarded(run: object, name: str, args: argparse.Namespace) -> int:
         with ended_by_signals():
             return int(run(name, args) or 0)  # type: ignore[operator]
     except (SettingError, DeskError, EngineError) as error:
-        print(f"gainstage {name}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingError) else 1
+        return refused(name, str(error), 2 if isinstance(error, SettingError) else 1, as_json=as_json, error=error)
+    except WrongUsage as wrong:  # found by the command itself
+        wrong.parser.print_usage(sys.stderr)
+        return refused(name, f"error: {wrong}", 2, as_json=as_json)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130

@@ -24,7 +24,7 @@ from gainstage.engine.queue.rows import document, plain
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.frame_json import dumps, loads
-from gainstage.engine.views.rows import EngineRow
+from gainstage.engine.views.rows import EngineEnd, EngineRow
 from gainstage.engine.views.snapshot import RunState, Snapshot
 
 HISTORY_EVERY_S = 10.0
@@ -213,6 +213,22 @@ def list_engines(db: Database) -> tuple[EngineRow, ...]:
             """
         )
         return tuple(EngineRow(*row) for row in rows)
+
+
+def last_ended(db: Database) -> EngineEnd | None:
+    """The engine that ended last, whenever that was; None where none has."""
+    with db.transaction() as connection:
+        row = connection.execute(
+            """
+            select e.id, e.host, e.pid, e.home, case when e.ended is null then 'lost' else e.state end,
+              extract(epoch from e.started)::float8,
+              extract(epoch from case when e.state in ('done', 'stopped') then coalesce(e.ended, e.heartbeat) else e.heartbeat end)::float8,
+              (select v.text from event v where v.engine = e.id and v.level in ('warning', 'error') order by v.seq desc limit 1)
+            from engine e where not exists (select 1 from engine_alive a where a.id = e.id)
+            order by coalesce(e.ended, e.heartbeat) desc limit 1
+            """
+        ).fetchone()
+    return None if row is None else EngineEnd(*row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def read_events(db: Database, after: int, limit: int = 500) -> Events:
     with db.transaction() as connection:
         ((head, gone),) = connection.execute("select seq, dropped from event_head").fetchall()
         rows = connection.execute(f"select {COLUMNS} from event where seq > %s order by seq limit %s", [after, limit]).fetchall()
-    items = tuple(_event(row) for row in rows)
+    items = tuple(event_of(row) for row in rows)
     cursor = items[-1].seq if items else min(after, head)
     return Events(items, cursor, max(0, gone - after) if after > 0 else 0)
 
@@ -53,10 +53,10 @@ def of_recording(db: Database, id: str, limit: int = 200) -> tuple[Event, ...]:
         rows = connection.execute(
             f"select {COLUMNS} from event where recording = %s order by seq desc limit %s", [id, limit]
         ).fetchall()
-    return tuple(_event(row) for row in reversed(rows))
+    return tuple(event_of(row) for row in reversed(rows))
 
 
-def _event(row: Sequence[Any]) -> Event:
+def event_of(row: Sequence[Any]) -> Event:
     """The event of a row of :data:`COLUMNS`."""
     *columns, data, traceback = row
     return Event(*[*columns, data or {}, traceback])

@@ -98,9 +98,23 @@ def refuse_newer(connection: Connection[Any], migrations: Sequence[Migration]) -
         )
 
 
-def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[Migration]:
+def refuse_empty(connection: Connection[Any], where: str) -> None:
+    """Raises :class:`Misconfigured` where no gainstage has made its tables."""
+    if not _is_made(connection):
+        raise Misconfigured(
+            f"{where} holds nothing of gainstage yet",
+            cause="database: empty",
+            hint="`gainstage run` makes its tables; or name another database with --database",
+        )
+
+
+def _is_made(connection: Connection[Any]) -> bool:
     row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.migration"]).fetchone()
-    if not (row and row[0]):
+    return bool(row and row[0])
+
+
+def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[Migration]:
+    if not _is_made(connection):
         return list(ordered)
     applied = dict(connection.execute(f"select number, name from {SCHEMA}.migration").fetchall())
     for migration in ordered:

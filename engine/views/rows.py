@@ -328,6 +328,32 @@ ENDED = frozenset({"stopped", "done", "died", "lost"})
 
 
 @dataclass(frozen=True, slots=True)
+class EngineEnd:
+    """How an engine that serves no more ended. ``state`` is done, stopped, died (known to be gone, never signed off) or lost (silent
+    beyond its lease). ``at_wall`` is its end, for one that died or is lost its last heartbeat. ``trouble`` is the last warning or
+    error it logged."""
+
+    id: str
+    host: str
+    pid: int
+    home: str
+    state: str
+    started_wall: float
+    at_wall: float
+    trouble: str | None = None
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return {
+            "done": "it ended with nothing left to do",
+            "stopped": "it was stopped",
+            "died": "it died without signing off: killed, out of memory, or its machine went down",
+            "lost": "it has not been heard of since: killed, or cut off from the database",
+        }.get(self.state, f"it was {self.state} when it was last heard of")
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRow:
     """One engine of the database."""
 

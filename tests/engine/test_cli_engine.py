@@ -69,7 +69,7 @@ def _revision(url: str) -> int:
 def test_status_and_watch(served: tuple[str, Path]) -> None:
     url, _ = served
     status = told("status", "--database", url)
-    assert set(status) == {"engines", "snapshot"}
+    assert set(status) == {"engines", "snapshot", "queue", "last_ended"}
     assert [e["state"] for e in status["engines"]] == ["running"]
     assert "STAGE" in said("status", "--database", url)
     frames = [json.loads(line) for line in said("watch", "--count", 2, "--every", 0.1, "--database", url).splitlines()]

@@ -69,7 +69,7 @@ def test_a_console_that_is_piped_says_that_it_needs_a_terminal(home: Path) -> No
 
 
 @pytest.mark.parametrize("place", ["/dev/null/home", "/proc/home"])
-@pytest.mark.parametrize("args", [("status",), ("engine", "--simulated"), ("run", "x.mp3", "--headless")])
+@pytest.mark.parametrize("args", [("follow", "talks", "--every", "6h"), ("engine", "--simulated"), ("run", "x.mp3", "--headless")])
 def test_a_home_that_cannot_be_written_is_said_in_one_sentence(place: str, args: tuple[str, ...]) -> None:
     done = shell('"$@"', *args, "--home", place)
     assert f"{place} cannot be written" in one_sentence(done.stderr)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def run(name: str, args: argparse.Namespace) -> int:
     from gainstage.engine.runtime.autopilot import NAME
 
-    with open_desk(args) as desk:
+    with open_desk(args, make=args.what == "on") as desk:
         if args.what != "status":
             ack = acknowledged(desk, desk.send(Command("set", {"key": "autopilot.on", "value": args.what == "on"}, by="cli")))
             if speaking(args):

@@ -16,6 +16,7 @@ from gainstage.config.origins import ENV_PREFIX, Loaded, load
 from gainstage.config.paths import Paths
 from gainstage.config.settings import SPECS
 from gainstage.engine.clean import clean_text, terminal_json
+from gainstage.engine.views.commands import DeskError
 
 if TYPE_CHECKING:
     from gainstage.engine.desk.postgres import PostgresDesk
@@ -98,15 +99,25 @@ def database_url(args: argparse.Namespace, loaded: Loaded) -> str | None:
     return args.database or (secret.get_secret_value() if secret else None)
 
 
+class NoSystem(DeskError):
+    """A command that only reads, in a home where nothing has run yet."""
+
+
 @contextmanager
-def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[Database]:
-    """Context with the database of this command line, migrated; closed at the end."""
+def open_database(args: argparse.Namespace, loaded: Loaded | None = None, *, make: bool = False) -> Iterator[Database]:
+    """Context with the database of this command line, migrated; closed at the end. With ``make`` the home and the database are made
+    where they are missing; without it :class:`NoSystem` says so, and nothing is written.
+    """
     from gainstage.engine.store.database import Database
 
     loaded = loaded or settings_of(args)
-    url, folder = database_url(args, loaded), paths_of(args).ensure().database
-    with waiting("connecting to the database" if url else f"starting Postgres in {folder}"):
-        database = Database.open(url, folder)
+    url, paths = database_url(args, loaded), paths_of(args)
+    if make:
+        paths.ensure()
+    elif not url and not paths.database.is_dir():
+        raise NoSystem(f"nothing has run in {paths.data} yet; `gainstage run SOURCE` begins there, --home names another folder")
+    with waiting("connecting to the database" if url else f"starting Postgres in {paths.database}"):
+        database = Database.open(url, paths.database, make=make)
     try:
         yield database
     finally:
@@ -114,11 +125,12 @@ def open_database(args: argparse.Namespace, loaded: Loaded | None = None) -> Ite
 
 
 @contextmanager
-def open_desk(args: argparse.Namespace, loaded: Loaded | None = None) -> Iterator[PostgresDesk]:
+def open_desk(args: argparse.Namespace, loaded: Loaded | None = None, *, make: bool = False) -> Iterator[PostgresDesk]:
+    """Context with the desk of this command line; ``make`` as in :func:`open_database`."""
     from gainstage.engine.desk.postgres import PostgresDesk
 
     loaded = loaded or settings_of(args)
-    with open_database(args, loaded) as database:
+    with open_database(args, loaded, make=make) as database:
         paths = paths_of(args)
         desk = PostgresDesk(database, loaded=loaded, embed=lambda text: _embed(loaded, paths, text), audio=paths.audio)
         try:

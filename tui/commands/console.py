@@ -61,7 +61,7 @@ def run(name: str, args: argparse.Namespace) -> int:
         from gainstage.engine.desk.scripted.desk import ScriptedDesk
 
         return show(ScriptedDesk(clock=time.monotonic, start_at=args.at), loaded, paths, args)
-    with open_desk(args, loaded) as desk:
+    with open_desk(args, loaded, make=name == "console") as desk:
         return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths))
 
 

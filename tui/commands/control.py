@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from gainstage.engine.clean import terminal_json
 from gainstage.engine.views.commands import Ack, Command, CommandName, DeskError
@@ -12,7 +13,13 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.frame_json import dumps
 from gainstage.engine.views.scopes import scoped
 from gainstage.engine.views.snapshot import SCOPES, Snapshot
-from gainstage.tui.commands.common import alive, clock, open_desk, place_arguments, plain, print_json, speaking, table
+from gainstage.tui.commands.common import alive, clock, open_desk, paths_of, place_arguments, plain, print_json, speaking, table
+
+if TYPE_CHECKING:
+    from gainstage.config.paths import Paths
+    from gainstage.engine.desk.postgres import PostgresDesk
+    from gainstage.engine.queue.counts import QueueCounts
+    from gainstage.engine.views.rows import EngineEnd
 
 EXAMPLES = {
     "status": "examples:\n  gainstage status\n  gainstage status --json\n  gainstage status --database postgresql://db/prod",
@@ -61,18 +68,24 @@ def engine_named(desk: Desk, name: str | None) -> str | None:
     return named[0] if named else name
 
 
-def status(desk: Desk, args: argparse.Namespace) -> int:
-    """Print the status. Exit status 0 when an engine (of the scope asked for) is running, 1 when none is."""
+def status(desk: PostgresDesk, args: argparse.Namespace) -> int:
+    """Print the status. Exit status 0 when an engine (of the scope asked for) is running, 1 when none is: then how the last one
+    ended, and what is left to do."""
+    from gainstage.engine.queue.engines import last_ended
+
     scope = desk.engine, args.host
     engines = [e for e in desk.engines() if scope[0] in (None, e.id) and scope[1] in (None, e.host)]
     frame = desk.snapshot()
     if not speaking(args):
         from dataclasses import asdict
 
-        print_json({"engines": [asdict(e) for e in engines], "snapshot": asdict(frame) if frame else None})
+        ended, counts = last_ended(desk.database), desk.queue.counts()
+        document = {"engines": [asdict(e) for e in engines], "snapshot": asdict(frame) if frame else None}
+        last = asdict(ended) | {"how": ended.how} if ended else None
+        print_json(document | {"queue": asdict(counts), "last_ended": last})
         return 0 if any(e.alive for e in engines) else 1
     if not any(e.alive for e in engines):
-        print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
+        none_runs(last_ended(desk.database), desk.queue.counts(), paths_of(args))
         return 1
     print(
         table(
@@ -85,6 +98,25 @@ def status(desk: Desk, args: argparse.Namespace) -> int:
         print()
         describe(scoped(frame, args.scope))
     return 0
+
+
+def none_runs(ended: EngineEnd | None, counts: QueueCounts, paths: Paths) -> None:
+    """Print how the last engine ended and what waits for the next."""
+    from gainstage.engine.fleet.home import member_names
+
+    print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
+    if ended is not None:
+        ago = clock(max(0.0, time.time() - ended.at_wall))
+        print(f"last engine  {plain(ended.id)} on {plain(ended.host)}, {ago} ago: {ended.how}")
+        if ended.state not in ("done", "stopped"):
+            if ended.trouble:
+                print(f"last trouble  {plain(ended.trouble, 400)}")
+            ours = next((p for p in (paths, *map(paths.member, member_names(paths))) if str(p.own) == ended.home), None)
+            print(f"see  gainstage logs --engine {plain(ended.id)}" + (f", and {ours.engine_log}" if ours else ""))
+    named = [(name, getattr(counts, name)) for name in ("queued", "running", "stored", "failed", "skipped")]
+    print("  ".join(f"{name} {number}" for name, number in named) + (f"  retrying {counts.retrying}" if counts.retrying else ""))
+    if counts.running:
+        print(f"what was running goes back into the queue when an engine starts: {counts.running}")
 
 
 def describe(frame: Snapshot) -> None:

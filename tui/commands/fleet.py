@@ -70,8 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> int:
-    paths = paths_of(args).ensure()
+    paths = paths_of(args)
     if args.action == "up":
+        paths.ensure()
         plan = plan_of(args)
         launcher = launcher_of(plan, paths)
         plan.save(paths)

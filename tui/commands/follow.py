@@ -43,7 +43,7 @@ def follow(args: argparse.Namespace) -> int:
 
     every_s = interval_s(args.every)
     options = selection_options(args) | recording_options(args)
-    with open_desk(args) as desk:
+    with open_desk(args, make=True) as desk:
         row = Subscriptions(desk.database).follow(args.source, every_s, options, priority=args.priority)
         served = alive(desk)
     if not speaking(args):

@@ -72,7 +72,19 @@ COMMANDS_HEAD = f"""{MADE}
 # Commands and keys
 
 `gainstage COMMAND --help` prints the same for one command; `gainstage completion bash`, `zsh` or `fish` prints a script that
-completes them. Exit status: 0 fine, 1 something failed, 2 wrong usage or setup, 130 interrupted.
+completes them.
+
+| exit status | means |
+|---|---|
+| 0 | fine; a reader of the output that left early is fine too |
+| 1 | something failed; `status`: no engine runs; `fleet status`: an engine is placed and not signed on; `doctor`: something is missing |
+| 2 | wrong usage or setup |
+| 3 | `engine`: another engine serves this home |
+| 129, 143 | ended by SIGHUP (the terminal is gone), by SIGTERM |
+| 130 | interrupted (Ctrl-C); what was asked of an engine goes on |
+
+With `--json` an error is an object on standard output too: `{{"error": {{"kind", "message", "status", "cause", "hint"}}}}`.
+A command that only reads makes neither a home nor a database.
 """
 
 KEYS_HEAD = """# Keys of the console

@@ -261,10 +261,10 @@ def export(args: argparse.Namespace) -> int:
         gap_s=args.gap,
         speakers=args.speakers,
     )
-    args.output.mkdir(parents=True, exist_ok=True)
     with open_database(args) as database:
         store = RecordingStore(database)
         ids = [store.find(i) for i in args.ids] if args.ids else store.stored_ids()
+        args.output.mkdir(parents=True, exist_ok=True)
         for id in ids:
             if args.format == CLIPS:
                 from gainstage.engine.desk.playing import export_clips

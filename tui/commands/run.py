@@ -167,7 +167,7 @@ def add(args: argparse.Namespace) -> int:
     from gainstage.engine.sources.enqueue import Origin, enqueue
 
     loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
-    with open_desk(args, loaded) as desk:
+    with open_desk(args, loaded, make=True) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
@@ -213,7 +213,7 @@ def ingest(args: argparse.Namespace) -> int:
     from gainstage.engine.sources.enqueue import Origin, enqueue
 
     loaded, options = settings_of(args), RecordingOptions.of(recording_options(args))
-    with open_desk(args, loaded) as desk:
+    with open_desk(args, loaded, make=True) as desk:
         choice = listed(args, loaded, desk)
         if args.dry_run:
             return dry_run(args, choice, loaded, desk)
@@ -247,7 +247,7 @@ def demo(args: argparse.Namespace) -> int:
     loaded = settings_of(args)
     if not paths_of(args).ensure().settings_file.exists():  # so that search and show in this home use the demo's models
         write_whole(paths_of(args).settings_file, profile_text("demo"))
-    with open_desk(args, loaded) as desk:
+    with open_desk(args, loaded, make=True) as desk:
         recordings = demo_recordings()
         with desk.database.transaction() as connection:
             run = make(connection, "demo", ["demo"])

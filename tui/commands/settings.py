@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 
-from gainstage.config.origins import parse, spec_of
+from gainstage.config.origins import Loaded, parse, spec_of
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.commands.common import (
+    database_url,
     open_desk,
+    paths_of,
     place_arguments,
     plain,
     print_json,
@@ -50,7 +53,10 @@ def run(name: str, args: argparse.Namespace) -> int:
             if not equals:
                 args.wrong_usage(f"write {args.key} VALUE or {args.key}=VALUE")
         spec_of(args.key)  # an unknown key is refused, with the nearest one named, before anything is opened
-    with open_desk(args, settings_of(args)) as desk:
+    loaded = settings_of(args)
+    if name == "settings" and not args.history and (rows := _without_database(args, loaded)) is not None:
+        return show_rows(rows, args)
+    with open_desk(args, loaded, make=name == "set") as desk:
         if name == "settings":
             return show(desk, args)
         if name == "set":
@@ -120,9 +126,22 @@ def show(desk: object, args: argparse.Namespace) -> int:
         ]
         print(table(["REV", "WHEN", "WHO", "SETTING", "CHANGE", "STATE", "EFFECT"], rows, right=(0,)) if rows else "no changes yet")
         return 0
-    settings = desk.settings()  # type: ignore[attr-defined]
+    return show_rows(desk.settings(), args)  # type: ignore[attr-defined]
+
+
+def _without_database(args: argparse.Namespace, loaded: Loaded) -> tuple[SettingRow, ...] | None:
+    """The settings of a home in which nothing has run yet: there are no live ones. None where there is a database to ask."""
+    from gainstage.config.origins import shown_with_origins
+    from gainstage.engine.queue.setting_rows import setting_rows
+
+    if database_url(args, loaded) or paths_of(args).database.is_dir():
+        return None
+    return setting_rows(shown_with_origins(loaded), {})
+
+
+def show_rows(settings: tuple[SettingRow, ...], args: argparse.Namespace) -> int:
     if args.changed:
-        settings = [s for s in settings if s.value != s.default]
+        settings = tuple(s for s in settings if s.value != s.default)
     if not speaking(args):
         print_json(list(settings))
         return 0

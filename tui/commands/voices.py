@@ -176,7 +176,7 @@ def enrol(args: argparse.Namespace) -> int:
     if args.stored and args.range:
         raise DeskError("--range goes with files and addresses; --from takes all of a speaker's segments")
     spans = [_span(text) for text in args.range] or None
-    with open_database(args, settings_of(args)) as database, ExitStack() as stack:
+    with open_database(args, settings_of(args), make=True) as database, ExitStack() as stack:
         profiles = ProfileStore(database)
         if args.stored:
             store = RecordingStore(database)
@@ -344,7 +344,7 @@ def import_profiles(args: argparse.Namespace) -> int:
     from gainstage.engine.voices.profiles import ProfileStore
 
     results: list[dict[str, Any]] = []
-    with open_database(args, settings_of(args)) as database, listening(args, database) as extractor:
+    with open_database(args, settings_of(args), make=True) as database, listening(args, database) as extractor:
         model = extractor.model
         for file in args.files:
             try:
