@@ -16,6 +16,12 @@ from pathlib import Path
 
 from gainstage.tui.bench.terminal import on_terminal
 
+SETTLE_S = 3.0
+"""How long a console runs before its window begins."""
+
+PAUSE_S = 0.5
+"""Between the end of a console and the window without one."""
+
 
 class Counter:
     """Work an engine of :mod:`gainstage.engine.bench.attached` has done."""
@@ -37,9 +43,12 @@ class Counter:
         return (self.units - before) / (time.monotonic() - began)
 
 
-def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
-    """Throughput of an engine that saturates every core with a console attached, over that without: the median of ``pairs``
-    windows, each set against the mean of the windows without before and after it, so that a drifting machine does not count."""
+def engine_ratio(limit_s: float = 120.0, window_s: float = 4.0, most: int = 8) -> float:
+    """Throughput of an engine that saturates every core with a console attached, over that without: the median of up to ``most``
+    windows, each set against the mean of the windows without before and after it, so that a drifting machine does not count.
+
+    No window begins that would end after ``limit_s``. :class:`TimeoutError` when there is no time for one.
+    """
     from gainstage.engine.bench import attached
     from gainstage.engine.store.database import Database
     from gainstage.engine.store.embedded import EmbeddedPostgres
@@ -47,6 +56,7 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
     def wait() -> None:
         time.sleep(0.05)
 
+    until, pair_s = time.monotonic() + limit_s, SETTLE_S + window_s + PAUSE_S + window_s
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
@@ -63,14 +73,16 @@ def engine_ratio(pairs: int = 8, window_s: float = 4.0) -> float:
         while counter.units < 100:
             if engine.poll() is not None:
                 raise RuntimeError(f"the engine ended: {(folder / 'engine.log').read_text()[-2000:]}")
+            if time.monotonic() + window_s + pair_s > until:
+                raise TimeoutError(f"the engine was not at work early enough for one window in {limit_s:.0f} s")
             time.sleep(0.1)
         time.sleep(2.0)
         alone = [counter.rate(window_s, wait)]
-        watched = []
-        for _ in range(pairs):
+        watched: list[float] = []
+        while len(watched) < most and (not watched or time.monotonic() + pair_s < until):
             with on_terminal([sys.executable, "-P", "-m", "gainstage.tui.cli", "attach", url], folder / "out.json") as console:
-                console.watch(3.0)
+                console.watch(SETTLE_S)
                 watched.append(counter.rate(window_s, partial(console.read, 0.05)))
-            time.sleep(0.5)
+            time.sleep(PAUSE_S)
             alone.append(counter.rate(window_s, wait))
         return statistics.median(w / ((a + b) / 2) for w, a, b in zip(watched, alone, alone[1:], strict=False))

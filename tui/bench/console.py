@@ -1,14 +1,12 @@
 """What the console costs, measured in a real terminal of 160 x 48 on recorded frames of the scripted story.
 
-A child process (:mod:`gainstage.tui.bench.tape`) runs the console; the parent is the terminal. ``python -m gainstage.tui.bench.console`` prints the
-figures, ``--json`` as one line.
+A child process (:mod:`gainstage.tui.bench.tape`) runs the console; the parent is the terminal. Every phase has a time limit: one that
+takes longer, on a machine with other work, gives no figure, and the next begins.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import os
 import re
 import statistics
@@ -16,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gainstage.engine.views.frame_json import dumps
 from gainstage.tui.bench.attached import engine_ratio
 from gainstage.tui.bench.terminal import Child, on_terminal
+
+T = TypeVar("T")
 
 _ROW = re.compile(rb"\x1b\[(\d+);\d+H")
 
@@ -50,32 +50,40 @@ def record(path: Path, seconds: int = 60) -> None:
             file.write(dumps(frame) + "\n")
 
 
-def process_to_frame(folder: Path, frames: Path, times: int = 5) -> float:
-    """Seconds from starting a process, interpreter and imports included, to the Deck with a verdict on it: the median."""
-    took = []
-    for _ in range(times):
+def process_to_frame(folder: Path, frames: Path, times: int = 5, limit_s: float = 60.0) -> float:
+    """Seconds from starting a process, interpreter and imports included, to the Deck with a verdict on it: the median of up to
+    ``times``, none started after ``limit_s``. :class:`TimeoutError` when one takes longer than that."""
+    took: list[float] = []
+    until = time.monotonic() + limit_s
+    while len(took) < times and (not took or time.monotonic() < until):
         began = time.perf_counter()
         with started(folder, frames, "--seconds", "60") as child:
             seen = b""
             while b"BOTTLENECK" not in seen and child.process.poll() is None:
                 seen += child.read(0.1)
+                if time.perf_counter() - began > limit_s:
+                    raise TimeoutError(f"no verdict was drawn within {limit_s:.0f} s")
             took.append(time.perf_counter() - began)
     return statistics.median(took)
 
 
-def key_latencies(child: Child, presses: int) -> list[float]:
-    """Seconds from a cursor key to the first repaint of table rows, with a picture that is otherwise still."""
-    first_table_row = 30
+def key_latencies(child: Child, presses: int, limit_s: float = 60.0) -> list[float]:
+    """Seconds from a cursor key to the first repaint below the header, whose clock is all that moves in a still picture: of up to
+    ``presses`` keys, none pressed after ``limit_s``."""
+    header_rows = 2
+    until = time.monotonic() + limit_s
     child.watch(4.0)
     latencies: list[float] = []
     for n in range(presses):
-        while child.read(0.03):
+        while time.monotonic() < until and child.read(0.03):
             pass
+        if time.monotonic() >= until:
+            break
         began = time.perf_counter()
         os.write(child.master, b"j" if n % 16 < 8 else b"k")
         while time.perf_counter() - began < 5.0:
             got = child.read(0.5)
-            if any(int(row) >= first_table_row for row in _ROW.findall(got)):
+            if any(int(row) > header_rows for row in _ROW.findall(got)):
                 latencies.append(time.perf_counter() - began)
                 break
     return latencies
@@ -94,41 +102,66 @@ def saturated() -> Iterator[None]:
             process.wait()
 
 
-def run(seconds: float = 12.0) -> dict[str, Any]:
-    """The figures of the console."""
+def phase(name: str, limit_s: float, measure: Callable[[float], T]) -> T | None:
+    """The result of a phase, which is told its limit; None when it did not keep it. What is measured is said on stderr."""
+    print(f"{name}, at most {limit_s:.0f} s", file=sys.stderr, flush=True)
+    try:
+        return measure(limit_s)
+    except TimeoutError as error:
+        print(f"  not measured: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def run(seconds: float = 10.0) -> dict[str, Any]:
+    """The figures of the console; None where a phase took too long. Without that it takes two minutes, with it three."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         frames = folder / "frames.jsonl"
         record(frames)
-        with started(folder, frames, "--hz", "5", "--seconds", "0.2", "--settle", "0.2") as warm:
-            warm.drain()
-        begun_s = process_to_frame(folder, frames)
-        with started(folder, frames, "--hz", "5", "--seconds", str(seconds), "--settle", "3") as deck:
-            busy = deck.drain()
-        with started(folder, frames, "--hz", "4", "--seconds", str(seconds), "--settle", "3", "--still") as idle:
-            calm = idle.drain()
-        with saturated(), started(folder, frames, "--hz", "4", "--seconds", "600", "--settle", "1", "--still", "--keys") as typed:
-            latencies = key_latencies(typed, 80)
-        figures: dict[str, Any] = {}
-        for mode in ("hour", "table"):
-            with started(folder, frames, "--mode", mode) as other:
-                figures[mode] = other.drain()
-    ordered = sorted(latencies)
+
+        def child(*arguments: str) -> Callable[[float], dict[str, Any]]:
+            def measure(limit_s: float) -> dict[str, Any]:
+                with started(folder, frames, *arguments) as console:
+                    return console.drain(limit_s)
+
+            return measure
+
+        def type_keys(limit_s: float) -> list[float]:
+            with (
+                saturated(),
+                started(folder, frames, "--hz", "4", "--seconds", "600", "--settle", "1", "--still", "--keys") as typed,
+            ):
+                return sorted(key_latencies(typed, 80, limit_s))
+
+        length = ("--seconds", str(seconds), "--settle", "3")
+        phase("one console, so that every file is in memory", 10, child("--hz", "5", "--seconds", "0.2", "--settle", "0.2"))
+        begun_s = phase("start of a process", 12, lambda limit_s: process_to_frame(folder, frames, limit_s=limit_s))
+        busy = phase("a Deck that changes", seconds + 8, child("--hz", "5", *length)) or {}
+        calm = phase("a Deck that stands still", seconds + 8, child("--hz", "4", *length, "--still")) or {}
+        latencies = phase("keys, with every core busy", 16, type_keys)
+        hour = phase("an hour of frames", 45, child("--mode", "hour")) or {}
+        long = phase("100,000 recordings", 12, child("--mode", "table")) or {}
+        ratio = phase("an engine with and without a console", 60, engine_ratio)
     return {
-        "first_frame_s": round(busy["first_frame_s"], 3),
-        "process_to_frame_s": round(begun_s, 3),
-        "deck_cpu_share": round(busy["cpu"], 4),
-        "idle_cpu_share": round(calm["cpu"], 4),
-        "key_p50_ms": round(1000 * statistics.median(ordered), 1) if ordered else None,
-        "key_p95_ms": round(1000 * ordered[int(0.95 * (len(ordered) - 1))], 1) if ordered else None,
-        "rss_mb": round(figures["hour"]["rss"] / 1e6, 1),
-        "engine_ratio": round(engine_ratio(), 4),
-        "tick_ms": round(busy["tick_ms"], 2),
-        "scroll_100k_ms": round(figures["table"]["scroll_ms"], 1),
-        "filter_100k_ms": round(figures["table"]["filter_ms"], 1),
-        "ring_mb": round(figures["hour"]["ring"] / 1e6, 1),
+        "first_frame_s": _rounded(busy.get("first_frame_s"), 3),
+        "process_to_frame_s": _rounded(begun_s, 3),
+        "deck_cpu_share": _rounded(busy.get("cpu"), 4),
+        "idle_cpu_share": _rounded(calm.get("cpu"), 4),
+        "key_p50_ms": round(1000 * statistics.median(latencies), 1) if latencies else None,
+        "key_p95_ms": round(1000 * latencies[int(0.95 * (len(latencies) - 1))], 1) if latencies else None,
+        "keys": len(latencies or ()),
+        "rss_mb": _rounded(hour.get("rss"), 1, 1e-6),
+        "engine_ratio": _rounded(ratio, 4),
+        "tick_ms": _rounded(busy.get("tick_ms"), 2),
+        "scroll_100k_ms": _rounded(long.get("scroll_ms"), 1),
+        "filter_100k_ms": _rounded(long.get("filter_ms"), 1),
+        "ring_mb": _rounded(hour.get("ring"), 1, 1e-6),
         "cores": os.cpu_count(),
     }
+
+
+def _rounded(value: float | None, digits: int, times: float = 1.0) -> float | None:
+    return None if value is None else round(times * value, digits)
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -149,17 +182,3 @@ GOALS = {"first_frame_s": 0.4, "deck_cpu_share": 0.10, "idle_cpu_share": 0.02, "
 
 GOAL_RATIO = 0.98
 """What ``engine_ratio`` should stay above."""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m gainstage.tui.bench.console [--json]``"""
-    parser = argparse.ArgumentParser(prog="python -m gainstage.tui.bench.console", description=main.__doc__)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    figures = run()
-    print(json.dumps(figures) if options.json else table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -9,26 +9,49 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gainstage.engine.views.commands import Ack, Command, DeskError
+from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
+from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.events import Event, Events
 from gainstage.engine.views.frame_json import loads
-from gainstage.engine.views.rows import EngineRow, Query, RecordingPage, RecordingRow, SettingRow
-from gainstage.engine.views.snapshot import Snapshot
+from gainstage.engine.views.playing import Playable
+from gainstage.engine.views.rows import (
+    ChangeRow,
+    ContextLine,
+    EngineRow,
+    FailureGroup,
+    FleetRow,
+    IndexHealth,
+    Preview,
+    ProfileRow,
+    Query,
+    RecordingDetail,
+    RecordingPage,
+    RecordingRow,
+    SearchResult,
+    SettingRow,
+    WhatIf,
+)
+from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 from gainstage.tui.bench.terminal import SIZE
+
+if TYPE_CHECKING:
+    from gainstage.tui.console.app import GainstageApp
 
 ROWS = 100_000
 
 
-class TapeDesk:
+class TapeDesk(Desk):
     """Frames of a file, one every ``1 / hz`` seconds round and round, as if the engine had just written them."""
 
-    live, read_only, label = True, False, "bench"
+    live, read_only, engine, label = True, False, None, "bench"
 
     def __init__(self, path: Path, hz: float, *, still: bool = False) -> None:
-        self._frames = [loads(line) for line in path.read_text("utf-8").splitlines()]
+        self.frames = [loads(line) for line in path.read_text("utf-8").splitlines()]
         self._hz, self._still = hz, still
         self._start = time.monotonic()
         self._titles: list[str] = []
@@ -37,10 +60,8 @@ class TapeDesk:
         return time.time()
 
     def snapshot(self) -> Snapshot | None:
-        from dataclasses import replace
-
         seq = int((time.monotonic() - self._start) * self._hz)
-        frame = self._frames[0 if self._still else seq % len(self._frames)]
+        frame = self.frames[0 if self._still else seq % len(self.frames)]
         return replace(frame, seq=seq, wall=self.now())
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
@@ -48,6 +69,12 @@ class TapeDesk:
 
     def engines(self) -> tuple[EngineRow, ...]:
         return ()
+
+    def fleet(self) -> tuple[FleetRow, ...]:
+        return ()
+
+    def narrow(self, engine: str | None) -> None:
+        self._refuse()
 
     def events(self, after: int, limit: int = 500) -> Events:
         if self._still:
@@ -61,6 +88,15 @@ class TapeDesk:
     def settings(self) -> tuple[SettingRow, ...]:
         return ()
 
+    def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
+        return ()
+
+    def profiles(self) -> tuple[ProfileRow, ...]:
+        return ()
+
+    def decisions(self, limit: int = 500, recording: str | None = None) -> tuple[DecisionRow, ...]:
+        return ()
+
     def recordings(self, query: Query) -> RecordingPage:
         if not self._titles:
             self._titles = [_title(i) for i in range(ROWS)]
@@ -69,14 +105,75 @@ class TapeDesk:
         matching = [i for i, title in enumerate(self._titles) if query.text in title]
         return RecordingPage(tuple(_row(i) for i in matching[query.offset : query.offset + query.limit]), ROWS, len(matching))
 
-    def failures(self) -> tuple[Any, ...]:
+    def failures(self) -> tuple[FailureGroup, ...]:
         return ()
 
-    def recording(self, id: str) -> Any:
-        raise DeskError(f"no detail of {id} in a benchmark")
+    def recording(self, id: str) -> RecordingDetail:
+        self._refuse()
+
+    def index_health(self) -> IndexHealth:
+        self._refuse()
+
+    def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf:
+        self._refuse()
+
+    def search(self, text: str, mode: str = "both", speaker: str | None = None, limit: int = 20) -> SearchResult:
+        self._refuse()
+
+    def context(self, segment: int, around: int = 3) -> tuple[ContextLine, ...]:
+        self._refuse()
+
+    def transcript(self, id: str) -> StoredTranscript:
+        self._refuse()
+
+    def preview_correction(self, ask: CorrectionAsk) -> CorrectionDiff:
+        self._refuse()
+
+    def correct(self, ask: CorrectionAsk, *, likes: bool, by: str) -> CorrectionDiff:
+        self._refuse()
+
+    def undo_correction(self, number: int | None, *, by: str) -> CorrectionUndone:
+        self._refuse()
+
+    def playable(self, id: str, at: float, cluster: str | None = None) -> Playable:
+        self._refuse()
+
+    def write_clip(self, what: Playable, folder: Path) -> Path:
+        self._refuse()
+
+    def preview(self, sources: tuple[str, ...], options: dict[str, Any]) -> Preview:
+        self._refuse()
 
     def send(self, command: Command) -> Ack:
-        raise DeskError("a benchmark takes no commands")
+        self._refuse()
+
+    def ack(self, command_id: int) -> Ack:
+        self._refuse()
+
+    def close(self) -> None:
+        return None
+
+    def _refuse(self) -> NoReturn:
+        raise DeskError("a benchmark has frames and a list of recordings, nothing else")
+
+
+class HourDesk(TapeDesk):
+    """The frame of one :attr:`second` after another, from ``start``, with three events in each."""
+
+    def __init__(self, path: Path, start: float) -> None:
+        super().__init__(path, 1.0)
+        self.start, self.second = start, 0
+
+    def snapshot(self) -> Snapshot:
+        return replace(self.frames[self.second % len(self.frames)], seq=self.second + 1, wall=self.start + self.second)
+
+    def events(self, after: int, limit: int = 500) -> Events:
+        numbers = range(3 * self.second + 1, 3 * self.second + 4)
+        texts = [f"recording {n} stored: {n % 40} segments" for n in numbers]
+        items = (
+            Event(n, self.start + self.second, "info", "stored", text, "store") for n, text in zip(numbers, texts, strict=True)
+        )
+        return Events(tuple(items), numbers[-1], 0)
 
 
 def _title(i: int) -> str:
@@ -87,13 +184,21 @@ def _row(i: int) -> RecordingRow:
     return RecordingRow(f"rec{i:08d}", _title(i), "", "stored", 60.0 + i % 4000, None, 1, 5, 0, 0.0, 0.0, 12, 2, None, None, None)
 
 
+def _written(options: argparse.Namespace, app: GainstageApp, figures: dict[str, Any]) -> int:
+    """Write what was measured; of a console that failed, that it did: its figures would be those of the dialog that says so."""
+    if app.reported:
+        figures = {"failed": f"the console under measurement failed: {options.out.with_suffix('.log').read_text('utf-8')[-2000:]}"}
+    options.out.write_text(json.dumps(figures))
+    return 1 if app.reported else 0
+
+
 def child(options: argparse.Namespace) -> int:
     """The console on a tape; what it measured goes into a file when it ends."""
     import psutil
 
     from gainstage.tui.console.app import GainstageApp
 
-    desk: Any = TapeDesk(options.frames, options.hz, still=options.still)
+    desk = TapeDesk(options.frames, options.hz, still=options.still)
     app = GainstageApp(desk, refresh_hz=options.hz, log=options.out.with_suffix(".log"))
     marks: dict[str, float] = {}
 
@@ -117,37 +222,24 @@ def child(options: argparse.Namespace) -> int:
     if "to" in marks:
         out["cpu"] = (marks["to"] - marks["from"]) / (marks["to_wall"] - marks["from_wall"])
         out["tick_ms"] = 1000 * app.counts.tick_s / max(1, app.counts.ticks)
-    options.out.write_text(json.dumps(out))
-    return 0
+    return _written(options, app, out)
 
 
 def hour(options: argparse.Namespace) -> int:
     """An hour of frames through a console that is not on any terminal: what it holds in memory at the end."""
     import asyncio
-    from dataclasses import replace
 
     import psutil
 
     from gainstage.tui.console.app import GainstageApp
 
-    desk: Any = TapeDesk(options.frames, 1.0)
-    frames = desk._frames
+    desk = HourDesk(options.frames, time.time())
     app = GainstageApp(desk, manual=True, log=options.out.with_suffix(".log"))
 
     async def run() -> dict[str, Any]:
         async with app.run_test(size=SIZE) as pilot:
-            start = time.time()
             for second in range(3600):
-                frame = replace(frames[second % len(frames)], seq=second + 1, wall=start + second)
-                desk.snapshot = lambda frame=frame: frame
-                desk.events = lambda after, limit=500, second=second: Events(
-                    tuple(
-                        Event(n, start + second, "info", "stored", f"recording {n} stored: {n % 40} segments", "store")
-                        for n in range(3 * second + 1, 3 * second + 4)
-                    ),
-                    3 * second + 3,
-                    0,
-                )
+                desk.second = second
                 app.poller.poll()
                 app.tick()
                 if second % 20 == 0:
@@ -159,8 +251,7 @@ def hour(options: argparse.Namespace) -> int:
                 "events": len(app.events),
             }
 
-    options.out.write_text(json.dumps(asyncio.run(run())))
-    return 0
+    return _written(options, app, asyncio.run(run()))
 
 
 def long_list(options: argparse.Namespace) -> int:
@@ -169,7 +260,7 @@ def long_list(options: argparse.Namespace) -> int:
 
     from gainstage.tui.console.app import GainstageApp
 
-    desk: Any = TapeDesk(options.frames, 1.0, still=True)
+    desk = TapeDesk(options.frames, 1.0, still=True)
     app = GainstageApp(desk, manual=True, log=options.out.with_suffix(".log"))
 
     async def run() -> dict[str, Any]:
@@ -204,8 +295,7 @@ def long_list(options: argparse.Namespace) -> int:
                 filtered.append(time.perf_counter() - began)
             return {"scroll_ms": 1000 * statistics.median(scroll), "filter_ms": 1000 * statistics.median(filtered)}
 
-    options.out.write_text(json.dumps(asyncio.run(run())))
-    return 0
+    return _written(options, app, asyncio.run(run()))
 
 
 def main() -> int:

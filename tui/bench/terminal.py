@@ -43,11 +43,17 @@ class Child:
         while time.monotonic() < until:
             self.read(0.1)
 
-    def drain(self) -> dict[str, Any]:
-        """Read until it ends; what it measured."""
+    def drain(self, limit_s: float = 60.0) -> dict[str, Any]:
+        """Read until it ends; what it measured. :class:`TimeoutError` when it takes longer than ``limit_s``, :class:`RuntimeError`
+        when it says that it failed."""
+        until = time.monotonic() + limit_s
         while self.process.poll() is None:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the console did not end within {limit_s:.0f} s")
             self.read(0.1)
         figures: dict[str, Any] = json.loads(self.out.read_text())
+        if "failed" in figures:
+            raise RuntimeError(figures["failed"])
         return figures
 
 
