@@ -42,16 +42,18 @@ if TYPE_CHECKING:
     from gainstage.engine.runtime.context import EngineContext
 
 KILLS, MINUTES = 10, 40.0
-LATEST_S = 3.0
-"""A kill comes at a random moment of so many seconds after the first call."""
+LATEST_S, WINDOW_S = 3.0, 10.0
+"""A kill comes at a random moment of so many seconds after the first call; of so many calls, where the recogniser is slowed down."""
 
 _PATIENCE_S = 600.0
 _OVERRIDES = {"fetch.disk_floor": 0, "watch.record": False, "queue.heartbeat": 1, "fetch.duplicates": "process"}
 
 
-def run(kills: int = KILLS, minutes: float = MINUTES, seed: int = 0) -> dict[str, Any]:
-    """``redone_s_p95`` and ``redone_s`` (seconds of audio done again, by kill), ``kills``, ``identical`` (the stored passages are
-    those of a run without kills).
+def run(kills: int = KILLS, minutes: float = MINUTES, seed: int = 0, slow: float = 0.0) -> dict[str, Any]:
+    """``redone_s_p95`` and ``redone_s`` (seconds of audio done again, by kill), the same of the recogniser and the diarizer alone,
+    ``kills``, ``identical`` (the stored passages are those of a run without kills).
+
+    With ``slow``, each second of audio takes a call of the recogniser that many seconds longer, as with large weights.
     """
     lot = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="gainstage-resume-") as place:
@@ -65,8 +67,8 @@ def run(kills: int = KILLS, minutes: float = MINUTES, seed: int = 0) -> dict[str
             runs: list[list[tuple[str, float]]] = []
             killed = 0
             while killed < kills:
-                with _engine(home, trace) as process:
-                    if _killed(process, trace, lot.uniform(0, LATEST_S)):
+                with _engine(home, trace, slow) as process:
+                    if _killed(process, trace, lot.uniform(0, LATEST_S * max(1.0, WINDOW_S * slow))):
                         killed += 1
                         runs.append(_calls(trace))
                         continue
@@ -83,9 +85,12 @@ def run(kills: int = KILLS, minutes: float = MINUTES, seed: int = 0) -> dict[str
                 process.wait(_PATIENCE_S)
             _wait_stored(database, recording.id)
             whole = [(s.start, s.text) for s in store.segments(recording.id)]
-    redone = _redone(runs)
+    redone, heard = _redone(runs), _redone(runs, "window ")
+    diarized = [both - one for both, one in zip(redone, heard, strict=True)]
     return {
-        "redone_s_p95": round(float(np.percentile(redone, 95)), 1) if redone else None,
+        "redone_s_p95": _p95(redone),
+        "recognised_s_p95": _p95(heard),
+        "diarized_s_p95": _p95(diarized),
         "kills": len(redone),
         "redone_s": [round(seconds, 1) for seconds in redone],
         "identical": interrupted == whole,
@@ -112,8 +117,14 @@ def long_recording(path: Path, minutes: float, seed: int) -> Path:
     return path
 
 
-def _redone(runs: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
-    """Seconds done again after each kill: of calls that began in any earlier run on the recording and began once more in the next."""
+def _p95(seconds: Sequence[float]) -> float | None:
+    return round(float(np.percentile(seconds, 95)), 1) if seconds else None
+
+
+def _redone(runs: Sequence[Sequence[tuple[str, float]]], kind: str = "") -> list[float]:
+    """Seconds done again after each kill: of calls that began in any earlier run on the recording and began once more in the next.
+    ``kind`` is what their keys begin with.
+    """
     redone: list[float] = []
     begun: dict[str, float] = {}
     for calls in runs:
@@ -121,19 +132,19 @@ def _redone(runs: Sequence[Sequence[tuple[str, float]]]) -> list[float]:
             begun = {}
             continue
         if begun:
-            redone.append(sum({key: seconds for key, seconds in calls if key in begun}.values()))
+            redone.append(sum({key: seconds for key, seconds in calls if key in begun and key.startswith(kind)}.values()))
         begun.update(calls)
     return redone
 
 
 @contextmanager
-def _engine(home: Path, trace: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _engine(home: Path, trace: Path, slow: float = 0.0) -> Iterator[subprocess.Popen[bytes]]:
     """An engine process on the home, ended at the latest with the block."""
     trace.unlink(missing_ok=True)
     log = home / "bench.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gainstage.engine.bench.resume", str(home), str(trace)], stdout=output, stderr=output
+            [sys.executable, "-m", "gainstage.engine.bench.resume", str(home), str(trace), str(slow)], stdout=output, stderr=output
         )
     try:
         yield process
@@ -175,8 +186,9 @@ def _wait_stored(database: Database, id: str) -> None:
 # -- the engine's process -----------------------------------------------------------------------------------------------
 
 
-def trace_calls(note: Callable[[str, float], None]) -> None:
-    """Have ``note`` called with a key and the seconds of audio whenever a call of a model begins in this process."""
+def trace_calls(note: Callable[[str, float], None], slow: float = 0.0) -> None:
+    """Have ``note`` called with a key and the seconds of audio whenever a call of a model begins in this process; ``slow`` as for
+    :func:`run`."""
     from gainstage.engine.models import speaker_pipeline
     from gainstage.engine.speech import recognition, transcribe
 
@@ -186,6 +198,8 @@ def trace_calls(note: Callable[[str, float], None]) -> None:
         for window in windows:
             features = np.ascontiguousarray(window.features)
             note("window " + hashlib.blake2b(features.tobytes() + repr(window.decoding).encode()).hexdigest()[:16], window.seconds)
+        if slow:
+            time.sleep(slow * sum(window.seconds for window in windows))
         return decode(model, windows, device)
 
     def traced_batches(
@@ -207,7 +221,7 @@ def trace_calls(note: Callable[[str, float], None]) -> None:
         setattr(owner, name, traced_one)
 
 
-def _serve(home: Path, trace: Path) -> int:
+def _serve(home: Path, trace: Path, slow: float) -> int:
     file = os.open(trace.with_suffix(".open"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def note(key: str, seconds: float) -> None:
@@ -216,7 +230,7 @@ def _serve(home: Path, trace: Path) -> int:
             os.link(trace.with_suffix(".open"), trace)
 
     def prepare(context: EngineContext) -> None:
-        trace_calls(note)
+        trace_calls(note, slow)
 
     paths = Paths.of(home)
     loaded = load(profile="demo", environ={}, overrides=_OVERRIDES)
@@ -233,9 +247,10 @@ def table(result: dict[str, Any]) -> str:
     """The result as plain text."""
     return (
         f"audio done again     {result['redone_s_p95']} s (p95 of {result['kills']} kills; the call under way counts in full)\n"
+        f"recogniser, diarizer {result['recognised_s_p95']} s, {result['diarized_s_p95']} s\n"
         f"passages             {'the same as without kills' if result['identical'] else 'DIFFERENT'}"
     )
 
 
 if __name__ == "__main__":
-    sys.exit(_serve(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(_serve(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

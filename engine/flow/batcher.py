@@ -42,6 +42,7 @@ class Batcher(Generic[T, R]):
     * Any other error in a batch of several: halves, until only the guilty item fails; :class:`Misconfigured` is nobody's
       guilt and fails all.
     * While ``held()``, no call begins.
+    * ``weight(item)``: the items of one submission in calls at once weigh at most ``most_running`` together, or are one item.
     * ``padded(item)``: an item's length, where a call pads its items to the longest; for the padding figure only.
 
     Calls run on ``runners`` threads of its own, which end with :meth:`close`.
@@ -61,6 +62,8 @@ class Batcher(Generic[T, R]):
         unit: str = "items",
         producers: Callable[[], int] | None = None,
         padded: Callable[[T], float] | None = None,
+        weight: Callable[[T], float] | None = None,
+        most_running: float | None = None,
         is_oom: Callable[[BaseException], bool] | None = None,
         on_oom: Callable[[], object] | None = None,
         on_batch: Callable[[BatchRecord], object] | None = None,
@@ -78,6 +81,7 @@ class Batcher(Generic[T, R]):
         self._max_items = max_items
         self._producers = producers
         self._padded = padded
+        self._weight = weight
         self._is_oom = is_oom
         self._on_oom = on_oom
         self._on_batch = on_batch
@@ -88,7 +92,7 @@ class Batcher(Generic[T, R]):
         self._adaptive = AdaptiveBudget(budget)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._pending: PendingItems[T] = PendingItems(sorts=sort is not None)
+        self._pending: PendingItems[T] = PendingItems(sorts=sort is not None, most_running=most_running)
         self._open: set[Submission[R]] = set()
         self._arrivals = 0
         self._end: EngineError | None = None  # why nothing is taken any more
@@ -155,6 +159,12 @@ class Batcher(Generic[T, R]):
                 self._adaptive.reset(budget)
             self._changed.notify_all()
 
+    def limit_running(self, most: float | None) -> None:
+        """Change ``most_running`` from the next batch on; None is no limit."""
+        with self._lock:
+            self._pending.most_running = most
+            self._changed.notify_all()
+
     def wake(self) -> None:
         """``producers()`` may have changed: look again."""
         with self._lock:
@@ -218,6 +228,7 @@ class Batcher(Generic[T, R]):
                     batch = self._pending.take(key, budget=budget, max_items=self._max_items)
                     self._stats.waited([now - e.arrived for e in batch])
                     for entry in batch:
+                        entry.owner.running += entry.weight
                         if entry.owner.started is None:
                             entry.owner.started = now
                     if len(self._pending):
@@ -239,6 +250,11 @@ class Batcher(Generic[T, R]):
                 half = (len(part) + 1) // 2
                 parts += [part[half:], part[:half]]
                 why = "retry"
+        with self._lock:
+            for entry in batch:
+                entry.owner.running -= entry.weight
+            if self._pending.most_running is not None and len(self._pending):
+                self._changed.notify()  # what had to wait for these may go
 
     def _attempt(self, part: list[PendingItem[T]], why: Why) -> Literal["done", "split"]:
         """One call. Nothing of a failed call is held on to: its traceback would keep its memory from the next one."""
@@ -344,7 +360,8 @@ class Batcher(Generic[T, R]):
         if not cost >= 0:
             raise ValueError(f"{self.name}: an item cannot cost {cost} {self.unit}")
         near = self._sort(item) if self._sort else 0.0
-        return PendingItem(item, index, owner, cost, near, self._padded(item) if self._padded else 0.0, priority=priority)
+        length, weight = self._padded(item) if self._padded else 0.0, self._weight(item) if self._weight else 0.0
+        return PendingItem(item, index, owner, cost, near, length, priority=priority, weight=weight)
 
 
 def _cells(part: list[PendingItem[Any]]) -> float:

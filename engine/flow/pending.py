@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -17,13 +17,14 @@ R = TypeVar("R")
 class Submission(Generic[R]):
     """A list of items somebody waits for."""
 
-    __slots__ = ("left", "open", "results", "started", "wake")
+    __slots__ = ("left", "open", "results", "running", "started", "wake")
 
     def __init__(self, n: int) -> None:
         self.results: list[Any] = [None] * n
         self.left = n
         self.started: float | None = None  # its first item went into a call
         self.open = True  # somebody still wants the results
+        self.running = 0.0  # weight of its items in calls now
         self.wake = threading.Lock()  # a one-shot signal: held while waiting
         self.wake.acquire()
 
@@ -48,6 +49,7 @@ class PendingItem(Generic[T]):
     order: int = 0
     arrived: float = 0.0
     priority: int = 0
+    weight: float = 0.0  # against what its owner may have in calls at once
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -69,10 +71,13 @@ class _Group(Generic[T]):
 
 
 class PendingItems(Generic[T]):
-    """Waiting items by group: only items of one group share a batch."""
+    """Waiting items by group: only items of one group share a batch. ``most_running`` bounds the weight of an owner's items in
+    calls at once; an owner with none in a call may always have one.
+    """
 
-    def __init__(self, *, sorts: bool) -> None:
+    def __init__(self, *, sorts: bool, most_running: float | None = None) -> None:
         self._sorts = sorts
+        self.most_running = most_running
         self._groups: dict[Hashable, _Group[T]] = {}
         self._size = 0
 
@@ -93,7 +98,8 @@ class PendingItems(Generic[T]):
         return before - self._size
 
     def oldest_wait_s(self, now: float) -> float | None:
-        return max((now - g.arrived for g in self._groups.values()), default=None)
+        """How long the oldest of the groups that may go has waited."""
+        return max((now - g.arrived for g in self._groups.values() if any(self._allowed(g.entries))), default=None)
 
     def due(
         self, now: float, *, budget: float, linger_s: float, max_items: int | None, everybody_waits: bool
@@ -103,7 +109,9 @@ class PendingItems(Generic[T]):
         choice: tuple[Hashable, Why] | None = None
         best = (0, 0)
         for key, group in self._groups.items():
-            first = group.entries[0]
+            first = next(iter(self._allowed(group.entries)), None)
+            if first is None:
+                continue
             if choice is not None and first.rank > best:
                 continue
             why: Why
@@ -124,10 +132,23 @@ class PendingItems(Generic[T]):
         By priority and arrival, or with sorting the neighbours in size that are nearest to it.
         """
         entries = self._groups[key].entries
-        batch = self._nearest(entries, budget, max_items) if self._sorts else self._first(entries, budget, max_items)
+        allowed = list(self._allowed(entries))
+        batch = self._nearest(allowed, budget, max_items) if self._sorts else self._first(allowed, budget, max_items)
         taken = {e.order for e in batch}
         self._keep(key, [e for e in entries if e.order not in taken])
         return batch
+
+    def _allowed(self, entries: list[PendingItem[T]]) -> Iterator[PendingItem[T]]:
+        """The entries, in order, that may go into one call beside what their owners have in calls."""
+        if self.most_running is None:
+            yield from entries
+            return
+        running: dict[Any, float] = {}
+        for entry in entries:
+            before = running.get(entry.owner, entry.owner.running)
+            if before == 0 or before + entry.weight <= self.most_running:
+                running[entry.owner] = before + entry.weight
+                yield entry
 
     def _keep(self, key: Hashable, entries: list[PendingItem[T]]) -> None:
         self._size += len(entries) - len(self._groups[key].entries)

@@ -1,11 +1,23 @@
-"""CPU threads of PyTorch and of the BLAS libraries, divided among the calls that may run at once."""
+"""CPU threads of PyTorch, divided among the calls that may run at once, and one thread for each call of a BLAS library.
+
+What follows a change of slots: PyTorch, in every thread at its next call of a network (:func:`follow`). What does not: CTranslate2
+takes its threads when the recogniser is loaded; its number of calls does not depend on slots. The voice activity detector runs
+on one thread in each slot of the recogniser.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 
 from gainstage.config.settings import Settings
 from gainstage.engine.telemetry.cores import threads_of
+
+BLAS_THREADS = 1
+"""Products outside the networks are small, and every slot makes some: more threads would only wait for cores."""
+
+_local = threading.local()
+_threads: int | None = None
 
 
 def callers_of(settings: Settings) -> int:
@@ -14,15 +26,20 @@ def callers_of(settings: Settings) -> int:
 
 
 def divide(settings: Settings) -> int | None:
-    """Give each caller its part of the cores; threads per call, None before PyTorch is loaded. Threads that begin later follow: a
-    diarization under way keeps its number, as every recording has a thread of its own.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return None
+    """Give each caller its part of the cores; threads per call, None before PyTorch is loaded."""
+    global _threads
     from threadpoolctl import threadpool_limits
 
-    threads = threads_of(callers_of(settings))
-    torch.set_num_threads(threads)
-    threadpool_limits(limits=threads, user_api="blas")
-    return threads
+    threadpool_limits(limits=BLAS_THREADS, user_api="blas")
+    if "torch" not in sys.modules:
+        return None
+    _threads = threads_of(callers_of(settings))
+    follow()
+    return _threads
+
+
+def follow() -> None:
+    """Use the present number of threads in the calling thread: PyTorch keeps one for each, from its first call on."""
+    if _threads is not None and getattr(_local, "threads", None) != _threads:
+        sys.modules["torch"].set_num_threads(_threads)
+        _local.threads = _threads

@@ -22,6 +22,8 @@ ENVIRONMENT = {
     # idle OpenMP threads sleep instead of spinning: several stages share the cores, and with spinning a diarizer of two
     # threads beside other work on two cores was 13 times slower (RTFx 2 against 26)
     "OMP_WAIT_POLICY": "PASSIVE",
+    # a BLAS library that is loaded late is not reached by gainstage.engine.models.cpu_threads
+    "OPENBLAS_NUM_THREADS": "1",
     # PyTorch and oneDNN keep a prepared primitive for each length of input, a thousand by default: over 14 recordings of different
     # length a diarizer grew from 972 to 1445 MB; with 16 of them it stays within 990-1049 MB and is no slower
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
-BLOCK_S = 48.0
-"""Seconds of new audio per pass of the network. Longer blocks save little: the context is 3 s."""
+BLOCK_S, CPU_BLOCK_S = 48.0, 24.0
+"""Seconds of new audio per pass of the network. Longer blocks save little: the context is 3 s. On a CPU a pass takes many seconds, and
+one that a killed engine broke off is done again."""
 
 MEAN_S = 10.0
 """Span of the running mean in seconds: the length of a chunk, whose mean the stock pipeline uses."""
@@ -47,6 +48,7 @@ class FrameReader:
         self.width: int = round(model.hparams.sample_rate * model.hparams.frame_length * 0.001)
         self.stride = self._stride()  # features per frame of the network
         self.blocks = 0
+        self.block_s = CPU_BLOCK_S if device.type == "cpu" else BLOCK_S
         self.features = max(0, (audio.samples - self.width) // self.hop + 1)
         self.frames = -(-self.features // self.stride)
         reach = model.resnet.receptive_field_size(1) // 2 + 1  # context of the network on either side, in features
@@ -72,7 +74,7 @@ class FrameReader:
         last = min(last, self.frames)
         while self._end() < last:
             start = self._end()
-            self._append(start, min(self.frames, max(last, start + round(BLOCK_S / self.seconds_per_frame))))
+            self._append(start, min(self.frames, max(last, start + round(self.block_s / self.seconds_per_frame))))
         if self._kept is None or last <= first:
             return torch.zeros((0, 0), device=self.device)
         return self._kept[:, first - self._first : last - self._first]

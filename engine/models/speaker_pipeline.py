@@ -26,8 +26,8 @@ from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Floats = NDArray[np.float32]
 
-SEGMENTED_TOGETHER = 16
-"""Most chunks of a segmentation call on a CPU by default, so that little is lost when the engine is killed in it."""
+TOGETHER_S = 10.0
+"""Most new audio of a call of a network on a CPU by default, in seconds, so that little is lost when the engine is killed in it."""
 
 EngineName = Literal["stock", "stacked", "once"]
 """How speaker vectors are computed: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same
@@ -134,9 +134,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
 
         if hook is not None:
             hook("segmentation", None, total=total, completed=len(before))
-        own = self.segmentation_batch_size
-        if inference.device.type == "cpu":
-            own = min(own, SEGMENTED_TOGETHER)
+        own = together(self.segmentation_batch_size, step_s, inference.device)
         for _, last, output in work.batches("segmentation", whole, own, infer, len(before)):
             outputs.append(output)
             if hook is not None:
@@ -172,7 +170,8 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 reader = FrameReader(model, work.audio, self._embedding.device)
                 reader.start_at(len(before) * step_s)
                 pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
-                for _, last, vectors in work.batches("embeddings", total, self.embedding_batch_size, pooled.vectors, len(before)):
+                own = together(self.embedding_batch_size, step_s, self._embedding.device)
+                for _, last, vectors in work.batches("embeddings", total, own, pooled.vectors, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
                     reader.forget_before(last * step_s)
@@ -186,17 +185,17 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                         model, torch.from_numpy(chunks)[:, None], torch.from_numpy(masks[first:last]), self._embedding.device
                     )
 
-                for _, last, vectors in work.batches("embeddings", total, self._own_batch(), embed, len(before)):
+                for _, last, vectors in work.batches("embeddings", total, self._own_batch(step_s), embed, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
         return np.concatenate(rows)
 
-    def _own_batch(self) -> int:
+    def _own_batch(self, step_s: float) -> int:
         """Chunks per call of the speaker network: on a CPU one, as measured (a ResNet34 takes 0.55 s per chunk alone and 0.85 s in
         batches of 8, whose activations do not fit the cache); elsewhere, and for encoders that group by length, the model's own.
         """
         alone = self._embedding.device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames")
-        return 1 if alone else int(self.embedding_batch_size)
+        return 1 if alone else together(self.embedding_batch_size, step_s, self._embedding.device)
 
     def _masks(self, segmentations: SlidingWindowFeature, exclude_overlap: bool) -> Floats:
         """``(chunks, speakers, frames)``: where each speaker is active; alone, where that leaves enough (as in the stock
@@ -209,6 +208,11 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
             enough = alone.sum(axis=1, keepdims=True) > least
             masks = np.where(enough, alone, masks).astype(np.float32)
         return np.ascontiguousarray(masks.transpose(0, 2, 1))
+
+
+def together(own: int, step_s: float, device: torch.device) -> int:
+    """Chunks per call where the model wants ``own``: on a CPU at most :data:`TOGETHER_S` of new audio."""
+    return max(1, min(own, int(TOGETHER_S / step_s))) if device.type == "cpu" else own
 
 
 def stacked(model: Any, chunks: torch.Tensor, masks: torch.Tensor, device: torch.device) -> NDArray[Any]:

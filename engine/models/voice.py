@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
+from gainstage.engine.models.cpu_threads import follow
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
 from gainstage.engine.models.resolve import ResolvedModel
@@ -59,6 +60,7 @@ class VoiceEncoder:
         """Like :meth:`embed`, without normalisation and checks: the input that a diarizer's PLDA was trained on."""
         import torch
 
+        follow()
         with torch.inference_mode(), out_of_memory_named(f"voices on {self.device}"):
             features = self._features(self._tensor(batch))
             lengths = torch.ones(len(features), device=features.device)

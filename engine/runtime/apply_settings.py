@@ -37,7 +37,7 @@ class ApplySettings:
         if keys & {"embed.batch", "embed.linger"}:
             context.texts.resize(budget=float(new.embed.batch), linger_s=new.embed.linger)
         if "asr.batch" in keys:
-            context.windows.resize(budget=float(new.asr.batch))
+            context.fit_windows()
         roles = {k.split(".")[0] for k in keys if SPECS[k].effect is Effect.RELOAD}
         for role in sorted(roles):
             self.reloads.start(role)

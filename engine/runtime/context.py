@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from gainstage.engine.runtime.model_identity import recognise
 from gainstage.engine.runtime.models import Models
 from gainstage.engine.runtime.run_totals import RunTotals
 from gainstage.engine.sources.fetch import Fetcher
-from gainstage.engine.speech.recogniser import CALLS
+from gainstage.engine.speech.recogniser import CALLS, UNDER_WAY_S
 from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
@@ -49,6 +49,9 @@ from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.own_voices import missed
 from gainstage.engine.voices.profiles import Profile, ProfileStore
+
+if TYPE_CHECKING:
+    from gainstage.engine.speech.transcribe import Transcriber
 
 T = TypeVar("T")
 
@@ -110,11 +113,19 @@ class EngineContext:
         )
         self.texts = self._text_batcher()
         self.windows = self._window_batcher()
+        self.models.on_loaded = lambda role: self.fit_windows() if role == "asr" else None
 
     @property
     def settings(self) -> Settings:
         """The settings in force now."""
         return self.live.current
+
+    def fit_windows(self) -> None:
+        """Size the calls of the recogniser: ``asr.batch`` windows, on a CPU no more than pay, and few of one recording at once."""
+        recogniser: Transcriber | None = self.models.loaded("asr")
+        together = None if recogniser is None else recogniser.together
+        self.windows.resize(budget=float(min(self.settings.asr.batch, together or self.settings.asr.batch)))
+        self.windows.limit_running(UNDER_WAY_S if together else None)
 
     def profiles(self) -> Sequence[Profile]:
         """The profiles made by the voice model in use, primary first."""
@@ -225,6 +236,7 @@ class EngineContext:
             linger_s=WINDOW_LINGER_S,
             key=lambda window: window.decoding,
             producers=lambda: self.stages["transcribe"].busy,
+            weight=lambda window: window.seconds,
             unit="windows",
             is_oom=is_out_of_memory,
             on_batch=self.journal.batch,
@@ -233,10 +245,11 @@ class EngineContext:
         )
 
     def _text_producers(self) -> int:
-        """How many recordings could submit texts soon: those at or before the stage that does. A recording in two stages counts
-        twice, which only makes a batch wait for its age."""
-        before = STAGES[: STAGES.index("embed")]
-        return self.stages["embed"].busy + sum(self.stages[name].busy + self.stages[name].depth for name in before)
+        """How many recordings could submit texts before a batch is old: those at or before the stage that does, but for stages that
+        an operator holds, and for those that recognition still lies behind. A recording in two stages counts twice, which only
+        makes a batch wait for its age."""
+        near = [self.stages[name] for name in STAGES[STAGES.index("transcribe") : STAGES.index("embed") + 1]]
+        return sum(0 if stage.held else stage.busy + stage.depth for stage in near)
 
     def _recognise(self, windows: list[SpeechWindow]) -> list[DecodedWindow]:
         def between() -> None:
@@ -247,6 +260,10 @@ class EngineContext:
     def _keep_span(self, span: StageSpan) -> None:
         self._on_span(span)
         self.journal.span(span)
+        if span.stage == "transcribe":
+            self.windows.wake()  # one recording fewer is waited for
+        if span.stage == "embed" or span.outcome != "ok":
+            self.texts.wake()
 
     def _model_event(self, level: Level, text: str, **data: Any) -> None:
         self.journal.log(level, text, kind="model", **data)

@@ -74,6 +74,8 @@ class Models:
         """Whether a download is to end; set by the run, which may be asked to stop."""
         self.on_progress: Callable[[str, Progress], object] = lambda role, progress: None
         """Gets the role and the progress of a download, twice a second."""
+        self.on_loaded: Callable[[str], object] = lambda role: None
+        """Gets the role of a model that is ready."""
         self._roles = {role: _Role(ModelView(role, getattr(settings(), role).model, None, None, "not loaded")) for role in ROLES}
         self._loaders: dict[str, Callable[[Settings], tuple[Any, ResolvedModel, str]]] = {
             "asr": self._load_asr,
@@ -114,6 +116,10 @@ class Models:
         """The text model, shared. Raises :class:`Misconfigured`."""
         encoder: TextEncoder = self._get("embed")
         return encoder
+
+    def loaded(self, role: str) -> Any:
+        """The model of a role, None while it is not loaded; never waits."""
+        return self._roles[role].value
 
     def load(self, roles: Iterable[str] = ROLES) -> None:
         """Load what is not loaded yet. Raises :class:`Misconfigured` for the first that cannot be used."""
@@ -156,6 +162,7 @@ class Models:
         with state.lock:
             if state.value is None:
                 state.value = self._loaded(role, state)
+                self.on_loaded(role)
             return state.value
 
     def _loaded(self, role: str, state: _Role) -> Any:
@@ -247,6 +254,7 @@ class Models:
             workers=CALLS,
             warn=lambda text: self._report("warning", text, role="asr"),
         )
+        divide(settings)
         figures = _heard_well(files.name, transcriber, settings.asr.language)
         return transcriber, files, " · ".join(part for part in (transcriber.compute, figures) if part)
 

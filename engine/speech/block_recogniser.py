@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -59,10 +59,12 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a recording in memory; times are seconds from its start. ``speech`` holds the spans of detected speech."""
+    """A part of a recording in memory; times are seconds from its start. ``speech`` holds the spans of detected speech,
+    ``features`` the model's input for windows where it is computed already."""
 
     samples: NDArray[np.float32]
     speech: Sequence[Span]
+    features: dict[Span, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -129,16 +131,8 @@ class BlockRecogniser:
         self._kept = kept
         self._votes: dict[str, float] = {}
         self._certain: dict[str, float] = {}
-
-    @property
-    def language(self) -> tuple[str, float] | None:
-        """The recording's language and its probability; None before any speech."""
-        if self._language is not None:
-            return self._language, 1.0
-        if not self._votes:
-            return None
-        most = max(self._votes, key=lambda name: self._votes[name])
-        return most, self._certain[most] / sum(self._votes.values())
+        self.language: tuple[str, float] | None = None if language is None else (language, 1.0)
+        """The recording's language and its probability; None before any speech. Read by the thread that prepares blocks."""
 
     def speech(self, samples: NDArray[np.float32]) -> list[Span]:
         """Spans of speech of a block, see :func:`speech_in`."""
@@ -151,11 +145,23 @@ class BlockRecogniser:
             self._kept.put(key, json.dumps(spans).encode())
         return spans
 
+    def prepared(self, samples: NDArray[np.float32]) -> Block:
+        """A block with its speech and the features of its windows, but for windows whose result is kept. May run on another thread
+        than :meth:`block`. Raises :class:`gainstage.engine.errors.Cancelled`.
+        """
+        self._token.check()
+        block = Block(samples, self.speech(samples))
+        name = self._name()
+        for start, end in self._windows(block):
+            self._token.check()
+            window = block.cut((start, end))
+            if self._kept is None or self._kept.get(key_of(window, repr(self._decoding(end - start, name)))) is None:
+                block.features[start, end] = features_of(self._model, window)
+        return block
+
     def block(self, block: Block, done: Callable[[float, float], object]) -> tuple[list[Utterance], Coverage]:
         """The utterances of a block in time order, and its coverage. ``done`` is called with seconds decoded and total seconds."""
-        listen_to = [(0.0, block.seconds)] if self._whole and block.samples.any() else list(block.speech)
-        spans = block.windows(listen_to, self._rule)
-        first = self._first(block, spans, done)
+        first = self._first(block, self._windows(block), done)
         sure = [u for u in first if not u.decoded.doubtful]
         again = self._again(block, [w for u in sure for w in u.words if not stretched(w, block.speech)])
         kept = self._better([u for u in first if u.decoded.doubtful], [u for u in again if u.words])
@@ -165,9 +171,20 @@ class BlockRecogniser:
         words = [word for u in utterances for word in u.words]
         return utterances, coverage(block.speech, words, silent, heard_again=len(again))
 
-    def _first(self, block: Block, spans: Sequence[Span], done: Callable[[float, float], object]) -> list[Utterance]:
+    def _windows(self, block: Block) -> list[Span]:
+        listen_to = [(0.0, block.seconds)] if self._whole and block.samples.any() else list(block.speech)
+        return block.windows(listen_to, self._rule)
+
+    def _name(self) -> str | None:
+        """The language to decode with; None where it is to be detected."""
         detected = self.language
-        name = detected[0] if detected is not None and not self._several else None
+        return detected[0] if detected is not None and not self._several else None
+
+    def _decoding(self, seconds: float, language: str | None, *, timestamps: bool = False) -> Decoding:
+        return replace(self._how, language=language, timestamps=timestamps, context_s=self._rule.context_of(seconds))
+
+    def _first(self, block: Block, spans: Sequence[Span], done: Callable[[float, float], object]) -> list[Utterance]:
+        name = self._name()
         total = sum(end - start for start, end in spans)
         decoded = self._decoded(block, spans, name, lambda seconds: done(seconds, total))
         if name is None and spans:
@@ -175,7 +192,7 @@ class BlockRecogniser:
                 length = span[1] - span[0]
                 self._votes[one.language] = self._votes.get(one.language, 0.0) + length
                 self._certain[one.language] = self._certain.get(one.language, 0.0) + length * one.language_probability
-            detected = self.language
+            detected = self.language = self._majority()
             other = [k for k, one in enumerate(decoded) if detected is not None and one.language != detected[0]]
             if other and detected is not None and not self._several:
                 redone = self._decoded(block, [spans[k] for k in other], detected[0])
@@ -183,15 +200,17 @@ class BlockRecogniser:
                     decoded[k] = one
         return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
 
+    def _majority(self) -> tuple[str, float]:
+        most = max(self._votes, key=lambda name: self._votes[name])
+        return most, self._certain[most] / sum(self._votes.values())
+
     def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
         """Recognise every gap between ``words`` alone: its words when they are reliable enough, else none."""
         words = sorted(words, key=lambda w: w.start)
         parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
         if not parts:
             return []
-        detected = self.language
-        name = None if detected is None or self._several else detected[0]
-        decoded = self._decoded(block, block.padded(parts), name, timestamps=self._rule.timestamps)
+        decoded = self._decoded(block, block.padded(parts), self._name(), timestamps=self._rule.timestamps)
         result = []
         for hole, padded, one in zip(parts, block.padded(parts), decoded, strict=True):
             utterance = _utterance(padded, one, block.speech)
@@ -229,8 +248,7 @@ class BlockRecogniser:
         windows: dict[int, SpeechWindow] = {}
         with quiet.working():
             for n, (start, end) in enumerate(spans):
-                context_s = self._rule.context_of(end - start)
-                how = replace(self._how, language=language, timestamps=timestamps, context_s=context_s)
+                how = self._decoding(end - start, language, timestamps=timestamps)
                 samples = block.cut((start, end))
                 key = key_of(samples, repr(how))
                 payload = self._kept.get(key) if self._kept is not None else None
@@ -239,7 +257,10 @@ class BlockRecogniser:
                     done(end - start)
                     continue
                 finished = partial(self._finished, key, end - start, done)
-                windows[n] = SpeechWindow(features_of(self._model, samples), end - start, how, finished)
+                features = block.features.get((start, end))
+                if features is None:
+                    features = features_of(self._model, samples)
+                windows[n] = SpeechWindow(features, end - start, how, finished)
         results = self._submit(list(windows.values()), self._token) if windows else ()
         for n, one in zip(windows, results, strict=True):
             if isinstance(one, Exception):

@@ -12,6 +12,7 @@ from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
+from gainstage.engine.models.cpu_threads import follow
 from gainstage.engine.models.made_by import made_by
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.terms import SAMPLE_RATE, Audio, DiarizationResult, Turn
@@ -104,12 +105,14 @@ class Diarizer:
         def hook(step: str, _artefact: object, *, total: int | None = None, completed: int | None = None, **_: object) -> None:
             token.check()
             between()
+            follow()
             if progress is not None and step in _SHARES:
                 a, b = _SHARES[step]
                 done = 1.0 if total is None else min(1.0, float(completed or 0) / total)  # without a total, the step has finished
                 progress(a + (b - a) * done)
 
         token.check()
+        follow()
         try:
             with quiet.working(), out_of_memory_named(f"diarizer on {self.device}"), self.parts.rate.timed(seconds):
                 run = self._pipeline if "waveform" in file else self._pipeline.apply  # the call requires a waveform

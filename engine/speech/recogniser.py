@@ -17,10 +17,13 @@ from gainstage.engine.speech.transcribe import Transcriber
 CUBLAS = "libcublas.so.12"
 """CUDA version that CTranslate2 is built for; PyTorch may install another major version."""
 
-TOGETHER, SMALL_BYTES = 4, 16 * 1024**2
-"""Windows decoded together on a CPU, where larger calls save nothing (Whisper base int8: 35.2 s of processor time for 16 windows in one
-call, 35.6 s in fours, 39.3 s one by one); weights below this many bytes stay in the cache, and one by one is fastest (the bundled model:
-1.6 s, 1.4 s, 0.9 s). What was decoded is kept when the engine is killed."""
+TOGETHER = 1
+"""Windows decoded together on a CPU, where larger calls save little (Whisper base int8, processor time of eight windows: 16.1 s one by
+one, 14.6 s in twos, 15.5 s in fours, 15.9 s in one call; the bundled model is fastest one by one). What was decoded is kept when the
+engine is killed, so a small call is also little to do again."""
+
+UNDER_WAY_S = 30.0
+"""Most audio of one recording in calls of a CPU at once, in seconds, but always one window: what a killed engine does again."""
 
 CALLS = 2
 """Simultaneous calls of the recogniser: one decodes tokens while the other encodes or aligns."""
@@ -59,7 +62,7 @@ def load_transcriber(
         )
     label = f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name
     weights = (resolved.folder / "model.bin").stat()
-    together = None if device != "cpu" else 1 if weights.st_size < SMALL_BYTES else TOGETHER
+    together = TOGETHER if device == "cpu" else None
     identity = label if resolved.revision else f"{label} {weights.st_size} {weights.st_mtime_ns}"
     return Transcriber(model, label, device, compute, listening_of(resolved.folder), together=together, identity=identity)
 

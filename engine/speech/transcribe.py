@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -19,7 +20,8 @@ from gainstage.engine.models import quiet
 from gainstage.engine.models.made_by import made_by
 from gainstage.engine.models.rate import Rate
 from gainstage.engine.speech.activity import speech_spans
-from gainstage.engine.speech.block_recogniser import Block, BlockRecogniser, Submit, Utterance
+from gainstage.engine.speech.ahead import ahead
+from gainstage.engine.speech.block_recogniser import BlockRecogniser, Submit, Utterance
 from gainstage.engine.speech.coverage import summed
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
@@ -90,7 +92,8 @@ class Transcriber:
         """The words of a recording; none where nobody speaks. ``submit`` lets its windows share calls with other recordings.
         Results in ``kept`` are not computed again, new ones are added to it.
 
-        Long recordings are processed in blocks of minutes, so that memory does not grow with them. Speech in which a window found
+        Long recordings are processed in blocks of minutes, so that memory does not grow with them; speech and features of the next
+        block are found while the present one is recognised. Speech in which a window found
         no words is recognised again, alone. Raises :class:`Misconfigured` for a language the model does not support,
         :class:`gainstage.engine.errors.OutOfMemory`, :class:`gainstage.engine.errors.Cancelled`.
         """
@@ -102,13 +105,14 @@ class Transcriber:
         said: list[Utterance] = []
         accounts: list[Coverage] = []
         low, high = BLOCK_S
-        for start, end in blocks(audio, min(high, max(low, 2 * settings.batch * self.listening.window_s))):
-            token.check()
-            samples = audio.read(start, end)
-            utterances, account = recognition.block(Block(samples, recognition.speech(samples)), shown.part(start, end))
-            said += [utterance.moved(start) for utterance in utterances]
-            accounts.append(replace(account, left=tuple((a + start, b + start) for a, b in account.left)))
-            shown.reached(end)
+        parts = blocks(audio, min(high, max(low, 2 * settings.batch * self.listening.window_s)))
+        with closing(ahead(lambda part: recognition.prepared(audio.read(*part)), parts)) as prepared:
+            for (start, end), block in zip(parts, prepared, strict=True):
+                token.check()
+                utterances, account = recognition.block(block, shown.part(start, end))
+                said += [utterance.moved(start) for utterance in utterances]
+                accounts.append(replace(account, left=tuple((a + start, b + start) for a, b in account.left)))
+                shown.reached(end)
         return self._transcript(said, audio.seconds, recognition.language or ("en", 0.0), summed(accounts))
 
     def _transcript(self, said: Sequence[Utterance], seconds: float, language: tuple[str, float], account: Coverage) -> Transcript:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
+from gainstage.engine.models.cpu_threads import follow
 from gainstage.engine.models.oom import out_of_memory_named
 from gainstage.engine.models.rate import Rate
 from gainstage.engine.models.resolve import ResolvedModel
@@ -47,6 +48,7 @@ class TextEncoder:
         if not texts:
             return np.zeros((0, self.id.dimension), np.float32)
         where = f"text vectors on {self.device}"
+        follow()
         with self._lock, quiet.working(), out_of_memory_named(where), self.rate.timed(len(texts)):
             vectors = np.asarray(
                 self._model.encode(

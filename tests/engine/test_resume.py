@@ -13,10 +13,13 @@ from speech_kit import audio_of, demo_settings, dialogue, models
 
 from gainstage.engine.bench import resume
 from gainstage.engine.errors import Cancelled
+from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.flow.stage import Stage
 from gainstage.engine.speech.diarize import Diarizer
+from gainstage.engine.speech.recogniser import UNDER_WAY_S
+from gainstage.engine.speech.recognition import Decoding, SpeechWindow
 from gainstage.engine.terms import Audio, DiarizationResult, Transcript
 from tests.queue_kit import until
 
@@ -159,8 +162,54 @@ def test_a_held_stage_holds_inside_a_recording(talk: Audio, counted: Counted) ->
     assert done[0] == transcribed(talk, None, CancelToken())
 
 
-def test_a_killed_engine_goes_on_where_it_was() -> None:
-    result = resume.run(kills=2, minutes=3.0)
+@pytest.mark.parametrize("slow", [0.0, 0.15])
+def test_a_killed_engine_goes_on_where_it_was(slow: float) -> None:
+    result = resume.run(kills=2, minutes=3.0, slow=slow)
     assert result["kills"] >= 1
     assert result["identical"]
     assert result["redone_s_p95"] <= 30
+    assert result["recognised_s_p95"] + result["diarized_s_p95"] >= result["redone_s_p95"]
+
+
+def test_little_of_one_recording_is_under_way_at_once_however_long_its_windows() -> None:
+    begun: list[float] = []
+    inside, most, lock, go = 0.0, 0.0, threading.Lock(), threading.Event()
+
+    def run(windows: list[SpeechWindow]) -> list[str]:
+        nonlocal inside, most
+        seconds = sum(window.seconds for window in windows)
+        with lock:
+            inside += seconds
+            most = max(most, inside)
+            begun.append(seconds)
+        if len(begun) < 3:
+            go.wait(0.2)  # slow enough for others to begin
+        with lock:
+            inside -= seconds
+        return ["done"] * len(windows)
+
+    how = Decoding("en", 5)
+    windows = [SpeechWindow(np.zeros((80, 8), np.float32), seconds, how) for seconds in (29.0, 14.0, 14.0, 28.0, 9.0, 9.0, 9.0)]
+    with Batcher(
+        "windows",
+        run,
+        cost=lambda _: 1.0,
+        budget=1.0,
+        linger_s=0.0,
+        weight=lambda w: w.seconds,
+        most_running=UNDER_WAY_S,
+        runners=4,
+    ) as batcher:
+        assert batcher.submit(windows, token=CancelToken()) == ["done"] * len(windows)
+    assert len(begun) == len(windows)
+    assert most <= UNDER_WAY_S
+
+
+@pytest.mark.parametrize(("own", "step_s", "chunks"), [(32, 1.0, 10), (32, 2.5, 4), (8, 0.5, 8), (32, 30.0, 1)])
+def test_a_call_of_the_diarizer_on_a_cpu_holds_seconds_of_audio(own: int, step_s: float, chunks: int) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_pipeline import together
+
+    assert together(own, step_s, torch.device("cpu")) == chunks
+    assert together(own, step_s, torch.device("cuda")) == own

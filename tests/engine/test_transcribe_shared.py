@@ -130,3 +130,25 @@ def test_another_language_or_option_is_another_call(tmp_path: Path) -> None:
         ]
         assert all(one.result(60.0).words for one in beams)
     assert len(keys) == 2
+
+
+def test_features_are_computed_ahead_and_never_by_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gainstage.engine.speech import block_recogniser, transcribe
+
+    audio = audio_of(tmp_path, np.concatenate([dialogue() * gain for gain in (1.0, 0.9, 0.8, 0.7)]))
+    monkeypatch.setattr(transcribe, "BLOCK_S", (15.0, 15.0))
+    alone = transcript(audio)
+    computed: list[str] = []
+    features = block_recogniser.features_of
+
+    def counted(model: object, samples: object) -> object:
+        computed.append(threading.current_thread().name)
+        return features(model, samples)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(block_recogniser, "features_of", counted)
+    with shared(models().transcriber().decode, 16.0, 1) as batcher:
+        found = transcript(audio, batcher)
+    assert same(found, alone)
+    assert computed
+    assert not [name for name in computed if name.startswith("windows-batcher")]
+    assert len([name for name in computed if name.startswith("ahead")]) >= len(found.utterances) / 2

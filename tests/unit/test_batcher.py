@@ -215,3 +215,24 @@ def test_what_is_left_in_line_wakes_the_next_runner() -> None:
         worker.go.set()
         assert submitter.done().results == [2, 4]
     assert sorted(worker.calls) == [[1], [2]]
+
+
+def test_what_one_owner_may_not_have_in_calls_yet_goes_when_its_call_ends() -> None:
+    worker = Worker()
+    with Batcher(
+        "b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, weight=lambda n: float(n), most_running=30.0, runners=3
+    ) as batcher:
+        alone = Submitter(batcher, [20, 21, 9])
+        worker.begun.acquire(timeout=PATIENCE_S)
+        worker.begun.acquire(timeout=PATIENCE_S)
+        waits_for(batcher, 1)
+        assert sorted(worker.calls) == [[9], [20]], "20 and 9 fit together, 21 has to wait"
+        worker.go.set()
+        assert alone.done().results == double(alone.items)
+        batcher.limit_running(None)
+        worker.go.clear()
+        free = Submitter(batcher, [40, 41, 42])
+        for _ in range(4):  # one of them was left by the first three calls
+            assert worker.begun.acquire(timeout=PATIENCE_S)
+        worker.go.set()
+        assert free.done().results == double(free.items)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gainstage.engine.flow.adaptive_budget import GROWTH, PATIENCE, AdaptiveBudget
-from gainstage.engine.flow.pending import PendingItem, PendingItems
+from gainstage.engine.flow.pending import PendingItem, PendingItems, Submission
 
 
 def piled(
@@ -163,3 +163,25 @@ def test_a_higher_priority_goes_before_all_that_wait_and_age_still_counts_for_ev
     assert [e.item for e in pile.take(None, budget=3.0, max_items=None)] == ["urgent", "also urgent", "old"]
     pile.add(PendingItem("other", 0, "owner", 1.0, 0.0, 0.0, 9, 9.0, 1), "other key")
     assert due(pile, 99.0) == ("other key", "age")
+
+
+def test_one_owner_has_only_so_much_in_calls_at_once_but_always_one_item() -> None:
+    pile: PendingItems[str] = PendingItems(sorts=False, most_running=30.0)
+    one, other = Submission[str](4), Submission[str](1)
+    for n, (owner, weight) in enumerate([(one, 28.0), (one, 10.0), (one, 20.0), (one, 40.0), (other, 25.0)]):
+        pile.add(PendingItem(f"{n}", n, owner, 1.0, 0.0, 0.0, n + 1, 0.0, weight=weight), None)
+
+    def taken() -> list[str]:
+        batch = pile.take(None, budget=9.0, max_items=None) if due(pile, 9.0) else []
+        for entry in batch:
+            entry.owner.running += entry.weight
+        return [entry.item for entry in batch]
+
+    assert taken() == ["0", "4"], "the other owner's item passes those that have to wait"
+    assert taken() == []
+    assert pile.oldest_wait_s(9.0) is None, "nothing may go, so nothing is waited for"
+    one.running = 0.0
+    assert taken() == ["1", "2"]
+    one.running = 0.0
+    assert taken() == ["3"], "an item above the limit goes alone"
+    assert len(pile) == 0

@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     )
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
+    parser.add_argument("--slow", type=float, help="resume: seconds that a second of audio takes the recogniser longer")
     parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")
     parser.add_argument("--device", help="gpu: cpu, cuda or auto")
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
@@ -81,7 +82,8 @@ def run(name: str, args: argparse.Namespace) -> int:
     wanted = {
         k: v
         for k, v in vars(args).items()
-        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed") and v is not None
+        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed", "slow")
+        and v is not None
     }
     with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
         result = module.run(**wanted)
