@@ -7,7 +7,6 @@ and one that fails is reported with its reason while the others go on. ``tiny`` 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +20,13 @@ from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
-from gainstage.engine.models.resolve import DEMO, ResolvedModel
+from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.telemetry.cores import torch_device
 
 MINUTES = 8.0
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 TEXT_BATCHES = (1, 16, 64, 256)
-TOKENS, TEXT_LENGTH = 96, 128
+TEXT_LENGTH = 128
 
 LIBRARIES = ("torch", "ctranslate2", "faster-whisper", "pyannote-audio", "speechbrain", "sentence-transformers", "nvidia-ml-py")
 
@@ -37,8 +36,8 @@ Row = dict[str, Any]
 class GpuRun:
     """What all parts need: the device, the size of the networks, and the end of the present part's time."""
 
-    def __init__(self, device: str, tiny: bool, folder: Path) -> None:
-        self.device, self.tiny, self.folder = device, tiny, folder
+    def __init__(self, device: str, tiny: bool, folder: Path, full: bool) -> None:
+        self.device, self.tiny, self.folder, self.full = device, tiny, folder, full
         self.end = float("inf")
 
     @property
@@ -64,15 +63,20 @@ class GpuRun:
         return amount * calls / (time.perf_counter() - began)
 
 
-def run(minutes: float = MINUTES, device: str = "auto", tiny: bool = False, seed: int = 0) -> dict[str, Any]:
-    """``device``, ``card``, ``parts``: for each its rows or the error, seconds, and the highest SM and memory use while it ran."""
+def run(
+    minutes: float = MINUTES, device: str = "auto", tiny: bool = False, full: bool | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """``device``, ``card``, ``parts``: for each its rows or the error, seconds, and the highest SM and memory use while it ran.
+
+    ``full``: end to end on networks of real size too; by default on a GPU, and with ``tiny`` on small ones.
+    """
     with quiet.importing():
         import torch
 
         chosen = torch_device(device, "--device")
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory(prefix="gainstage-gpu-") as folder, Meter(chosen) as meter:
-        one = GpuRun(chosen, tiny, Path(folder))
+        one = GpuRun(chosen, tiny, Path(folder), full if full is not None else tiny or chosen == "cuda")
         end = time.monotonic() + 60 * minutes
         parts: dict[str, Any] = {}
         for n, (name, part) in enumerate(PARTS.items()):
@@ -184,6 +188,7 @@ def texts(one: GpuRun) -> Iterator[Row]:
 
 def recogniser(one: GpuRun) -> Iterator[Row]:
     """Seconds of audio per second of the recogniser, for windows of any recordings in calls of 1 to 64."""
+    from gainstage.engine.bench.random_models import TOKENS, random_recogniser
     from gainstage.engine.speech.recogniser import load_transcriber
     from gainstage.engine.speech.recognition import Decoding, SpeechWindow, features_of
 
@@ -237,6 +242,29 @@ def end_to_end(one: GpuRun) -> Iterator[Row]:
     yield {"recordings": len(samples), "rtfx": round(audio_s / wall_s, 1), "words": words}
 
 
+def end_to_end_full(one: GpuRun) -> Iterator[Row]:
+    """The engine with its database on networks of the size of the default models with random weights: what they find means nothing,
+    what it costs does. A recogniser with random weights does not end a window by itself: it is stopped after 96 tokens.
+    """
+    if not one.full:
+        yield {"skipped": "takes minutes on a CPU; --full runs it"}
+        return
+    from gainstage.engine.bench.peers import MIXED, joined
+    from gainstage.engine.bench.peers_ways import ours
+    from gainstage.engine.bench.random_models import TOKENS, random_models
+    from gainstage.engine.runtime.context import EngineContext
+
+    def stopped_early(context: EngineContext) -> None:
+        context.models.transcriber()._model.max_length = TOKENS
+
+    lot = np.random.default_rng(1)
+    samples = [joined(one.folder / f"full-{n}.wav", k, lot) for n, k in enumerate(MIXED[: 1 if one.tiny else len(MIXED)])]
+    overrides = random_models(one.folder / "random", one.device, tiny=one.tiny)
+    wall_s, results = ours([s.path for s in samples], overrides, self_test=False, prepare=stopped_early)
+    audio_s = sum(s.truth.duration for s in samples)
+    yield {"recordings": len(results), "audio_s": round(audio_s), "rtfx": round(audio_s / wall_s, 2)}
+
+
 def out_of_memory(one: GpuRun) -> Iterator[Row]:
     """A shared batch that does not fit: every item gets its result in smaller calls, and only the one that never fits is refused."""
     import torch
@@ -267,44 +295,9 @@ PARTS: dict[str, Callable[[GpuRun], Iterator[Row]]] = {
     "recogniser": recogniser,
     "diarizer": diarizer,
     "end to end": end_to_end,
+    "end to end, real size": end_to_end_full,
     "out of memory": out_of_memory,
 }
-
-
-def random_recogniser(folder: Path, *, tiny: bool) -> Path:
-    """A Whisper of the shape of distil-large-v3 (``tiny``: two narrow layers) with random weights, as CTranslate2 reads it."""
-    import ctranslate2
-    from tokenizers import Tokenizer
-    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
-
-    tokenizer = Tokenizer.from_file(str(DEMO / "asr" / "tokenizer.json"))
-    end, start = (int(tokenizer.token_to_id(name) or 0) for name in ("<|endoftext|>", "<|startoftranscript|>"))
-    width, layers, heads = (64, 2, 2) if tiny else (1280, 32, 20)
-    shape = WhisperConfig(
-        vocab_size=tokenizer.get_vocab_size(), num_mel_bins=80, d_model=width, encoder_layers=layers, decoder_layers=2,
-        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width,
-        max_source_positions=1500, max_target_positions=448, bos_token_id=end, eos_token_id=end, pad_token_id=end,
-        decoder_start_token_id=start, suppress_tokens=[], begin_suppress_tokens=[end],
-    )  # fmt: skip
-    network: Any = WhisperForConditionalGeneration(shape)
-    model = network.eval()
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        bos_token_id=end, eos_token_id=end, pad_token_id=end, decoder_start_token_id=start, suppress_tokens=[],
-        begin_suppress_tokens=[end], alignment_heads=[[1, 0]], no_timestamps_token_id=tokenizer.token_to_id("<|notimestamps|>"),
-        is_multilingual=False,
-    )  # fmt: skip
-    plain = folder.with_name("plain")
-    model.save_pretrained(plain)
-    for name in ("tokenizer.json", "preprocessor_config.json"):
-        (plain / name).write_bytes((DEMO / "asr" / name).read_bytes())
-    listed = json.loads((plain / "preprocessor_config.json").read_text())
-    listed |= {"chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3000}
-    (plain / "preprocessor_config.json").write_text(json.dumps(listed))
-    special = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    (plain / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))
-    converter = ctranslate2.converters.TransformersConverter(str(plain), copy_files=["tokenizer.json", "preprocessor_config.json"])
-    converter.convert(str(folder), quantization="int8" if tiny else "float16", force=True)
-    return folder
 
 
 def table(result: dict[str, Any]) -> str:

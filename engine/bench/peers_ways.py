@@ -10,9 +10,9 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from gainstage.config.paths import Paths
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import find
 from gainstage.engine.terms import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from gainstage.engine.runtime.context import EngineContext
 
 OVERRIDES = {"fetch.disk_floor": 0, "watch.record": False, "fetch.duplicates": "process"}
 BATCH, BEAM = 16, 5
@@ -101,8 +104,16 @@ def seed(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
     return time.perf_counter() - began, found
 
 
-def ours(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
-    """The engine: from the first claim to the last recording stored, in its own Postgres."""
+def ours(
+    paths: Sequence[Path],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    self_test: bool = True,
+    prepare: Callable[[EngineContext], object] = lambda _: None,
+) -> tuple[float, dict[str, Result]]:
+    """The engine: from the first claim to the last recording stored, in its own Postgres. ``overrides`` are further settings;
+    without ``self_test`` models with random weights are used too; ``prepare`` is called before the first claim.
+    """
     from gainstage.engine.pipeline import ingest
     from gainstage.engine.queue.backlog import Backlog
     from gainstage.engine.runtime.engine import Engine
@@ -116,8 +127,15 @@ def ours(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
         with Database.open(None, home.database) as database:
             recordings = {file_recording(path).id: path.name for path in paths}
             Backlog(database).add([file_recording(path) for path in paths])
-            loaded = load(profile="demo", environ={}, overrides={**OVERRIDES, "asr.batch": BATCH, "asr.beam": BEAM})
-            engine = Engine(loaded, home, database, flow=ingest, until_empty=True, prepare=lambda _: began.append(time.time()))
+
+            def ready(context: EngineContext) -> None:
+                prepare(context)
+                began.append(time.time())
+
+            given = {**OVERRIDES, "asr.batch": BATCH, "asr.beam": BEAM, **(overrides or {})}
+            loaded = load(profile="demo", environ={}, overrides=given)
+            engine = Engine(loaded, home, database, flow=ingest, until_empty=True, prepare=ready)
+            engine.context.models.self_test = self_test
             try:
                 engine.run()
             finally:

@@ -70,6 +70,8 @@ class Models:
         self._settings = settings
         self._cache = cache
         self._on_event = on_event
+        self.self_test = True
+        """Whether a model must judge known cases correctly before it is used; benchmarks with random weights switch it off."""
         self.stopped: Callable[[], bool] = lambda: False
         """Whether a download is to end; set by the run, which may be asked to stop."""
         self.on_progress: Callable[[str, Progress], object] = lambda role, progress: None
@@ -255,7 +257,7 @@ class Models:
             warn=lambda text: self._report("warning", text, role="asr"),
         )
         divide(settings)
-        figures = _heard_well(files.name, transcriber, settings.asr.language)
+        figures = _heard_well(files.name, transcriber, settings.asr.language) if self.self_test else ""
         return transcriber, files, " · ".join(part for part in (transcriber.compute, figures) if part)
 
     def _load_voice(self, settings: Settings) -> tuple[VoiceEncoder, ResolvedModel, str]:
@@ -276,7 +278,7 @@ class Models:
             return self._encoder(voice, device)[0]
 
         parts = load_diarizer(files, device, voice_at)
-        return parts, files, _told_apart(files.name, parts)
+        return parts, files, _told_apart(files.name, parts) if self.self_test else ""
 
     def _load_embed(self, settings: Settings) -> tuple[TextEncoder, ResolvedModel, str]:
         from gainstage.engine.text.embed import load_text_encoder
@@ -284,7 +286,8 @@ class Models:
         files = self._identified("embed", self._find("embed", settings.embed.model, settings.embed.revision))
         family = family_of(files, files.content, self._cache)
         encoder = load_text_encoder(files, self._device(settings.embed.device, "embed"), settings.embed.dtype, family)
-        return encoder, files, f"{encoder.dtype} · {selftest.check_texts(files.name, encoder.encode)}"
+        figures = selftest.check_texts(files.name, encoder.encode) if self.self_test else ""
+        return encoder, files, " · ".join(part for part in (encoder.dtype, figures) if part)
 
     def _encoder(self, files: ResolvedModel, device: str) -> tuple[VoiceEncoder, str]:
         """The voice model of a folder on a device, tested, and the figures of its test."""
@@ -296,7 +299,7 @@ class Models:
             if weights is None:
                 weights = self._voices[key] = load_classifier(files, device)
         encoder = VoiceEncoder(weights, files, device)
-        return encoder, selftest.check_voices(files.name, encoder.embed)
+        return encoder, selftest.check_voices(files.name, encoder.embed) if self.self_test else ""
 
     def _device(self, wanted: str, role: str) -> str:
         with quiet.importing():

@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")
     parser.add_argument("--device", help="gpu: cpu, cuda or auto")
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
+    parser.add_argument("--full", action="store_true", default=None, help="gpu: end to end on networks of real size on a CPU too")
     parser.add_argument("--repeats", type=int, help="peers: how often each way runs")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
@@ -82,7 +83,7 @@ def run(name: str, args: argparse.Namespace) -> int:
     wanted = {
         k: v
         for k, v in vars(args).items()
-        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed", "slow")
+        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed", "slow", "full")
         and v is not None
     }
     with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
