@@ -144,7 +144,7 @@ def random_texts(folder: Path, *, tiny: bool) -> Path:
         from sentence_transformers.models import Normalize, Pooling, Transformer
 
         end = "<|endoftext|>"
-        tokenizer = PreTrainedTokenizerFast(
+        tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_file=str(DEMO / "asr" / "tokenizer.json"), pad_token=end, unk_token=end, model_max_length=512
         )
         layers = 2 if tiny else 12
