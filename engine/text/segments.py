@@ -102,7 +102,7 @@ def _best_end(run: Sequence[Word], chars: Sequence[int], first: int, fits: int, 
     reaches: list[tuple[int, int]] = [(enough, min(fits, leaves)), (enough, fits), (first + 1, fits)]
 
     def phrase_end(k: int) -> bool:  # where only a space marks it, as in Thai
-        return clause_end(run[k - 1].text) or (k < len(run) and run[k].text.startswith(" ") and runs_on(run[k].text.strip()))
+        return clause_end(run[k - 1].text) or (run[k].text.startswith(" ") and runs_on(run[k].text.strip()))
 
     ends: tuple[Callable[[int], bool], ...] = (lambda k: sentence_end(run[k - 1].text), phrase_end)
     for is_end in ends:

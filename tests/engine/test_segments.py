@@ -275,3 +275,53 @@ def test_a_passage_may_fill_its_limits_to_the_last_character_and_second() -> Non
     timed = tuple(Word("a", 2.5 * n, 2.5 * n + 2.5, 1, "A") for n in range(4))  # 10 s
     assert len(texts(timed, max_seconds=10)) == 1
     assert len(texts(timed, max_seconds=9)) == 2
+    assert [len(s.words) for s in cut(timed, (), transcript(), Segmentation(max_seconds=9))] == [3, 1]
+
+
+def test_a_passage_that_fills_its_limit_may_stand_before_others() -> None:
+    words = said("aaaa " * 9 + "aaaaa. bbbb bbbb")
+    assert texts(words, max_chars=51, min_chars=0) == ["aaaa " * 9 + "aaaaa.", "bbbb bbbb"]
+    assert len(texts(words, max_chars=50, min_chars=0)[0]) < 51
+    unspaced = said("あああああああああ、 " * 4 + "ああああああああああ。 いい。")  # four of 10 characters, one of 11
+    found = cut(unspaced, (), transcript(language="ja"), Segmentation(max_chars=50, min_chars=0))
+    assert [len(s.text) for s in found] == [40, 14]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        # too little would be left behind either end: the later one leaves enough in this passage
+        ("Hi. " + "aaaa " * 9 + "end. tail tail.", "Hi. " + "aaaa " * 9 + "end."),
+        # the later end leaves enough behind it, in one word
+        ("aaaa " * 5 + "end. bbbb bbbb end. " + "x" * 24 + ".", "aaaa " * 5 + "end. bbbb bbbb end."),
+        # it does not, by a word: the end before it is taken
+        ("aaaa " * 5 + "end. bbbbbbbbbbbbbbbb end. xx yyyyyy.", "aaaa " * 5 + "end."),
+        # no end leaves enough anywhere: a sentence of one word is still an end
+        ("Hi. " + "aaaa " * 14, "Hi."),
+    ],
+)
+def test_which_sentence_end_a_passage_is_cut_at(text: str, first: str) -> None:
+    assert texts(said(text), max_chars=60, min_chars=20)[0] == first
+
+
+def spoken(lengths: list[int], pauses: dict[int, float]) -> tuple[Word, ...]:
+    """Words of so many characters and no mark, a second each, with pauses before some."""
+    clock, words = 0.0, []
+    for k, length in enumerate(lengths):
+        clock += pauses.get(k, 0.0)
+        words.append(Word("a" * length, clock, clock + 1, 1, "A"))
+        clock += 1
+    return tuple(words)
+
+
+def test_the_longest_pause_is_looked_for_in_the_second_half() -> None:
+    """Ten words fit, 50 characters: the half is before the sixth, at 25."""
+    words = spoken([4] * 9 + [5] + [4] * 5, {4: 2.5, 5: 2.0, 7: 1.0})
+    assert len(texts(words, max_chars=50, min_chars=0)[0].split()) == 5
+    long_first = spoken([40, 4, 4, 4], {1: 2.0, 2: 1.0})
+    assert texts(long_first, max_chars=50, min_chars=0)[0] == "a" * 40
+
+
+def test_of_turns_that_only_touch_a_passage_the_nearest_lends_what_it_has() -> None:
+    (only,) = cut((Word("Hello.", 3, 6, 1, "A"),), [turn(0, 3, "A", confidence=0.25)], transcript(), Segmentation())
+    assert only.confidence == 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from gainstage.engine.errors import Cancelled, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.telemetry.journal import Journal
 from gainstage.engine.terms import Audio, DiarizationResult, ModelId, Provenance, Turn
+from gainstage.engine.voices.analysis import statistics
+from gainstage.engine.voices.calibration import Calibration
 from gainstage.engine.voices.evidence import Refusal
 from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 from gainstage.engine.voices.fast_path import PLACES, monologue, places
@@ -158,6 +161,49 @@ def test_a_monologue_takes_the_fast_path(extractor: VoiceExtractor, profiles: li
     assert len(event.data["similarities"]) == PLACES
 
 
+def test_the_decision_of_the_fast_path_holds_every_number_it_rests_on(
+    extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path
+) -> None:
+    audio = audio_of(tmp_path, [speech("one", 40)])  # twelve places of 3.333 s
+    suggested = [profiles[0], replace(profiles[1], suggested=0.9)]
+    cast = monologue(audio, suggested, SETTINGS, revision=2, extractor=extractor, token=CancelToken())
+    assert cast is not None
+    (decision,) = cast.decisions
+    stats = (decision.mean, decision.variance, decision.low, decision.high, decision.spread)
+    assert stats == statistics(decision.similarities)
+    assert decision.split is False
+    assert decision.sample_s == (3.333,) * PLACES
+    ann, bob = decision.scores
+    assert (ann.name, bob.name, bob.threshold) == ("Ann", "Bob", 0.9), "the best first; the suggested threshold counts on cosines"
+    assert decision.margin == round(ann.score - bob.score, 6)
+    assert [e.similarity for e in decision.evidence] == list(decision.similarities)
+
+
+def test_on_the_calibrated_scale_the_fast_path_is_as_sure_as_its_places(
+    extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path
+) -> None:
+    audio = audio_of(tmp_path, [speech("one", 40)])
+    suggested = [profiles[0], replace(profiles[1], suggested=0.9)]
+    scale = Calibration(-4.0, 20.0, 0.5, 0.0, 0.7, 0.0, 0.1, 0.0, 2.0)
+    settings = SETTINGS.model_copy(update={"scale": "calibrated", "fast_path_probability": 0.5})
+    cast = monologue(audio, suggested, settings, revision=2, extractor=extractor, token=CancelToken(), calibration=scale)
+    assert cast is not None
+    (decision,) = cast.decisions
+    by_place = [next(s for s in place.scores if s.name == "Ann") for place in decision.evidence]
+    for score, (start, end) in zip(by_place, places(40.0), strict=True):
+        assert score.log_ratio == pytest.approx(scale.log_ratio(score.score, end - start), abs=1e-4)
+    tenth = float(np.percentile([score.probability or 0.0 for score in by_place], 10))
+    assert cast.turns[0].confidence == pytest.approx(tenth, abs=1e-4)
+    assert next(s for s in decision.scores if s.name == "Bob").threshold == settings.other_threshold
+
+
+def test_the_fast_path_begins_at_24_seconds(extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path) -> None:
+    for seconds, taken in ((24.0, True), (23.9, False)):
+        audio = audio_of(tmp_path, [speech("one", seconds)], str(seconds))
+        cast = monologue(audio, profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken())
+        assert (cast is not None) is taken
+
+
 def test_a_guest_who_appears_late_takes_the_full_path(extractor: VoiceExtractor, profiles: list[Profile], tmp_path: Path) -> None:
     audio = audio_of(tmp_path, [speech("one", 70), speech("other", 20)])
     journal = Journal()
@@ -177,7 +223,11 @@ def test_without_certainty_the_full_path_is_taken(
     )
     parts = [speech("one", 40)] if case != "silence" else [speech("one", 30), silence(15), speech("one", 10)]
     audio = audio_of(tmp_path, parts if case != "too short" else [speech("one", 20)])
-    assert monologue(audio, profiles, settings, revision=1, extractor=extractor, token=CancelToken()) is None
+    journal = Journal()
+    arguments = {"revision": 1, "extractor": extractor, "token": CancelToken(), "journal": journal}
+    assert monologue(audio, profiles, settings, **arguments) is None  # type: ignore[arg-type]
+    said = [e.text for e in journal.after(0).items if e.kind == "fast path"]
+    assert [text.endswith("places give no voice") for text in said] == ([True] if case == "silence" else [])
 
 
 def test_a_failing_extraction_takes_the_full_path_and_a_cancel_ends(profiles: list[Profile], tmp_path: Path) -> None:
@@ -192,7 +242,11 @@ def test_a_failing_extraction_takes_the_full_path_and_a_cancel_ends(profiles: li
     extractor = VoiceExtractor(lambda: broken, voice_batcher(lambda: broken, lambda: 60.0))  # type: ignore[arg-type, return-value]
     audio = audio_of(tmp_path, [speech("one", 40)])
     try:
-        assert monologue(audio, profiles, SETTINGS, revision=1, extractor=extractor, token=CancelToken()) is None
+        journal = Journal()
+        arguments = {"revision": 1, "extractor": extractor, "token": CancelToken(), "journal": journal}
+        assert monologue(audio, profiles, SETTINGS, **arguments) is None  # type: ignore[arg-type]
+        (event,) = [e for e in journal.after(0).items if e.kind == "fast path"]
+        assert (event.level, "the device is gone" in event.text) == ("warning", True)
         token = CancelToken()
         token.cancel("stop")
         with pytest.raises(Cancelled):
