@@ -65,13 +65,17 @@ VOICES = (
     "tests/unit/test_voices_analysis.py",
     "tests/unit/test_voices_evidence.py",
     "tests/unit/test_voices_library.py",
-    "tests/unit/test_voices_calibration.py",
+    "tests/unit/test_voices_probabilities.py",
 )
 QUEUE = ("tests/engine/test_queue_claims.py", "tests/engine/test_queue_recover.py", "tests/engine/test_queue_engines.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "engine/voices/analysis.py": VOICES,
     "engine/voices/labelling.py": VOICES,
-    "engine/voices/fast_path.py": (*VOICES, "tests/engine/test_voices_identify.py"),
+    "engine/voices/fast_path.py": (
+        "tests/unit/test_voices_probabilities.py",
+        "tests/unit/test_voices_edges.py",
+        "tests/engine/test_voices_identify.py",
+    ),
     "engine/speech/words.py": ("tests/engine/test_words.py",),
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
     "engine/advisor/advice.py": ADVISOR,

@@ -189,7 +189,7 @@ def _progress(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
+class _WayProcess:
     """A process of :mod:`gainstage.engine.bench.voices_ways`."""
 
     way: str
@@ -221,7 +221,7 @@ class _Child:
 
 
 @contextmanager
-def _process(way: str, given: Mapping[str, Any]) -> Iterator[_Child]:
+def _process(way: str, given: Mapping[str, Any]) -> Iterator[_WayProcess]:
     """A process that measures one way, ended with the block."""
     arguments = [part for key, value in given.items() for part in (f"--{key}", str(value))]
     with (
@@ -237,7 +237,7 @@ def _process(way: str, given: Mapping[str, Any]) -> Iterator[_Child]:
         ) as process,
     ):
         try:
-            yield _Child(way, process, words)
+            yield _WayProcess(way, process, words)
         finally:
             process.kill()
 

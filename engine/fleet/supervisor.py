@@ -35,7 +35,7 @@ Command = Callable[[Member, str], list[str]]
 """The command line of a member; the text says why it is started again, "" the first time."""
 
 
-class _Child:
+class _MemberProcess:
     """One member: its process while it has one, and what its log has grown by."""
 
     def __init__(self, member: Member, log: Path) -> None:
@@ -112,8 +112,8 @@ class Supervisor:
         self._resize()
         return any(child.status is None for child in self._children)
 
-    def _child(self, member: Member) -> _Child:
-        return _Child(member, self.paths.member(member.name).ensure().engine_log)
+    def _child(self, member: Member) -> _MemberProcess:
+        return _MemberProcess(member, self.paths.member(member.name).ensure().engine_log)
 
     def _resize(self) -> None:
         """Start members that are newly wanted, tell those that are not any more to end."""
@@ -131,7 +131,7 @@ class Supervisor:
             self._say(f"{_place(child.member)} is started")
             self._start(child)
 
-    def _end(self, child: _Child, times: int) -> None:
+    def _end(self, child: _MemberProcess, times: int) -> None:
         """Tell an engine to drain, or by a second signal to stop now; it is not started again."""
         if child.process is None:
             child.status, child.due = 0, None
@@ -140,7 +140,7 @@ class Supervisor:
             child.told += 1
             child.process.send_signal(signal.SIGTERM)
 
-    def _start(self, child: _Child) -> None:
+    def _start(self, child: _MemberProcess) -> None:
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
                 self.command(child.member, child.why),
@@ -165,7 +165,7 @@ class Supervisor:
             if child.status is None:
                 self._end(child, times=min(2, self._asked))
 
-    def _look(self, child: _Child) -> None:
+    def _look(self, child: _MemberProcess) -> None:
         self._relay(child)
         if child.process is not None and (status := child.process.poll()) is not None:
             child.process = None
@@ -174,7 +174,7 @@ class Supervisor:
             self._say(f"{child.member.name} is started again: {child.why}")
             self._start(child)
 
-    def _ended(self, child: _Child, status: int) -> None:
+    def _ended(self, child: _MemberProcess, status: int) -> None:
         name, ran_s = child.member.name, time.monotonic() - child.started
         if status in (0, MISCONFIGURED) or child.told:
             child.status = max(0, status) if status != -signal.SIGTERM else 0
@@ -187,7 +187,7 @@ class Supervisor:
         child.due = time.monotonic() + wait_s
         self._say(f"{name} {child.why}; started again in {wait_s:.1f} s, its log is {child.log}")
 
-    def _relay(self, *children: _Child) -> None:
+    def _relay(self, *children: _MemberProcess) -> None:
         """Repeat on standard output what the engines have written."""
         out = sys.stdout.buffer
         for child in children or self._children:

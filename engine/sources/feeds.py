@@ -41,7 +41,7 @@ Asking = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(slots=True)
-class _Page:
+class _FeedDocument:
     """One document while it is read: the feed it belongs to, its address, and what is known of the feed."""
 
     parser: FeedParser
@@ -84,7 +84,7 @@ def parse_feed(
     """Episodes of one page; returns the address of the next page. ``feed`` names the feed on every page; ``shared`` carries
     what was read on the pages before.
     """
-    page = _Page(parser, feed, base, shared or Shared())
+    page = _FeedDocument(parser, feed, base, shared or Shared())
     cutter = Cutter()
     chunk: list[bytes] = []
     size = 0
@@ -136,7 +136,7 @@ def _closed(frame: bytes | bytearray, entries: Iterable[bytes] = ()) -> bytes:
     return text[:at] + b"".join(entries) + text[at:]
 
 
-def _about(about: dict[str, Any], page: _Page) -> str:
+def _about(about: dict[str, Any], page: _FeedDocument) -> str:
     """The title of the show; also records what identifies the feed."""
     guid = clean_text(str(about["feed"]["guid"] or ""), 100)
     page.shared.scope = page.shared.scope or (f"podcast:{guid}" if len(guid) >= 32 else page.feed)
@@ -149,7 +149,7 @@ def _title_of(entry: RawEntry) -> str:
     return clean_text(match[1].decode("utf-8", "replace"), 300) if match else "?"
 
 
-def _items(page: _Page, frame: bytearray, chunk: list[bytes]) -> Iterator[FeedItem]:
+def _items(page: _FeedDocument, frame: bytearray, chunk: list[bytes]) -> Iterator[FeedItem]:
     if not chunk:
         return
     parsed = page.parser.parse(_closed(frame, chunk))

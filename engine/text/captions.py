@@ -160,7 +160,7 @@ def _seconds(value: Any) -> float | None:
     return float(value) if ok and 0 <= value < LONGEST_S else None
 
 
-class _Page(HTMLParser):
+class _HtmlTranscript(HTMLParser):
     """A transcript in HTML: text, ``<time>`` where a passage begins, ``<cite>`` with who speaks, which is left out."""
 
     BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "section", "article", "blockquote", "cite"})
@@ -194,7 +194,7 @@ class _Page(HTMLParser):
 
 
 def _of_html(text: str) -> list[Caption]:
-    page = _Page()
+    page = _HtmlTranscript()
     page.feed(text)
     page.close()
     parts = [(start, "".join(parts)) for start, parts in page.lines if "".join(parts).strip()]
