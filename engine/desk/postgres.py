@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
-from gainstage.engine.desk import correcting, playing
+from gainstage.engine.desk import correcting, playing, predicting, searching
 from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.desk.fleet_view import FleetReader
 from gainstage.engine.desk.recording_facts import facts_shown, speakers
@@ -42,6 +42,7 @@ from gainstage.engine.views.rows import (
     FailureGroup,
     FleetRow,
     IndexHealth,
+    PredictedEffect,
     Preview,
     ProfileRow,
     Query,
@@ -298,6 +299,12 @@ class PostgresDesk:
         with _desk_errors():
             return changes.history(self.database, limit)
 
+    def predict(self, changes: dict[str, Any]) -> dict[str, PredictedEffect]:
+        frame = self.snapshot()
+        with _desk_errors():
+            engines = len(self._fleet.frames) if self.engine is None else 1
+            return predicting.predict(self.database, frame, int(self._value("in_flight")), changes, engines)
+
     def _value(self, key: str) -> Any:
         """The value in force."""
         return next(row.value for row in self.settings() if row.key == key)
@@ -322,41 +329,8 @@ class PostgresDesk:
     # -- search -----------------------------------------------------------------------------------------------------
 
     def search(self, text: str, mode: str = "both", speaker: str | None = None, limit: int = 20) -> SearchResult:
-        """``mode`` of the result is "words" where no vector of the query could be had."""
-        from gainstage.engine.store import search
-
-        if mode not in ("meaning", "words", "both"):
-            raise DeskError(f"no search mode {mode!r}; one of meaning, words, both")
         with _desk_errors():
-            began, requested = time.perf_counter(), mode
-            vector, model, embed_s = None, None, None
-            written = search.searchable(self.database) if mode != "words" else ()
-            comparable = bool(written)
-            if comparable:
-                try:
-                    vector, model = self._vector_of(text)
-                except EngineError:
-                    if mode == "meaning":
-                        raise  # without the text model there is no meaning; by words it works
-                embed_s = time.perf_counter() - began
-            own = sum(each.vectors for each in written if model is not None and each.model.is_same(model))
-            if mode == "both" and vector is not None and not own:
-                vector = None  # a text model in use that has embedded nothing yet: `redo embed` is about to
-            if vector is None:
-                if mode == "meaning":
-                    raise DeskError("searching by meaning needs an engine that runs; by words it works without")
-                mode = "words"
-            hits = search.search(self.database, text, vector, model, cast(search.Mode, mode), speaker, limit)
-            note = None
-            if mode == "words" and not hits and search.only_stop_words(self.database, text):
-                note = "only words too common to be indexed were asked for"
-            elif requested != mode:
-                why = "no engine runs that could compare meanings" if comparable else "nothing stored here has a text vector"
-                note = f"searched by words alone: {why if model is None else f'nothing is embedded with {model.name} yet'}"
-            elif vector is not None and len(written) > 1:
-                share = own / sum(each.vectors for each in written)
-                note = f"meaning was compared in {share:.0%} of the passages: the others await `redo embed`"
-        return SearchResult(hits, time.perf_counter() - began, embed_s if vector is not None else None, mode, note)
+            return searching.search(self.database, text, mode, speaker, limit, self._vector_of)
 
     def _vector_of(self, text: str) -> tuple[Vector, ModelId] | tuple[None, None]:
         """The query's vector by an engine that lives, else by our own means, else none."""

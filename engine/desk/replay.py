@@ -26,6 +26,7 @@ from gainstage.engine.views.rows import (
     FailureGroup,
     FleetRow,
     IndexHealth,
+    PredictedEffect,
     Preview,
     ProfileRow,
     Query,
@@ -280,6 +281,9 @@ class ReplayDesk:
         now = self.now()
         rows = {(c.revision, c.key, c.wall): c for c in self._changes if c.wall <= now}
         return tuple(sorted(rows.values(), key=lambda c: (-c.wall, -c.revision))[:limit])
+
+    def predict(self, changes: dict[str, Any]) -> dict[str, PredictedEffect]:
+        return {key: PredictedEffect("this is a replay: nothing can be changed") for key in changes}
 
     def profiles(self) -> tuple[ProfileRow, ...]:
         return ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from gainstage.engine.advisor import measured_effects
-from gainstage.engine.advisor.forecast import expect
+from gainstage.engine.advisor.predicted import predicted
 from gainstage.engine.queue import changes
 from gainstage.engine.runtime.context import EngineContext
 from gainstage.engine.views.rows import ChangeRow
@@ -17,8 +18,6 @@ LATEST_CHANGES = 50
 
 TOGETHER_S = 10.0
 """Seconds between two changes up to which they are one."""
-
-NO_MODEL = "no model for this setting"
 
 ABANDONED_S = 600.0
 """A change that is not measured this long after its window is over (its engine has ended) gets no effect."""
@@ -55,11 +54,16 @@ class ChangeEffects:
             frame = next((f for f in reversed(frames) if f.wall <= group[0].wall), None)
             if group[-1].revision <= self._predicted or frame is None:
                 continue
-            expected = expect(frame, _in_flight(group[0], self.context.settings.in_flight), {row.key: row.new for row in group})
+            together = {row.key: row.new for row in group}
+            effects = predicted(frame, _in_flight(group[0], self.context.settings.in_flight), together, self._decided)
             for row in group:
-                text = NO_MODEL if expected is None else expected.text
-                changes.predict(self.context.database, row.revision, text, None if expected is None else round(expected.gain, 4))
+                changes.predict(self.context.database, row.revision, effects[row.key].text, effects[row.key].gain)
         self._predicted = revision
+
+    def _decided(self, limits: dict[str, Any]) -> str | None:
+        from gainstage.engine.voices.replay import decided
+
+        return decided(self.context.database, limits)
 
     def measure(self) -> None:
         """Write beside each change what its group did: an interim effect after a minute of work, the final one when the window after

@@ -192,6 +192,14 @@ class ChangeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictedEffect:
+    """What a change of a setting should do, in words; ``gain`` is the relative change of throughput, None where it is not known."""
+
+    text: str
+    gain: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WhatIfDiff:
     recording: str
     title: str

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gainstage.config.settings import SPECS
+from gainstage.engine.advisor.predicted import decisions_text
 from gainstage.engine.errors import Permanent
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.rows import WhatIf, WhatIfDiff
@@ -102,6 +103,14 @@ def what_if(database: Database, changes: Mapping[str, Any], last: int = 500) -> 
     began = time.perf_counter()
     tried = checked_changes(changes)
     return difference(replay(database, read(database, last), tried), tried, began)
+
+
+def decided(database: Database, limits: Mapping[str, Any]) -> str | None:
+    """What ``limits`` would have made of the latest decisions, in words; None where one of them is no limit that can be tried."""
+    try:
+        return decisions_text(what_if(database, limits))
+    except Permanent:
+        return None
 
 
 def difference(replayed: Replay, changes: Mapping[str, float], began: float) -> WhatIf:

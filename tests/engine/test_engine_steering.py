@@ -125,6 +125,9 @@ def test_a_change_is_predicted_at_once_and_measured_later(database: Database, tm
     desk = PostgresDesk(database)
     with running(engine):
         until(lambda: len(engine.threads.publisher.history) > 3 and engine.threads.publisher.history[-1].run.stored >= 8)
+        before = desk.predict({"workers.transcribe": 4, "asr.batch": 1})
+        assert "audio/h" in before["workers.transcribe"].text
+        assert before["asr.batch"].text == "no model for this setting"
         changes.set_value(database, "workers.transcribe", 4, "test")
         row = until(lambda: (c := desk.changes()[0]).predicted and c)
         assert "audio/h" in (row.predicted or "")
@@ -135,6 +138,7 @@ def test_a_change_is_predicted_at_once_and_measured_later(database: Database, tm
         assert row.after.audio_hours_per_hour
         assert row.after.service_p50_s is not None
         assert "audio/h" in (row.effect_text or "")
+    assert desk.predict({"workers.transcribe": 2})["workers.transcribe"].gain is None, "an engine that has ended predicts nothing"
 
 
 def test_a_change_with_nothing_to_measure_says_so(database: Database, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from gainstage.engine.views.rows import ENDED
 from tests.tui.conftest import Bent
 
@@ -177,6 +179,33 @@ async def test_tune_stages_applies_and_undoes(driven: Run, desk_at: Run) -> None
         assert not any(command == "set" and args["key"] == "workers.decode" for command, args in d.sent), "staged, not sent"
         await d.press("A")
         assert ("set", {"key": "workers.decode", "value": 1}) in d.sent
+
+
+async def test_what_is_staged_shows_what_it_should_do_before_it_is_sent(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("bottleneck")) as d:
+        await d.press("4")
+        screen = d.app.desk_screen
+        screen.settings.move_to(screen.settings.find("workers.transcribe"))
+        await d.press("right")
+        await d.wait(1)
+        assert re.search(r"predicted: \+\d+% audio/h, done in", d.text)
+        shown = screen.staged.predicted["workers.transcribe"]
+        screen.settings.move_to(screen.settings.find("asr.batch"))
+        await d.press("right")
+        await d.wait(1)
+        assert "no model for this setting" in d.text
+        screen.settings.move_to(screen.settings.find("identify.range_limit"))
+        await d.press("left")
+        await d.wait(1)
+        assert re.search(r"split \d+% → \d+% of", d.text)
+        assert d.sent == []
+        await d.press("escape")
+        assert "predicted" not in screen.staged.as_text()
+        screen.settings.move_to(screen.settings.find("workers.transcribe"))
+        await d.press("right", "A")
+        await d.wait(1)
+        kept = next(row for row in screen.changes.items if row.key == "workers.transcribe")
+        assert kept.predicted_gain == pytest.approx(shown.gain, abs=0.03), "what was shown is kept beside what it did"
 
 
 async def test_live_values_are_written_back(driven: Run, desk_at: Run, tmp_path: Any) -> None:

@@ -23,6 +23,9 @@ from gainstage.tui.widgets.settings_table import SettingsTable, shown_value
 from gainstage.tui.widgets.staged import StagedPanel
 from gainstage.tui.widgets.table import Table
 
+PREDICT_EVERY_S = 5.0
+"""What is staged is predicted anew this often, from newer measurements."""
+
 
 class TuneScreen(TableScreen):
     NAME = "tune"
@@ -32,6 +35,8 @@ class TuneScreen(TableScreen):
         super().__init__()
         self.settings, self.changes, self.staged = SettingsTable(), ChangesPanel(), StagedPanel()
         self._changes = Feed("changes", lambda desk: desk.changes(), 1.0)
+        self._predicted: Feed | None = None
+        self._predicts: dict[str, Any] = {}  # the staged values that it asks about
 
     def body(self) -> ComposeResult:
         with Horizontal(id="tune-row"):
@@ -44,13 +49,25 @@ class TuneScreen(TableScreen):
         self.set_focus(self.settings)
 
     def feeds(self) -> tuple[Feed, ...]:
-        return (self._changes,)
+        return (self._changes,) if self._predicted is None else (self._changes, self._predicted)
 
     def receive(self, answer: FeedResult) -> None:
         if answer.feed is self._changes:
             self.changes.error = answer.error
             if answer.value is not None and answer.value != self.changes.items:
                 self.changes.set_items(answer.value)
+        elif answer.feed is self._predicted and answer.value is not None:
+            self.staged.show_predicted(answer.value)
+
+    def _predict(self) -> None:
+        """Have what is staged predicted, as one change."""
+        wanted = {key: staged.new for key, staged in self.console.command_log.staged.items()}
+        if wanted == self._predicts:
+            return
+        self._predicts = wanted
+        self._predicted = Feed("predicted", lambda desk: desk.predict(wanted), PREDICT_EVERY_S) if wanted else None
+        self.staged.show_predicted(None)
+        self.watch_again()
 
     def apply(self, frame: Frame) -> None:
         self._show()
@@ -63,6 +80,7 @@ class TuneScreen(TableScreen):
         if self.settings.selected is not None and self.settings.setting is None:
             self.settings.move_to(self.settings.cursor)
         self.staged.show(console.command_log.staged, console.settings, self.settings.setting)
+        self._predict()
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self.staged.show(self.console.command_log.staged, self.console.settings, self.settings.setting)

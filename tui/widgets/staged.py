@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gainstage.engine.views.rows import SettingRow
+from gainstage.engine.views.rows import PredictedEffect, SettingRow
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
@@ -21,10 +21,16 @@ class StagedPanel(Panel):
         self.staged: Mapping[str, Staged] = {}
         self.rows: Mapping[str, SettingRow] = {}
         self.row: SettingRow | None = None
+        self.predicted: Mapping[str, PredictedEffect] | None = None  # of what is staged; None until the desk has answered
 
     def show(self, staged: Mapping[str, Staged], rows: Mapping[str, SettingRow], row: SettingRow | None) -> None:
         if (dict(staged), row, rows) != (self.staged, self.row, self.rows):
             self.staged, self.rows, self.row = dict(staged), rows, row
+            self.redraw()
+
+    def show_predicted(self, predicted: Mapping[str, PredictedEffect] | None) -> None:
+        if predicted != self.predicted:
+            self.predicted = predicted
             self.redraw()
 
     def heading(self, p: Palette) -> Line:
@@ -37,6 +43,24 @@ class StagedPanel(Panel):
         if not self.staged:
             return Line()
         return Line().add("A", p["accent"]).add(" apply  ", p["muted"]).add("Esc", p["accent"]).add(" drop", p["muted"])
+
+    def _prediction(self, key: str, width: int, p: Palette) -> list[Line]:
+        """What the value should do; changes that have one answer together have it below the last of them."""
+        if self.predicted is None:
+            return [Line().add("  predicting …", p["faint"])] if key == list(self.staged)[-1] else []
+        effect = self.predicted.get(key)
+        if effect is None:
+            return []
+        same = [other for other in self.staged if self.predicted.get(other) == effect and effect.gain is not None]
+        if same and key != same[-1]:
+            return []
+        text = (
+            f"predicted{' together' if len(same) > 1 else ''}: {effect.text}"
+            if effect.gain is not None or "→" in effect.text
+            else effect.text
+        )
+        token = "muted" if effect.gain is None else "ok" if effect.gain > 0 else "text"
+        return [Line().gap(2, p["ground"]).add(line, p[token]) for line in safe.wrapped(text, width - 2)]
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         lines: list[Line] = []
@@ -52,6 +76,7 @@ class StagedPanel(Panel):
             )
             line.add(f"  {EFFECTS.get(row.effect, row.effect)}", p["muted"])
             lines.append(line)
+            lines += self._prediction(key, width, p)
             if row.risk and height > 3:
                 lines.append(Line().add("  ▲ ", p["warn"]).clip(row.risk, width - 4, p["text"]))
         if self.staged and height > len(lines) + 1:

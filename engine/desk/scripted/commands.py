@@ -18,7 +18,7 @@ from gainstage.engine.desk.scripted.story import FILE
 from gainstage.engine.desk.scripted.world import World
 from gainstage.engine.stages import ROLES, STAGES
 from gainstage.engine.views.commands import Ack, Command
-from gainstage.engine.views.rows import ChangeRow, SettingRow
+from gainstage.engine.views.rows import ChangeRow, PredictedEffect, SettingRow
 
 
 class ScriptedRefusal(Exception):
@@ -35,7 +35,7 @@ class Hand:
         self.revisions: dict[str, int] = {}
         self.rows: list[ChangeRow] = []
         self.touched: set[str] = set()
-        self.predict: Callable[[str, Any], str | None] = lambda key, value: None
+        self.predict: Callable[[dict[str, Any]], dict[str, PredictedEffect]] = lambda changes: {}
         self.doing: dict[str, Callable[[Command], str]] = {
             "pause": self._pause,
             "resume": self._resume,
@@ -72,7 +72,7 @@ class Hand:
         """Change a setting as the real engine does: validate, next revision, apply, write the row. Raises :class:`ScriptedRefusal`,
         which also writes a row."""
         old = self.world.settings.get(key)
-        predicted = self.predict(key, value)
+        expected = self.predict({key: value}).get(key)
         try:
             self.settings = changed(self.settings, key, value)
         except KeyError:
@@ -91,7 +91,9 @@ class Hand:
         self.revisions[key] = self.world.revision
         shown = "changed" if SPECS[key].secret else f"{value_text(old)} → {value_text(new)}"
         self.world.log_event("info", "change", f"{by}: {key} {shown}", key=key, revision=self.world.revision)
-        done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took, predicted=predicted)
+        done = ChangeRow(self.world.revision, self._wall(), by, key, old, new, "applied", text, took)
+        if expected is not None:
+            done = replace(done, predicted=expected.text, predicted_gain=expected.gain)
         self._row(done)
         self.world.changed(key)
         return done

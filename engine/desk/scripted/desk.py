@@ -10,12 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import SPECS, Settings, changed, value_of
-from gainstage.engine.advisor.forecast import expect
 from gainstage.engine.advisor.measured_effects import complete, effect
+from gainstage.engine.advisor.predicted import predicted
 from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.desk.scripted import queries as queries
@@ -37,6 +38,7 @@ from gainstage.engine.views.rows import (
     FailureGroup,
     FleetRow,
     IndexHealth,
+    PredictedEffect,
     Preview,
     ProfileRow,
     Query,
@@ -137,7 +139,7 @@ class ScriptedDesk:
         self._older: deque[Snapshot] = deque(maxlen=HISTORY_S // THINNED_S)
         self._current: Snapshot | None = None
         self._second = 0
-        self.hand.predict = self._predict
+        self.hand.predict = self.predict
         schedule(self.world, self._story_change)
         with self._lock:
             self._sync()
@@ -199,12 +201,11 @@ class ScriptedDesk:
         if key not in self.hand.touched and self.world.state in ("running", "paused"):
             self.hand.change(key, value, by, 0.4)
 
-    def _predict(self, key: str, value: Any) -> str | None:
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        if self._current is None or not numeric or self.world.state != "running" or self.world.settings.get(key) == value:
-            return None
-        then = expect(self._current, int(self.world.settings["in_flight"]), {key: value})
-        return None if then is None else then.text
+    def predict(self, changes: dict[str, Any]) -> dict[str, PredictedEffect]:
+        with self._lock:
+            frame = self._current if self.world.state == "running" else None
+            in_flight = int(self.world.settings["in_flight"])
+            return predicted(frame, in_flight, changes, partial(queries.decided, self.world))
 
     def _measure(self) -> None:
         """Fill in the effects of changes whose time afterwards is over; an engine's ten minutes are too long for the story."""

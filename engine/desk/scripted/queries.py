@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gainstage.engine.advisor.predicted import decisions_text
 from gainstage.engine.desk.scripted import text as scripted_text
 from gainstage.engine.desk.scripted.cast import FAILURES, GUESTS, HOST
 from gainstage.engine.desk.scripted.commands import found_at
@@ -165,6 +166,14 @@ def failures(world: World) -> tuple[FailureGroup, ...]:
             groups.setdefault(item.cause, []).append(item.id)
     rows = [FailureGroup(c, len(ids), FAILURES[c][1], FAILURES[c][2], tuple(ids)) for c, ids in groups.items()]
     return tuple(sorted(rows, key=lambda g: (-g.count, g.cause)))
+
+
+def decided(world: World, limits: dict[str, Any]) -> str | None:
+    """What these limits would have made of the decisions, in words; None where one of them is no limit that can be tried."""
+    try:
+        return decisions_text(what_if(world, limits, 500))
+    except DeskError:
+        return None
 
 
 def what_if(world: World, changes: dict[str, Any], last: int) -> WhatIf:
