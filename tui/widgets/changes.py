@@ -18,6 +18,8 @@ def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
         return line.clip(f"refused: {change.text}", width - 2, p["warn"])
     if change.state == "pending":
         return line.add("waiting for the engine …", p["muted"])
+    if change.predicted_gain is not None:
+        line.add(f"predicted {change.predicted_gain * 100:+.0f}%  ", p["muted"])
     if change.effect_text:
         line.add("so far " if change.interim else "measured ", p["muted"]).clip(
             change.effect_text.removesuffix(" so far"),
@@ -28,8 +30,8 @@ def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
         line.add("effect was not measured", p["faint"])
     else:
         line.add("effect is being measured", p["faint"])
-    if change.predicted and width - line.used > 20:
-        line.clip(f"   predicted {change.predicted}", width - line.used, p["muted"])
+    if change.predicted and change.predicted_gain is None and width - line.used > 20:
+        line.clip(f"   {change.predicted}", width - line.used, p["muted"])
     return line
 
 
