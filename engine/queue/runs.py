@@ -44,7 +44,7 @@ by_run as (
 select r.id, r.name, r.kind, r.sources, extract(epoch from r.added)::float8, extract(epoch from r.began)::float8,
   case when c.queued + c.running = 0 then extract(epoch from greatest(
     (select max(case when m.status = 'stored' then m.stored else m.changed end) from recording m where m.run = r.id),
-    (select max((coalesce(p.row ->> 'stored', p.row ->> 'changed'))::timestamptz) from run_past p where p.run = r.id)
+    (select max(p.ended) from run_past p where p.run = r.id)
   ))::float8 end,
   r.work_s, r.energy_j, c.queued::int, c.running::int, c.stored::int, c.failed::int, c.skipped::int, c.cancelled::int,
   (select count(*) from recording m where m.run = r.id and m.status = 'queued' and m.next_try is not null)::int,
@@ -119,33 +119,40 @@ def _row(row: Sequence[Any]) -> list[Any]:
 
 
 def find(connection: Link, text: str | None = None) -> RunRow:
-    """The run with this number or name, or the only one whose name begins so; the newest without ``text``.
+    """The run with this number or name, else the newest whose name begins so; the newest of all without ``text``.
 
-    Raises :class:`Permanent` when none or several do.
+    Raises :class:`Permanent` when there is none.
     """
     if text is None:
         row = connection.execute("select max(run) from recording").fetchone()
         ids = [row[0]] if row and row[0] is not None else []
     else:
-        condition = SQL("name = %(text)s or starts_with(name, %(text)s) or id::text = %(text)s")
-        rows = connection.execute(
-            SQL(
-                "select id, name = %(text)s or id::text = %(text)s as exact from run where {} order by exact desc, id desc limit 6"
-            ).format(condition),
-            {"text": plain(text)},
-        ).fetchall()
-        if len(rows) > 1 and not rows[0][1]:
-            several = ", ".join(str(id) for id, _ in rows[:5])
-            raise Permanent(f"several runs begin with {text!r}: {several}", cause="ambiguous run", hint="give its number")
-        ids = [id for id, _ in rows[:1]]
-    runs = list_runs(connection, ids=ids)
-    if not runs:
+        ids = [
+            id
+            for (id,) in connection.execute(
+                "select id from run where name = %(text)s or id::text = %(text)s order by id::text = %(text)s desc",
+                {"text": plain(text)},
+            )
+        ] or [id for id, _ in begin_with(connection, text)]
+    runs = {run.id: run for run in list_runs(connection, ids=ids)}
+    first = next((runs[id] for id in ids if id in runs), None)
+    if first is None:
         raise Permanent(
             "there is no run yet" if text is None else f"no run {clean_text(text, 80)!r}",
             cause="no such run",
             hint="`gainstage runs` lists them",
         )
-    return runs[0]
+    return first
+
+
+def begin_with(connection: Link, text: str) -> tuple[tuple[int, str], ...]:
+    """Number and name of the runs whose name begins so, newest first; none where ``text`` is the number or the name of one."""
+    rows = connection.execute(
+        "select id, name from run where starts_with(name, %(text)s)"
+        " and not exists (select 1 from run where name = %(text)s or id::text = %(text)s) order by id desc limit 100",
+        {"text": plain(text)},
+    ).fetchall()
+    return tuple((int(id), str(name)) for id, name in rows)
 
 
 def count_work(

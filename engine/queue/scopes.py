@@ -32,6 +32,9 @@ select part, status, sum(n)::bigint, sum(seconds)::float8, sum(unknown)::bigint 
   union all select 'ahead', status, n, seconds, unknown from tally, at_hand where run < at_hand.id and status in ('queued', 'running')
   union all select 'today', status, n, seconds, unknown from tally where status in ('queued', 'running')
   union all select 'today', status, recordings, seconds, unknown from recording_tally where quarter >= %(midnight)s
+  union all select 'today', status, 1, coalesce(duration, 0), 0 from run_past
+    where ended >= %(midnight)s and status not in ('queued', 'running')
+  union all select 'all', 'retaken', 1, coalesce(duration, 0), 0 from run_past where status = 'stored'
   union all select 'all', 'retrying', 1, 0, 0 from recording where status = 'queued' and next_try is not null
   union all select 'today', 'retrying', 1, 0, 0 from recording where status = 'queued' and next_try is not null
   union all select 'run', 'retrying', 1, 0, 0 from recording, at_hand
@@ -73,7 +76,7 @@ def read_scopes(connection: Link, *, run: int | None = None, now: datetime | Non
     day_s, all_s = connection.execute(_DAYS, [midnight.date()]).fetchone() or (None, None)
     views = [
         _view("today", "today", None, counts["today"], midnight.timestamp(), None, day_s),
-        _view("all", "all", None, counts["all"], None, None, all_s),
+        _view("all", "all", None, counts["all"], None, None, all_s, parts["all"].get("retaken", (0, 0.0, 0))[1]),
     ]
     row = connection.execute(_RUN, [at_hand]).fetchone() if at_hand is not None else None
     if row is not None:
@@ -107,7 +110,14 @@ def _counts(of: Mapping[str, tuple[int, float, int]]) -> QueueCounts:
 
 
 def _view(
-    name: ScopeName, title: str, run: int | None, c: QueueCounts, since: float | None, ended: float | None, work_s: Any
+    name: ScopeName,
+    title: str,
+    run: int | None,
+    c: QueueCounts,
+    since: float | None,
+    ended: float | None,
+    work_s: Any,
+    retaken_s: float = 0.0,
 ) -> ScopeView:
     return ScopeView(
         name=name,
@@ -125,4 +135,5 @@ def _view(
         audio_done_s=c.audio_done_s,
         audio_left_s=c.audio_left_estimate_s,
         work_s=None if work_s is None else round(float(work_s), 1),
+        audio_taken_s=c.audio_done_s + retaken_s,
     )

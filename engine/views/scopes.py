@@ -104,7 +104,7 @@ def _run(snapshot: Snapshot, scope: ScopeView) -> Run:
         skipped=scope.skipped,
         cancelled=scope.cancelled,
         retrying=scope.retrying,
-        audio_done_s=scope.audio_done_s,
+        audio_done_s=scope.audio_done_s if scope.audio_taken_s is None else scope.audio_taken_s,
         audio_stored_s=scope.audio_done_s,
         audio_left_s=scope.audio_left_s,
         work_s=scope.work_s,

@@ -100,6 +100,7 @@ class ScopeView:
     reason: str = ""
     why: tuple[str, ...] = ()
     left: Forecast | None = None
+    audio_taken_s: float | None = None  # with what a later run took again, which is work all the same; None in older frames
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,13 @@ def test_a_recording_taken_again_stays_in_the_account_of_its_first_run(database:
         assert old.ended_wall is not None
         assert new.ended_wall is None
         views = {scope.name: scope for scope in read_scopes(connection, run=first).views}
+        tomorrow = datetime.now().astimezone() + timedelta(days=1)
+        later = {scope.name: scope for scope in read_scopes(connection, now=tomorrow).views}["today"]
     assert (views["run"].stored, views["run"].queued) == (2, 0)
+    assert (views["today"].stored, views["today"].queued) == (2, 3), "what ended today did so, whatever took it again"
+    assert views["today"].audio_done_s == 120.0
+    assert (later.stored, later.queued) == (0, 3)
+    assert (views["all"].stored, views["all"].audio_done_s, views["all"].audio_taken_s) == (0, 0.0, 120.0)
     assert backlog.counts().total == 3
 
 
@@ -111,14 +117,18 @@ def test_a_followed_source_goes_on_with_its_run_until_that_is_done(database: Dat
 
 
 def test_names_are_told_apart_and_found_by_their_start(database: Database) -> None:
+    backlog = Backlog(database)
+    first = enqueue(backlog, choice(0), Origin("run", ("x",), "talks")).run
+    second = enqueue(backlog, choice(1), Origin("run", ("x",), "talks")).run
     with database.connection() as connection:
-        assert runs.make(connection, "run", ["x"], name="talks") != runs.make(connection, "run", ["x"], name="talks")
-        names = [name for (name,) in connection.execute("select name from run order by id")]
-        assert names == ["talks", "talks (2)"]
+        assert [row.name for row in runs.list_runs(connection)] == ["talks (2)", "talks"]
         with pytest.raises(Permanent, match="no run"):
             runs.find(connection, "nothing")
-        with pytest.raises(Permanent, match="several runs"):
-            runs.find(connection, "tal")
+        assert runs.find(connection, "tal").id == second, "the newest of several that begin so"
+        assert runs.begin_with(connection, "tal") == ((second, "talks (2)"), (first, "talks"))
+        assert runs.find(connection, "talks").id == first
+        assert runs.begin_with(connection, "talks") == (), "a whole name is one run's"
+        assert runs.find(connection, str(second)).name == "talks (2)"
         assert runs.default_name(["https://www.youtube.com/@somebody"], "add", 0.0).startswith("youtube.com/@somebody 19")
         assert runs.default_name(["/a/b/talk.mp3", "c"], "add", 0.0).startswith("talk.mp3 +1 19")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -169,3 +170,17 @@ async def test_an_engine_that_ended_with_everything_done_is_stopped_and_its_figu
         assert "Queue is empty" not in d.text
         assert "seen 2s ago" in d.text or "seen 3s ago" in d.text
         assert "live" not in d.text.splitlines()[0]
+        await d.wait(120)
+        deck = d.app.desk_screen
+        assert "2m ago" in deck.machine.as_text().splitlines()[0], "what stands still says since when"
+        assert "2m ago" in deck.stages.as_text().splitlines()[0]
+        stored = re.search(r"last stored (\d+)m", deck.throughput.as_text())
+        assert stored is not None
+        assert int(stored[1]) >= 2, "the time since the last recording goes on"
+        await d.press("5")
+        assert "ago" in d.app.desk_screen.host.as_text().splitlines()[0]
+
+
+async def test_figures_of_an_engine_at_work_are_of_now(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("burst")) as d:
+        assert "ago" not in d.app.desk_screen.machine.as_text().splitlines()[0]

@@ -51,6 +51,10 @@ _WHICH: dict[ScopeName, str] = {
 }
 
 
+_PAST: dict[ScopeName, str] = {"run": "run = %(run)s", "today": "ended >= date_trunc('day', now())", "all": "false"}
+"""Of the recordings that a later run took again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     moment: int
@@ -104,11 +108,12 @@ class Supply:
         ):
             return
         self.runs += 1
+        again = self.runs > 1 and self.draw.random() < 0.3  # taken once more by another run
         made = [
             replace(r, extra={**r.extra, **self.draw.choice(({},) * 8 + ({"fail": "decode"}, {"flaky": "transcribe"}))})
-            for r in simulated_recordings(BATCH, seed=self.runs, scale=12.0)
+            for r in simulated_recordings(BATCH, seed=self.runs - again, scale=12.0)
         ]
-        enqueue(self.backlog, Choice(tuple(made), (), BATCH), Origin("run", (f"/run-{self.runs}",)))
+        enqueue(self.backlog, Choice(tuple(made), (), BATCH), Origin("run", (f"/run-{self.runs}",)), force=again)
 
 
 async def _moments(
@@ -196,7 +201,11 @@ def _rows(database: Database, scope: ScopeName, desk: PostgresDesk, run: int | N
         run = next((s.run for s in snapshot.scopes if s.name == "run"), None) if snapshot else None
         desk.run = run  # so that the next run does not come between two looks
     with database.connection() as connection:
-        rows = connection.execute(f"select status, count(*) from recording where {_WHICH[scope]} group by status", {"run": run})
+        rows = connection.execute(
+            f"select status, count(*) from (select status from recording where {_WHICH[scope]} union all"
+            f" select status from run_past where {_PAST[scope]}) as each group by status",
+            {"run": run},
+        )
         counted = {str(status): int(n) for status, n in rows}
     return counted, run
 

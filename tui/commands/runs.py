@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,8 @@ EXAMPLES = {
   gainstage report interviews --format html --output interviews.html
   gainstage report 12 --format json
 
-A run is what one run, add or listing of a followed source brought in; RUN is its number, its name, or the start of its name.""",
+A run is what one run, add or listing of a followed source brought in; RUN is its number, its name, or the start of its name:
+of several that begin so the newest is reported.""",
 }
 
 
@@ -71,10 +73,16 @@ def report(args: argparse.Namespace) -> int:
     import json
 
     from gainstage.engine.desk.run_report import report as read
+    from gainstage.engine.queue.runs import begin_with
     from gainstage.tui.render.run_report import markdown, page
 
     with open_desk(args) as desk:
         made = read(desk.database, args.run)
+        with desk.database.transaction() as connection:
+            alike = begin_with(connection, args.run) if args.run else ()
+    if len(alike) > 1:
+        note = f"{len(alike)} runs begin with {plain(args.run, 80)!r}; this is the newest, number {made.run.id}"
+        print(f"{note}: `gainstage runs` lists them", file=sys.stderr)
     if args.format == "json":
         text = json.dumps(made.document(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     else:

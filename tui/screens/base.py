@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
+from gainstage.tui.render import format as fmt
 from gainstage.tui.state.actions import actions_on
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import EMPTY, Frame
@@ -81,6 +82,10 @@ class DeskScreen(Screen[None]):
             for widget in self.query(Live):
                 widget.forget()
                 widget.refresh()
+        past = "" if frame.past_s is None else f"{fmt.roughly(frame.past_s)} ago"
+        for panel in self.query(Panel):
+            if panel.OF_ENGINE:
+                panel.show_past(past)
         self.show_bars(frame)
         if not self._too_small.display:
             if frame.mode == "live":

@@ -102,7 +102,7 @@ class DeckScreen(RecordingActionsScreen):
         names = (f"{gpu}.sm", f"{gpu}.memory", f"{gpu}.temperature", "disk")
         self.machine.show(s.devices, s.host, console.memory_limit, tuple(console.alerts.of(n) for n in names), s.run.rtfx)
         self.voices.show(s.batchers, s.decisions)
-        self.throughput.show(s.run, s.wall, changes_of(console.events))
+        self.throughput.show(s.run, s.wall, changes_of(console.events), frame.past_s or 0.0)
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
         waiting = s.run.queued
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)

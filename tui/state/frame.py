@@ -69,6 +69,12 @@ class Frame:
         return self.mode == "live" and self.contact in (Contact.STALE, Contact.OFFLINE, Contact.STOPPED)
 
     @property
+    def past_s(self) -> float | None:
+        """How old the figures are of an engine that has ended or sends nothing any more; None of one at work."""
+        gone = self.mode == "live" and self.contact in (Contact.OFFLINE, Contact.STOPPED)
+        return self.age_s if gone and self.snapshot is not None else None
+
+    @property
     def edge(self) -> str:
         """The token of frames: their colour tells live from frozen, scrubbed and replayed."""
         return {"live": "line", "frozen": "info", "scrub": "change"}[self.mode] if self.live else "warn"

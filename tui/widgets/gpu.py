@@ -26,6 +26,7 @@ def quantile(values: list[float], share: float) -> float | None:
 
 class GpuPanel(Panel):
     TITLE = "GPU"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="gpu")

@@ -27,6 +27,7 @@ class UsersPanel(Panel):
     """Who holds the memory of the GPU: our models one by one, then other processes."""
 
     TITLE = "who uses it"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="users")
@@ -73,6 +74,7 @@ class UsersPanel(Panel):
 
 class HostPanel(Panel):
     TITLE = "host"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="hostinfo")
@@ -128,6 +130,7 @@ class HostPanel(Panel):
 
 class DependenciesPanel(Panel):
     TITLE = "depends on"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="dependencies")
@@ -203,6 +206,7 @@ class SlotsPanel(Panel):
     """Every slot of every stage in columns: what it holds and for how long."""
 
     TITLE = "slots"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="slots")

@@ -29,6 +29,7 @@ class MachinePanel(Panel):
     """Meters with their limits drawn in; unknown readings are dots."""
 
     TITLE = "machine"
+    OF_ENGINE = True
     HINT = "5"
 
     def __init__(self) -> None:

@@ -23,6 +23,8 @@ class Panel(Live):
 
     TITLE: ClassVar[str] = ""
     HINT: ClassVar[str] = ""
+    OF_ENGINE: ClassVar[bool] = False
+    """Whether it shows what an engine measures, which is of the past once that has ended."""
     BINDINGS: ClassVar[list[Any]] = [
         Binding("tab", "app.focus_next", "Next panel", show=False),
         Binding("shift+tab", "app.focus_previous", "Previous panel", show=False),
@@ -32,6 +34,12 @@ class Panel(Live):
         super().__init__(id=id, classes=classes)
         self.can_focus = focusable
         self.jump_letter = ""
+        self.past = ""  # how long ago the figures were measured, where they stand still
+
+    def show_past(self, past: str) -> None:
+        if past != self.past:
+            self.past = past
+            self.redraw()
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         """The lines inside the frame."""
@@ -83,6 +91,8 @@ class Panel(Live):
         if self.jump_letter:
             top.add(f" {self.jump_letter} ", p["accent+rb"])
         heading, corner = self.heading(p), self.corner(p)
+        if self.past and heading.used:
+            heading.add(f"  {self.past}", p["stale"])
         room = width - 4
         if heading.used:
             top.gap(1, base)

@@ -44,6 +44,7 @@ class Planned:
 
 class StagesPanel(Panel):
     TITLE = "stages"
+    OF_ENGINE = True
 
     def __init__(self) -> None:
         super().__init__(id="stages")

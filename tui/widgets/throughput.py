@@ -35,13 +35,13 @@ class ThroughputPanel(Panel):
         super().__init__(id="throughput")
         self.run: Run | None = None
         self.changes: tuple[tuple[float, str], ...] = ()
-        self.wall = 0.0
+        self.wall = self.now = 0.0
 
-    def show(self, run: Run, wall: float, changes: tuple[tuple[float, str], ...]) -> None:
-        """``changes``: (time, words) of settings changed, oldest first."""
-        minute = wall // 5
-        if (run, changes, minute) != (self.run, self.changes, self.wall // 5):
-            self.run, self.changes, self.wall = run, changes, wall
+    def show(self, run: Run, wall: float, changes: tuple[tuple[float, str], ...], past_s: float = 0.0) -> None:
+        """``changes``: (time, words) of settings changed, oldest first. ``past_s`` is how long the engine has sent nothing more."""
+        now = wall + past_s
+        if (run, changes, wall // 5, now // 5) != (self.run, self.changes, self.wall // 5, self.now // 5):
+            self.run, self.changes, self.wall, self.now = run, changes, wall, now
             self.redraw()
 
     def heading(self, p: Palette) -> Line:
@@ -49,7 +49,9 @@ class ThroughputPanel(Panel):
 
     def corner(self, p: Palette) -> Line:
         return (
-            Line().add("now ", p["faint"]).add(fmt.times(self.run.rtfx) if self.run.rtfx is not None else "idle", p["bright"])
+            Line()
+            .add("now " if self.now == self.wall else "last ", p["faint"])
+            .add(fmt.times(self.run.rtfx) if self.run.rtfx is not None else "idle", p["bright"])
             if self.run
             else Line()
         )
@@ -103,7 +105,7 @@ class ThroughputPanel(Panel):
             fmt.count(run.skipped), p["text"]
         )
         return line.add("  last stored ", p["muted"]).add(
-            fmt.roughly(self.wall - run.last_commit_wall) if run.last_commit_wall else fmt.UNKNOWN, p["text"]
+            f"{fmt.roughly(self.now - run.last_commit_wall)} ago" if run.last_commit_wall else fmt.UNKNOWN, p["text"]
         )
 
 

@@ -19,6 +19,7 @@ def outcome(d: DecisionRow) -> tuple[str, str]:
 
 class VoicesPanel(Panel):
     TITLE = "voices"
+    OF_ENGINE = True
     HINT = "3"
 
     def __init__(self) -> None:
