@@ -75,6 +75,7 @@ class PostgresDesk:
     """
 
     live = True
+    playback = None
 
     def __init__(
         self,

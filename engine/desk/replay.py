@@ -43,6 +43,9 @@ from gainstage.engine.views.snapshot import DecisionRow, FlightView, Snapshot
 HELD = 128
 """Decoded frames kept."""
 
+MARKED = ("change", "failure")
+"""Kinds of events that a replay jumps to."""
+
 MOST_HISTORY = 360
 """Frames a history is thinned to; decoding takes a few milliseconds each."""
 
@@ -112,6 +115,15 @@ class ReplayDesk:
             raise BadRecording("the recorded run holds no frame")
         self._events.sort(key=lambda e: e.seq)
         self._event_walls = [e.wall for e in self._events]
+
+    @property
+    def playback(self) -> ReplayDesk:
+        return self
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """When something was changed or failed, in order."""
+        return tuple(sorted({*(c.wall for c in self._changes), *(e.wall for e in self._events if e.kind in MARKED)}))
 
     # -- moving through time ----------------------------------------------------------------------------------------------
 

@@ -35,13 +35,37 @@ from gainstage.engine.views.rows import (
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 
+class Playback(Protocol):
+    """Moves a recorded run through time. ``speed`` is recorded seconds per second, ``moments`` the wall times of changes and failures."""
+
+    start_wall: float
+    end_wall: float
+
+    @property
+    def speed(self) -> float: ...
+    @speed.setter
+    def speed(self, value: float) -> None: ...
+    @property
+    def playing(self) -> bool: ...
+    @playing.setter
+    def playing(self, value: bool) -> None: ...
+    @property
+    def moments(self) -> tuple[float, ...]: ...
+    def seek(self, wall: float) -> None: ...
+
+
 class Desk(Protocol):
     """See the module. ``live`` is False for replays: commands are refused. ``now`` is the desk's clock (fake in stories).
-    ``engine`` is the one that frames and commands are narrowed to by :meth:`narrow`, None for all of them."""
+    ``engine`` is the one that frames and commands are narrowed to by :meth:`narrow`, None for all of them. ``playback`` is None for
+    a system that runs."""
 
     live: bool
     read_only: bool
     engine: str | None
+
+    @property
+    def playback(self) -> Playback | None: ...
+
     label: str  # "pg:prod", "demo", "REPLAY 2026-11-21 03:12"
 
     def now(self) -> float: ...

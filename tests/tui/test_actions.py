@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gainstage.tui.console.global_actions import GlobalActions
+from gainstage.tui.console.past_actions import PastActions
 from gainstage.tui.screens import make_screen
 from gainstage.tui.state.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
 from gainstage.tui.state.frame import Contact, Frame
@@ -33,7 +34,9 @@ def test_no_key_means_two_things_on_a_screen(screen: str) -> None:
 def test_every_action_has_a_handler_where_it_is_offered(screen: str) -> None:
     made = make_screen(screen)
     for action in actions_on(screen):
-        assert hasattr(made, action.handler) or hasattr(GlobalActions, action.handler), action.id
+        assert hasattr(made, action.handler) or hasattr(GlobalActions, action.handler) or hasattr(PastActions, action.handler), (
+            action.id
+        )
 
 
 def test_keys_are_written_for_people() -> None:

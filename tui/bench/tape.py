@@ -26,6 +26,7 @@ from gainstage.engine.views.rows import (
     FailureGroup,
     FleetRow,
     IndexHealth,
+    PredictedEffect,
     Preview,
     ProfileRow,
     Query,
@@ -48,7 +49,7 @@ ROWS = 100_000
 class TapeDesk(Desk):
     """Frames of a file, one every ``1 / hz`` seconds round and round, as if the engine had just written them."""
 
-    live, read_only, engine, label = True, False, None, "bench"
+    live, read_only, engine, label, playback = True, False, None, "bench", None
 
     def __init__(self, path: Path, hz: float, *, still: bool = False) -> None:
         self.frames = [loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -90,6 +91,9 @@ class TapeDesk(Desk):
 
     def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
         return ()
+
+    def predict(self, changes: dict[str, Any]) -> dict[str, PredictedEffect]:
+        return {}
 
     def profiles(self) -> tuple[ProfileRow, ...]:
         return ()

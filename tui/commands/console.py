@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gainstage.config.origins import Loaded
 from gainstage.config.paths import Paths
@@ -18,13 +19,18 @@ from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.commands.common import open_desk, paths_of, place_arguments, setting_arguments, settings_of
 from gainstage.tui.commands.starting import starter
+from gainstage.tui.render.format import roughly, stamp
 from gainstage.tui.render.safe import conceal
+from gainstage.tui.state.moments import moment_of
+
+if TYPE_CHECKING:
+    from gainstage.engine.desk.replay import ReplayDesk
 
 EXAMPLES = {
     "console": """examples:
   gainstage                                     the default home
   gainstage console --home /data/talks --readonly
-  gainstage console --replay runs/2026-11-22.gsr
+  gainstage console --replay runs/2026-11-22.gsr --at 03:12
   gainstage console --scripted                  look around without any engine""",
     "attach": """examples:
   gainstage attach
@@ -46,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     )
     parser.add_argument("--replay", type=Path, metavar="FILE", help="a recorded run (.gsr) instead of a running system")
     parser.add_argument("--scripted", action="store_true", help="the scripted story: look around without any engine")
-    parser.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="where the story begins")
+    parser.add_argument(
+        "--at", metavar="TIME", help="where the recorded run or the story begins: 12:30 by the clock, or seconds after its start"
+    )
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -54,15 +62,47 @@ def run(name: str, args: argparse.Namespace) -> int:
     args.database = args.database or getattr(args, "url", None)
     loaded, paths = settings_of(args), paths_of(args)
     if args.replay:
-        from gainstage.engine.desk.replay import ReplayDesk
-
-        return show(ReplayDesk(args.replay), loaded, paths, args)
+        return show(replay(args.replay, args.at), loaded, paths, args)
     if args.scripted:
-        from gainstage.engine.desk.scripted.desk import ScriptedDesk
+        from gainstage.engine.desk.scripted.desk import START_WALL, ScriptedDesk
 
-        return show(ScriptedDesk(clock=time.monotonic, start_at=args.at), loaded, paths, args)
+        at = begins_at(args.at, START_WALL) - START_WALL
+        return show(ScriptedDesk(clock=time.monotonic, start_at=at), loaded, paths, args)
     with open_desk(args, loaded, make=name == "console") as desk:
         return show(desk, loaded, paths, args, start_engine=starter(args, loaded, desk, paths))
+
+
+def replay(path: Path, at: str | None) -> ReplayDesk:
+    """The recorded run at a time of it. Raises ``DeskError`` for a file that is none and for a time that is none of it."""
+    from gainstage.engine.desk.replay import ReplayDesk
+    from gainstage.engine.telemetry.recorder import BadRecording
+
+    try:
+        desk = ReplayDesk(path)
+    except BadRecording as error:
+        raise DeskError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DeskError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        wall = begins_at(at, desk.start_wall)
+        if not desk.start_wall - 60 <= wall <= desk.end_wall:
+            run = f"begins {stamp(desk.start_wall)} and lasts {roughly(desk.end_wall - desk.start_wall)}"
+            raise DeskError(f"--at {at} is not in the recorded run, which {run}")
+    except DeskError:
+        desk.close()
+        raise
+    desk.seek(wall)
+    return desk
+
+
+def begins_at(text: str | None, start: float) -> float:
+    """The wall time of ``--at``; the start without one. Raises ``DeskError`` for what is no time."""
+    if text is None:
+        return start
+    wall = moment_of(text, start, start)
+    if wall is None:
+        raise DeskError(f"--at {text}: write a time of day as 12:30 or 12:30:05, or seconds after the start")
+    return wall
 
 
 def show(

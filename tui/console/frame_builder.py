@@ -46,4 +46,11 @@ class FrameBuilder:
             read_only=self._read_only,
             error=self._error,
             engines=self._engines,
+            pace=self._pace(),
         )
+
+    def _pace(self) -> str:
+        playback = self._desk.playback
+        if playback is None:
+            return ""
+        return "paused" if not playback.playing else f"×{playback.speed:g}" if playback.speed != 1.0 else ""

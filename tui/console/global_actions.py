@@ -14,7 +14,7 @@ from gainstage.tui.console.shell import Shell
 from gainstage.tui.render import export
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.theme import THEMES
-from gainstage.tui.state.actions import ACTIONS, BY_ID, shown_key
+from gainstage.tui.state.actions import ACTIONS
 from gainstage.tui.state.frame import Contact
 
 
@@ -23,7 +23,6 @@ class GlobalActions:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._history_loaded = False
 
     # -- moving about
 
@@ -92,7 +91,7 @@ class GlobalActions:
         if screen is not None and screen.maximised_panel is not None:
             screen.maximise()
         elif shell.timeline.mode != "live":
-            self.do_live("")
+            shell.perform("live")
         elif shell.desk.engine is not None:
             self._narrow(None)
 
@@ -188,41 +187,6 @@ class GlobalActions:
         if shell.desk.engine is not None:
             return f" · {shell.desk.engine} alone"
         return f" · all {shell.frame.engines} engines" if shell.frame.engines > 1 else ""
-
-    def do_freeze(self, _: str) -> None:
-        shell = self._shell
-        frozen = shell.timeline.freeze(shell.newest, shell.desk.now())
-        shell.notice(
-            f"view frozen, the work goes on; {shown_key(BY_ID['freeze'], shell.keymap)} again is live" if frozen else "live again",
-            "info",
-        )
-        shell.redraw_now()
-
-    def do_live(self, _: str) -> None:
-        self._shell.timeline.live()
-        self._shell.redraw_now()
-
-    def do_scrub_back(self, _: str) -> None:
-        self._scrub(-1)
-
-    def do_scrub_forward(self, _: str) -> None:
-        self._scrub(1)
-
-    def do_scrub_minute_back(self, _: str) -> None:
-        self._scrub(-60)
-
-    def do_scrub_minute_forward(self, _: str) -> None:
-        self._scrub(60)
-
-    def _scrub(self, frames: int) -> None:
-        shell = self._shell
-        if frames < 0 and not self._history_loaded:
-            self._history_loaded = True
-            shell.ask("history", lambda desk: shell.poller.ring.prepend(desk.history(7200.0)), lambda _: None)
-        why = shell.timeline.scrub(shell.newest, shell.desk.now(), frames)
-        if why is not None:
-            shell.notice(why, "info")
-        shell.redraw_now()
 
     def do_scope(self, words: str) -> None:
         shell = self._shell

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.ring import Ring
 from gainstage.tui.state.frame import Mode
@@ -48,6 +50,21 @@ class Timeline:
         if self.mode == "live":
             self.since, self.newer = now, 0
         self.mode, self.kept = "scrub", frame
+        return None
+
+    def to(self, newest: Snapshot | None, now: float, wall: float) -> str | None:
+        """Show the frame of a time; returns why not, in words, when none is kept of it."""
+        walls = self._ring.walls()
+        if not walls or newest is None:
+            return "no frames yet"
+        if wall >= newest.wall:
+            self.live()
+            return None
+        if wall < walls[0] - 1.0:
+            return f"frames are kept back to {datetime.fromtimestamp(walls[0]):%H:%M:%S}"
+        if self.mode == "live":
+            self.since, self.newer = now, 0
+        self.mode, self.kept = "scrub", self._ring.at(wall)
         return None
 
     def live(self) -> None:

@@ -43,6 +43,7 @@ class Frame:
     read_only: bool = False
     error: str | None = None  # the last error of the desk, when it could not be asked
     engines: int = 1
+    pace: str = ""  # of a replay: "×4", "paused"
 
     @property
     def health(self) -> Health:

@@ -56,7 +56,7 @@ def health_word(frame: Frame) -> tuple[str, str]:
 def place(frame: Frame) -> tuple[str, str]:
     """In which view the screen is: live, frozen, scrubbed, replayed; with its token."""
     if not frame.live:
-        return f"REPLAY {fmt.stamp(frame.now)}", "warn"
+        return " ".join(filter(None, (f"REPLAY {fmt.stamp(frame.now)}", frame.pace))), "warn"
     if frame.mode == "frozen":
         return f"❄ frozen {fmt.runtime(frame.frozen_for_s)}, {frame.newer:,} newer", "info"
     if frame.mode == "scrub" and frame.snapshot:

@@ -88,6 +88,7 @@ class ScriptedDesk:
     """
 
     live = True
+    playback = None
     engine: str | None = None
 
     def __init__(
@@ -203,8 +204,7 @@ class ScriptedDesk:
 
     def predict(self, changes: dict[str, Any]) -> dict[str, PredictedEffect]:
         with self._lock:
-            frame = self._current if self.world.state == "running" else None
-            in_flight = int(self.world.settings["in_flight"])
+            frame, in_flight = self._current if self.world.state == "running" else None, int(self.world.settings["in_flight"])
             return predicted(frame, in_flight, changes, partial(queries.decided, self.world))
 
     def _measure(self) -> None:
