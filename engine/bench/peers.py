@@ -43,9 +43,15 @@ class Sample:
     truth: Truth
 
 
-def run(recordings: int = len(MIXED), repeats: int = REPEATS, seed: int = 0, long: int = LONG) -> dict[str, Any]:
+def run(
+    recordings: int = len(MIXED), repeats: int = REPEATS, seed: int = 0, long: int = LONG, models: str | None = None
+) -> dict[str, Any]:
     """``seed``, ``plain``, ``whisperx`` (None where it is not installed) and ``ours``, each with ``rtfx``, ``peak_mb``, ``wer`` and
     ``der``; ``ratio_plain``, ``ratio_seed`` and ``ratio_long`` (one long recording, to the plain script), each [least, median, most].
+
+    ``phases`` are the seconds of each step of the seed's way and the script; ``ratio_seed_scripts`` is ``ratio_seed`` with the
+    imports that a script started for each recording pays. ``models`` is a folder with ``whisper-base`` and ``minilm``, used in
+    place of the bundled recogniser and text model by all ways.
     """
     with tempfile.TemporaryDirectory(prefix="gainstage-peers-") as folder:
         lot = np.random.default_rng(seed)
@@ -55,18 +61,26 @@ def run(recordings: int = len(MIXED), repeats: int = REPEATS, seed: int = 0, lon
         alone: dict[str, list[dict[str, Any]]] = {PLAIN: [], OURS: []}
         for turn in range(repeats):
             for way in (SEED, PLAIN, OURS) if turn == 0 else (PLAIN, OURS) if turn % 2 else (OURS, PLAIN):
-                measured[way].append(_measured(way, mixed))
+                measured[way].append(_measured(way, mixed, models))
             for way in (PLAIN, OURS) if turn % 2 == 0 else (OURS, PLAIN):
-                alone[way].append(_measured(way, whole))
+                alone[way].append(_measured(way, whole, models))
     return {
         **{way: _best(found) for way, found in measured.items()},
         "whisperx": None,
         "whisperx_why": why_no_whisperx(),
         "ratio_plain": _ratios(measured[OURS], measured[PLAIN]),
         "ratio_seed": _ratios(measured[OURS], measured[SEED]),
+        "ratio_seed_scripts": _ratios(measured[OURS], [_as_scripts(one, len(mixed)) for one in measured[SEED]]),
         "ratio_long": _ratios(alone[OURS], alone[PLAIN]),
         "audio_s": round(sum(s.truth.duration for s in mixed), 1),
+        "models": models or "bundled",
+        "phases": {way: {name: round(s, 1) for name, s in measured[way][0]["phases"].items()} for way in (SEED, PLAIN)},
     }
+
+
+def _as_scripts(one: dict[str, Any], recordings: int) -> dict[str, Any]:
+    """A pass whose process would have been started for each recording."""
+    return {**one, "rtfx": one["audio_s"] / (one["audio_s"] / one["rtfx"] + recordings * one["import_s"])}
 
 
 def why_no_whisperx() -> str:
@@ -100,8 +114,8 @@ def joined(path: Path, count: int, lot: np.random.Generator) -> Sample:
     return Sample(path, Truth(path.stem, at / SAMPLE_RATE, tuple(turns), tuple(words)))
 
 
-def _measured(way: str, samples: Sequence[Sample]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "gainstage.engine.bench.peers_ways", way, *(str(s.path) for s in samples)]
+def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "gainstage.engine.bench.peers_ways", way, models or "", *(str(s.path) for s in samples)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{way} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -120,12 +134,16 @@ def _measured(way: str, samples: Sequence[Sample]) -> dict[str, Any]:
         "peak_mb": found["peak_mb"],
         "wer": float(quality.wer),
         "der": float(quality.der),
+        "audio_s": audio_s,
+        "processor_s": found["processor_s"],
+        "import_s": found["import_s"],
+        "phases": found["phases"],
     }
 
 
 def _best(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Medians; errors do not differ between repeats."""
-    digits = {"rtfx": 1, "peak_mb": 0, "wer": 4, "der": 4}
+    digits = {"rtfx": 1, "peak_mb": 0, "wer": 4, "der": 4, "processor_s": 1}
     return {name: round(float(np.median([one[name] for one in found])), n) for name, n in digits.items()}
 
 
@@ -147,10 +165,14 @@ def table(result: dict[str, Any]) -> str:
     for name, text in (
         ("ratio_plain", "to the plain script"),
         ("ratio_seed", "to the old way"),
+        ("ratio_seed_scripts", "a script each"),
         ("ratio_long", "one long recording"),
     ):
         low, middle, high = result[name]
         lines.append(f"ours {text:<22}{middle:.2f}x ({low:.2f} to {high:.2f})")
+    for way in (SEED, PLAIN):
+        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["phases"][way].items())
+        lines.append(f"{way:<12}{spent}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,9 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +39,43 @@ Result = dict[str, Any]
 """``words`` as [text, start] and ``turns`` as [start, end, cluster]."""
 
 
-class LoadedModels:
-    """The bundled models as the libraries load them."""
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The models all ways use: the bundled ones, but for those that a folder of real ones holds (``whisper-base``, ``minilm``)."""
+
+    asr: str = "demo:asr"
+    embed: str = "demo:text"
+
+    @classmethod
+    def of(cls, folder: str | None) -> Weights:
+        places = {role: Path(folder or "") / name for role, name in (("asr", "whisper-base"), ("embed", "minilm"))}
+        return cls(**{role: str(place) for role, place in places.items() if folder and place.is_dir()})
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Options of sequential recognition."""
+        return KNOWN if self.asr == "demo:asr" else {"condition_on_previous_text": False, "vad_filter": True}
+
+
+class Phases:
+    """Seconds by step of a way."""
 
     def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+class LoadedModels:
+    """The models as the libraries load them."""
+
+    def __init__(self, weights: Weights) -> None:
         from faster_whisper import WhisperModel
         from sentence_transformers import SentenceTransformer
 
@@ -48,7 +83,7 @@ class LoadedModels:
         from gainstage.engine.models.voice import load_voice_encoder
 
         models = Path()
-        asr, text = find("asr", "demo:asr", None, models), find("embed", "demo:text", None, models)
+        asr, text = find("asr", weights.asr, None, models), find("embed", weights.embed, None, models)
         self.voice = load_voice_encoder(find("voice", "demo:voice", None, models), "cpu")
         self.recogniser = WhisperModel(str(asr.folder), device="cpu", compute_type="int8", local_files_only=True)
         diarizer = find("diarization", "demo:diarization", None, models)
@@ -56,50 +91,64 @@ class LoadedModels:
         self.texts = SentenceTransformer(str(text.folder), device="cpu", local_files_only=True)
 
 
-def plain(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
+def plain(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float, dict[str, Result]]:
     """A script: models loaded once, batched recognition, stock diarization, one voice after the other, texts of a recording at once."""
     from faster_whisper import BatchedInferencePipeline, decode_audio
 
-    models = LoadedModels()
+    models = LoadedModels(weights)
     batched = BatchedInferencePipeline(models.recogniser)
     began, found = time.perf_counter(), {}
     for path in paths:
-        audio = decode_audio(str(path), sampling_rate=SAMPLE_RATE)
-        segments, _ = batched.transcribe(audio, batch_size=BATCH, beam_size=BEAM, word_timestamps=True, language="en")
-        heard = list(segments)
-        turns = _diarized(models, audio)
-        for start, end, _cluster in turns:
-            if end - start >= SHORTEST_S:
-                models.voice.embed(_cut(audio, start, end)[None])
-        models.texts.encode([s.text for s in heard] or [""])
+        with phase("decode"):
+            audio = decode_audio(str(path), sampling_rate=SAMPLE_RATE)
+        with phase("recognise"):
+            segments, _ = batched.transcribe(audio, batch_size=BATCH, beam_size=BEAM, word_timestamps=True, language="en")
+            heard = list(segments)
+        with phase("diarize"):
+            turns = _diarized(models, audio)
+        with phase("voices"):
+            for start, end, _cluster in turns:
+                if end - start >= SHORTEST_S:
+                    models.voice.embed(_cut(audio, start, end)[None])
+        with phase("texts"):
+            models.texts.encode([s.text for s in heard] or [""])
         found[path.name] = _result(heard, turns)
     return time.perf_counter() - began, found
 
 
-def seed(paths: Sequence[Path]) -> tuple[float, dict[str, Result]]:
-    """The old way: models loaded for each recording, temporary files, sequential recognition, voices and texts one at a time."""
+def seed(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float, dict[str, Result]]:
+    """The old way: models loaded for each recording, temporary files, sequential recognition, voices and texts one at a time.
+
+    All recordings in one process, whose imports are not counted: a script started for each would pay them each time as well.
+    """
     import soundfile
     from faster_whisper import decode_audio
 
     began, found = time.perf_counter(), {}
     for path in paths:
-        models = LoadedModels()
+        with phase("load"):
+            models = LoadedModels(weights)
         with tempfile.TemporaryDirectory() as folder:
             wav = Path(folder) / "audio.wav"
-            soundfile.write(wav, decode_audio(str(path), sampling_rate=SAMPLE_RATE), SAMPLE_RATE)
-            segments, _ = models.recogniser.transcribe(str(wav), beam_size=BEAM, word_timestamps=True, language="en", **KNOWN)
-            heard = list(segments)
-            audio, _rate = soundfile.read(wav, dtype="float32")
-            turns = _diarized(models, audio)
-            for n, (start, end, _cluster) in enumerate(turns):
-                if end - start >= SHORTEST_S:
-                    piece = Path(folder) / f"{n}.wav"
-                    soundfile.write(piece, _cut(audio, start, end), SAMPLE_RATE)
-                    again, _rate = soundfile.read(piece, dtype="float32")
-                    models.voice.embed(again[None])
-                    piece.unlink()
-            for segment in heard:
-                models.texts.encode([segment.text])
+            with phase("decode"):
+                soundfile.write(wav, decode_audio(str(path), sampling_rate=SAMPLE_RATE), SAMPLE_RATE)
+            with phase("recognise"):
+                options = {"beam_size": BEAM, "word_timestamps": True, "language": "en", **weights.known}
+                heard = list(models.recogniser.transcribe(str(wav), **options)[0])
+            with phase("diarize"):
+                audio, _rate = soundfile.read(wav, dtype="float32")
+                turns = _diarized(models, audio)
+            with phase("voices"):
+                for n, (start, end, _cluster) in enumerate(turns):
+                    if end - start >= SHORTEST_S:
+                        piece = Path(folder) / f"{n}.wav"
+                        soundfile.write(piece, _cut(audio, start, end), SAMPLE_RATE)
+                        again, _rate = soundfile.read(piece, dtype="float32")
+                        models.voice.embed(again[None])
+                        piece.unlink()
+            with phase("texts"):
+                for segment in heard:
+                    models.texts.encode([segment.text])
         found[path.name] = _result(heard, turns)
     return time.perf_counter() - began, found
 
@@ -152,7 +201,16 @@ def ours(
     return last - began[0], found
 
 
-WAYS: dict[str, Callable[[Sequence[Path]], tuple[float, dict[str, Result]]]] = {"seed": seed, "plain": plain, "ours": ours}
+def engine(paths: Sequence[Path], weights: Weights, _phase: Phases) -> tuple[float, dict[str, Result]]:
+    """:func:`ours` with the same weights; its stages overlap, so they have no phases."""
+    return ours(paths, {"asr.model": weights.asr, "embed.model": weights.embed, "asr.language": "en"})
+
+
+WAYS: dict[str, Callable[[Sequence[Path], Weights, Phases], tuple[float, dict[str, Result]]]] = {
+    "seed": seed,
+    "plain": plain,
+    "ours": engine,
+}
 
 
 def _diarized(models: LoadedModels, audio: NDArray[np.float32]) -> list[tuple[float, float, str]]:
@@ -175,18 +233,22 @@ def _result(heard: Sequence[Any], turns: Sequence[tuple[float, float, str]]) -> 
 
 
 def main() -> None:
-    way, *names = sys.argv[1:]
+    way, folder, *names = sys.argv[1:]
     quiet.hush()
+    began, phase = time.perf_counter(), Phases()
     with quiet.importing():
         import faster_whisper  # noqa: F401
         import sentence_transformers  # noqa: F401
         import torch
+    import_s = time.perf_counter() - began
     torch.set_grad_enabled(False)
+    before = time.process_time()
     with quiet.working():
-        wall_s, results = WAYS[way]([Path(name) for name in names])
+        wall_s, results = WAYS[way]([Path(name) for name in names], Weights.of(folder or None), phase)
+    used = {"import_s": import_s, "processor_s": time.process_time() - before, "phases": phase.seconds}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_mb = peak / 2**20 if sys.platform == "darwin" else peak / 1024
-    print(json.dumps({"wall_s": wall_s, "peak_mb": peak_mb, "results": results}))
+    print(json.dumps({"wall_s": wall_s, "peak_mb": peak_mb, "results": results, **used}))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,8 @@ class Pooled:
         length = self._length
         frames = reader.read(starts[0], starts[-1] + length)
         width = frames.shape[1]
+        if width == 0:  # shorter than one feature
+            return np.full((last - first, self.masks.shape[1], reader.model.resnet.seg_1.out_features), np.nan, np.float32)
         masks = torch.from_numpy(self.masks[first:last]).to(reader.device)
         masks = F.interpolate(masks, size=length, mode="nearest")
         count, speakers, _ = masks.shape

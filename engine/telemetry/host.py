@@ -135,11 +135,18 @@ class Host:
         return max(0.0, (counters.bytes_recv - before[1]) / took), max(0.0, (counters.bytes_sent - before[2]) / took)
 
 
+CHILDREN_S = 2.0
+
+
 class Family:
-    """The processor time of a process and its children. One that ends between two looks is missed from its last look on."""
+    """The processor time of a process and its children. One that ends between two looks is missed from its last look on, one that
+    begins up to :data:`CHILDREN_S` after: a search for children reads the state of every process of the machine.
+    """
 
     def __init__(self, pid: Callable[[], int | None], clock: Callable[[], float]) -> None:
         self._pid, self._clock = pid, clock
+        self._members: list[psutil.Process] = []
+        self._searched = float("-inf")
         self._used: dict[int, float] = {}
         self._at: float | None = None
 
@@ -150,8 +157,10 @@ class Family:
             return None
         now, used = self._clock(), {}
         try:
-            parent = psutil.Process(pid)
-            for process in (parent, *parent.children()):
+            if now - self._searched >= CHILDREN_S or not self._members or self._members[0].pid != pid:
+                parent = psutil.Process(pid)
+                self._members, self._searched = [parent, *parent.children()], now
+            for process in self._members:
                 with suppress(psutil.Error):
                     times = process.cpu_times()
                     used[process.pid] = times.user + times.system

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gainstage.engine.desk.scripted.desk import FakeClock
-from gainstage.engine.telemetry.host import DISK_LONGEST_S, Host, full_in_s
+from gainstage.engine.telemetry.host import CHILDREN_S, DISK_LONGEST_S, Family, Host, full_in_s
 
 GIB = 1024**3
 
@@ -37,6 +40,34 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
     assert second.disk_full_in_s is None
     assert second.work_bytes == 77
     assert second.gpu_note == "no GPU here"
+
+
+def test_children_are_searched_for_now_and_then_and_their_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[float] = []
+    clock = FakeClock()
+    children = psutil.Process.children
+
+    def counted(process: psutil.Process) -> list[psutil.Process]:
+        searched.append(clock())
+        return children(process)
+
+    monkeypatch.setattr(psutil.Process, "children", counted)
+    family = Family(os.getpid, clock)
+    assert family.cpu() is None
+    code = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == b"done"
+        for _ in range(4):
+            clock.advance(CHILDREN_S / 4)
+            assert (family.cpu() or 0.0) >= 0.0
+        assert len(searched) == 2, "at the first look, and when the children have become old"
+        assert child.pid in family._used
+        assert family._used[child.pid] >= 0.2
+        assert child.stdin is not None
+        child.stdin.close()
+    clock.advance(CHILDREN_S / 4)
+    assert (family.cpu() or 0.0) >= 0.0, "a child that has ended is no fault"
 
 
 def test_the_processor_history_has_a_point_each_five_seconds(tmp_path: Path) -> None:

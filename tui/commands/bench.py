@@ -74,7 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--device", help="gpu: cpu, cuda or auto")
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
     parser.add_argument("--full", action="store_true", default=None, help="gpu: end to end on networks of real size on a CPU too")
-    parser.add_argument("--repeats", type=int, help="peers: how often each way runs")
+    parser.add_argument(
+        "--models", metavar="FOLDER", help="peers: whisper-base and minilm, diarize: diarization, used in place of the bundled ones"
+    )
+    parser.add_argument("--repeats", type=int, help="peers, recogniser: how often each way runs")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
 
@@ -83,7 +86,8 @@ def run(name: str, args: argparse.Namespace) -> int:
     wanted = {
         k: v
         for k, v in vars(args).items()
-        if k in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed", "slow", "full")
+        if k
+        in ("recordings", "segments", "fresh", "kills", "minutes", "repeats", "device", "tiny", "seed", "slow", "full", "models")
         and v is not None
     }
     with waiting(f"measuring {args.what}; seconds for some, minutes for others"):
