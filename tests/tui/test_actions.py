@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from gainstage.tui.console.global_actions import GlobalActions
 from gainstage.tui.console.past_actions import PastActions
 from gainstage.tui.screens import make_screen
 from gainstage.tui.state.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
+from gainstage.tui.state.completion import completion
 from gainstage.tui.state.frame import Contact, Frame
 
 Run = Callable[..., Any]
@@ -255,6 +257,44 @@ async def test_help_lists_every_action_of_the_screen(driven: Run, desk_at: Run) 
             assert action.title in said
         await d.press("escape")
         assert len(d.app.screen_stack) == 1
+
+
+async def test_help_is_searched(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        await d.press("question_mark", "slash", *"drain")
+        assert "Finish what is in flight" in d.text
+        assert "Retry" not in d.app.screen.panel.as_text()
+        await d.press("enter", "escape")
+        assert "Retry" in d.app.screen.panel.as_text(), "Esc leaves the search first"
+        await d.press("slash", *"xyzzy")
+        assert "nothing here matches xyzzy" in d.text
+        await d.press("escape", "escape")
+        assert len(d.app.screen_stack) == 1
+
+
+async def test_the_command_line_completes_commands_settings_and_their_values(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        await d.press("4", "colon", *"set", "space", *"workers.tra", "tab")
+        line = d.app.desk_screen.prompt.query_one(Input)
+        assert line.value == "set workers.transcribe "
+        await d.press("3", "enter")
+        await d.wait(1)
+        assert d.sent[-1] == ("set", {"key": "workers.transcribe", "value": 3})
+    rows = d.app.settings
+    for typed, whole in (
+        ("rec", "recordings"),
+        ("scope t", "scope today"),
+        ("theme deu", "theme deuteranopia"),
+        ("set asr.vad o", "set asr.vad on"),
+        ("set asr.compute fl", "set asr.compute float16"),
+        ("export j", "export json"),
+        ("pause-stage di", "pause-stage diarize"),
+        ("nonsense a", None),
+        ("set nothing.here 1", None),
+        ("goto abc", None),
+        ("", None),
+    ):
+        assert completion(typed, rows) == whole, typed
 
 
 async def test_command_line_keeps_its_history_and_complains_about_nonsense(driven: Run, desk_at: Run) -> None:

@@ -174,7 +174,7 @@ async def test_an_engine_that_ended_with_everything_done_is_stopped_and_its_figu
         deck = d.app.desk_screen
         assert "2m ago" in deck.machine.as_text().splitlines()[0], "what stands still says since when"
         assert "2m ago" in deck.stages.as_text().splitlines()[0]
-        stored = re.search(r"last stored (\d+)m", deck.throughput.as_text())
+        stored = re.search(r" stored (\d+)m", deck.throughput.as_text())
         assert stored is not None
         assert int(stored[1]) >= 2, "the time since the last recording goes on"
         await d.press("5")

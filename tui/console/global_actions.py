@@ -14,7 +14,7 @@ from gainstage.tui.console.shell import Shell
 from gainstage.tui.render import export
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.theme import THEMES
-from gainstage.tui.state.actions import ACTIONS
+from gainstage.tui.state.completion import completion
 from gainstage.tui.state.frame import Contact
 
 
@@ -126,15 +126,14 @@ class GlobalActions:
         shell = self._shell
         screen = shell.desk_screen
         if screen is not None:
-            suggest = [f"{a.id} " if a.usage else a.id for a in ACTIONS]
             screen.prompt.ask(
                 ":",
                 shell.run_line,
                 start=words,
                 history=shell.past_lines,
                 replace=False,
-                suggest=suggest,
-                hint="set KEY VALUE · goto ID · export csv · ? lists all",
+                suggest=lambda line: completion(line, shell.settings),
+                hint="set KEY VALUE · goto ID · export csv · Tab completes · ? lists all",
             )
 
     def do_palette(self, _: str) -> None:

@@ -8,11 +8,22 @@ from typing import Any, ClassVar
 from textual import on
 from textual.binding import Binding
 from textual.containers import Horizontal
-from textual.suggester import SuggestFromList
+from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input, Static
 from textual.widgets.input import Selection
 
 from gainstage.tui.render import safe
+
+
+class _Suggestions(Suggester):
+    """Completes by a function of the line."""
+
+    def __init__(self, complete: Callable[[str], str | None]) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._complete = complete
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return self._complete(value)
 
 
 class _Line(Input):
@@ -20,7 +31,13 @@ class _Line(Input):
         Binding("escape", "leave", "Leave", show=False),
         Binding("up", "older", "Older", show=False),
         Binding("down", "newer", "Newer", show=False),
+        Binding("tab", "complete", "Complete", show=False),
     ]
+
+    def action_complete(self) -> None:
+        """Take what is suggested behind the cursor."""
+        self.action_end()
+        self.action_cursor_right()
 
     def action_leave(self) -> None:
         self.screen.query_one(Prompt).close()
@@ -59,13 +76,13 @@ class Prompt(Horizontal):
         start: str = "",
         changed: Callable[[str], None] | None = None,
         history: list[str] | None = None,
-        suggest: list[str] | None = None,
+        suggest: list[str] | Callable[[str], str | None] | None = None,
         hint: str = "",
         replace: bool = True,
     ) -> None:
         """Open with ``sign`` before the line; ``done`` gets what was entered, nothing is called when the operator leaves.
 
-        What stands in the line is selected, so that typing replaces it, unless ``replace`` is False.
+        ``suggest`` are whole lines, or completes a line; Tab takes what it offers. What stands in the line is selected, so that typing replaces it, unless ``replace`` is False.
         """
         self._done, self._changed = done, changed
         self._history = history if history is not None else []
@@ -74,7 +91,10 @@ class Prompt(Horizontal):
         sign_box = self.query_one("#prompt-sign", Static)
         sign_box.update(safe.display(sign), layout=True)
         line = self.query_one(_Line)
-        line.suggester = SuggestFromList(suggest, case_sensitive=True) if suggest else None
+        if callable(suggest):
+            line.suggester = _Suggestions(suggest)
+        else:
+            line.suggester = SuggestFromList(suggest, case_sensitive=True) if suggest else None
         line.placeholder = safe.display(hint)
         self.add_class("-open")
         with line.prevent(Input.Changed):

@@ -104,7 +104,7 @@ class ThroughputPanel(Panel):
         line.add("  retrying ", p["muted"]).add(fmt.count(run.retrying), p["text"]).add("  skipped ", p["muted"]).add(
             fmt.count(run.skipped), p["text"]
         )
-        return line.add("  last stored ", p["muted"]).add(
+        return line.add("  stored ", p["muted"]).add(
             f"{fmt.roughly(self.now - run.last_commit_wall)} ago" if run.last_commit_wall else fmt.UNKNOWN, p["text"]
         )
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.widgets import Input
 
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
@@ -14,17 +17,57 @@ from gainstage.tui.state.actions import SCREEN_TITLES, Action, actions_on, refus
 
 class HelpScreen(Dialog[None]):
     WIDTH = 132
-    BINDINGS: ClassVar[list[Any]] = [Binding("question_mark,enter,q", "leave", show=False)]
+    AUTO_FOCUS = ""  # the keys of the help work until a search is begun
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("question_mark,enter,q", "leave", show=False),
+        Binding("slash", "search", show=False),
+    ]
 
     def __init__(self, screen_name: str) -> None:
         super().__init__()
         self.screen_name = screen_name
+        self.typed = ""
+
+    def fields(self) -> ComposeResult:
+        yield Input(placeholder="a key, a command, or words of what it does", classes="dialog-input", compact=True)
+
+    def fields_height(self) -> int:
+        return 1
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_focus(None)
+
+    def action_search(self) -> None:
+        self.query_one(Input).focus()
+
+    def action_leave(self) -> None:
+        """Out of the search first, then out of the help."""
+        if self.typed:
+            self.query_one(Input).value = ""
+            self.set_focus(None)
+        else:
+            super().action_leave()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self.typed = event.value.strip().casefold()
+        self.panel.top = 0
+        self.changed()
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        self.set_focus(None)
+
+    def _matches(self, action: Action) -> bool:
+        keys = shown_key(action, self.console.keymap)
+        return self.typed in f"{keys} {action.title} :{action.id} {action.help}".casefold()
 
     def heading_text(self) -> str:
         return f"keys of {SCREEN_TITLES[self.screen_name]}"
 
     def corner_text(self) -> str:
-        return "↑↓ scroll  Esc closes"
+        return "/ search  ↑↓ scroll  Esc closes"
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         actions = actions_on(self.screen_name)
@@ -38,11 +81,16 @@ class HelpScreen(Dialog[None]):
             ("Moving", [a for a in actions if a.screens and a.id.startswith(("cursor", "page", "big", "top", "bottom"))]),
         ]
         lines: list[Line] = []
-        for name, group in groups:
+        for name, all_of in groups:
+            group = [action for action in all_of if self._matches(action)]
+            if not group:
+                continue
             if lines:
                 lines.append(Line())
             lines.append(Line().add(name, p["title+b"]))
             lines.extend(self._line(a, width, p) for a in group)
+        if self.typed:
+            return lines or [Line().add(f"nothing here matches {self.typed}", p["muted"])]
         lines += [
             Line(),
             Line()
