@@ -28,7 +28,7 @@ Submit = Callable[[Sequence[SpeechWindow], CancelToken], Sequence[Any]]
 """Takes windows and returns, in the same order, a :class:`DecodedWindow` for each, or an exception in its place."""
 
 PAD_S = 0.2
-"""Seconds kept on each side of detected speech; with 0.4 s the error of the first word's start grows by a quarter."""
+"""Seconds kept on each side of a gap that is recognised again: with more, words of its neighbours return."""
 
 SHORTEST_S = 0.1
 """A shorter piece of speech, in seconds, is a click."""
@@ -74,9 +74,9 @@ class Block:
         """The samples of a span."""
         return self.samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
 
-    def padded(self, spans: Sequence[Span]) -> list[Span]:
-        """The spans with padding around them, within the block."""
-        return [(max(0.0, a - PAD_S), min(self.seconds, b + PAD_S)) for a, b in spans]
+    def padded(self, spans: Sequence[Span], pad_s: float) -> list[Span]:
+        """The spans with ``pad_s`` seconds around them, within the block."""
+        return [(max(0.0, a - pad_s), min(self.seconds, b + pad_s)) for a, b in spans]
 
     def windows(self, spans: Sequence[Span], rule: Listening) -> list[Span]:
         """The spans joined or split into windows of the model's length."""
@@ -84,7 +84,7 @@ class Block:
         def quiet_place(low: float, high: float) -> float:
             return low + quietest(self.cut((low, high)))
 
-        near = joined(self.padded(spans), rule.pause_s or 0.0)
+        near = joined(self.padded(spans, rule.pad_s), rule.pause_s or 0.0)
         parts = [part for span in near for part in parted(span, rule.window_s, quiet_place)]
         whole = packed(parts, rule.window_s) if rule.pause_s is None else parts
         return [span for span in whole if span[1] - span[0] >= SHORTEST_S]
@@ -210,9 +210,10 @@ class BlockRecogniser:
         parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
         if not parts:
             return []
-        decoded = self._decoded(block, block.padded(parts), self._name(), timestamps=self._rule.timestamps)
+        spans = block.padded(parts, PAD_S)
+        decoded = self._decoded(block, spans, self._name(), timestamps=self._rule.timestamps)
         result = []
-        for hole, padded, one in zip(parts, block.padded(parts), decoded, strict=True):
+        for hole, padded, one in zip(parts, spans, decoded, strict=True):
             utterance = _utterance(padded, one, block.speech)
             good = not one.doubtful and not anomalous(utterance.words)
             inside = [w for w in utterance.words if hole[0] - EDGE_S <= (w.start + w.end) / 2 <= hole[1] + EDGE_S] if good else []
