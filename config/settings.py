@@ -170,6 +170,9 @@ class Fetch(Section):
         effect=Effect.ITEM,
         risk="prefer: words as they were edited, with times interpolated within a line",
     )
+    shared: dict[str, str] = knob(
+        {}, "Folders that have another path on the machine where files are added: path there = path here.", effect=Effect.ITEM
+    )
     duplicates: Literal["link", "process"] = knob(
         "link", "Same audio under a second address: link it, or process it again.", effect=Effect.ITEM
     )

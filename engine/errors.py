@@ -76,6 +76,14 @@ class NotYet(Transient):
         self.after_s = after_s
 
 
+class Elsewhere(Transient):
+    """Only the engines of ``host`` can do this: it is theirs from now on. Not an attempt."""
+
+    def __init__(self, message: str, *, host: str, **rest: str | None) -> None:
+        super().__init__(message, **rest)  # type: ignore[arg-type]
+        self.host = host
+
+
 class OutOfMemory(Transient):
     """Too little memory even at the smallest batch."""
 

@@ -7,6 +7,7 @@ live. See :mod:`gainstage.engine.queue.schema` for what is used of procrastinate
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,11 @@ from gainstage.engine.views.passes import StageSpan
 
 MOST_DEATHS = 25
 """A recording whose engine died this often while holding it is taken for the reason and fails."""
+
+
+def queue_of(host: str) -> str:
+    """procrastinate's name for what only the engines of one host take."""
+    return f"{QUEUE}@{host}"[:128]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,18 @@ class JobQueue(Backlog):
     """
 
     def __init__(
-        self, db: Database, engine_id: str, *, heartbeat_s: float, stalled_s: float, most_deaths: int = MOST_DEATHS
+        self,
+        db: Database,
+        engine_id: str,
+        *,
+        heartbeat_s: float,
+        stalled_s: float,
+        most_deaths: int = MOST_DEATHS,
+        host: str | None = None,
     ) -> None:
         super().__init__(db)
         self.engine_id = engine_id
+        self.host = host or socket.gethostname()
         self.heartbeat_s = heartbeat_s
         self.stalled_s = stalled_s
         self.most_deaths = most_deaths
@@ -126,8 +140,9 @@ class JobQueue(Backlog):
     def take(self) -> Claim | None:
         """Claim the next recording: highest priority first, then oldest; None when nothing is due.
 
-        One statement: the job is *doing* and the recording *running* together, or neither is. An engine whose worker was
-        given up meanwhile (its machine slept for long) is registered anew first.
+        One statement: the job is *doing* and the recording *running* together, or neither is. Its commit does not wait for the
+        disk: a claim that a crash of the server takes back is not there for :meth:`fence` either. An engine whose worker was given
+        up meanwhile (its machine slept for long) is registered anew first.
         """
         try:
             return self._take()
@@ -139,7 +154,10 @@ class JobQueue(Backlog):
         with self.db.connection() as connection:  # one statement: a transaction by itself
             row = connection.execute(
                 """
-                with job as (select * from procrastinate_fetch_job_v2(array[%(queue)s]::varchar[], %(worker)s) where id is not null),
+                with quick as materialized (select set_config('synchronous_commit', 'off', true)),
+                job as (
+                  select f.* from quick, procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker)s) f where f.id is not null
+                ),
                 claimed as (
                   update recording r set status = 'running', engine = %(engine)s, attempt = attempt + 1, stage = null,
                     next_try = null, changed = now()
@@ -151,7 +169,7 @@ class JobQueue(Backlog):
                   options
                 from claimed
                 """,
-                {"queue": QUEUE, "worker": self.worker, "engine": self.engine_id},
+                {"queues": [QUEUE, queue_of(self.host)], "worker": self.worker, "engine": self.engine_id},
             ).fetchone()
             if row is None:
                 return None
@@ -196,7 +214,7 @@ class JobQueue(Backlog):
             self.fence(cursor, claim)
             outcome = decide(error, claim.attempt, retry, draw=self._random.random(), wish=self._wish(connection, claim))
             if outcome.status is Status.QUEUED:
-                self._back(cursor, claim, wait_s=outcome.wait_s or 0.0, counted=outcome.counted)
+                self._back(cursor, claim, wait_s=outcome.wait_s or 0.0, counted=outcome.counted, host=outcome.host)
             else:
                 self._close(cursor, claim.job, "failed")
                 cursor.execute(
@@ -252,7 +270,8 @@ class JobQueue(Backlog):
         return True
 
     def recover(self) -> Recovered:
-        """Queue again what dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up.
+        """Queue again what dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up; and offer to all what
+        was left to a host on which no engine lives any more.
 
         Any engine may call it at any time; two at once share the work. The attempt is not counted, the death is.
         """
@@ -288,7 +307,12 @@ class JobQueue(Backlog):
                     continue
                 ended.append(id)
             cursor.execute("select procrastinate_prune_stalled_workers_v1(%s)", [max(600.0, 20 * self.stalled_s)])
-            if back:
+            left = cursor.execute(
+                "update procrastinate_jobs set queue_name = %(queue)s where status = 'todo' and queue_name > %(queue)s and queue_name <> all"
+                " (select %(queue)s || '@' || e.host from engine_alive join engine e using (id))",
+                {"queue": QUEUE},
+            )
+            if back or left.rowcount:
                 announce(connection)
         fold_tally(self.db)
         return Recovered(tuple(id for id, *_ in back if id not in ended), tuple(ended))
@@ -302,9 +326,10 @@ class JobQueue(Backlog):
         row = connection.execute("select wish from recording where id = %s for update", [claim.recording.id]).fetchone()
         return Status(row[0]) if row and row[0] else None
 
-    def _back(self, cursor: Transaction, claim: Claim, *, wait_s: float, counted: bool) -> None:
+    def _back(self, cursor: Transaction, claim: Claim, *, wait_s: float, counted: bool, host: str | None = None) -> None:
         cursor.execute(
-            "select procrastinate_retry_job_v2(%s, now() + make_interval(secs => %s), null, null, null)", [claim.job, wait_s]
+            "select procrastinate_retry_job_v2(%s, now() + make_interval(secs => %s), null, %s, null)",
+            [claim.job, wait_s, queue_of(host) if host else None],
         )
         cursor.execute(
             "update recording set status = 'queued', engine = null, stage = null, attempt = attempt - %s, "

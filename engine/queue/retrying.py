@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gainstage.config.settings import Retry
 from gainstage.engine.backoff import doubled
-from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, NotYet, Postponed, Rejected, Throttled
+from gainstage.engine.errors import Cancelled, Elsewhere, EngineError, Misconfigured, NotYet, Postponed, Rejected, Throttled
 from gainstage.engine.terms import Status
 
 LONGEST_WAIT_S = 3600.0
@@ -22,13 +22,15 @@ JITTER = 0.25
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
     """``status`` the recording takes; ``wait_s`` seconds until the next try (None: none, or at once); ``counted`` whether the
-    attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is corrected.
+    attempt counts against the limit; ``pause`` whether the engine must stop taking recordings until the setup is corrected; ``host``
+    whose engines alone take it from now on.
     """
 
     status: Status
     wait_s: float | None = None
     counted: bool = True
     pause: bool = False
+    host: str | None = None
 
     @property
     def retry(self) -> bool:
@@ -40,6 +42,8 @@ class RetryDecision:
         """In words: ``failed``, ``tried again in 20 s``."""
         if not self.retry:
             return self.status.value
+        if self.host is not None:
+            return f"left to the engines of {self.host}"
         return f"tried again in {self.wait_s:.0f} s" if self.wait_s else "queued again"
 
 
@@ -55,6 +59,8 @@ def decide(error: EngineError, attempt: int, retry: Retry, *, draw: float, wish:
         return RetryDecision(Status.SKIPPED)
     if isinstance(error, Misconfigured):
         return RetryDecision(Status.QUEUED, counted=False, pause=True)
+    if isinstance(error, Elsewhere):
+        return RetryDecision(Status.QUEUED, counted=False, host=error.host)
     if isinstance(error, Postponed):
         return RetryDecision(Status.QUEUED, wait_s=error.after_s, counted=False)
     if isinstance(error, NotYet):

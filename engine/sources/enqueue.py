@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,7 +66,16 @@ def enqueue(
 
 
 def _with(options: RecordingOptions, recordings: Iterable[Recording]) -> list[Recording]:
-    return [replace(recording, options=recording.options.over(options)) for recording in recordings]
+    """With their options; a file also with the host that has it."""
+    here = {"host": socket.gethostname()}
+    return [
+        replace(
+            recording,
+            options=recording.options.over(options),
+            extra=recording.extra if "://" in recording.source else recording.extra | here,
+        )
+        for recording in recordings
+    ]
 
 
 def refresh(database: Database, choice: Choice) -> int:

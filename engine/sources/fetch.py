@@ -8,14 +8,14 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import Settings
 from gainstage.config.whole_files import sync
 from gainstage.engine.clean import clean_text
-from gainstage.engine.errors import EngineError, Permanent, Transient
+from gainstage.engine.errors import Elsewhere, EngineError, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.work_folder import is_safe
 from gainstage.engine.sources import captions as publishers
@@ -34,6 +34,7 @@ SWEEP_EVERY_S = 60.0
 UNKNOWN_S = 86_400.0
 """Seconds to keep files that belong to no recording of the queue, such as those of an enrolment."""
 KEPT, CAPTIONS = ".media", ".captions"
+NOT_HERE = "file not on this host"
 
 
 class Fetcher:
@@ -111,22 +112,25 @@ class Fetcher:
         return taken
 
     def _local_file(self, recording: Recording) -> Path:
-        """See :func:`local_file`. A file that this machine does not have is given back where engines of other machines live."""
+        """See :func:`local_file`. A file that this machine does not have is left to the machine where it was added, where an engine
+        lives there, else to any other machine.
+        """
         try:
-            return local_file(recording)
+            return local_file(recording, self._settings().fetch.shared)
         except Permanent as error:
-            host = socket.gethostname()
+            here, added_on = socket.gethostname(), str(recording.extra.get("host", ""))
             with self._database.connection() as connection:
-                others = connection.execute(
-                    "select exists (select 1 from engine_alive a join engine e on e.id = a.id where e.host <> %s)", [host]
-                ).fetchone()
-            if others != (True,):
+                rows = connection.execute("select distinct e.host from engine_alive a join engine e on e.id = a.id").fetchall()
+            others = {host for (host,) in rows} - {here}
+            if not others:
                 raise
-            raise Transient(
-                f"{error.message} on {host}",
-                cause="file not on this host",
-                hint="mount its folder at the same path on every machine of the fleet, or add an http(s) address",
-            ) from error
+            hint = (
+                "mount its folder on every machine of the fleet (fetch.shared, where its path differs), or add an http(s) address"
+            )
+            message = f"{error.message} on {here}"
+            if added_on in others:
+                raise Elsewhere(message, host=added_on, cause=NOT_HERE, hint=hint) from error
+            raise Transient(message, cause=NOT_HERE, hint=hint) from error
 
     def _is_counted(self, recording: Recording) -> bool:
         """Whether an earlier request for its page was counted for this download too; a second download is counted separately."""
@@ -214,9 +218,14 @@ def _same_file(kept: Path, target: Path) -> None:
         shutil.copyfile(kept, target)
 
 
-def local_file(recording: Recording) -> Path:
-    """The path of a local recording; raises when the file is missing or unreadable."""
+def local_file(recording: Recording, shared: Mapping[str, str] | None = None) -> Path:
+    """The path of a local recording, under ``shared`` (path elsewhere: path here) where it is not there itself; raises
+    :class:`Permanent` when the file is missing or unreadable.
+    """
     path = path_of(recording)
+    for there, here in (shared or {}).items():
+        if not path.exists() and path.is_relative_to(there):
+            path = Path(here) / path.relative_to(there)
     if not path.exists():
         raise Permanent(
             f"no file {clean_text(str(path), 300)}", cause="missing file", hint="was it moved? add it again from where it is now"
