@@ -14,6 +14,7 @@ from gainstage.tui.screens import make_screen
 from gainstage.tui.state.actions import ACTIONS, BY_ID, SCREENS, UnknownCommand, actions_on, bindings, key_name, parse, refusal
 from gainstage.tui.state.completion import completion
 from gainstage.tui.state.frame import Contact, Frame
+from gainstage.tui.state.setting_scope import SetWords, set_words
 
 Run = Callable[..., Any]
 
@@ -189,6 +190,42 @@ async def test_set_by_command_line_shows_the_acknowledgement(driven: Run, desk_a
         await d.command("set")
         assert "KEY VALUE" in d.noticed[-1]
         assert len(d.sent) == 1
+
+
+async def test_a_setting_is_set_for_one_host(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at()) as d:
+        await d.command("set workers.store=3 --host gpu-07")
+        await d.wait(1)
+        await d.command("set workers.store@gpu-08 4")
+        await d.wait(1)
+        assert d.sent == [
+            ("set", {"key": "workers.store@gpu-07", "value": 3}),
+            ("set", {"key": "workers.store@gpu-08", "value": 4}),
+        ]
+        await d.command("set workers.store 99 --host gpu-07")
+        assert "outside 1 to 16" in d.noticed[-1]
+        await d.command("set workers.store 3 --engine nobody")
+        await d.wait(1)
+        assert "engine nobody is not running" in d.noticed[-1]
+        assert len(d.sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("in_flight 4", SetWords("in_flight", "4")),
+        ("in_flight=4", SetWords("in_flight", "4")),
+        ("in_flight --host a 4", SetWords("in_flight", "4", "a")),
+        ("in_flight 4 --host=a --engine gpu1", SetWords("in_flight", "4", "a", "gpu1")),
+        ('console.keys {"a": "b=c"}', SetWords("console.keys", '{"a": "b=c"}')),
+        ("asr.hotwords Kea = bird, Wanaka", SetWords("asr.hotwords", "Kea = bird, Wanaka")),
+        ("in_flight", None),
+        ("--host a", None),
+        ("", None),
+    ],
+)
+def test_what_is_typed_after_set(typed: str, read: SetWords | None) -> None:
+    assert set_words(typed) == read
 
 
 async def test_a_refused_command_says_why_and_stays_in_the_history(driven: Run, desk_at: Run) -> None:

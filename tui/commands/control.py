@@ -14,6 +14,7 @@ from gainstage.engine.views.frame_json import dumps
 from gainstage.engine.views.scopes import scoped
 from gainstage.engine.views.snapshot import SCOPES, Snapshot
 from gainstage.tui.commands.common import alive, clock, open_desk, paths_of, place_arguments, plain, print_json, speaking, table
+from gainstage.tui.state.setting_scope import engine_named
 
 if TYPE_CHECKING:
     from gainstage.config.paths import Paths
@@ -55,17 +56,6 @@ def run(name: str, args: argparse.Namespace) -> int:
         if name == "watch":
             return watch(desk, args)
         return command(desk, name, args)
-
-
-def engine_named(desk: Desk, name: str | None) -> str | None:
-    """The id of the engine that ``name`` means: its id, or its name in its home where one alone has it."""
-    if name is None:
-        return None
-    ids = [e.id for e in desk.engines() if e.alive]
-    named = [id for id in ids if id == name] or [id for id in ids if f"-{name}-" in id]
-    if len(named) > 1:
-        raise DeskError(f"several engines are called {name}: {', '.join(named)}")
-    return named[0] if named else name
 
 
 def status(desk: PostgresDesk, args: argparse.Namespace) -> int:

@@ -6,8 +6,7 @@ import argparse
 import time
 
 from gainstage.config.origins import Loaded, parse, spec_of
-from gainstage.engine.views.commands import Ack, Command, DeskError
-from gainstage.engine.views.desk import Desk
+from gainstage.engine.views.commands import Ack, Command
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.commands.common import (
     database_url,
@@ -21,7 +20,8 @@ from gainstage.tui.commands.common import (
     speaking,
     table,
 )
-from gainstage.tui.commands.control import acknowledged, engine_named
+from gainstage.tui.commands.control import acknowledged
+from gainstage.tui.state.setting_scope import scope_of
 
 EXAMPLES = {
     "set": "examples:\n  gainstage set workers.transcribe 4\n  gainstage set identify.range_limit 0.4 --json\n  gainstage set diarization.max_speakers none\n  gainstage set workers.transcribe=4 --host gpu-07",
@@ -71,20 +71,6 @@ def run(name: str, args: argparse.Namespace) -> int:
         if name != "set":  # the revision identifies the key that an undo touched last
             args.key = next((c.key for c in desk.changes(20) if c.revision == ack.revision), None)
     return report(args, ack)
-
-
-def scope_of(desk: Desk, host: str | None, engine: str | None) -> str:
-    """What follows a key that is set for one host or engine: ``@host``, ``@host/name``."""
-    if engine is None:
-        return f"@{host}" if host else ""
-    id = engine_named(desk, engine)
-    row = next((e for e in desk.engines() if e.id == id and host in (None, e.host)), None)
-    if row is None:
-        raise DeskError(f"engine {engine} is not running")
-    name = "-".join(row.id.removeprefix(f"{row.host}-").split("-")[:-2])  # between the host and the process
-    if not name:
-        raise DeskError(f"{row.id} has no name of its own: use --host {row.host}")
-    return f"@{row.host}/{name}"
 
 
 def report(args: argparse.Namespace, ack: Ack) -> int:

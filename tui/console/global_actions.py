@@ -16,6 +16,7 @@ from gainstage.tui.render import format as fmt
 from gainstage.tui.render.theme import THEMES
 from gainstage.tui.state.completion import completion
 from gainstage.tui.state.frame import Contact
+from gainstage.tui.state.setting_scope import scope_of, set_words
 
 
 class GlobalActions:
@@ -314,31 +315,33 @@ class GlobalActions:
         shell.open_dialog(AddScreen(words), chosen)
 
     def do_set(self, words: str) -> None:
-        shell = self._shell
-        key, _, text = words.partition(" ")
-        if not key or not text.strip():
-            shell.notice("set KEY VALUE, such as  set workers.transcribe 3", "warn")
+        shell, typed = self._shell, set_words(words)
+        if typed is None:
+            shell.notice("set KEY VALUE, such as  set workers.transcribe 3  or  set workers.transcribe 3 --host gpu-07", "warn")
             return
+        key, at, inline = typed.key.partition("@")
 
-        def check_and_send(rows: tuple[SettingRow, ...]) -> None:
+        def check_and_send(answer: tuple[tuple[SettingRow, ...], str]) -> None:
             from difflib import get_close_matches
 
             from gainstage.tui.render.values import BadValue, read_value
 
-            row = next((r for r in rows if r.key == key), None)
+            rows, scope = {row.key: row for row in answer[0]}, at + inline or answer[1]
+            row = rows.get(key + scope, rows.get(key))
             if row is None:
-                near = get_close_matches(key, [r.key for r in rows], n=2)
+                near = get_close_matches(key, list(rows), n=2)
                 shell.notice(f"no setting {key!r}" + (f": did you mean {' or '.join(near)}?" if near else ""), "warn")
                 return
             try:
-                new = read_value(row, text)
+                new = read_value(row, typed.value)
             except BadValue as problem:
                 shell.notice(f"{key}: {problem}", "warn")
                 return
-            old = "•••" if row.secret else fmt.value(row.value)
-            shell.send(Command("set", {"key": key, "value": new}), f"{key} {old} → {'•••' if row.secret else fmt.value(new)}")
+            old, shown = ("•••", "•••") if row.secret else (fmt.value(row.value), fmt.value(new))
+            whom = "" if scope or shell.frame.engines < 2 else f" · all {shell.frame.engines} engines"
+            shell.send(Command("set", {"key": key + scope, "value": new}), f"{key}{scope} {old} → {shown}{whom}")
 
-        shell.ask("set", lambda desk: desk.settings(), check_and_send)
+        shell.ask("set", lambda desk: (desk.settings(), scope_of(desk, typed.host, typed.engine)), check_and_send)
 
     def open_link(self, url: str | None) -> None:
         """A web address in the operator's browser; only http(s), and to the clipboard where a browser would fight for the terminal."""
