@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.advisor.verdict import health_findings
 from gainstage.engine.desk.merged import merge
-from gainstage.engine.queue.engines import look_at_all
+from gainstage.engine.queue.engines import FEW, frames_of_all, look_at_all
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.frame_json import BadFrame, loads
 from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot, Verdict
@@ -27,6 +28,13 @@ IDLE_S = 10.0
 SLOW = 0.5
 """An engine below this part of the median rate of its like is named, where there are at least ``ENOUGH`` of them."""
 ENOUGH = 3
+
+MANY_EVERY_S = 0.9
+"""Between two looks at the frames of more than :data:`FEW` engines, each of which writes one a second."""
+READ_AT_ONCE = 16
+"""Most frames that are read again at a look: of a fleet of 64 each is four seconds old at most."""
+HISTORY_FRAMES = 1000
+"""Most kept frames that a history is made of: the more engines, the farther apart its moments."""
 
 MORE = 2
 WORTH_S = 600.0
@@ -71,7 +79,9 @@ class FleetView:
 
 
 class FleetReader:
-    """The newest frame of each living engine, read again only where it has changed. Thread-safe."""
+    """The newest frame of each living engine, read again only where it has changed; many of them once a second at most, and
+    :data:`READ_AT_ONCE` at a time, so that a console of any fleet costs the same. Thread-safe.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -79,6 +89,7 @@ class FleetReader:
         """By engine, in the order they signed on."""
         self._at: dict[str, datetime] = {}
         self._view = FleetView()
+        self._whole: tuple[float, Snapshot] | None = None
         self._lock = threading.Lock()
 
     def read(self, in_flight: Callable[[], int], *, watching: bool = False) -> Snapshot | None:
@@ -87,7 +98,9 @@ class FleetReader:
         Raises :class:`gainstage.engine.views.frame_json.BadFrame` when that is true of all.
         """
         with self._lock:
-            published = look_at_all(self.database, self._at, watching=watching)
+            if self._whole is not None and time.monotonic() - self._whole[0] < MANY_EVERY_S and not watching:
+                return self._whole[1]
+            published = look_at_all(self.database, self._at, watching=watching, most=READ_AT_ONCE)
             frames, bad = {}, None
             for one in published:
                 try:
@@ -97,9 +110,18 @@ class FleetReader:
             self.frames, self._at = frames, {one.engine: one.at for one in published if one.engine in frames}
             if bad is not None and not frames:
                 raise bad
+            self._whole = None
             if len(frames) < 2:
                 return next(iter(frames.values()), None)
-            return self._view.frame(tuple(frames.values()), in_flight())
+            whole = self._view.frame(tuple(frames.values()), in_flight())
+            if len(frames) > FEW:
+                self._whole = time.monotonic(), whole
+            return whole
+
+    def history(self, seconds: float, in_flight: int) -> tuple[Snapshot, ...]:
+        """The last ``seconds`` of the fleet, oldest first: each moment is one frame of every engine that lived then."""
+        view, moments = FleetView(), frames_of_all(self.database, seconds, HISTORY_FRAMES)
+        return tuple(view.frame(moment, in_flight) for moment in moments)
 
 
 def more_engines(merged: Snapshot, engines: int, in_flight: int, left: Forecast) -> str | None:

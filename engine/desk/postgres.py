@@ -69,10 +69,9 @@ Embed = Callable[[str], tuple[Vector, ModelId]]
 
 
 class PostgresDesk:
-    """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe. Frames are those of ``engine``, or of all that live as one; a
-    single engine is asked where one is enough. Counts are the database's. ``loaded`` are this process's own settings, for a database
-    without an engine. ``embed`` makes the vector of a query where no engine lives. ``audio`` is the folder of kept audio.
-    """
+    """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe. Frames are those of ``engine``, or of all that live as one; one engine
+    is asked where one is enough. Counts are the database's. ``loaded``: this process's own settings, for a database without an engine;
+    ``embed`` makes the vector of a query where no engine lives; ``audio``: the folder of kept audio."""
 
     live = True
     playback = None
@@ -115,9 +114,7 @@ class PostgresDesk:
     # -- engines ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot | None:
-        """The newest frame, or the last seen while the database is away, saying so; None before the first. Raises :class:`DeskError`
-        for a frame of an engine of another make.
-        """
+        """The newest frame (while the database is away the last seen, saying so), None before. Raises DeskError for another make's."""
         try:
             with self._lock:
                 watching = time.monotonic() - self._watch_at >= WATCH_EVERY_S
@@ -174,6 +171,8 @@ class PostgresDesk:
 
     def history(self, seconds: float) -> tuple[Snapshot, ...]:
         with _desk_errors():
+            if self.engine is None and len(self._fleet.frames) > 1:
+                return self._fleet.history(seconds, int(self._value("in_flight")))
             seen = self._look(frame=False)
             return engines.frames(self.database, seen.id, seconds) if seen else ()
 

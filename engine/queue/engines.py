@@ -278,19 +278,30 @@ class Published:
     text: str | None
 
 
-def look_at_all(db: Database, have: Mapping[str, datetime], *, watching: bool = False) -> tuple[Published, ...]:
-    """The newest frame of every living engine, in the order they signed on; the text of those newer than ``have`` alone. ``watching``
-    asks for five frames a second where they are few: a console that adds up many gets one a second from each.
+def look_at_all(
+    db: Database, have: Mapping[str, datetime], *, watching: bool = False, most: int | None = None
+) -> tuple[Published, ...]:
+    """The newest frame of every living engine, in the order they signed on; the text of those newer than ``have`` alone, of at most
+    ``most`` known ones, those first that were read longest ago. ``watching`` asks for five frames a second where they are few: a
+    console that adds up many gets one a second from each.
     """
     with db.transaction() as connection:
         rows = connection.execute(
             """
-            select e.id, f.at, case when f.at is distinct from known.at then f.frame end
-            from engine_alive a join engine e on e.id = a.id join engine_frame f on f.engine = e.id
-            left join unnest(%s::text[], %s::timestamptz[]) as known (engine, at) on known.engine = e.id
-            order by e.started, e.id
+            with living as (
+              select e.id, e.started, f.at, known.at as known
+              from engine_alive a join engine e on e.id = a.id join engine_frame f on f.engine = e.id
+              left join unnest(%s::text[], %s::timestamptz[]) as known (engine, at) on known.engine = e.id
+            ),
+            fresh as (
+              select id from living where known is null
+              union all (select id from living where at <> known order by known limit %s::int)
+            )
+            select l.id, case when fresh.id is null then l.known else l.at end, f.frame
+            from living l left join fresh using (id) left join engine_frame f on f.engine = fresh.id
+            order by l.started, l.id
             """,
-            [list(have), list(have.values())],
+            [list(have), list(have.values()), most],
         ).fetchall()
         if watching and len(rows) <= FEW:
             connection.execute("set local synchronous_commit = off")
@@ -309,3 +320,21 @@ def frames(db: Database, engine: str, seconds: float) -> tuple[Snapshot, ...]:
             [engine, min(seconds, HISTORY_S)],
         ).fetchall()
     return tuple(loads(text) for (text,) in rows)
+
+
+def frames_of_all(db: Database, seconds: float, most: int) -> tuple[tuple[Snapshot, ...], ...]:
+    """The kept frames of all engines of the last ``seconds``, those of a moment together, oldest first; about ``most`` in all."""
+    seconds = min(seconds, HISTORY_S)
+    with db.transaction() as connection:
+        recent = "from snapshot_history where at > now() - make_interval(secs => %(seconds)s)"
+        ((engines,),) = connection.execute(f"select count(distinct engine) {recent}", {"seconds": seconds}).fetchall()
+        every_s = max(HISTORY_EVERY_S, seconds * engines / most)
+        rows = connection.execute(
+            f"select distinct on (moment, engine) floor(extract(epoch from at) / %(every)s) as moment, frame {recent}"
+            " order by moment, engine, at desc",
+            {"seconds": seconds, "every": every_s},
+        ).fetchall()
+    moments: dict[Any, list[Snapshot]] = {}
+    for moment, text in rows:
+        moments.setdefault(moment, []).append(loads(text))
+    return tuple(map(tuple, moments.values()))

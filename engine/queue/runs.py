@@ -19,6 +19,11 @@ from gainstage.engine.views.runs import RunRow
 
 NAME_CHARS = 80
 
+COUNTED_S = 0.5
+"""Time with work is not counted again for this long where the caller may wait."""
+
+_COUNTED = "select 1 from work_day where day = %s and worked_at > clock_timestamp() - make_interval(secs => %s)"
+
 _COUNTS = SQL("""
 select member.run, member.status, sum(member.n)::bigint as n, sum(member.seconds)::float8 as seconds
 from (
@@ -156,21 +161,32 @@ def begin_with(connection: Link, text: str) -> tuple[tuple[int, str], ...]:
 
 
 def count_work(
-    db: Database, runs: Iterable[int], elapsed_s: float, *, energy_j: float | None = None, today: date | None = None
-) -> None:
+    db: Database,
+    runs: Iterable[int],
+    elapsed_s: float,
+    *,
+    energy_j: float | None = None,
+    today: date | None = None,
+    may_wait: bool = False,
+) -> bool:
     """Add the time since the last call to the runs that have recordings in flight in this engine, and to the day.
 
     With several engines a second is counted once: at most the time since any of them last counted. ``energy_j`` is divided
-    between the runs. Raises :class:`gainstage.engine.errors.Transient` in an outage.
+    between the runs. False where the caller ``may_wait`` and another engine counted within :data:`COUNTED_S`: its time and energy are
+    then those of its next call, so that a thousand engines do not queue for one row. Raises
+    :class:`gainstage.engine.errors.Transient` in an outage.
     """
     ids = sorted(set(runs))
     if not ids or elapsed_s <= 0:
-        return
+        return True
     passed = SQL("least(%(elapsed)s, coalesce(extract(epoch from clock_timestamp() - {}.worked_at)::float8, %(elapsed)s))")
     energy = SQL(
         "energy_j = case when %(energy)s::float8 is null then {t}.energy_j else coalesce({t}.energy_j, 0) + %(energy)s end"
     )
+    day = today or date.today()
     with db.transaction() as connection:
+        if may_wait and connection.execute(_COUNTED, [day, COUNTED_S]).fetchone() is not None:
+            return False
         connection.execute("set local synchronous_commit = off")
         connection.execute(
             SQL("update run set work_s = run.work_s + {}, {}, worked_at = clock_timestamp() where id = any(%(ids)s)").format(
@@ -183,5 +199,6 @@ def count_work(
                 "insert into work_day (day, worked_at, work_s, energy_j) values (%(day)s, clock_timestamp(), %(elapsed)s, %(energy)s)"
                 " on conflict (day) do update set work_s = work_day.work_s + {}, {}, worked_at = clock_timestamp()"
             ).format(passed.format(SQL("work_day")), energy.format(t=SQL("work_day"))),
-            {"day": today or date.today(), "elapsed": elapsed_s, "energy": energy_j},
+            {"day": day, "elapsed": elapsed_s, "energy": energy_j},
         )
+    return True

@@ -16,6 +16,14 @@ from gainstage.engine.queue.rows import Link
 LOCK = 7_404_118_002
 """Advisory lock of whoever applies the schema."""
 
+_UNUSED = (
+    "procrastinate_trigger_status_events_insert_v1",
+    "procrastinate_trigger_status_events_update_v1",
+    "procrastinate_trigger_scheduled_events_v1",
+    "procrastinate_jobs_notify_queue_job_inserted_v1",
+)
+"""Triggers that keep a history and send notes which nobody reads: three rows to write and to remove for each recording."""
+
 
 def ensure(connection: Link) -> bool:
     """Create procrastinate's tables and functions in the first schema of the search path unless they stand; says whether it did.
@@ -34,6 +42,8 @@ def ensure(connection: Link) -> bool:
     connection.execute(
         "alter table procrastinate_jobs set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)"
     )
+    for trigger in _UNUSED:
+        connection.execute(f"alter table procrastinate_jobs disable trigger {trigger}")
     return True
 
 

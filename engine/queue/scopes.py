@@ -50,16 +50,19 @@ select r.name, extract(epoch from r.began)::float8, r.work_s,
 from run r where r.id = %s
 """
 
-_DAYS = "select sum(work_s) filter (where day = %s), sum(work_s) from work_day"
+_DAYS = "select sum(work_s) filter (where day = %s), sum(work_s), (select count(*) from engine_alive) from work_day"
 
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """Counts of everything, the views of the three scopes, and what is to be done before the rest of the run (its queue included)."""
+    """Counts of everything, the views of the three scopes, and what is to be done before the rest of the run (its queue included);
+    ``engines`` that live.
+    """
 
     total: QueueCounts
     views: tuple[ScopeView, ...]
     ahead: QueueCounts
+    engines: int = 0
 
 
 def read_scopes(connection: Link, *, run: int | None = None, now: datetime | None = None) -> Scopes:
@@ -73,7 +76,7 @@ def read_scopes(connection: Link, *, run: int | None = None, now: datetime | Non
         else:
             parts[part][status] = int(n), float(seconds), int(unknown)
     counts = {part: _counts(of) for part, of in parts.items()}
-    day_s, all_s = connection.execute(_DAYS, [midnight.date()]).fetchone() or (None, None)
+    day_s, all_s, engines = connection.execute(_DAYS, [midnight.date()]).fetchone() or (None, None, 0)
     views = [
         _view("today", "today", None, counts["today"], midnight.timestamp(), None, day_s),
         _view("all", "all", None, counts["all"], None, None, all_s, parts["all"].get("retaken", (0, 0.0, 0))[1]),
@@ -87,7 +90,7 @@ def read_scopes(connection: Link, *, run: int | None = None, now: datetime | Non
         status: _plus(parts["ahead"].get(status), parts["run"].get(status))
         for status in (Status.QUEUED.value, Status.RUNNING.value)
     }
-    return Scopes(counts["all"], tuple(views), _counts(both))
+    return Scopes(counts["all"], tuple(views), _counts(both), int(engines))
 
 
 def _plus(a: tuple[int, float, int] | None, b: tuple[int, float, int] | None) -> tuple[int, float, int]:

@@ -42,6 +42,11 @@ ALONE_S = 1.0
 SLOW_S = 1.0
 """Seconds between looks at what costs a query: counts, verdict, history."""
 
+UNWRITTEN_S = 10.0
+"""Longest time with work that is not written while other engines write theirs."""
+COUNT_EVERY_S, ENGINES_A_COUNT = 15.0, 16
+"""Recordings are counted once a second for so many engines together, by each of them at least this often. A console counts by itself."""
+
 CHANGES_EVERY_S = 60.0
 INDEX_EVERY_S = 3.0
 
@@ -80,8 +85,9 @@ class SnapshotPublisher:
         self._index: IndexBuild | None = None
         self._index_at = float("-inf")
         self._scopes = Scopes(QueueCounts(), (), QueueCounts())
-        self._counted_at = time.monotonic()
-        self._counted_j: float | None = None
+        self._counted_at = float("-inf")
+        self._worked_at = time.monotonic()
+        self._worked_j: float | None = None
         self._worked: set[int] = set()
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
@@ -172,18 +178,21 @@ class SnapshotPublisher:
         return view if index is None else replace(view, index_phase=index.phase, index_share=index.share)
 
     def _count(self) -> None:
-        """Read the counts, and add the time and energy since the last look to the runs that have recordings in flight."""
-        flying = [f.claim.run for f in self.in_flight.flights()]
+        """Add the time and energy since they were last written to the runs that have recordings in flight, and read the counts: each
+        second, of many engines less often.
+        """
+        flying = {f.claim.run for f in self.in_flight.flights() if f.claim.run is not None}
         now, energy_j = time.monotonic(), self._energy_j()
-        elapsed, used = now - self._counted_at, None
+        elapsed, used = now - self._worked_at, None
         if energy_j is not None:
-            used = max(0.0, energy_j - self._counted_j) if self._counted_j is not None else 0.0
-        if self._worked:
-            runs.count_work(self.context.database, self._worked, elapsed, energy_j=used)
-        self._worked = {run for run in flying if run is not None}
-        self._counted_at, self._counted_j = now, energy_j
-        with self.context.database.transaction() as connection:
-            self._scopes = read_scopes(connection)
+            used = max(0.0, energy_j - self._worked_j) if self._worked_j is not None else 0.0
+        may_wait = flying == self._worked and elapsed < UNWRITTEN_S
+        if runs.count_work(self.context.database, self._worked, elapsed, energy_j=used, may_wait=may_wait):
+            self._worked, self._worked_at, self._worked_j = flying, now, energy_j
+        if now - self._counted_at >= min(COUNT_EVERY_S, self._scopes.engines / ENGINES_A_COUNT) - 0.1:
+            self._counted_at = now
+            with self.context.database.transaction() as connection:
+                self._scopes = read_scopes(connection)
 
     def _energy_j(self) -> float | None:
         """Joules the GPUs have used since the engine started; None where none reports it."""

@@ -16,6 +16,8 @@ from gainstage.engine.views.frame_json import dumps, loads
 from gainstage.engine.views.snapshot import Snapshot
 
 BLOCK = 30
+LARGE, LARGE_EVERY_S = 200_000, 4.75
+"""Frames of many engines, in bytes: writing and packing one each second would cost more than drawing it."""
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 1 << 22}]
 
 
@@ -49,6 +51,7 @@ class Ring:
         self._seconds = seconds
         self._blocks: deque[_Block] = deque()
         self._open: list[tuple[float, bytes]] = []
+        self._large = False
         self._lock = threading.Lock()
         self._unpacked: tuple[_Block, list[bytes]] | None = None
 
@@ -63,12 +66,13 @@ class Ring:
             return sum(len(b.packed) for b in self._blocks) + sum(len(text) for _, text in self._open)
 
     def add(self, snapshot: Snapshot) -> bool:
-        """Keep a snapshot unless one of the same second is kept already; says whether it was kept."""
+        """Keep a snapshot unless one of the same second (of a large fleet: of the same seconds) is kept; says whether it was kept."""
         with self._lock:
             last = self._open[-1][0] if self._open else self._blocks[-1].walls[-1] if self._blocks else None
-            if last is not None and 0 <= snapshot.wall - last < 0.95:
+            if last is not None and 0 <= snapshot.wall - last < (LARGE_EVERY_S if self._large else 0.95):
                 return False
             self._open.append((snapshot.wall, dumps(snapshot).encode()))
+            self._large = len(self._open[-1][1]) > LARGE
             full = self._open if len(self._open) >= BLOCK else None
         if full is not None:
             block = _pack(full)
