@@ -12,6 +12,7 @@ EXAMPLES = {
     "bench": """what is measured:
   pipeline        is the bottleneck busy, what does a gate cost
   live            status, claims and commands with a long queue, cost of a frame
+  fleet           engines beside each other; claims, console and status of 64 on long tables
   voices          batch extraction against the usual ways and the floor
   voices-quality  who is recognised by how much speech, what each rule is worth
   decisions       stored decisions decided again under other limits
@@ -32,6 +33,7 @@ EXAMPLES = {
 examples:
   gainstage bench pipeline
   gainstage bench live --recordings 100000
+  gainstage bench fleet --recordings 200000 --minutes 1
   gainstage bench voices --segments 60
   gainstage bench search --segments 300000
   gainstage bench quality --fresh 2
@@ -41,6 +43,7 @@ examples:
 MODULES = {
     "pipeline": "gainstage.engine.bench.pipeline",
     "live": "gainstage.engine.bench.live",
+    "fleet": "gainstage.engine.bench.fleet",
     "voices": "gainstage.engine.bench.voices",
     "gpu": "gainstage.engine.bench.gpu",
     "peers": "gainstage.engine.bench.peers",
@@ -65,12 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--segments", type=int, help="voices, search: how many")
     parser.add_argument(
-        "--recordings", type=int, help="pipeline, live, corrections, peers: how many; truth: moments, advice, autopilot: pipelines"
+        "--recordings",
+        type=int,
+        help="pipeline, live, fleet, corrections, peers: how many; truth: moments, advice, autopilot: pipelines",
     )
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
     parser.add_argument("--slow", type=float, help="resume: seconds that a second of audio takes the recogniser longer")
-    parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time")
+    parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time; fleet: of claims")
     parser.add_argument("--device", help="gpu: cpu, cuda or auto")
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
     parser.add_argument("--full", action="store_true", default=None, help="gpu: end to end on networks of real size on a CPU too")

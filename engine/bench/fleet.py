@@ -1,0 +1,400 @@
+"""What a fleet costs: engines beside each other, claims of many engines on long tables, a console and ``status`` over them.
+
+``python -m gainstage.engine.bench.fleet`` prints it. All engines are real but for their stages, which only take their time; the server
+is an embedded one with room for their connections. ``linear_8`` is the rate of eight processes over eight times that of one. Claims are
+made (and their recordings stored) by one worker for each engine at the rate of a thousand busy cards, while all engines run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gainstage.engine.bench.fleet_engines import TIMES
+from gainstage.engine.bench.fleet_model import RATE, SIZES, Costs, Load, errors, fit, predicted
+from gainstage.engine.bench.long_tables import fill
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.queue.jobs import JobQueue
+from gainstage.engine.store.database import Database
+from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.terms import Recording
+
+BESIDE = {"fetch": 0.05, "decode": 0.05, "transcribe": 1.6, "diarize": 0.8, "identify": 0.05, "embed": 0.05, "store": 0.0}
+"""Seconds of each stage for the engines beside each other: the processor is not what limits them."""
+BESIDE_SETTINGS = ("fetch.disk_floor=0", "watch.record=false", "in_flight=8", "workers.transcribe=4", "workers.diarize=4")
+
+PER_PROCESS = 16
+"""Engines of one process."""
+PACE = 1.1 * RATE
+WORKERS, HEARTBEAT_S = 64, 10.0
+TABLES = ("recording", "procrastinate_jobs", "recording_tally", "engine", "engine_frame", "run")
+HZ = 5.0
+
+
+def run(
+    recordings: int = 1_000_000,
+    *,
+    minutes: float = 0.5,
+    fleets: Sequence[int] = (8, 32, 64),
+    beside: int = 8,
+    window_s: float = 16.0,
+) -> dict[str, Any]:
+    """Measure with so many recordings queued and as many stored.
+
+    ``minutes``: how long claims are made; ``fleets``: numbers of engines on one server; ``beside``: processes beside each other;
+    ``window_s``: length of each other measurement.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)
+        server = EmbeddedPostgres(folder / "postgres", settings={"max_connections": "500"})
+        url = stack.enter_context(server).url
+        database = stack.enter_context(Database.open(url, folder, pool_size=WORKERS, application="gainstage-bench"))
+        one, several = (_stored_per_s(database, url, folder, count, window_s) for count in (1, beside))
+        with database.connection() as connection:
+            connection.execute("truncate recording, procrastinate_jobs cascade")
+        fill(database, queued=recordings, finished=recordings, times=TIMES)
+        watch = ServerWatch(database)
+        idle = watch.during(min(5.0, window_s), 0).cores
+        loads, connections, console, status_s = [], 0.0, 0.0, 0.0
+        for count in fleets:
+            with engines(folder / f"fleet-{count}", url, count, database):
+                loads.append(watch.during(window_s, count))
+                if count == max(fleets):
+                    connections = _connections(database) / count
+                    console = console_share(database, window_s)
+                    status_s = statistics.median(_took(lambda: _status(database)) for _ in range(5))
+                    sizes = _sizes(database)
+                    took, trips, claims = drive(database, watch, 60 * minutes, count, loads[-1])
+                    grown = {name: round(size / max(1, sizes[name]) - 1, 3) for name, size in _sizes(database).items()}
+                    dead = _dead_share(database)
+        plan = _claim_plan(database)
+    costs = fit(claims, loads[:-1] or loads, idle)
+    took, trips = sorted(took), sorted(trips)
+    return {
+        f"linear_{beside}": round(several / (beside * one), 3),
+        "claims_per_s": round(claims.claims, 1),
+        "claim_p95_ms": round(1000 * took[int(0.95 * len(took))], 2),
+        "claim_p50_ms": round(1000 * statistics.median(took), 2),
+        "round_trip_p95_ms": round(1000 * trips[int(0.95 * len(trips))], 2),
+        "console_cpu_share": round(console, 3),
+        "status_s": round(status_s, 3),
+        "connections_per_engine": round(connections, 2),
+        "recordings": recordings,
+        "minutes": minutes,
+        "grown": grown,
+        "dead": dead,
+        "claim_rows_read": plan,
+        "loads": [asdict(load) for load in loads],
+        "costs": asdict(costs),
+        "errors": {str(n): round(e, 3) for n, e in errors(costs, loads).items()},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of :func:`run` for a terminal, and the table of fleets."""
+    named = ("loads", "costs", "grown", "dead", "errors")
+    lines = [f"{name:<24} {value}" for name, value in result.items() if name not in named]
+    lines += [f"{'grown ' + name:<24} {share:+.1%}" for name, share in result["grown"].items()]
+    lines += [f"{'dead rows ' + name:<24} {share:.1%}" for name, share in result["dead"].items()]
+    return "\n".join([*lines, "", *fleets_table(result)])
+
+
+def fleets_table(result: dict[str, Any]) -> list[str]:
+    """Lines of the model beside what was measured."""
+    costs, measured = Costs(**result["costs"]), {load["engines"]: load for load in result["loads"]}
+    lines = ["engines  claims/s  frames/s  connections  server cores  measured  WAL MB/s"]
+    for n in sorted({*SIZES, *measured}):
+        load = predicted(costs, n)
+        seen = f"{measured[n]['cores']:.2f}" if n in measured else "-"
+        lines.append(
+            f"{n:>7}  {load.claims:>8.1f}  {n:>8}  {round(n * result['connections_per_engine']):>11}  {load.cores:>12.2f}"
+            f"  {seen:>8}  {load.wal / 1e6:>8.2f}"
+        )
+    return lines
+
+
+class ServerWatch:
+    """Reads what the server of a database has used: processor time of all its processes, and WAL."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        pid = database.server_pid or _postmaster(database)
+        self.server = psutil.Process(pid)
+
+    def during(self, seconds: float, engines: int, body: Callable[[], object] | None = None) -> Load:
+        """The load of ``seconds``, or of ``body``; claims are those of recordings that were begun meanwhile."""
+        before, begun, wal, at = self._cpu(), self._attempts(), self._wal(), time.monotonic()
+        body() if body is not None else time.sleep(seconds)
+        took = time.monotonic() - at
+        return Load(
+            engines,
+            (self._attempts() - begun) / took,
+            (self._cpu() - before) / took,
+            (self._wal() - wal) / took,
+        )
+
+    def _cpu(self) -> float:
+        """Processor seconds of the server: of its living processes, and of those that have ended."""
+        times = self.server.cpu_times()
+        total = times.user + times.system + times.children_user + times.children_system
+        for child in self.server.children(recursive=True):
+            try:
+                own = child.cpu_times()
+            except psutil.Error:
+                continue
+            total += own.user + own.system
+        return total
+
+    def _attempts(self) -> int:
+        return _count(self.database, "select sum(recordings) from recording_tally where status in ('running', 'stored', 'failed')")
+
+    def _wal(self) -> int:
+        return _count(self.database, "select pg_current_wal_lsn() - '0/0'::pg_lsn")
+
+
+@contextmanager
+def engines(home: Path, url: str, count: int, database: Database) -> Iterator[None]:
+    """So many simulated engines, :data:`PER_PROCESS` in a process, at work for the block."""
+    environ = {**os.environ, "GAINSTAGE_STORE__DATABASE": url}
+    sizes = [min(PER_PROCESS, count - first) for first in range(0, count, PER_PROCESS)]
+    module = [sys.executable, "-P", "-m", "gainstage.engine.bench.fleet_engines"]
+    home.mkdir(parents=True)
+    with (home / "out.log").open("wb") as log:
+        processes = [
+            subprocess.Popen(
+                [*module, str(home / str(n)), str(size)], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+            for n, size in enumerate(sizes)
+        ]
+    try:
+        _until(lambda: _alive(database) == count, processes)
+        _until(lambda: _count(database, "select count(*) from recording where status = 'running'") >= count, processes)
+        yield
+    finally:
+        _end(processes)
+
+
+def drive(
+    database: Database, watch: ServerWatch, seconds: float, engines: int, beside: Load
+) -> tuple[list[float], list[float], Load]:
+    """Seconds that each claim took of :data:`WORKERS` that claim and store :data:`PACE` recordings a second together, and those of a bare
+    round trip before one claim in ten; their load without that of the engines ``beside`` them.
+    """
+    took: list[float] = []
+    trips: list[float] = []
+    queues = [JobQueue(database, f"bench-{n}", heartbeat_s=HEARTBEAT_S, stalled_s=30) for n in range(WORKERS)]
+    for queue in queues:
+        queue.register()
+    stored = 0
+
+    def work() -> None:
+        nonlocal stored
+        end = time.monotonic() + seconds
+        threads = [threading.Thread(target=worker, args=(queue, n, end)) for n, queue in enumerate(queues)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stored = len(took)
+
+    def worker(queue: JobQueue, number: int, end: float) -> None:
+        due = beat = time.monotonic() + number / PACE
+        while due < end:
+            if due - beat > HEARTBEAT_S:
+                beat = due
+                queue.beat()
+            time.sleep(max(0.0, due - time.monotonic()))
+            if len(took) % 10 == 0:
+                trips.append(_took(lambda: _count(database, "select 1")))
+            began = time.perf_counter()
+            claim = queue.take()
+            took.append(time.perf_counter() - began)
+            if claim is None:
+                return
+            with database.transaction() as connection, connection.cursor() as cursor:
+                queue.finish_in(cursor, claim)
+                cursor.execute("update recording set status = 'stored', stored = now() where id = %s", [claim.recording.id])
+            due += WORKERS / PACE
+
+    began = time.monotonic()
+    whole = watch.during(seconds, engines, work)
+    rate = stored / (time.monotonic() - began)
+    return took, trips, Load(0, rate, max(1e-6, whole.cores - beside.cores), max(0.0, whole.wal - beside.wal))
+
+
+def console_share(database: Database, seconds: float) -> float:
+    """Share of a core of whoever asks a desk for frames and events five times a second, as a console's reader does."""
+    desk = PostgresDesk(database)
+    desk.snapshot()
+    cursor = desk.events(0).cursor
+    busy, polls, began = 0.0, 0, time.monotonic()
+    while (now := time.monotonic()) < began + seconds:
+        before = time.thread_time()
+        desk.snapshot()
+        cursor = desk.events(cursor).cursor
+        if polls % 10 == 0:
+            desk.engines()
+        busy += time.thread_time() - before
+        polls += 1
+        time.sleep(max(0.0, began + polls / HZ - now))
+    return busy / (time.monotonic() - began)
+
+
+def _status(database: Database) -> None:
+    """What ``gainstage status`` asks, by a desk that has seen nothing yet."""
+    desk = PostgresDesk(database)
+    desk.engines()
+    desk.snapshot()
+
+
+def _stored_per_s(database: Database, url: str, folder: Path, count: int, window_s: float) -> float:
+    """Recordings that ``count`` engines under a supervisor store in a second, once every stage is at work."""
+    prepared = [
+        Recording(
+            id=f"beside-{count}-{n}",
+            key=f"beside:{count}:{n}",
+            source="simulated:",
+            title=str(n),
+            duration=60.0,
+            extra={"simulate": BESIDE},
+        )
+        for n in range(int(count * (4 * window_s + 80)))
+    ]
+    Backlog(database).add(prepared)
+    home = folder / f"beside-{count}"
+    home.mkdir()
+    pairs = [f"--set={pair}" for pair in (f"engines.count={count}", *BESIDE_SETTINGS)]
+    command = [sys.executable, "-P", "-m", "gainstage.engine.process", "--home", str(home), "--simulated", *pairs]
+    environ = {**os.environ, "GAINSTAGE_STORE__DATABASE": url}
+    with (home / "out.log").open("wb") as log:
+        supervisor = subprocess.Popen(
+            command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    stored = "select count(*) from recording where status = 'stored'"
+    before = _count(database, stored)
+    try:
+        _until(lambda: _alive(database) == count, [supervisor])
+        _until(lambda: _count(database, stored) >= before + 8 * count, [supervisor])
+        began = time.time()
+        time.sleep(window_s)
+        with database.connection() as connection:
+            rows = connection.execute(
+                "select extract(epoch from stored)::float8 from recording where stored > to_timestamp(%s) order by stored", [began]
+            ).fetchall()
+        return slope([float(at) for (at,) in rows])
+    finally:
+        _end([supervisor], times=2)
+        _until(lambda: _alive(database) == 0, [])
+
+
+def slope(times: Sequence[float]) -> float:
+    """Events a second, by least squares over the count at each: what stands in a window's edges weighs little."""
+    middle, centre = statistics.fmean(times), (len(times) - 1) / 2
+    spread = sum((at - middle) ** 2 for at in times)
+    return sum((at - middle) * (n - centre) for n, at in enumerate(times)) / spread
+
+
+def _claim_plan(database: Database) -> int:
+    """Index entries and rows that the search for the next recording reads."""
+    with database.connection() as connection:
+        query = (
+            "explain (analyze, format json) select id from procrastinate_jobs j where j.status = 'todo' and j.queue_name = any('{ingest}')"
+            " and (j.scheduled_at is null or j.scheduled_at <= now()) order by j.priority desc, j.id limit 1"
+        )
+        (plan,) = connection.execute(query).fetchall()[0]
+    node = plan[0]["Plan"]
+    rows = 0
+    while node:
+        rows += int(node["Actual Rows"] * node["Actual Loops"]) + int(node.get("Rows Removed by Filter", 0))
+        node = (node.get("Plans") or [None])[0]
+    return rows
+
+
+def _sizes(database: Database) -> dict[str, int]:
+    with database.connection() as connection:
+        rows = connection.execute(
+            "select name, pg_total_relation_size(name::regclass) from unnest(%s::text[]) name", [list(TABLES)]
+        )
+        return {str(name): int(size) for name, size in rows}
+
+
+def _dead_share(database: Database) -> dict[str, float]:
+    with database.connection() as connection:
+        rows = connection.execute(
+            "select relname, n_dead_tup::float8 / greatest(1, n_live_tup + n_dead_tup) from pg_stat_user_tables"
+            " where relname = any(%s) and schemaname = current_schema()",
+            [["recording", "procrastinate_jobs"]],
+        )
+        return {str(name): round(float(share), 3) for name, share in rows}
+
+
+def _connections(database: Database) -> float:
+    """Connections of the engines; those of the bench have another name."""
+    return _count(database, "select count(*) from pg_stat_activity where application_name = 'gainstage'")
+
+
+def _alive(database: Database) -> int:
+    query = "select count(*) from engine e join engine_alive using (id) where e.state in ('running', 'done')"
+    return _count(database, query)
+
+
+def _count(database: Database, query: str) -> int:
+    with database.connection() as connection:
+        row = connection.execute(query.encode()).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
+def _postmaster(database: Database) -> int:
+    """The server's process, by one of its connections."""
+    pid = _count(database, "select pg_backend_pid()")
+    return psutil.Process(pid).ppid()
+
+
+def _took(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], times: int = 1) -> None:
+    for n in range(times):
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        if n + 1 < times:
+            time.sleep(1.0)
+    for process in processes:
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _until(condition: Callable[[], bool], processes: Sequence[subprocess.Popen[bytes]], within_s: float = 240.0) -> None:
+    """Wait for a condition while the processes live. Raises RuntimeError."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if dead := [p for p in processes if p.poll() is not None]:
+            raise RuntimeError(f"a process of the bench ended with status {dead[0].returncode}")
+        if time.monotonic() > end:
+            raise RuntimeError(f"not within {within_s:.0f} s")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    print(table(run()))
