@@ -1,4 +1,4 @@
-"""How engines are placed: one small protocol, carried out by the supervisor of a home or by Slurm.
+"""How engines are placed: one small protocol, carried out by the supervisor of a home, by Ray or by Slurm.
 
 A launcher places processes and nothing else. What the engines do, are told and have stored goes through the database.
 """
@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gainstage.config.paths import Paths
 from gainstage.engine.errors import EngineError
 
-NAMES = ("local", "slurm")
+NAMES = ("local", "ray", "slurm")
 
 
 class LaunchError(EngineError):
@@ -73,6 +73,17 @@ class Launcher(Protocol):
 
     def stop(self, names: Sequence[str], *, now: bool = False) -> None:
         """Drain engines (finish what is in flight, then end), or stop them ``now``; returns before they have ended."""
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """A launcher that can let the number of engines follow the length of the queue."""
+
+    def scale(self, least: int) -> None:
+        """Follow it from now on, with at least so many engines and at most those of the plan."""
+
+    def unscale(self) -> None:
+        """Leave the number of engines as it is."""
 
 
 def plan_file(paths: Paths) -> Path:

@@ -18,6 +18,10 @@ def launcher_of(plan: FleetPlan, paths: Paths) -> Launcher:
             cause="no database address",
             hint="Name one with --database, as postgresql://user@host/name.",
         )
+    if plan.launcher == "ray":
+        from gainstage.engine.fleet.ray_cluster import RayLauncher
+
+        return RayLauncher(plan, paths)
     from gainstage.engine.fleet.slurm import SlurmLauncher
 
     return SlurmLauncher(plan, paths)

@@ -122,5 +122,13 @@ def test_a_fleet_elsewhere_needs_an_address_and_a_home_a_fleet(tmp_path: Path) -
         FleetPlan.load(paths)
 
 
+def test_ray_that_is_not_installed_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(LaunchError, match="Ray is not installed") as refused:
+        launcher_of(plan("ray", "postgresql://x", address="127.0.0.1:6379"), Paths.of(tmp_path).ensure())
+    assert refused.value.hint is not None
+    assert "gainstage[ray]" in refused.value.hint
+
+
 def test_names_fill_the_gaps() -> None:
     assert free_names("ray", 3, ["ray-1", "ray-3"]) == ["ray-0", "ray-2", "ray-4"]

@@ -1,4 +1,4 @@
-"""``fleet``: start, resize, list and end engines on this machine or on Slurm."""
+"""``fleet``: start, resize, list and end engines on this machine, on a Ray cluster or on Slurm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gainstage.config.paths import Paths
-from gainstage.engine.fleet.launcher import NAMES, FleetPlan, Launched, Launcher, resize
+from gainstage.engine.fleet.launcher import NAMES, FleetPlan, Launched, Launcher, Scaling, resize
 from gainstage.engine.fleet.launchers import launcher_of
 from gainstage.tui.commands.common import (
     database_url,
@@ -26,7 +26,7 @@ from gainstage.tui.commands.common import (
 )
 
 VERBS = {
-    "up": 'examples:\n  gainstage fleet up --engines 8 --profile workstation\n  gainstage fleet up --launcher slurm --engines 16 --sbatch "-G 1 -t 12:00:00" --database URL',
+    "up": 'examples:\n  gainstage fleet up --engines 8 --profile workstation\n  gainstage fleet up --launcher ray --engines 2 --most 16 --address head:6379 --database URL\n  gainstage fleet up --launcher slurm --engines 16 --sbatch "-G 1 -t 12:00:00" --database URL',
     "resize": "examples:\n  gainstage fleet resize 4\n  gainstage fleet resize 1 --now",
     "status": "examples:\n  gainstage fleet status\n  gainstage fleet status --json",
     "down": "examples:\n  gainstage fleet down\n  gainstage fleet down --no-wait",
@@ -35,11 +35,16 @@ VERBS = {
 EXAMPLES = {
     "fleet": """examples:
   gainstage fleet up --engines 8                                     on this machine, under a supervisor
+  gainstage fleet up --launcher ray --engines 2 --most 16 --database postgresql://db/prod   with the length of the queue
   gainstage fleet up --launcher slurm --engines 16 --sbatch "-G 1 -p gpu -t 12:00:00" --database postgresql://db/prod
   gainstage fleet resize 4          drain all but four
   gainstage fleet status
   gainstage fleet down              finish what is in flight, then end""",
 }
+
+
+OF_RAY = ("address", "num_gpus", "num_cpus", "most")
+"""Options of ``up`` that a Ray cluster takes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
@@ -60,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
             sub.add_argument("--engines", type=int, default=1, metavar="N", help="how many (default %(default)s)")
             sub.add_argument("--launcher", choices=NAMES, default="local", help="what places them (default %(default)s)")
             sub.add_argument("--sbatch", metavar="OPTIONS", help="slurm: options of sbatch (default --gpus=1)")
+            sub.add_argument("--address", metavar="HOST:PORT", help="ray: the cluster (default: that of this machine)")
+            sub.add_argument("--num-gpus", type=float, metavar="N", help="ray: GPUs of an engine, 0 for none (default 1)")
+            sub.add_argument("--num-cpus", type=float, metavar="N", help="ray: processor cores of an engine")
+            sub.add_argument("--most", type=int, metavar="N", help="ray: follow the length of the queue, up to so many engines")
             sub.add_argument("--until-empty", action="store_true", help="end when the queue is empty")
             sub.add_argument("--simulated", action="store_true", help=argparse.SUPPRESS)
         if action == "resize":
@@ -76,10 +85,15 @@ def run(name: str, args: argparse.Namespace) -> int:
         plan = plan_of(args)
         launcher = launcher_of(plan, paths)
         plan.save(paths)
-        return sized(launcher, args.engines, args)
+        ended = sized(launcher, args.engines, args)
+        if isinstance(launcher, Scaling):
+            launcher.scale(args.engines) if args.most else launcher.unscale()
+        return ended
     launcher = launcher_of(FleetPlan.load(paths), paths)
     if args.action == "status":
         return status(launcher, paths, args)
+    if isinstance(launcher, Scaling):
+        launcher.unscale()
     return sized(launcher, args.count if args.action == "resize" else 0, args)
 
 
@@ -96,7 +110,13 @@ def plan_of(args: argparse.Namespace) -> FleetPlan:
         raise SettingError("secrets are not kept for a fleet: put them into the settings file of the home, or set them live")
     words += [f"--set={pair}" for pair in pairs]
     words += ["--until-empty"] * args.until_empty + ["--simulated"] * args.simulated
-    options = {} if args.sbatch is None else {"sbatch": args.sbatch}
+    given = {name: getattr(args, name) for name in ("sbatch", *OF_RAY) if getattr(args, name) is not None}
+    if foreign := [name for name in given if (name in OF_RAY) != (args.launcher == "ray") or args.launcher == "local"]:
+        option = foreign[0].replace("_", "-")
+        raise SettingError(f"--{option} is for --launcher {'ray' if foreign[0] in OF_RAY else 'slurm'}")
+    if args.most is not None and args.most < max(1, args.engines):
+        raise SettingError(f"--most {args.most}: write a number from {max(1, args.engines)} on, the number of --engines")
+    options = {name: str(value) for name, value in given.items()}
     return FleetPlan(args.launcher, tuple(words), database_url(args, settings_of(args)), options)
 
 

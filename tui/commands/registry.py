@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
     },
     "engine": {
         "engine": CommandEntry("engine", "run an engine in the foreground (systemd, containers)"),
-        "fleet": CommandEntry("fleet", "start, resize and end engines: on this machine or on Slurm"),
+        "fleet": CommandEntry("fleet", "start, resize and end engines: on this machine, on Ray or on Slurm"),
         "status": CommandEntry("control", "is it healthy, what is the bottleneck, when will it finish"),
         "top": CommandEntry("top", "one plain line a second: state, speed, bottleneck, time left, failures"),
         "logs": CommandEntry("logs", "the journal of all engines: follow it, or look for a level, stage, recording, text"),

@@ -1,0 +1,228 @@
+"""A fleet on a real Ray cluster of several nodes on this machine: resized while a run goes on; an actor, a node and the head killed.
+
+Cores stand for GPUs. The fleet is steered by the command line: a process that is connected to a Ray cluster does not outlive its head.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gainstage.config.paths import Paths
+from gainstage.engine.fleet.launcher import FleetPlan, LaunchError
+from gainstage.engine.fleet.launchers import launcher_of
+from gainstage.engine.store.database import Database
+from tests.chaos.kit import ENVIRONMENT, QUICK, Witness, assert_all_stored_once, log_commits, queue_simulated, standing, wait_for
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'gainstage[ray]', or uv sync --extra ray")
+pytestmark = pytest.mark.timeout(900)
+
+SETTINGS = {**QUICK, "in_flight": "4", "workers.transcribe": "2", "workers.diarize": "2"}
+ENVIRON = {
+    **ENVIRONMENT,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+
+
+class RayNode:
+    """A node of the cluster in processes of its own."""
+
+    def __init__(self, folder: Path, head: str | None, *, port: int = 0, cpus: int = 0) -> None:
+        self.address = head or f"127.0.0.1:{port}"
+        place = ["--address", head] if head else ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
+        words = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--num-cpus={cpus}", "--num-gpus=0"]
+        self.log = folder.with_suffix(f".{os.urandom(2).hex()}.log")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*words, "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", *place],
+                env=ENVIRON,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def up(self) -> bool:
+        return "Ray runtime started" in self.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """All its processes at once but the engines, as when a machine loses its Ray; they find out by themselves."""
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(self.process.pid).children(recursive=True)
+            for process in (psutil.Process(self.process.pid), *below):
+                with suppress(psutil.Error):
+                    if "gainstage.engine.process" not in process.cmdline():
+                        process.kill()
+        self.process.wait(30)
+
+
+class RayFleet:
+    """``gainstage fleet`` of one home."""
+
+    def __init__(self, home: Path, url: str, address: str) -> None:
+        self.home, self.url, self.address = home, url, address
+
+    def ask(self, *words: str) -> dict[str, object]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "gainstage.tui.cli", "fleet", *words, "--home", str(self.home), "--json"],
+            env={**ENVIRON, "GAINSTAGE_STORE__DATABASE": self.url},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.stdout.startswith("{"), done.stderr[-3000:]
+        answer = json.loads(done.stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+    def up(self, count: int) -> None:
+        pairs = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+        options = ["--launcher", "ray", "--address", self.address, "--num-gpus", "0", "--num-cpus", "1", "--simulated"]
+        self.ask("up", "--engines", str(count), *options, *pairs)
+
+    def states(self) -> list[str]:
+        placed = self.ask("status")["placed"]
+        assert isinstance(placed, list)
+        return [engine["state"] for engine in placed]
+
+
+def engine_pids(home: Path) -> list[int]:
+    """Engine processes of this home."""
+    return [
+        p.pid
+        for p in psutil.process_iter(["cmdline"])
+        if str(home) in (p.info["cmdline"] or []) and "--simulated" in p.info["cmdline"]
+    ]
+
+
+def actor_of(engine: int) -> int:
+    return psutil.Process(engine).ppid()
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[RayNode]]:
+    """Nodes of the test; all are killed at the end."""
+    made: list[RayNode] = []
+    yield made
+    for node in made:
+        node.kill()
+
+
+def cluster(nodes: list[RayNode], folder: Path, port: int) -> str:
+    """A head without room for engines and three nodes with two places each."""
+    head = started(nodes, folder, None, port=port)
+    for _ in range(3):
+        started(nodes, folder, head.address, cpus=2)
+    return head.address
+
+
+def started(nodes: list[RayNode], folder: Path, head: str | None, **options: int) -> RayNode:
+    """A node that has joined; on a busy machine Ray gives up at times, and is started again."""
+    for _ in range(4):
+        nodes.append(node := RayNode(folder, head, **options))
+        wait_for(lambda: node.up or node.process.poll() is not None, "a node of Ray", 180)
+        if node.up:
+            return node
+        node.kill()
+    raise AssertionError(node.log.read_text()[-3000:])
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: Ray keeps sockets in it."""
+    import shutil
+    import tempfile
+
+    made = Path(tempfile.mkdtemp(prefix="gsray-", dir="/tmp"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_a_fleet_on_ray_is_resized_and_survives_kills(
+    database: Database, database_url: str, tmp_path: Path, folder: Path, nodes: list[RayNode]
+) -> None:
+    log_commits(database_url)
+    recordings = queue_simulated(database, 500, scale=12)
+    port, home = free_port(), tmp_path / "home"
+    fleet = RayFleet(home, database_url, cluster(nodes, folder, port))
+    with Witness(database_url) as witness:
+        fleet.up(2)
+        wait_for(lambda: fleet.states() == ["running"] * 2, "two engines", 180)
+        wait_for(lambda: standing(database).get("running", 0) > 2, "work", 120)
+        fleet.ask("resize", "6")
+        wait_for(lambda: len(engine_pids(home)) == 6, "six engines", 180)
+
+        before = set(engine_pids(home))
+        os.kill(actor_of(min(before)), signal.SIGKILL)  # an actor: Ray starts it again, with an engine of its own
+        wait_for(lambda: set(engine_pids(home)) - before and fleet.states().count("running") == 6, "the actor again", 180)
+
+        nodes[1].kill()
+        started(nodes, folder, fleet.address, cpus=2)  # a machine in its place: Ray puts the engines there
+        wait_for(lambda: fleet.states().count("running") == 6, "the engines of the lost node elsewhere", 240)
+
+        fleet.ask("resize", "1")
+        wait_for(lambda: fleet.states() == ["running"], "one engine", 180)
+        assert standing(database).get("stored", 0) < len(recordings), "the run was over before the head was killed"
+
+        nodes[0].kill()  # the head forgets its actors: engines finish what is in flight and end
+        wait_for(lambda: not engine_pids(home), "the engines to end without Ray", 180)
+        for node in nodes:
+            node.kill()
+        nodes.clear()
+        cluster(nodes, folder, port)
+        fleet.up(4)
+        wait_for(lambda: standing(database) == {"stored": len(recordings)}, "everything stored", 400)
+        assert fleet.ask("down")["engines"] == []
+    assert_all_stored_once(database, recordings)
+    assert witness.partial == []
+    assert witness.looks > 0
+
+
+def test_what_ray_refuses_is_one_sentence(
+    database_url: str, tmp_path: Path, folder: Path, nodes: list[RayNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def launched(address: str, gpus: str = "1") -> None:
+        plan = FleetPlan("ray", (), database_url, {"address": address, "num_gpus": gpus})
+        launcher_of(plan, Paths.of(tmp_path).ensure()).start(1)
+
+    port = free_port()
+    with pytest.raises(LaunchError, match=rf"no Ray cluster answers at 127\.0\.0\.1:{port}"):
+        launched(f"127.0.0.1:{port}")
+    started(nodes, folder, None, port=port)
+    with monkeypatch.context() as other:
+        other.setattr(ray, "__version__", "2.1.0")
+        with pytest.raises(LaunchError, match=r"Ray 2\.1\.0 is not a version that gainstage works with"):
+            launched(nodes[0].address)
+        other.setattr(ray, "__version__", "2.99.0")
+        with pytest.raises(LaunchError, match=r"the Ray cluster cannot be used: Version mismatch"):
+            launched(nodes[0].address)
+    try:
+        with pytest.raises(LaunchError, match="no node of this Ray cluster has a GPU"):
+            launched(nodes[0].address)
+    finally:
+        ray.shutdown()
