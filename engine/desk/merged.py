@@ -132,7 +132,8 @@ def _run(runs: list[Run]) -> Run:
         errors_10m=sum(r.errors_10m for r in runs),
         finished_10m=sum(r.finished_10m for r in runs),
         throttled_10m=sum(r.throttled_10m for r in runs),
-        loading=tuple(dict.fromkeys(line for r in runs for line in r.loading)),
+        # what an engine loads beside others that work is a reason; the fleet starts only where all do
+        loading=tuple(dict.fromkeys(line for r in of_state for line in r.loading)),
         work_s=_most(r.work_s for r in runs),
     )
 

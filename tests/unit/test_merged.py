@@ -52,6 +52,14 @@ def test_slots_flights_and_rates_add_up(three: tuple[Snapshot, ...]) -> None:
     assert loads(dumps(whole)) == whole  # a frame like any other: recorded, sent, read
 
 
+def test_an_engine_that_starts_beside_others_does_not_make_the_fleet_start() -> None:
+    starting, running = frame("a", 5, state="starting", loading=("asr x",)), frame("b", 200, state="running", loading=())
+    both = merge([starting, running])
+    assert (both.run.state, both.run.loading) == ("running", ())
+    assert "1 of 2 engines starting" in (both.run.reason or "")
+    assert merge([starting, starting]).run.loading == ("asr x",)
+
+
 def test_a_percentile_counts_by_the_passes_behind_it() -> None:
     busy, idle = frame("a", 200), frame("b", 200)
     stages = [replace(f.stages[0], done=n, failed=0, service_p50_s=s) for f, n, s in ((busy, 90, 1.0), (idle, 10, 11.0))]

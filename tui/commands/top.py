@@ -13,7 +13,7 @@ from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.scopes import scoped
 from gainstage.engine.views.snapshot import SCOPES, Snapshot
 from gainstage.tui.commands.common import open_desk, place_arguments, plain, speaking
-from gainstage.tui.commands.control import engine_named
+from gainstage.tui.state.setting_scope import engine_named
 
 EXAMPLES = {
     "top": """examples:
