@@ -23,6 +23,7 @@ from typing import Any
 from gainstage.config.errors import SettingError
 from gainstage.config.origins import Loaded, load
 from gainstage.config.paths import Paths
+from gainstage.engine import detached
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, Transient
 from gainstage.engine.fleet.home import Served, engine_pid, serving
@@ -55,16 +56,7 @@ def start_detached(paths: Paths, arguments: list[str], environ: Mapping[str, str
     paths.ensure()
     _turn_over(paths.engine_log)
     command = [*MODULE, *arguments]
-    with paths.engine_log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
-        )
+    return detached.start(command, paths.engine_log, environ or {})
 
 
 def _turn_over(log: Path) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gainstage.config.paths import Paths
+from gainstage.engine import detached
 from gainstage.engine.fleet.home import engine_pid, member_names
 from gainstage.engine.fleet.launcher import DRAINING, FleetPlan, Launched, LaunchError, free_names
 
 STARTED_S = 30.0
 """Longest wait for a supervisor to lock its home."""
-
-_started: list[subprocess.Popen[bytes]] = []
-"""Supervisors started by this process, which they outlive: subprocess warns of a running child that nothing refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +59,7 @@ class LocalLauncher:
     def _start_supervisor(self) -> None:
         environ = {"GAINSTAGE_STORE__DATABASE": self.plan.database} if self.plan.database else {}
         words = [sys.executable, "-P", "-m", "gainstage.engine.process", "--home", str(self.paths.data), "--supervised"]
-        with self.paths.ensure().engine_log.open("ab") as log:
-            child = subprocess.Popen(
-                [*words, *self.plan.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd="/",
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
-            )
-        _started.append(child)
+        child = detached.start([*words, *self.plan.arguments], self.paths.ensure().engine_log, environ)
         end = time.monotonic() + STARTED_S
         while engine_pid(self.paths) is None:
             if child.poll() is not None or time.monotonic() > end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gainstage.engine.detached import leave
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.playing import Playable
 from gainstage.tui.render import format as fmt
@@ -30,7 +31,7 @@ def hear(console: ConsoleApp, recording: str, at: float = 0.0, cluster: str | No
             console.open_link(f"{what.url}{mark}t={int(what.start)}" if what.url else None)
             return
         try:
-            play(command)
+            leave(play(command))
         except OSError as problem:
             console.notice(f"{command[0]} did not start: {problem}", "warn")
             return
