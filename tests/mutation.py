@@ -40,12 +40,8 @@ from tests.mutants import ROOT, Mutant, mutants
 
 EXPLAINED = ROOT / "tests" / "mutation-survivors.md"
 
-ADVISOR = (
-    "tests/unit/test_advisor.py",
-    "tests/unit/test_advisor_edges.py",
-    "tests/unit/test_forecast.py",
-    "tests/unit/test_forecast_simulation.py",
-)
+RULES = ("tests/unit/test_advisor.py", "tests/unit/test_advisor_edges.py")
+FORECAST = ("tests/unit/test_forecast.py", "tests/unit/test_forecast_simulation.py", "tests/unit/test_advisor_edges.py")
 STAGE = (
     "tests/unit/test_stage.py",
     "tests/unit/test_stage_figures.py",
@@ -78,13 +74,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "engine/speech/words.py": ("tests/engine/test_words.py",),
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
-    "engine/advisor/advice.py": ADVISOR,
+    "engine/advisor/advice.py": RULES,
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
-    "engine/advisor/bottleneck.py": ADVISOR,
-    "engine/advisor/forecast.py": ADVISOR,
+    "engine/advisor/bottleneck.py": RULES,
+    "engine/advisor/forecast.py": FORECAST,
     "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py", "tests/unit/test_effects_limits.py"),
-    "engine/advisor/simulation.py": ADVISOR,
-    "engine/advisor/verdict.py": ADVISOR,
+    "engine/advisor/simulation.py": FORECAST,
+    "engine/advisor/verdict.py": RULES,
     "engine/advisor/verdict_cache.py": ("tests/unit/test_verdict_cache.py", "tests/unit/test_advisor.py"),
     "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
     "engine/queue/jobs.py": QUEUE,

@@ -23,7 +23,7 @@ EXAMPLES = """examples:
 
 def overview() -> str:
     """The text of ``gainstage --help``."""
-    lines = ["usage: gainstage [COMMAND] [OPTIONS]", "", "A mixing desk for speech ingestion: who said what, when, searchable."]
+    lines = ["usage: gainstage [COMMAND] [OPTIONS]", "", "Ingests recorded speech: who said what, and when, searchable."]
     lines += ["Without a command the console opens on the default home.", ""]
     for group, entries in GROUPS.items():
         lines.append(f"{group}:")

@@ -24,7 +24,9 @@ def transcript(database: Database, id: str) -> StoredTranscript:
             [DOUBTFUL, id],
         ).fetchall()
     if found is None or not rows:
-        raise Permanent(f"nothing was said in {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands")
+        raise Permanent(
+            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands"
+        )
     lines = tuple(TranscriptLine(*row) for row in rows)
     title, source, duration = found
     return StoredTranscript(id, title, source, source if source.startswith(("http://", "https://")) else None, duration, lines)

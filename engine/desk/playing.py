@@ -82,7 +82,9 @@ def export_clips(store: RecordingStore, id: str, folder: Path, audio: Path | Non
     """Every passage of a recording as a file in ``folder/<id>.clips``, named by number, time and speaker; the files."""
     segments = store.segments(id)
     if not segments:
-        raise Permanent(f"nothing was said in {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands")
+        raise Permanent(
+            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands"
+        )
     whole = playable(store, id, segments[0].start, audio)
     target, written = folder / f"{file_name(id)}.clips", []
     digits = len(str(len(segments)))

@@ -40,7 +40,7 @@ def pattern_of(text: str) -> re.Pattern[str]:
         return re.compile(text, re.IGNORECASE)
     except re.error as error:
         raise Misconfigured(
-            f"{text!r} is no regular expression: {error}", cause="pattern", hint=r"put \ before a sign that is to be taken as it is"
+            f"{text!r} is no regular expression: {error}", cause="pattern", hint=r"put \ before a character that stands for itself"
         ) from None
 
 

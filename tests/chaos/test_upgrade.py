@@ -62,6 +62,7 @@ def test_a_fleet_is_upgraded_engine_by_engine(database: Database, database_url: 
             assert newer.wait(200) == 0, log()
         finally:
             newer.kill()
+            newer.wait()
     assert_all_stored_once(database, recordings)
     assert any("a newer gainstage has changed the database (999 later)" in e.text for e in desk.events(0, 5000).items)
     with cared_for(again := EngineProcess(tmp_path / "older", database_url)):

@@ -293,7 +293,7 @@ def test_a_passage_that_fills_its_limit_may_stand_before_others() -> None:
         # too little would be left behind either end: the later one leaves enough in this passage
         ("Hi. " + "aaaa " * 9 + "end. tail tail.", "Hi. " + "aaaa " * 9 + "end."),
         # the later end leaves enough behind it, in one word
-        ("aaaa " * 5 + "end. bbbb bbbb end. " + "x" * 24 + ".", "aaaa " * 5 + "end. bbbb bbbb end."),
+        ("aaaa " * 4 + "end. " + "bbbb " * 4 + "end. " + "x" * 24 + ".", "aaaa " * 4 + "end. " + "bbbb " * 4 + "end."),
         # it does not, by a word: the end before it is taken
         ("aaaa " * 5 + "end. bbbbbbbbbbbbbbbb end. xx yyyyyy.", "aaaa " * 5 + "end."),
         # no end leaves enough anywhere: a sentence of one word is still an end

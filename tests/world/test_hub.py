@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from gainstage.config.settings import Settings, changed
 from gainstage.engine.errors import Cancelled, Misconfigured
-from gainstage.engine.models.download import Progress
+from gainstage.engine.models.download import READ_S, Progress
 from gainstage.engine.models.resolve import DEMO, find
 from gainstage.engine.runtime.models import Models
 from tests.chaos.kit import wait_for
@@ -80,14 +80,19 @@ def test_progress_tells_bytes_speed_and_time_left(hub: FakeHub, tmp_path: Path) 
     assert any("left" in str(p) and "/s" in str(p) for p in seen)
 
 
-def test_a_stop_ends_a_download_that_hangs_within_two_seconds(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_stop_ends_a_download_that_hangs_long_before_its_timeout(hub: FakeHub, tmp_path: Path) -> None:
     hub.trouble.hang.add(WEIGHTS)
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
-    began = time.monotonic()
+    stopped_at: list[float] = []
+
+    def pull() -> None:
+        stopped_at.append(time.monotonic())
+        stop.set()
+
+    threading.Timer(0.5, pull).start()
     with pytest.raises(Cancelled):
         voice(tmp_path / "cache", stopped=stop.is_set)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - stopped_at[0] < READ_S / 2
 
 
 CHILD = """

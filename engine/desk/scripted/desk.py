@@ -383,7 +383,7 @@ class ScriptedDesk:
     def _stored(self, id: str) -> Item:
         item = self.world.items.get(id)
         if item is None or item.status != "stored":
-            raise DeskError(f"nothing was said in {id}: it is not stored")
+            raise DeskError(f"no passages are stored of {id}")
         return item
 
     def index_health(self) -> IndexHealth:
