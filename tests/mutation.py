@@ -76,7 +76,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
     "engine/advisor/advice.py": RULES,
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
-    "engine/advisor/bottleneck.py": RULES,
+    "engine/advisor/bottleneck.py": ("tests/unit/test_bottleneck.py",),
     "engine/advisor/forecast.py": FORECAST,
     "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py", "tests/unit/test_effects_limits.py"),
     "engine/advisor/simulation.py": FORECAST,
