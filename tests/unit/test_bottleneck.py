@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gainstage.engine.advisor.bottleneck import bottleneck, waiting_audio_s
-from gainstage.engine.stages import STAGES
-from gainstage.engine.views.snapshot import FlightView, HostBudget, Snapshot
+from gainstage.engine.advisor.forecast import GPU_CEILING
+from gainstage.engine.stages import FEEDERS, STAGES
+from gainstage.engine.views.snapshot import FlightView, HostBudget, HostView, Snapshot
 from tests.frames_kit import random_frame
 
 
@@ -167,3 +168,58 @@ def test_evidence_that_was_not_read_is_left_out(calm: Snapshot) -> None:
     )
     for name, evidence in {"decode": "", "store": "", "fetch": "2 throttled in 10 m"}.items():
         assert bottleneck([stage(dark, name, busy_share=0.97, depth=5)]).evidence == evidence
+
+
+@pytest.mark.parametrize(("blocked", "held_up"), [(0.06, True), (0.05, False)])
+@pytest.mark.parametrize("feeder", FEEDERS["identify"])
+def test_one_feeder_that_is_blocked_is_enough(calm: Snapshot, feeder: str, blocked: float, held_up: bool) -> None:
+    full = stage(stage(calm, "identify", busy_share=0.95), feeder, blocked_share=blocked)
+    assert (bottleneck([full]).stage == "identify") is held_up
+
+
+def test_a_stage_whose_feeders_are_not_shown_is_judged_by_who_waits(calm: Snapshot) -> None:
+    alone = tuple(replace(s, busy_share=0.95, depth=2) for s in calm.stages if s.name == "identify")
+    assert bottleneck([replace(calm, stages=alone)]).stage == "identify"
+
+
+def test_between_equals_the_busier_stage_wins(calm: Snapshot) -> None:
+    assert bottleneck([stage(stage(calm, "decode", busy_share=0.92, depth=1), "embed", busy_share=0.97, depth=1)]).stage == "embed"
+
+
+def test_a_busy_time_ends_at_a_frame_in_which_the_stage_was_idle_unknown_or_not_there(calm: Snapshot) -> None:
+    held = stage(calm, "transcribe", busy_share=0.95, depth=1)
+    place = [s.name for s in held.stages].index("transcribe")
+    breaks = [
+        stage(held, "transcribe", busy_share=0.89),
+        stage(held, "transcribe", busy_share=None),
+        replace(held, stages=held.stages[:place]),
+        replace(held, stages=tuple(reversed(held.stages))),
+    ]
+    for broken in breaks:
+        frames = [replace(f, wall=1000.0 + 60 * n) for n, f in enumerate((held, broken, held, held))]
+        assert "busy for 1m00s" in bottleneck(frames).text
+
+
+def test_of_several_cards_the_fullest_is_shown_and_the_limit_is_reached_at_its_ceiling(calm: Snapshot) -> None:
+    card = replace(calm.devices[0], memory_total=100, temperature=None, throttle=None, sm=None, sm_history=())
+    cards = [replace(card, memory_used=used) for used in (None, 20, 70, 30)]
+    cards[0] = replace(cards[0], sm_history=(GPU_CEILING,))
+    held = stage(replace(calm, devices=tuple(cards)), "transcribe", busy_share=0.97, depth=5)
+    assert bottleneck([held]).evidence == f"the GPU is the limit: SM {GPU_CEILING:.0%}, memory 70%"
+
+
+def test_the_evidence_of_work_on_the_cpu_is_its_share(calm: Snapshot) -> None:
+    held = stage(replace(calm, host=HostView("here", cpu=0.44)), "decode", busy_share=0.97, depth=5)
+    assert bottleneck([held]).evidence == "CPU 44%"
+
+
+def test_without_a_bottleneck_the_busiest_stage_is_shown(calm: Snapshot) -> None:
+    assert bottleneck([stage(calm, "embed", busy_share=0.61)]).evidence == "busiest is embed at 61%"
+
+
+@pytest.mark.parametrize(("at_work", "text"), [(0, "no bottleneck"), (1, "intake is finished: 1 to go")])
+def test_intake_is_finished_while_something_is_at_work(
+    calm: Snapshot, flights: tuple[FlightView, ...], at_work: int, text: str
+) -> None:
+    one = replace(flights[0], duration_s=None)
+    assert bottleneck([replace(running(calm, queued=0, running=at_work), flights=(one,))]).text == text
