@@ -91,7 +91,7 @@ def slowed(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def more_gpu_slots(case: Case) -> Advice | None:
-    """A GPU stage is the bottleneck while the GPU, its memory and the CPU have room: one slot more, two below 60 % SM."""
+    """A GPU stage is the bottleneck while the GPU, its memory and the CPU have room: one slot more, two below 60 %."""
     stage = case.bottleneck.stage
     if case.bottleneck.kind != "stage" or stage not in GPU_SLOT_STAGES:
         return None
@@ -108,7 +108,7 @@ def more_gpu_slots(case: Case) -> Advice | None:
     device = case.fullest
     room = []
     if sm is not None:
-        room.append(f"SM {sm:.0%}")
+        room.append(forecast.gpu_words(case.now, sm))
     if device is not None and after is not None and device.memory_total:
         room.append(f"memory {(device.memory_used or 0) / device.memory_total:.0%} → about {after:.0%}")
     if cpu is not None:
@@ -122,14 +122,23 @@ def smaller_asr_batch(case: Case) -> Advice | None:
     if case.sm is None or case.sm < forecast.GPU_CEILING or after is None or after <= case.memory_limit:
         return None
     new = _moved(case, "asr.batch", floor(case.value("asr.batch") * 0.75))
-    return None if new is None else _setting(case, "smaller-asr-batch", "asr.batch", new, f"SM {case.sm:.0%}, memory nearly full")
+    return (
+        None
+        if new is None
+        else _setting(case, "smaller-asr-batch", "asr.batch", new, f"{forecast.gpu_words(case.now, case.sm)}, memory nearly full")
+    )
 
 
 def gpu_ceiling(case: Case) -> Advice | None:
     """The GPU is full: no setting helps, which ends the search."""
     if case.bottleneck.stage not in GPU_SLOT_STAGES or case.sm is None or case.sm < forecast.GPU_CEILING:
         return None
-    return Advice("gpu-bound", "GPU-bound: this is the ceiling of this machine", evidence=f"SM {case.sm:.0%}", confidence="high")
+    return Advice(
+        "gpu-bound",
+        "GPU-bound: this is the ceiling of this machine",
+        evidence=forecast.gpu_words(case.now, case.sm),
+        confidence="high",
+    )
 
 
 def more_cpu_slots(case: Case) -> Advice | None:

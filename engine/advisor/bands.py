@@ -76,7 +76,7 @@ def step(band: Band, state: BandState, value: float | None, now: float) -> BandS
 
 
 def gpu_share(while_bottleneck: bool) -> Band:
-    """SM share: high is good on a machine that works through a queue. Only low while a GPU stage is the bottleneck counts."""
+    """SM activity or busy time: high is good on a machine that works through a queue. Only low while a GPU stage is the bottleneck counts."""
     warn, crit = (0.5, 0.2) if while_bottleneck else (None, None)
     return Band(warn, crit, hysteresis=0.05, dwell_s=30, high_is_bad=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from gainstage.engine.advisor.forecast import GPU_CEILING, gpu_share, span
+from gainstage.engine.advisor.forecast import GPU_CEILING, gpu_share, gpu_words, span
 from gainstage.engine.stages import FEEDERS, GPU_STAGES
 from gainstage.engine.views.snapshot import Bottleneck, Snapshot, StageView
 
@@ -85,7 +85,7 @@ def _evidence(now: Snapshot, stage: StageView) -> str:
         share = gpu_share(now)
         device = max(now.devices, key=lambda d: d.memory_used or 0)
         parts = [
-            None if share is None else f"SM {share:.0%}",
+            None if share is None else gpu_words(now, share),
             f"memory {device.memory_used / device.memory_total:.0%}" if device.memory_used and device.memory_total else None,
             None if device.temperature is None else f"{device.temperature:.0f}°C",
             None if device.throttle is None else ", ".join(device.throttle) or "no throttle",

@@ -34,7 +34,7 @@ CPU_CEILING = 0.97
 """CPU share above which more work only makes all of it slower."""
 
 GPU_CEILING = 0.95
-"""SM share above which more work on a GPU only makes all of it slower."""
+"""Share of SMs, or of busy time, above which more work on a GPU only makes all of it slower."""
 
 
 # -- from snapshots ---------------------------------------------------------------------------------------------------------
@@ -48,12 +48,17 @@ def pipeline_of(snapshot: Snapshot, in_flight: int) -> Pipeline:
 
 
 def gpu_share(snapshot: Snapshot) -> float | None:
-    """Mean SM share of the GPUs over the last minute, as one reading says little; None where it cannot be read."""
+    """Mean SM activity (busy time where there are no GPM metrics) of the GPUs over the last minute, as one reading says little; None where it cannot be read."""
     readings: list[float] = []
     for device in snapshot.devices:
         minute = [v for v in device.sm_history[-12:] if v is not None]
         readings += minute or ([] if device.sm is None else [device.sm])
     return fmean(readings) if readings else None
+
+
+def gpu_words(snapshot: Snapshot, share: float) -> str:
+    """The share as it may be called: of SMs at work, or of time in which any kernel ran (see ``DeviceView``)."""
+    return f"{'SM' if any(d.sm_measured for d in snapshot.devices) else 'GPU busy'} {share:.0%}"
 
 
 def _model(stage: StageView, done: Mapping[str, int]) -> StageModel:

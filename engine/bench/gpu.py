@@ -66,7 +66,8 @@ class GpuRun:
 def run(
     minutes: float = MINUTES, device: str = "auto", tiny: bool = False, full: bool | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """``device``, ``card``, ``parts``: for each its rows or the error, seconds, and the highest SM and memory use while it ran.
+    """``device``, ``card``, ``parts``: for each its rows or the error, seconds, and the highest use (of SMs where
+    ``measured``, else of time) and memory while it ran.
 
     ``full``: end to end on networks of real size too; by default on a GPU, and with ``tiny`` on small ones.
     """
@@ -112,8 +113,8 @@ class Meter:
     def take(self) -> Row:
         views = self._devices.read()[0] if self._devices is not None else ()
         if not views:
-            return {"sm": None, "memory": None}
-        return {"sm": views[0].sm, "memory": views[0].memory_peak or views[0].memory_used}
+            return {"sm": None, "measured": False, "memory": None}
+        return {"sm": views[0].sm, "measured": views[0].sm_measured, "memory": views[0].memory_peak or views[0].memory_used}
 
 
 # -- the parts ----------------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ def table(result: dict[str, Any]) -> str:
     """The result as plain text."""
     lines = [f"{result['device']}: {result['card']}{'  (tiny networks)' if result['tiny'] else ''}"]
     for name, part in result["parts"].items():
-        used = "" if part["sm"] is None else f", SM {part['sm']:.0%}"
+        used = "" if part["sm"] is None else f", {'SM' if part.get('measured') else 'busy'} {part['sm']:.0%}"
         used += "" if part["memory"] is None else f", {part['memory'] / 2**30:.1f} GiB"
         lines += ["", f"{name}  ({part['seconds']:.0f} s{used})"]
         lines += ["  " + "  ".join(f"{key} {value}" for key, value in row.items()) for row in part["rows"]]

@@ -76,7 +76,7 @@ class SnapshotPublisher:
         self.each_second = each_second
         self._autopilot = autopilot
         self.version = version("gainstage")
-        self.devices = Devices()
+        self.devices = Devices(wanted=self._is_looked_at)
         self.host = Host(context.paths.work, work_bytes=lambda: self._work_bytes, postgres_pid=lambda: context.database.server_pid)
         self._work_bytes: int | None = None
         self.frames = 0
@@ -120,6 +120,10 @@ class SnapshotPublisher:
             from gainstage.engine.telemetry.prometheus import Exporter
 
             self._exporter = Exporter(lambda: self.history[-1] if self.history else None, port)
+
+    def _is_looked_at(self) -> bool:
+        """Whether somebody sees figures of the GPU, or advice rests on them: a console, Prometheus, recordings in flight."""
+        return self.context.registry.watched or self._exporter is not None or bool(self.in_flight.flights())
 
     def recording(self) -> Path | None:
         """The file of the recorded run that is being written."""

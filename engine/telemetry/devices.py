@@ -6,6 +6,7 @@ driver are states with a note, tried again with backoff; nothing here ever raise
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -19,13 +20,14 @@ import pynvml
 
 from gainstage.engine.advisor.bands import POWER_CAP
 from gainstage.engine.backoff import Backoff
+from gainstage.engine.telemetry.gpm import GpmSampler, GpmShares
 from gainstage.engine.views.snapshot import DeviceView, GpuProcess
 
 Reading = TypeVar("Reading")
 
 HISTORY_S = 5.0
 HISTORY = 180
-"""Points kept of SM and memory, one every :data:`HISTORY_S` seconds."""
+"""Points kept of SM (or busy time) and memory, one every :data:`HISTORY_S` seconds."""
 
 _REASONS = (
     (0x4, POWER_CAP),
@@ -83,13 +85,14 @@ class _Memory:
     used_mj: int = 0
     sm: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
     memory: deque[float | None] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    gpm: GpmSampler = field(default_factory=GpmSampler)
 
 
 class Devices:
     """Reads every GPU (of an engine that was given one: that one) each ``interval_s`` seconds on a daemon thread; :meth:`read` gives
     the newest views at once.
 
-    ``pids`` says which processes are ours (the engine's own by default). After a loss the next try comes after
+    ``pids`` says which processes are ours (the engine's own by default), ``wanted`` whether somebody looks at SM activity now. After a loss the next try comes after
     ``first_retry_s``, doubling up to ``last_retry_s``.
     """
 
@@ -98,6 +101,7 @@ class Devices:
         interval_s: float = 1.0,
         *,
         pids: Callable[[], Set[int]] | None = None,
+        wanted: Callable[[], bool] = lambda: True,
         first_retry_s: float = 2.0,
         last_retry_s: float = 60.0,
     ) -> None:
@@ -105,6 +109,7 @@ class Devices:
         self.first_retry_s = first_retry_s
         self.last_retry_s = last_retry_s
         self._pids = pids or (lambda: {os.getpid()})
+        self._wanted = wanted
         self._latest: tuple[tuple[DeviceView, ...], str | None] = ((), "GPU: not read yet")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -184,6 +189,9 @@ class Devices:
     def _close(self) -> None:
         if self._open:
             self._open = False
+            for kept in self._kept.values():
+                with contextlib.suppress(pynvml.NVMLError):
+                    kept.gpm.forget()
             _known(pynvml.nvmlShutdown)
 
     def _device(self, index: int, driver: Any, ours: Set[int], note_history: bool) -> DeviceView:
@@ -193,7 +201,9 @@ class Devices:
         use = _known(pynvml.nvmlDeviceGetUtilizationRates, handle)
         memory = _known(pynvml.nvmlDeviceGetMemoryInfo, handle)
         processes = _processes(handle, ours)
-        sm = None if use is None else use.gpu / 100
+        busy = None if use is None else use.gpu / 100
+        gpm = _gpm(kept.gpm, handle, self._wanted())
+        sm = gpm.sm if kept.gpm.supported else busy
         used = None if memory is None else int(memory.used)
         total = None if memory is None else int(memory.total)
         if used is not None:
@@ -233,6 +243,10 @@ class Devices:
             driver=_text(driver),
             sm_history=tuple(kept.sm),
             memory_history=tuple(kept.memory),
+            sm_measured=bool(kept.gpm.supported),
+            busy=busy,
+            occupancy=gpm.occupancy,
+            memory_bandwidth=gpm.memory_bandwidth,
         )
 
 
@@ -244,6 +258,10 @@ def _known(call: Callable[..., Reading], *args: Any) -> Reading | None:
         if error.value in _GONE and call is not pynvml.nvmlShutdown:
             raise
         return None
+
+
+def _gpm(sampler: GpmSampler, handle: Any, wanted: bool) -> GpmShares:
+    return _known(lambda: sampler.take(handle, wanted=wanted)) or GpmShares()
 
 
 def _uuid(index: int) -> str | None:
@@ -314,4 +332,5 @@ def _unknown(view: DeviceView) -> DeviceView:
         energy_j=view.energy_j,
         sm_history=view.sm_history,
         memory_history=view.memory_history,
+        sm_measured=view.sm_measured,
     )

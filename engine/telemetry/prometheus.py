@@ -38,7 +38,10 @@ _STAGE: tuple[tuple[str, str, Callable[[StageView], float | None]], ...] = (
     ("stage_wait_p95_seconds", "95th percentile of the wait at the gate.", lambda s: s.wait_p95_s),
 )
 _GPU: tuple[tuple[str, str, Callable[[DeviceView], float | None]], ...] = (
-    ("gpu_busy_ratio", "Share of time a kernel ran.", lambda d: d.sm),
+    ("gpu_busy_ratio", "Share of time any kernel ran.", lambda d: d.busy),
+    ("gpu_sm_activity_ratio", "Share of SMs at work (GPM metrics).", lambda d: d.sm if d.sm_measured else None),
+    ("gpu_sm_occupancy_ratio", "Warps of the most the SMs can hold (GPM metrics).", lambda d: d.occupancy),
+    ("gpu_memory_bandwidth_ratio", "Share of the memory's bandwidth (GPM metrics).", lambda d: d.memory_bandwidth),
     ("gpu_memory_used_bytes", "Memory in use.", lambda d: d.memory_used),
     ("gpu_memory_total_bytes", "Memory of the GPU.", lambda d: d.memory_total),
     ("gpu_temperature_celsius", "Temperature.", lambda d: d.temperature),

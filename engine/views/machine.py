@@ -29,7 +29,11 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A GPU as NVML reports it. Every reading may be unknown."""
+    """A GPU as NVML reports it. Every reading may be unknown.
+
+    ``sm`` is the share of SMs at work where ``sm_measured`` (GPM metrics, Hopper and newer), unknown while nobody looks at it;
+    elsewhere it is ``busy``, the share of time in which any kernel ran, and is to be called so: :attr:`use_name`.
+    """
 
     index: int
     name: str
@@ -56,6 +60,15 @@ class DeviceView:
     driver: str | None = None
     sm_history: tuple[float | None, ...] = ()  # one per 5 s, oldest first, last 180
     memory_history: tuple[float | None, ...] = ()  # share used, likewise
+    sm_measured: bool = False
+    busy: float | None = None
+    occupancy: float | None = None  # warps of the most the SMs can hold
+    memory_bandwidth: float | None = None  # share of the most there is
+
+    @property
+    def use_name(self) -> str:
+        """What ``sm`` is a share of: SM, or busy time."""
+        return "SM" if self.sm_measured else "busy"
 
 
 @dataclass(frozen=True, slots=True)

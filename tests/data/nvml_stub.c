@@ -2,7 +2,8 @@
  *
  * What it answers is read from the file named by NVML_STUB on every call: lines of "key value". Keys: gpus N, driver 0|1
  * (not loaded), lost I (GPU I is lost, -1 for none), hide NAME (the reading NAME is not supported; may repeat), sm, used
- * (MiB), energy (mJ), reasons (bit mask), pid (a process on GPU 0). */
+ * (MiB), energy (mJ), reasons (bit mask), pid (a process on GPU 0), gpm 0|1 (GPM metrics, as Hopper has), gpm_sm, gpm_occupancy,
+ * gpm_dram (percent). The file NVML_STUB.gpm gets a line with what was done to a GPM sample: alloc, get, free. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,4 +128,51 @@ ret_t nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, pro
 }
 ret_t nvmlDeviceGetComputeRunningProcesses_v2(void *handle, unsigned *count, process_t *found) {
     return nvmlDeviceGetComputeRunningProcesses_v3(handle, count, found);
+}
+
+/* GPM: shares between two samples. A sample is a number, so that one used after it was freed is seen. */
+typedef struct { unsigned version, supported; } gpm_support_t;
+typedef struct { unsigned id; ret_t ret; double value; struct { const char *brief, *whole, *unit; } info; } gpm_metric_t;
+typedef struct { unsigned version, count; void *first, *second; gpm_metric_t metrics[]; } gpm_question_t;
+typedef struct { int live; } gpm_sample_t;
+
+static void note(const char *what) {
+    char path[512];
+    snprintf(path, sizeof path, "%s.gpm", getenv("NVML_STUB"));
+    FILE *file = fopen(path, "a");
+    if (file) { fprintf(file, "%s\n", what); fclose(file); }
+}
+ret_t nvmlGpmQueryDeviceSupport(void *handle, gpm_support_t *support) {
+    CHECK("gpm_query");
+    support->supported = value("gpm", 0);
+    return OK;
+}
+ret_t nvmlGpmSampleAlloc(gpm_sample_t **sample) {
+    *sample = calloc(1, sizeof **sample);
+    (*sample)->live = 1;
+    note("alloc");
+    return OK;
+}
+ret_t nvmlGpmSampleFree(gpm_sample_t *sample) {
+    if (!sample || !sample->live) return INVALID;
+    sample->live = 0;  /* kept, so that a use after this is seen */
+    note("free");
+    return OK;
+}
+ret_t nvmlGpmSampleGet(void *handle, gpm_sample_t *sample) {
+    CHECK("gpm");
+    if (value("gpm_refused", 0)) return NO_PERMISSION;
+    if (!sample->live) return INVALID;
+    note("get");
+    return OK;
+}
+ret_t nvmlGpmMetricsGet(gpm_question_t *question) {
+    gpm_sample_t *first = question->first, *second = question->second;
+    if (question->version != 1 || !first->live || !second->live || first == second) return INVALID;
+    for (unsigned i = 0; i < question->count; i++) {
+        gpm_metric_t *metric = question->metrics + i;
+        metric->ret = metric->id == 10 && hidden("gpm_dram") ? NOT_SUPPORTED : OK;
+        metric->value = metric->id == 2 ? value("gpm_sm", 34) : metric->id == 3 ? value("gpm_occupancy", 21) : value("gpm_dram", 47);
+    }
+    return OK;
 }

@@ -125,7 +125,7 @@ tell(bare=asdict(bare[0]), note=note, older=older[0].throttle)
     )
     assert told["note"] is None
     known = {k: v for k, v in told["bare"].items() if v not in (None, [], [None])}
-    assert known == {"index": 0, "name": "GPU 0", "driver": "570.00.stub"}
+    assert known == {"index": 0, "name": "GPU 0", "driver": "570.00.stub", "sm_measured": False}
     assert told["older"] == ["power brake"]  # the older name of the same call
 
 
@@ -206,3 +206,82 @@ reader.stop()
     )
     if told["views"] == 0:  # a machine with a real driver has nothing to say here
         assert "libnvidia-ml.so.1 not found" in told["note"]
+
+
+def gpm_calls(tmp_path: Path) -> list[str]:
+    file = tmp_path / "driver.gpm"
+    return file.read_text().split() if file.exists() else []
+
+
+def test_a_card_with_gpm_metrics_shows_its_sms_and_only_while_looked_at(library: Path, tmp_path: Path) -> None:
+    told = run(
+        """
+looked_at = [False]
+driver("gpus 2", "gpm 1", "sm 97", "hide gpm_dram_never")
+reader = Devices(wanted=lambda: looked_at[0])
+idle = [asdict(reader.take()[0][0]) for _ in range(3)][-1]
+unsampled = state.with_name("driver.gpm").exists()
+looked_at[0] = True
+first = asdict(reader.take()[0][0])
+driver("gpus 2", "gpm 1", "sm 97", "gpm_sm 58", "gpm_occupancy 33")
+second = asdict(reader.take()[0][0])
+driver("gpus 2", "gpm 1", "hide gpm_dram")
+third = asdict(reader.take()[0][1])
+looked_at[0] = False
+again = asdict(reader.take()[0][0])
+looked_at[0] = True
+reader.take()
+reader._close()
+tell(idle=idle, unsampled=unsampled, first=first, second=second, third=third, again=again)
+""",
+        library,
+        tmp_path,
+    )
+    assert (told["idle"]["sm"], told["idle"]["sm_measured"], told["idle"]["busy"]) == (None, True, 0.97)
+    assert told["unsampled"] is False
+    assert told["first"]["sm"] is None, "a share needs two samples"
+    assert (told["second"]["sm"], told["second"]["occupancy"], told["second"]["memory_bandwidth"]) == (0.58, 0.33, 0.47)
+    assert told["second"]["busy"] == 0.97
+    assert (told["third"]["sm"], told["third"]["memory_bandwidth"]) == (0.34, None)
+    assert told["again"]["sm"] is None
+    calls = gpm_calls(tmp_path)
+    assert calls.count("alloc") == calls.count("free") == calls.count("get"), "nothing is left behind"
+
+
+@pytest.mark.parametrize("card", ["gpm 0", "hide gpm_query", "gpm 1\ngpm_refused 1", "gpm 1\nhide gpm"])
+def test_a_card_without_them_is_called_busy(library: Path, tmp_path: Path, card: str) -> None:
+    told = run(
+        f"""
+driver("gpus 1", "sm 61", *{card.splitlines()!r})
+reader = Devices()
+views = [reader.take()[0][0] for _ in range(3)]
+tell(sm=views[-1].sm, name=views[-1].use_name, measured=views[-1].sm_measured, occupancy=views[-1].occupancy)
+reader._close()
+""",
+        library,
+        tmp_path,
+    )
+    assert told == {"sm": 0.61, "name": "busy", "measured": False, "occupancy": None}
+    calls = gpm_calls(tmp_path)
+    assert calls.count("alloc") == calls.count("free")
+
+
+def test_a_driver_that_goes_and_comes_takes_the_samples_along(library: Path, tmp_path: Path) -> None:
+    told = run(
+        """
+driver("gpus 1", "gpm 1")
+reader = Devices()
+reader.take(), reader.take()
+driver("driver 0")
+try:
+    reader.take()
+except Lost as lost:
+    tell(lost=str(lost))
+driver("gpus 1", "gpm 1")
+tell(first=reader.take()[0][0].sm, second=reader.take()[0][0].sm)
+""",
+        library,
+        tmp_path,
+    )
+    assert "driver" in told["lost"]
+    assert (told["first"], told["second"]) == (None, 0.34), "a sample of before is not compared with one of after"

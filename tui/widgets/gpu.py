@@ -87,7 +87,13 @@ class GpuPanel(Panel):
         used = max(12, width - 8 - 26)
         sm = [v for v in d.sm_history[-round(self.window_s / SAMPLE_S) :] if v is not None]
         lines = self._graph(
-            "SM", d.sm_history, rows, used, ("100%", "0"), "spark" if self._level("sm") == "ok" else self._level("sm"), p
+            d.use_name.upper(),
+            d.sm_history,
+            rows,
+            used,
+            ("100%", "0"),
+            "spark" if self._level("sm") == "ok" else self._level("sm"),
+            p,
         )
         side = [
             Line().add("now  ", p["muted"]).add(fmt.percent(d.sm), p["bright+b"]).add(f" {self._sign('sm')}", p[self._token("sm")]),
@@ -200,6 +206,13 @@ class GpuPanel(Panel):
             f"{fmt.size(d.pcie_rx)}/s", p["text"]
         )
         second.add(" out ", p["muted"]).add(f"{fmt.size(d.pcie_tx)}/s", p["text"])
+        for name, share in (
+            ("busy", d.busy if d.sm_measured else None),
+            ("occupancy", d.occupancy),
+            ("bandwidth", d.memory_bandwidth),
+        ):
+            if share is not None and d.occupancy is not None:
+                second.add(f"   {name} ", p["muted"]).add(fmt.percent(share), p["text"])
         if d.energy_j is not None:
             second.add("   energy ", p["muted"]).add(f"{d.energy_j / 3.6e6:.2f} kWh", p["text"])
         if d.ecc_errors is not None:
@@ -221,7 +234,7 @@ class GpuPanel(Panel):
         hot = d.shutdown_at or (d.slowdown_at + 5 if d.slowdown_at else None)
         reasons = fmt.UNKNOWN if d.throttle is None else ", ".join(d.throttle) or "no throttle"
         return [
-            row("SM", d.sm, fmt.percent(d.sm), Line().add(spark(d.sm_history, 14), p["spark"]).add(f"  p50 {fmt.percent(quantile(sm, 0.5))} p95 {fmt.percent(quantile(sm, 0.95))}", p["muted"]), self._level("sm")),
+            row(d.use_name.upper(), d.sm, fmt.percent(d.sm), Line().add(spark(d.sm_history, 14), p["spark"]).add(f"  p50 {fmt.percent(quantile(sm, 0.5))} p95 {fmt.percent(quantile(sm, 0.95))}", p["muted"]), self._level("sm")),
             row("VRAM", memory, fmt.percent(memory), Line().add(f"{fmt.size(d.memory_used)}/{fmt.size(d.memory_total, 0)} peak {fmt.size(d.memory_peak)}", p["muted"]), self._level("memory"), self.limit),
             row("TEMP", share_of(d.temperature, hot), f"{d.temperature:.0f}°C" if d.temperature is not None else fmt.UNKNOWN, Line().add(f"slows at {d.slowdown_at:.0f}  " if d.slowdown_at else "", p["muted"]).clip(reasons, 20, p["warn" if d.throttle else "muted"]), self._level("temperature"), share_of(d.slowdown_at, hot)),
             row("PWR", share_of(d.power_w, d.power_limit_w), f"{d.power_w:.0f}W" if d.power_w is not None else fmt.UNKNOWN, Line().add(f"clock {fmt.brief(d.clock_sm_mhz)} MHz", p["muted"]), "ok"),

@@ -125,7 +125,13 @@ class MachinePanel(Panel):
         hot = share_of(d.temperature, d.shutdown_at or (d.slowdown_at + 5 if d.slowdown_at else None))
         ceiling = share_of(d.slowdown_at, d.shutdown_at or (d.slowdown_at + 5 if d.slowdown_at else None))
         return [
-            row("SM", 0, d.sm, fmt.percent(d.sm), Line().add(spark(d.sm_history, max(4, width - bar - 16)), p["spark"])),
+            row(
+                d.use_name.upper(),
+                0,
+                d.sm,
+                fmt.percent(d.sm),
+                Line().add(spark(d.sm_history, max(4, width - bar - 16)), p["spark"]),
+            ),
             row(
                 "VRAM",
                 1,
@@ -156,7 +162,7 @@ class MachinePanel(Panel):
         line = Line()
         if d is not None:
             memory = share_of(d.memory_used, d.memory_total)
-            line.add("SM ", p["muted"])
+            line.add(f"{d.use_name} ", p["muted"])
             meter(line, d.sm, 10, p, self._token(0)).fit(fmt.percent(d.sm), 5, p["text"], ">").add("  VRAM ", p["muted"])
             meter(line, memory, 10, p, self._token(1), self.limit).fit(fmt.percent(memory), 5, p["text"], ">")
             line.add(f"{self._sign(1)} {fmt.size(d.memory_used)}/{fmt.size(d.memory_total, 0)}", p["muted"])

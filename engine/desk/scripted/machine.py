@@ -115,6 +115,8 @@ class Machine:
             driver="570.86.10",
             sm_history=tuple(self.sm_history[i]),
             memory_history=tuple(self.memory_history[i]),
+            sm_measured=True,
+            busy=round(min(1.0, sm * 1.15), 3),
         )
 
     def host(self) -> HostView:
