@@ -250,10 +250,24 @@ class Watch(Section):
     )
 
 
+class Notify(Section):
+    urls: SecretStr | None = knob(
+        None,
+        "Where alerts go: addresses of the apprise library, with spaces between them, as in ntfy://topic or"
+        " mailto://user:password@example.org.",
+        risk="what they are sent leaves this machine",
+    )
+    failed_share: float = knob(20, "More of a run than this failed: an alert.", ge=0, le=100, step=5, unit="%")
+    per_hour: int = knob(20, "Most alerts sent in an hour.", ge=1, le=1000, step=5, unit="/h")
+
+
 class Console(Section):
     refresh: float = knob(4, "Screens per second.", ge=1, le=10, step=1, unit="Hz")
     theme: Literal["gainstage-dark", "gainstage-light", "deuteranopia", "high-contrast", "mono"] = knob(
         "gainstage-dark", "Colour theme."
+    )
+    alerts: Literal["off", "bell", "desktop"] = knob(
+        "desktop", "What the terminal does on an alert: ring, or ring and show a notification where it can."
     )
     keys: dict[str, str] = knob({}, "Rebound keys: action id to key.")
 
@@ -276,6 +290,7 @@ class Settings(Section):
     engines: Engines = Engines()
     store: Store = Store()
     watch: Watch = Watch()
+    notify: Notify = Notify()
     console: Console = Console()
 
 

@@ -113,6 +113,7 @@ def _serve(
     loaded: Loaded, paths: Paths, database_url: str | None, echo: Callable[[Event], None], again: str, **options: Any
 ) -> None:
     """The life of the engine, once the home is its own."""
+    from gainstage.engine.notify.notifier import Notifier
     from gainstage.engine.redo import ingest_or_redo
     from gainstage.engine.runtime.engine import Engine
     from gainstage.engine.store.database import Database
@@ -127,16 +128,21 @@ def _serve(
         patience_s=STARTUP_PATIENCE_S,
         report=_waiting,
     )
-    engine = None
+    engine = notifier = None
     try:
         engine = Engine(loaded, paths, database, **{**options, "flow": options["flow"] or ingest_or_redo})
         engine.context.journal.echo(echo)
         if again:
             engine.context.journal.log("warning", f"engine {paths.name} is started again: it {again}", kind="state")
         engine.threads.listen_to_signals()
+        history = engine.threads.publisher.history
+        notifier = Notifier(engine.context, lambda: history[-1] if history else None)
+        notifier.start()
         with contextlib.suppress(Cancelled):  # stopped before it had begun
             engine.run()
     finally:
+        if notifier is not None:
+            notifier.close()
         if engine is not None:
             engine.close()
         database.close()

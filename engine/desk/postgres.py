@@ -14,7 +14,7 @@ import numpy as np
 
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
-from gainstage.engine.desk import correcting, playing, predicting, searching
+from gainstage.engine.desk import correcting, experiment_lines, playing, predicting, searching
 from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.desk.fleet_view import FleetReader
 from gainstage.engine.desk.recording_facts import facts_shown, speakers
@@ -68,7 +68,7 @@ Embed = Callable[[str], tuple[Vector, ModelId]]
 """Makes the text vector of a query, and names the model."""
 
 
-class PostgresDesk:
+class PostgresDesk(experiment_lines.ExperimentLines):
     """See :class:`gainstage.engine.views.desk.Desk`. Thread-safe. Frames are those of ``engine``, or of all that live as one; one engine
     is asked where one is enough. Counts are the database's. ``loaded``: this process's own settings, for a database without an engine;
     ``embed`` makes the vector of a query where no engine lives; ``audio``: the folder of kept audio."""

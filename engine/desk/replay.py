@@ -17,6 +17,7 @@ from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, r
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Event, Events
+from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.frame_json import MALFORMED, build, loads
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
@@ -50,7 +51,7 @@ MOST_HISTORY = 360
 """Frames a history is thinned to; decoding takes a few milliseconds each."""
 
 
-class ReplayDesk:
+class ReplayDesk(NoExperiments):
     """A run from a ``.gsr`` file. Plays from its start at ``speed`` recorded seconds per second of ``clock``.
 
     Raises :class:`gainstage.engine.telemetry.recorder.BadRecording` for a file that is none or holds no frame, ``OSError`` as files do.

@@ -17,6 +17,7 @@ from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.events import Event, Events
+from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.frame_json import loads
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 ROWS = 100_000
 
 
-class TapeDesk(Desk):
+class TapeDesk(NoExperiments, Desk):
     """Frames of a file, one every ``1 / hz`` seconds round and round, as if the engine had just written them."""
 
     live, read_only, engine, label, playback = True, False, None, "bench", None

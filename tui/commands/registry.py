@@ -71,9 +71,14 @@ GROUPS: dict[str, dict[str, CommandEntry]] = {
         "autopilot": CommandEntry("autopilot", "let the engine tune its own numbers of slots; what it tried and what that did"),
         "undo": CommandEntry("settings", "take the last change back"),
         "config": CommandEntry("config", "show, validate or explain the configuration"),
+        "notify": CommandEntry("notify", "try the addresses that alerts go to, list what was sent"),
         "completion": CommandEntry("completion", "print a script that completes commands and options in a shell"),
     },
     "figures": {
+        "experiment": CommandEntry(
+            "experiment", "the same recordings before and after a change of settings, beside the running system"
+        ),
+        "experiments": CommandEntry("experiment", "experiments that were made: list, show, compare"),
         "score": CommandEntry("score", "stored recordings against references, by the field's own scorers"),
         "bench": CommandEntry("bench", "measure this machine, as ratios against a reference of the same run"),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from gainstage.config.origins import Loaded, parse, spec_of
@@ -35,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(wrong_usage=parser.error)
     if name == "set":
         parser.add_argument("key", metavar="KEY", help="the setting, as `gainstage settings` lists it")
-        parser.add_argument("value", metavar="VALUE", nargs="?", help="its new value; on or off for a switch, none for no value")
+        parser.add_argument(
+            "value",
+            metavar="VALUE",
+            nargs="?",
+            help="its new value; on or off for a switch, none for no value, - to read it from standard input (a secret, off `ps`)",
+        )
         parser.add_argument("--host", metavar="NAME", help="for the engines of this host only")
         parser.add_argument("--engine", metavar="ID", help="for one engine that has a name in its home")
     elif name == "settings":
@@ -60,7 +66,7 @@ def run(name: str, args: argparse.Namespace) -> int:
         if name == "settings":
             return show(desk, args)
         if name == "set":
-            value = parse(args.key, args.value)
+            value = parse(args.key, sys.stdin.readline().rstrip("\n") if args.value == "-" else args.value)
             args.key += scope_of(desk, args.host, args.engine)
             ack = desk.send(Command("set", {"key": args.key, "value": value}, by="cli"))
         elif args.to is not None:

@@ -33,6 +33,7 @@ from gainstage.tui.console.global_actions import GlobalActions
 from gainstage.tui.console.live_settings import ShownSettings
 from gainstage.tui.console.pace import RefreshRate, allowed_hz
 from gainstage.tui.console.poller import EVENTS_KEPT, News, Poller
+from gainstage.tui.console.terminal_alerts import TerminalAlerts
 from gainstage.tui.console.terminal_guard import guard_terminal
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.console.typeahead import TypeAhead
@@ -111,7 +112,7 @@ class GainstageApp(App[int]):
         self.ignored_advice: dict[str, float] = {}
         self.reported: set[str] = set()
         self.live_settings = ShownSettings()
-        self.alerts = Alerts()
+        self.alerts = Alerts(TerminalAlerts(self).look if desk.live else None)
         self.farewell = ""
         self.palette_version = 0
         self.started = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+from gainstage.engine.advisor.run_summary import summary_lines
 from gainstage.engine.clean import clean_text, value_text
 from gainstage.engine.views.run_report import RunReport
 from gainstage.tui.render import format as fmt
@@ -55,43 +56,6 @@ def page(report: RunReport) -> str:
     title = _html(f"gainstage run {report.run.name}")
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>'
     return head + "\n".join(parts) + "</body></html>\n"
-
-
-def summary_lines(report: RunReport) -> list[str]:
-    """The first lines of a report: what it was, how far it is, how fast it went, what it cost."""
-    run = report.run
-    shares = (
-        (run.stored, "stored"),
-        (run.failed, "failed"),
-        (run.skipped, "skipped"),
-        (run.cancelled, "cancelled"),
-        (run.left, "to do"),
-    )
-    lines = [f"{fmt.plural(run.total, 'recording')}: " + ", ".join(f"{n:,} {word}" for n, word in shares if n)]
-    if run.sources:
-        more = f" and {len(run.sources) - 5} more" if len(run.sources) > 5 else ""
-        lines.append(f"from {', '.join(run.sources[:5])}{more}")
-    times = [f"added {fmt.stamp(run.added_wall)}"]
-    if run.began_wall is not None:
-        times.append(f"begun {fmt.stamp(run.began_wall)}")
-    if run.ended_wall is not None:
-        times.append(f"ended {fmt.stamp(run.ended_wall)}")
-    lines.append(", ".join(times))
-    if run.rtfx is not None:
-        audio, work = fmt.span(run.audio_done_s), fmt.span(run.work_s)
-        lines.append(f"{audio} of audio stored in {work} of work: {run.rtfx:.1f}x real time")
-    if report.coverage:
-        c = report.coverage
-        lines.append(
-            f"{fmt.span(c['speech_s'])} of speech: {fmt.span(c['worded_s'])} under words, {fmt.span(c['judged_silent_s'])} judged"
-            f" non-speech, {fmt.span(c['left_s'])} left"
-        )
-    hours = run.audio_done_s / 3600
-    if report.kwh is None:
-        lines.append("energy is not known: no GPU reports it")
-    else:
-        lines.append(f"{report.kwh:.3f} kWh by the GPUs" + (f", {report.kwh / hours:.4f} kWh per hour of audio" if hours else ""))
-    return lines
 
 
 def _tables(report: RunReport) -> list[tuple[str, Table]]:

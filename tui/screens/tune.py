@@ -171,6 +171,11 @@ class TuneScreen(TableScreen):
     def do_undo(self, _: str) -> None:
         self.console.send(Command("undo"), "undo the last change")
 
+    def do_experiments(self, _: str) -> None:
+        from gainstage.tui.screens.modals.experiments import ExperimentsScreen
+
+        self.app.push_screen(ExperimentsScreen())
+
     def do_autopilot(self, _: str) -> None:
         row = self.console.settings.get("autopilot.on")
         if row is None:

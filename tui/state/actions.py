@@ -140,6 +140,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("edit", "e", "Edit the value", "Type a new value; it is staged, not sent.", _on("tune"), "engine", foot="edit", types=True),
     Action("apply", "A", "Apply what is staged", "Send every staged value.", _on("tune"), "engine", foot="apply"),
     Action("autopilot", "O", "Autopilot on or off", "The engine tries numbers of slots, keeps what helps, takes the rest back.", _on("tune"), "engine", foot="autopilot"),
+    Action("experiments", "x", "Experiments", "What changes of settings did to the same recordings, tried beside this system.", _on("tune")),
     Action("undo", "u", "Undo the last change", "Set it back; an undo is a change like any other.", _on("tune", "deck"), "engine", foot="undo"),
     Action("undo-to", "U", "Undo to here", "Back to the settings before the change under the cursor.", _on("tune"), "engine", True, usage="[REVISION]"),
     Action("differences", "equals_sign", "Differences only", "Only values that differ from their default or file.", _on("tune"), foot="differences"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gainstage.engine.advisor import bands
 from gainstage.engine.advisor.bands import Band, BandState
 from gainstage.engine.stages import GPU_STAGES
@@ -34,8 +36,10 @@ def metrics(s: Snapshot, memory_limit: float) -> dict[str, tuple[Band, float | N
 class Alerts:
     """The level of every metric, by name; ``ok`` for what is not known."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[Snapshot], None] | None = None) -> None:
+        """``also`` is called with every live frame."""
         self._states: dict[str, BandState] = {}
+        self._also = also
 
     def step(self, snapshot: Snapshot, memory_limit: float) -> None:
         """A new live frame."""
@@ -43,6 +47,8 @@ class Alerts:
             name: bands.step(band, self._states.get(name, BandState()), value, snapshot.wall)
             for name, (band, value) in metrics(snapshot, memory_limit).items()
         }
+        if self._also is not None:
+            self._also(snapshot)
 
     def of(self, name: str) -> str:
         """``ok``, ``warn`` or ``crit``."""

@@ -30,6 +30,7 @@ from gainstage.engine.desk.scripted.world import World
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Events
+from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
@@ -79,7 +80,7 @@ class FakeClock:
         self.seconds += seconds
 
 
-class ScriptedDesk:
+class ScriptedDesk(NoExperiments):
     """The story as a :class:`gainstage.engine.views.desk.Desk`.
 
     ``clock`` returns seconds; the story is at ``start_at`` when the desk is made and runs ``speed`` story seconds per clock
@@ -129,8 +130,7 @@ class ScriptedDesk:
         note = None if gpus else "libnvidia-ml.so.1 not found"
         self.frames = Frames(self.world, "nothing yet" if empty else source, devices=gpus, gpu_note=note)
         self._engine = engine
-        self._frame_age_s = frame_age_s
-        self._schema = schema
+        self._frame_age_s, self._schema = frame_age_s, schema
         self._pages = queries.Pages()
         self._corrections = ScriptedCorrections(seed)
         self.judge = VerdictCache(forecast_s=15.0, expect_s=60.0)
