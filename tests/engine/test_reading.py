@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,8 @@ import pytest
 
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.tui.commands.common import paths_of
+from gainstage.tui.commands.console import attach_command
 from tests.cli_kit import gainstage, said
 from tests.conftest import administrator, url_of
 
@@ -77,6 +80,28 @@ def test_every_error_is_an_object_for_a_program(words: tuple[str, ...], status: 
     assert kind in (None, error["kind"])
     assert "Traceback" not in done.stderr
     assert done.stderr.strip(), "and a line for people"
+
+
+@pytest.mark.parametrize(
+    ("home", "variable", "database", "words"),
+    [
+        (None, None, None, "gainstage attach"),
+        ("talks", None, None, "gainstage attach --home {folder}/talks"),
+        (None, "{folder}/my talks", None, "gainstage attach --home '{folder}/my talks'"),
+        (None, None, "postgresql://me:hunter2@db/prod", "gainstage attach 'postgresql://…@db/prod'"),
+    ],
+)
+def test_back_with_leads_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str | None, variable: str | None, database: str | None, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GAINSTAGE_HOME", raising=False)
+    if variable:
+        monkeypatch.setenv("GAINSTAGE_HOME", variable.format(folder=tmp_path))
+    args = Namespace(home=Path(home) if home else None, database=database)
+    got = attach_command(args, paths_of(args))
+    assert "hunter2" not in got
+    assert got == words.format(folder=tmp_path)
 
 
 def test_a_command_that_reads_finds_what_is_there(database: Database, database_url: str, tmp_path: Path) -> None:

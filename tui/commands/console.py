@@ -151,7 +151,7 @@ def speaks_utf8() -> bool:
 def attach_command(args: argparse.Namespace, paths: Paths) -> str:
     """The command that opens a console on this system again; a password is left out."""
     words = ["gainstage", "attach"]
-    if args.home:
+    if args.home or os.environ.get("GAINSTAGE_HOME"):  # another shell may not have the variable
         words += ["--home", str(paths.data)]
     if args.database:
         words.append(conceal(args.database))
