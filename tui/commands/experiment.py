@@ -93,7 +93,6 @@ def run(name: str, args: argparse.Namespace) -> int:
 def experiment(args: argparse.Namespace) -> int:
     from gainstage.engine.evaluation.references import load_reference
     from gainstage.engine.experiment.trial import run as run_trial
-    from gainstage.engine.experiment.trial import sides_of
     from gainstage.engine.queue.experiments import find, list_experiments
 
     if not args.set and args.against == "current" and args.again is None:
@@ -102,7 +101,6 @@ def experiment(args: argparse.Namespace) -> int:
     sets, args.set = args.set, []
     with open_desk(args, settings_of(args)) as desk:
         spec = _spec(args, desk, sets)
-        sides_of(spec, desk)  # a wrong setting is refused before anything starts
         if alive(desk) and speaking(args):
             print("an engine works beside it: times are less sure", file=sys.stderr)
         try:
@@ -121,7 +119,7 @@ def experiment(args: argparse.Namespace) -> int:
 
 
 def _spec(args: argparse.Namespace, desk: PostgresDesk, sets: list[str]) -> ExperimentSpec:
-    from gainstage.engine.experiment.trial import ExperimentSpec, sample
+    from gainstage.engine.experiment.trial import ExperimentSpec, sample, sides_of
     from gainstage.engine.queue.experiments import find
 
     if args.again is not None:
@@ -129,6 +127,7 @@ def _spec(args: argparse.Namespace, desk: PostgresDesk, sets: list[str]) -> Expe
     for text in sets:
         if "=" not in text:
             raise DeskError(f"--set {text!r}: write KEY=VALUE")
+    sides_of(ExperimentSpec((), tuple(sets), args.against), desk)  # a wrong setting is refused before anything else
     ids = tuple(desk.store.find(i) for i in args.ids) or sample(
         desk, paths_of(args).audio, args.sample, newest=args.newest_first, simulated=args.simulated
     )
