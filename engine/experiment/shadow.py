@@ -169,10 +169,11 @@ def _copy(real: Any, copy: Any, table: str) -> None:
     ):
         for block in out:
             into.write(block)
+    whole_name = f"{SCHEMA}.{table}"
     if "id" in columns:  # the next row of its own must not take a number that was copied
         copy.execute(
             SQL("select setval(pg_get_serial_sequence({}, 'id'), coalesce(max(id), 0) + 1, false) from {}").format(
-                Literal(f"{SCHEMA}.{table}"), Identifier(table)
+                Literal(whole_name), Identifier(table)
             )
         )
 
