@@ -25,15 +25,7 @@ from pydantic import SecretStr
 from gainstage.engine.errors import EngineError, Misconfigured, Transient
 from gainstage.engine.store import trouble
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
-from gainstage.engine.store.migrate import (
-    SCHEMA,
-    Migration,
-    migrate,
-    refuse_empty,
-    refuse_newer,
-    store_migrations,
-    unknown_migrations,
-)
+from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
 from gainstage.engine.views.snapshot import DatabaseView
 
@@ -148,9 +140,8 @@ class Database:
         """Connect to ``url``, or start or join the embedded server of ``folder``; bring the tables up to date.
 
         ``migrations`` are those of other rooms, beside the store's own. For an ``engine`` the connections it needs are counted
-        first: its pool shrinks where there are few, and it is refused where it would starve others. Without ``make`` a database that
-        has no tables of gainstage stays as it is and is refused. Raises :class:`Misconfigured` saying what to do when
-        the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
+        first: its pool shrinks where there are few, and it is refused where it would starve others. Without ``make`` a database without
+        tables of gainstage is refused. Raises :class:`Misconfigured` saying what to do when the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
         """
         stack = ExitStack()
         try:
@@ -171,9 +162,7 @@ class Database:
                 # through a pooler per transaction, only within one transaction do we stay on one server connection
                 with connection.transaction() if pooler == "transaction" else nullcontext():
                     connection.execute("select set_config('search_path', %s, %s)", [path, pooler == "transaction"])
-                    if not make:
-                        refuse_empty(connection, where)
-                    migrate(connection, steps)
+                    migrate(connection, steps, make=make)
                     if engine:
                         refuse_newer(connection, steps)
                     types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]

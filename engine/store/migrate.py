@@ -40,12 +40,15 @@ def store_migrations() -> tuple[Migration, ...]:
     return tuple(sorted(migrations, key=lambda m: m.number))
 
 
-def migrate(connection: Connection[Any], migrations: Sequence[Migration]) -> tuple[str, ...]:
+def migrate(connection: Connection[Any], migrations: Sequence[Migration], *, make: bool = True) -> tuple[str, ...]:
     """Apply what is missing, each step in a transaction of its own; the names of the steps applied.
 
     ``connection`` is in autocommit mode with the schema first in its search path. Safe to run from many processes at once.
+    Without ``make`` the first step of all is not taken: a database without tables of ours is refused.
     Raises :class:`Misconfigured` when the role may not, or another gainstage has used a number for something else.
     """
+    if not make:
+        refuse_empty(connection)
     ordered = sorted(migrations, key=lambda m: m.number)
     if len({m.number for m in ordered}) < len(ordered):
         raise ValueError("two migrations share a number")
@@ -98,11 +101,11 @@ def refuse_newer(connection: Connection[Any], migrations: Sequence[Migration]) -
         )
 
 
-def refuse_empty(connection: Connection[Any], where: str) -> None:
+def refuse_empty(connection: Connection[Any]) -> None:
     """Raises :class:`Misconfigured` where no gainstage has made its tables."""
     if not _is_made(connection):
         raise Misconfigured(
-            f"{where} holds nothing of gainstage yet",
+            "this database holds nothing of gainstage yet",
             cause="database: empty",
             hint="`gainstage run` makes its tables; or name another database with --database",
         )
