@@ -142,7 +142,7 @@ class Devices:
                 wait_s = self.interval_s
             except Lost as lost:
                 gone = tuple(_unknown(view) for view in self._latest[0])
-                self._latest = (gone, f"{lost}; next try in {backoff.wait_s:.0f} s")
+                self._latest = (gone, f"{lost}; it is tried again by itself")
                 wait_s = backoff.next()
             self._stop.wait(wait_s)
         self._close()

@@ -81,5 +81,10 @@ def test_lists_stay_inside_their_room(lists: DeckLists, width: int, rows: int) -
     assert all(line.used <= width for line in lines)
 
 
+def test_one_list_alone_keeps_a_title_and_its_time_together(lists: DeckLists) -> None:
+    alone = draw_lists(DeckLists(next_in_line=lists.next_in_line), 150, 10, 0.0, no_palette())
+    assert max(len(line.text.rstrip()) for line in alone) <= 75
+
+
 def test_nothing_to_list_takes_no_room() -> None:
     assert draw_lists(DeckLists(), 150, 30, 0.0, no_palette()) == []

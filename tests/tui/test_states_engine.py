@@ -181,6 +181,11 @@ async def test_an_engine_that_ended_with_everything_done_is_stopped_and_its_figu
         assert "ago" in d.app.desk_screen.host.as_text().splitlines()[0]
 
 
+async def test_a_rate_not_measured_yet_is_not_called_idle(driven: Run, desk_at: Run) -> None:
+    async with driven(Bent(desk_at("burst"), lambda s: replace(s, run=replace(s.run, rtfx=None)))) as d:
+        assert "now measuring" in d.app.desk_screen.throughput.as_text()
+
+
 async def test_figures_of_an_engine_at_work_are_of_now(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at("burst")) as d:
         assert "ago" not in d.app.desk_screen.machine.as_text().splitlines()[0]

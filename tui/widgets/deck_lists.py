@@ -51,7 +51,7 @@ def draw_lists(lists: DeckLists, width: int, rows: int, now: float, p: Palette) 
         ("changes", [lambda w, c=c: _change(c, w, p) for c in lists.changes]),  # type: ignore[misc]
     ]
     filled = [(title, drawers) for title, drawers in parts if drawers]
-    columns = 2 if width >= TWO_COLUMNS and len(filled) > 1 else 1
+    columns = 2 if width >= TWO_COLUMNS else 1  # one list alone takes half as well: a title and its time stay near each other
     cells = (width - GAP * (columns - 1)) // columns
     lines: list[Line] = []
     for at in range(0, len(filled), columns):

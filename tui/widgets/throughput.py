@@ -48,13 +48,11 @@ class ThroughputPanel(Panel):
         return super().heading(p).add("  audio hours per hour", p["muted"])
 
     def corner(self, p: Palette) -> Line:
-        return (
-            Line()
-            .add("now " if self.now == self.wall else "last ", p["faint"])
-            .add(fmt.times(self.run.rtfx) if self.run.rtfx is not None else "idle", p["bright"])
-            if self.run
-            else Line()
-        )
+        run = self.run
+        if run is None:
+            return Line()
+        rate = fmt.times(run.rtfx) if run.rtfx is not None else "measuring" if run.running and self.now == self.wall else "idle"
+        return Line().add("now " if self.now == self.wall else "last ", p["faint"]).add(rate, p["bright"])
 
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         run = self.run
