@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: real-models world chaos soak fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots pages mutants
+.PHONY: real-models world chaos soak fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots recording pages mutants
 
 check: lint types imports test pythons
 
@@ -68,6 +68,9 @@ demo:
 
 screenshots:
 	uv run python -m gainstage.tui.bench.screenshots screenshots
+
+recording:
+	uv run python -m gainstage.tui.bench.recording screenshots
 
 # plants faults one at a time and lists those no test notices: hours, or MODULES=engine/flow/gate.py for minutes
 mutants:
