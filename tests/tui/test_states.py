@@ -208,6 +208,7 @@ async def test_before_the_desk_has_answered_nothing_is_claimed(desk_at: Run, tmp
         assert "CONNECTING" in text
         assert "Connecting to pg:prod" in text
         assert "NO ENGINE" not in text
+        assert not re.search(r"\d\d:\d\d:\d\d", text.splitlines()[0]), "no time of day before the desk has said one"
 
 
 async def test_the_ticker_knows_what_happened_while_another_screen_was_shown(driven: Run, desk_at: Run) -> None:

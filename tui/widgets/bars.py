@@ -146,7 +146,7 @@ class StatusBar(Live):
         if self.frame.read_only:
             right.add("read-only", p["warn"]).gap(2, p["ground"])
         right.add(where, p[token])
-        if clock:
+        if clock and self.frame.contact is not Contact.UNKNOWN:  # the desk has not said what time it is
             right.gap(2, p["ground"]).add(fmt.clock(self.frame.now), p["text"])
         return right.gap(1, p["ground"])
 
