@@ -14,12 +14,14 @@ CALLS = ("execute", "executemany", "copy")
 
 
 EXAMINED = {
+    ("engine/queue/schema.py", "trigger"),
     ("engine/sources/subscriptions.py", "result"),
     ("engine/store/labels.py", "', '.join(BALANCE)"),
     ("engine/voices/renaming.py", "column"),
     ("engine/voices/renaming.py", "profile"),
     ("engine/bench/corrections.py", "table"),
     ("engine/bench/corrections.py", "table.name"),
+    ("tui/bench/truth.py", "_PAST[scope]"),
     ("tui/bench/truth.py", "_WHICH[scope]"),
 }
 """Parameters and loop variables that stand for texts written out in the same file, and names of our own tables."""
