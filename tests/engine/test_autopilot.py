@@ -45,7 +45,10 @@ def test_it_finds_the_slots_that_help_and_keeps_away_from_a_hand(database: Datab
         assert {row.key for row in rows} == {"workers.transcribe"}
         frame = until(lambda: (f := engine.threads.publisher.history[-1]).autopilot and f)
         assert frame.autopilot is not None
-        changes.set_value(database, "workers.identify", 1, "ops")
+        step = next(r for r in changes.history(database) if r.by == NAME and r.undone_by is None)
+        assert changes.undo(database, "ops").state != "refused", "a step is undone as any change is"
+        until(lambda: engine.context.settings.workers.transcribe == step.old)
+        assert next(r for r in changes.history(database) if r.revision == step.revision).undone_by is not None
         until(lambda: (engine.threads.autopilot.doing or "").startswith("paused"))
         changes.set_value(database, "autopilot.on", False, "test")
         until(lambda: engine.threads.autopilot.doing is None)
