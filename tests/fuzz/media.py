@@ -1,7 +1,8 @@
 """Mutants of media files through the decoder: every one ends in audio or a typed refusal, soon and in little memory.
 
 ``python -m tests.fuzz.media --count 5000`` (``make fuzz-media``). A mutant is a function of its number; what breaks is kept in ``--keep``
-and named by it. Each is decoded in a child under limits, so that neither a crash nor a hang ends the run.
+and named by it. Each is decoded in a child under limits, so that neither a crash nor a hang ends the run. A hang is ten seconds in which
+the child ran or waited for anything but a processor: a loaded machine makes none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +27,11 @@ from gainstage.engine.flow.cancel import CancelToken
 from tests.engine.speech_kit import dialogue, write_media
 
 HANG_S = 10.0
+"""Seconds that a mutant may take, running or waiting for anything but a processor."""
+
+STUCK_S = 120.0
+"""Seconds of the clock after which it is a hang on a machine of any load."""
+
 MOST_BYTES = 500 * 1024**2
 MOST_S = 3600.0
 
@@ -135,6 +143,7 @@ class Child:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
+        self.slowest_s, self.most_bytes = 0.0, 0
         self._start()
 
     def _start(self) -> None:
@@ -146,13 +155,19 @@ class Child:
 
     def decode(self, source: Path) -> tuple[str, str]:
         """(outcome, detail): "audio", "refused", or a fault: "untyped", "tried again" (for nothing), "crash", "hang", "memory"."""
+        began, before = time.monotonic(), self._unserved_s()
         self._pipe.send(str(source))
-        answered = self._pipe.poll(HANG_S * (6 if self.first else 1))  # the first call imports the libraries
+        slack = 6 if self.first else 1  # the first call imports the libraries
         self.first = False
-        if not answered:
-            self.close()
-            self._start()
-            return "hang", f"more than {HANG_S:.0f} s"
+        while not self._pipe.poll(1.0):
+            clock_s = time.monotonic() - began
+            own_s = clock_s - (self._unserved_s() - before)
+            if own_s > HANG_S * slack or clock_s > STUCK_S * slack:
+                self.close()
+                self._start()
+                return "hang", f"{own_s:.1f} s of its own, {clock_s:.0f} s of the clock"
+        if slack == 1:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         try:
             outcome, detail, peak = self._pipe.recv()
         except EOFError:
@@ -160,11 +175,26 @@ class Child:
             code = self._process.exitcode
             self._start()
             return "crash", f"exit code {code}"
+        self.most_bytes = max(self.most_bytes, peak)
         if peak > MOST_BYTES:
             self.close()
             self._start()
             return "memory", f"{peak / 1024**2:.0f} MB"
         return outcome, detail
+
+    @property
+    def pid(self) -> int:
+        pid = self._process.pid
+        assert pid is not None
+        return pid
+
+    def _unserved_s(self) -> float:
+        """Seconds for which the child was ready to run and got no processor, of the thread that waited longest; 0 where unknown."""
+        waited = [0.0]
+        for account in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # the thread has ended
+                waited.append(int(account.read_text().split()[1]) / 1e9)
+        return max(waited)
 
     def close(self) -> None:
         self._process.kill()
@@ -174,11 +204,19 @@ class Child:
 FAULTS = ("untyped", "tried again", "crash", "hang", "memory")
 
 
-def run(numbers: range, keep: Path, until: float = float("inf")) -> tuple[Counter[str], list[str]]:
-    """Decode the mutants of these numbers; the outcomes counted, and the faults in words."""
-    outcomes: Counter[str] = Counter()
-    faults: list[str] = []
-    child = Child()
+@dataclass(slots=True)
+class Report:
+    """What became of mutants: outcomes counted, faults in words, the longest time of the clock and the most memory of one."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    most_bytes: int = 0
+
+
+def run(numbers: range, keep: Path, until: float = float("inf")) -> Report:
+    """Decode the mutants of these numbers."""
+    report, child = Report(), Child()
     try:
         with tempfile.TemporaryDirectory() as place:
             files = [path.read_bytes() for path in originals(Path(place))]
@@ -188,14 +226,15 @@ def run(numbers: range, keep: Path, until: float = float("inf")) -> tuple[Counte
                     break
                 source.write_bytes(mutant(number, files))
                 outcome, detail = child.decode(source)
-                outcomes[outcome if outcome != "refused" else f"refused: {detail}"] += 1
+                report.outcomes[outcome if outcome != "refused" else f"refused: {detail}"] += 1
                 if outcome in FAULTS:
                     keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"media-{number}").write_bytes(source.read_bytes())
-                    faults.append(f"mutant {number}: {outcome}, {detail}")
+                    report.faults.append(f"mutant {number}: {outcome}, {detail}")
     finally:
         child.close()
-    return outcomes, faults
+    report.slowest_s, report.most_bytes = child.slowest_s, child.most_bytes
+    return report
 
 
 def main() -> int:
@@ -205,12 +244,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-kept"), help="folder for mutants that broke something")
     args = parser.parse_args()
-    outcomes, faults = run(range(args.first, args.first + args.count), args.keep, time.monotonic() + 60 * args.minutes)
-    for outcome, count in outcomes.most_common():
+    report = run(range(args.first, args.first + args.count), args.keep, time.monotonic() + 60 * args.minutes)
+    for outcome, count in report.outcomes.most_common():
         print(f"{count:6}  {outcome}")
-    for fault in faults:
+    print(
+        f"{report.outcomes.total()} mutants from number {args.first}: {len(report.faults)} faults, the slowest took {report.slowest_s:.1f} s"
+        f" of the clock, the most memory was {report.most_bytes / 1024**2:.0f} MB"
+    )
+    for fault in report.faults:
         print(fault)
-    return 1 if faults else 0
+    return 1 if report.faults else 0
 
 
 if __name__ == "__main__":
