@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gainstage.engine.options import NO_OPTIONS, RecordingOptions
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Vector: TypeAlias = "NDArray[np.float32]"
 """A one-dimensional float32 vector; voices and text vectors are L2-normalised."""
 
 SAMPLE_RATE = 16_000
@@ -82,6 +83,8 @@ class Audio:
 
     def read(self, start: float = 0.0, end: float | None = None) -> NDArray[np.float32]:
         """Samples of [start, end) seconds as float32 in [-1, 1); clipped to the recording."""
+        import numpy as np  # here: whoever only looks at terms needs none of it
+
         a = min(max(0, round(start * SAMPLE_RATE)), self.samples)
         b = self.samples if end is None else min(max(a, round(end * SAMPLE_RATE)), self.samples)
         if a == b:

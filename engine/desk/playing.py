@@ -6,7 +6,6 @@ from pathlib import Path
 
 from gainstage.engine.errors import Permanent
 from gainstage.engine.sources.local import path_of
-from gainstage.engine.store.export import file_name
 from gainstage.engine.store.kept_audio import kept_file
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.views.playing import Playable
@@ -73,6 +72,8 @@ def write_clip(what: Playable, folder: Path) -> Path:
 
 def clip_name(what: Playable) -> str:
     """A file name with the recording, the time and the speaker."""
+    from gainstage.engine.store.export import file_name
+
     whole = int(what.start + AROUND_S)
     at = f"{whole // 3600}-{whole % 3600 // 60:02d}-{whole % 60:02d}"
     return "_".join(filter(None, (file_name(what.recording), at, file_name(what.speaker) if what.speaker else ""))) + ".wav"
@@ -80,6 +81,8 @@ def clip_name(what: Playable) -> str:
 
 def export_clips(store: RecordingStore, id: str, folder: Path, audio: Path | None) -> tuple[Path, ...]:
     """Every passage of a recording as a file in ``folder/<id>.clips``, named by number, time and speaker; the files."""
+    from gainstage.engine.store.export import file_name
+
     segments = store.segments(id)
     if not segments:
         raise Permanent(

@@ -10,13 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.desk import correcting, experiment_lines, playing, predicting, searching
+from gainstage.engine.desk.fleet_reader import FleetReader
 from gainstage.engine.desk.fleet_rows import fleet_rows
-from gainstage.engine.desk.fleet_view import FleetReader
 from gainstage.engine.desk.recording_facts import facts_shown, speakers
 from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
@@ -339,6 +337,8 @@ class PostgresDesk(experiment_lines.ExperimentLines):
             question = commands.send(self.database, Command("embed_query", {"text": text}, seen.id, "desk"), expires_s=EMBED_WAIT_S)
             answer = commands.wait(self.database, question.id, seen.id, EMBED_WAIT_S)
             if answer is not None and answer.state == "done" and answer.data:
+                import numpy as np
+
                 return np.asarray(answer.data["vector"], np.float32), ModelId(**answer.data["model"])
         return self._embed(text) if self._embed else (None, None)
 

@@ -9,11 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from gainstage.config.origins import Loaded, shown_with_origins
 from gainstage.config.paths import ENGINE_LOCK, Paths
@@ -66,6 +63,8 @@ class EngineRegistry:
         An engine of the same host and home that never signed off is dead (a home has one engine at a time) and is marked as
         ended. Call it before :meth:`gainstage.engine.queue.jobs.JobQueue.register`.
         """
+        from importlib.metadata import version
+
         host, home = socket.gethostname(), str(paths.own)
         with self.db.transaction() as connection:
             connection.execute(
@@ -190,6 +189,8 @@ def end_dead(db: Database) -> tuple[str, ...]:
 
 
 def _runs(pid: int) -> bool:
+    import psutil
+
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

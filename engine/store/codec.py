@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pgvector import HalfVector
 from psycopg.types.json import Jsonb
-from pydantic import TypeAdapter
 
 from gainstage.engine.errors import Permanent
 from gainstage.engine.terms import Decision, ModelId, Segment, Vector, Word
 from gainstage.engine.views.passes import StageSpan
 from gainstage.engine.views.rows import Span
+
+if TYPE_CHECKING:
+    from pgvector import HalfVector
+    from pydantic import TypeAdapter
 
 _dumps: Callable[..., str] = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -36,14 +38,12 @@ def jsonable(value: Any) -> Any:
         return plain(str(value))
     if value is None or isinstance(value, bool | int):
         return value
-    if isinstance(value, np.generic):
-        return jsonable(value.item())
+    if _of_numpy(value):
+        return jsonable(value.tolist())
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Permanent(f"a result is {value}", cause="not a number in a result", hint="report it with `gainstage show ID`")
         return value
-    if isinstance(value, np.ndarray):
-        return [jsonable(v) for v in value.tolist()]
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -51,6 +51,12 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset):
         return [jsonable(v) for v in value]
     return plain(str(value))
+
+
+def _of_numpy(value: Any) -> bool:
+    """Whether a value is a number or an array of numpy: of a library that is not loaded there is none."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.generic | numpy.ndarray)
 
 
 def document(value: Any) -> Jsonb:
@@ -66,7 +72,7 @@ def document(value: Any) -> Jsonb:
 
 def _shallow(value: Any) -> Any:
     """One level of what the JSON encoder does not know."""
-    if isinstance(value, np.generic | np.ndarray):
+    if _of_numpy(value):
         return value.tolist()
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
@@ -91,6 +97,8 @@ def words_of(rows: Sequence[Sequence[Any]], speaker: str) -> tuple[Word, ...]:
 
 @cache
 def _decisions() -> TypeAdapter[Decision]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(Decision)
 
 
@@ -116,6 +124,9 @@ def span_of(record: Mapping[str, Any]) -> Span:
 
 def checked_vector(vector: Vector, model: ModelId, what: str) -> HalfVector:
     """A vector as it is stored (half precision). Raises :class:`Permanent` for another dimension, NaN, infinity and zero."""
+    import numpy as np
+    from pgvector import HalfVector
+
     values = np.asarray(vector, np.float32)
     if values.shape != (model.dimension,):
         raise Permanent(

@@ -13,8 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from pgvector.psycopg.halfvec import register_halfvec_info
-from pgvector.psycopg.vector import register_vector_info
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
@@ -23,7 +21,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from pydantic import SecretStr
 
 from gainstage.engine.errors import EngineError, Misconfigured, Transient
-from gainstage.engine.store import trouble
+from gainstage.engine.store import trouble, vector_types
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
@@ -165,7 +163,7 @@ class Database:
                     migrate(connection, steps, make=make)
                     if engine:
                         refuse_newer(connection, steps)
-                    types = [info for name in ("vector", "halfvec") if (info := TypeInfo.fetch(connection, name))]
+                    types = [info for name in vector_types.CLASSES if (info := TypeInfo.fetch(connection, name))]
                 if engine:
                     pool_size = _pool_of_engine(connection, where, pool_size)
             address = make_conninfo(url, **_manners(parts, application, None if pooler else path))
@@ -281,7 +279,7 @@ class Database:
                 [self._path],
             )
         for info in self._types:
-            (register_halfvec_info if info.name == "halfvec" else register_vector_info)(connection, info)
+            vector_types.register(connection, info)
 
     def _revive(self) -> EngineError | None:
         """Start the embedded server again after it was killed; one thread tries, the others go on. Why it does not start."""

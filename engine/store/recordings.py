@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
@@ -325,5 +324,5 @@ def _vectors_of(connection: Connection[TupleRow], role: Role, id: str) -> dict[i
     for table in tables(connection, role):
         query = SQL("select v.segment, v.vector from {} v join segment s on s.id = v.segment where s.recording = %s")
         for number, vector in connection.execute(query.format(Identifier(table.name)), [id]):
-            vectors[number] = vector.to_numpy().astype(np.float32)
+            vectors[number] = vector.to_numpy().astype("float32")
     return vectors

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pgvector import HalfVector
 from psycopg import Connection, Cursor
 from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
@@ -17,6 +16,9 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.store.codec import checked_vector, document, plain, words_document
 from gainstage.engine.store.vectors import Role, VectorTable
 from gainstage.engine.terms import Balance, Decision, ModelId, Provenance, Recording, RecordingWarning, Segment, Status
+
+if TYPE_CHECKING:
+    from pgvector import HalfVector
 
 Fence = Callable[[Cursor[TupleRow]], object]
 """Called in the transaction before anything is written; raises :class:`gainstage.engine.errors.LostClaim` when the claim is gone."""

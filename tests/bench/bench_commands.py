@@ -1,16 +1,17 @@
 """Seconds of every command on a home of very many recordings: ``python -m tests.bench.bench_commands [--recordings N] [--home HOME]``.
 
 Each is a process of its own, as an operator starts it, beside an engine that is paused (``--alone``: without one, so that each command
-also starts the embedded server). The median of three is printed; commands whose work grows with what they are asked to copy
-(``export --all``, ``backup``) are left out. Exit status 1 when one takes longer than the goal.
+also starts the embedded server). The least of three is printed, of the clock and of the processor; commands whose work grows with what
+they are asked to copy (``export --all``, ``backup``) are left out. Exit status 1 when one takes longer than a goal. That of the
+processor also holds on a loaded machine; it leaves a machine of half the speed under a second.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from tests.chaos.kit import EngineProcess, wait_for
 from tests.scale_kit import fill
 
 GOAL_S = 1.0
+GOAL_PROCESSOR_S = 0.5
 
 COMMANDS = (
     "status", "status --json", "recordings", "recordings --status failed", "recordings --match conversation --sort title --limit 500",
@@ -64,18 +66,26 @@ def paused_engine(home: Path, url: str) -> Iterator[None]:
         engine.kill()
 
 
-def took(command: str, home: Path, place: dict[str, str]) -> tuple[float, int, str]:
-    """(seconds, exit status, last words) of one command."""
+def took(command: str, home: Path, place: dict[str, str]) -> tuple[float, float, int, str]:
+    """(seconds of the clock, of the processor, exit status, last words) of one command."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed
     words = shlex.split(command.format(**{name: shlex.quote(value) for name, value in place.items()}))
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _processor_s()
     done = subprocess.run(
         [sys.executable, "-m", "gainstage.tui.cli", *words, *([] if words[0] == "config" else ["--home", str(home)])],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**environment, "COLUMNS": "100"},
         check=False,
     )
-    return time.perf_counter() - began, done.returncode, (done.stderr or done.stdout).strip()[-200:]
+    last = (done.stderr or done.stdout).strip()[-200:]
+    return time.perf_counter() - began, _processor_s() - before, done.returncode, last
+
+
+def _processor_s() -> float:
+    """Processor time of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
@@ -107,13 +117,16 @@ def main() -> int:
             if args.alone and command.split()[0] in ("watch", "pause", "resume"):
                 continue
             runs = [took(command, home, place) for _ in range(args.times)]
-            seconds = statistics.median(run[0] for run in runs)
-            slow += [command] * (seconds > GOAL_S)
-            words = f"  exit status {runs[0][1]}: {runs[0][2]}" if runs[0][1] not in (0, 1) or "Traceback" in runs[0][2] else ""
-            print(f"{seconds:7.2f} s {'SLOW' if seconds > GOAL_S else '    '} {command}{words}", flush=True)
+            seconds, processor_s = min(run[0] for run in runs), min(run[1] for run in runs)
+            missed = "SLOW" if seconds > GOAL_S else "BUSY" if processor_s > GOAL_PROCESSOR_S else "    "
+            slow += [command] * bool(missed.strip())
+            status, last = runs[0][2:]
+            words = f"  exit status {status}: {last}" if status not in (0, 1) or "Traceback" in last else ""
+            print(f"{seconds:6.2f} s {processor_s:6.2f} s {missed} {command}{words}", flush=True)
         with Database.open(None, paths.database) as database:
             print(
-                f"{sum(1 for _ in COMMANDS)} commands, {Backlog(database).counts().total:,} recordings, {len(slow)} above {GOAL_S} s"
+                f"{len(COMMANDS)} commands, {Backlog(database).counts().total:,} recordings, {len(slow)} above {GOAL_S} s of the clock"
+                f" or {GOAL_PROCESSOR_S} s of the processor"
             )
     return 1 if slow else 0
 
