@@ -72,7 +72,7 @@ def log_tail(paths: Paths, lines: int = 12) -> str:
         with paths.engine_log.open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - 16_384))
-            return b"\n".join(log.read().splitlines()[-lines:]).decode("utf-8", "replace")
+            return "\n".join(clean_text(line.decode("utf-8", "replace")) for line in log.read().splitlines()[-lines:])
     except OSError:
         return ""
 

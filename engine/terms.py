@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Vector: TypeAlias = "NDArray[np.float32]"
+    Vector: TypeAlias = NDArray[np.float32]
+else:  # without numpy, which most commands never need
+    Vector = Any
 """A one-dimensional float32 vector; voices and text vectors are L2-normalised."""
 
 SAMPLE_RATE = 16_000

@@ -81,7 +81,7 @@ def refused(name: str, why: str, status: int, *, as_json: bool, error: Exception
         facts = {"kind": kind, "message": clean_text(getattr(error, "message", why.removeprefix("error: "))), "status": status}
         facts |= {key: clean_text(text) for key in ("cause", "hint") if (text := getattr(error, key, ""))}
         print(json.dumps({"error": facts}), flush=True)
-    print(f"gainstage{name and f' {name}'}: {why}", file=sys.stderr)
+    print(f"gainstage{name and f' {name}'}: {_harmless(why)}", file=sys.stderr)
     return status
 
 
@@ -170,6 +170,13 @@ def guarded(run: object, name: str, args: argparse.Namespace, *, as_json: bool =
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
+
+
+def _harmless(text: str) -> str:
+    """An error on its way to a terminal: what it quotes (titles, file names, a server's words) is other people's."""
+    from gainstage.engine.clean import clean_text
+
+    return "\n".join(clean_text(line, 4000) for line in text.splitlines())
 
 
 if __name__ == "__main__":

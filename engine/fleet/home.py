@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from gainstage.config.paths import Paths
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.flow.locks import FileLock
 
 LOOK_S = 1.0
@@ -53,7 +54,7 @@ def serving(paths: Paths) -> Iterator[None]:
     lock = lock_of(paths)
     if not _acquired(lock):
         raise Served(f"an engine serves {paths.own} already (pid {engine_pid(paths)}); `gainstage status` shows it")
-    paths.engine_pid.write_text(str(os.getpid()))
+    write_whole(paths.engine_pid, str(os.getpid()))
     try:
         yield
     finally:

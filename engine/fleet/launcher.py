@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from gainstage.config.paths import Paths
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.errors import EngineError
 
 NAMES = ("local", "ray", "slurm")
@@ -41,10 +42,7 @@ class FleetPlan:
 
     def save(self, paths: Paths) -> None:
         """Keep the plan in the home, readable by its owner only: an address may hold a password."""
-        file = plan_file(paths)
-        file.touch(mode=0o600)
-        file.chmod(0o600)
-        file.write_text(json.dumps(asdict(self)), "utf-8")
+        write_whole(plan_file(paths), json.dumps(asdict(self)), mode=0o600)
 
     @classmethod
     def load(cls, paths: Paths) -> FleetPlan:

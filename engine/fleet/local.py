@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gainstage.config.paths import Paths
+from gainstage.config.whole_files import write_whole
 from gainstage.engine import detached
 from gainstage.engine.fleet.home import engine_pid, member_names
 from gainstage.engine.fleet.launcher import DRAINING, FleetPlan, Launched, LaunchError, free_names
@@ -37,9 +37,7 @@ def read_wanted(paths: Paths) -> WantedMembers | None:
 
 def write_wanted(paths: Paths, wanted: WantedMembers) -> None:
     paths.members.mkdir(parents=True, exist_ok=True)
-    fresh = paths.members / f"wanted.{os.getpid()}"
-    fresh.write_text(json.dumps({"names": wanted.names, "now": wanted.now}), "utf-8")
-    fresh.replace(paths.members / "wanted.json")
+    write_whole(paths.members / "wanted.json", json.dumps({"names": wanted.names, "now": wanted.now}))
 
 
 class LocalLauncher:

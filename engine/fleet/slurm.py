@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,10 +25,10 @@ class SlurmLauncher:
         self.paths = paths
 
     def start(self, count: int) -> None:
+        options = self._options()
         taken = [engine.name for engine in self.list()]
         for name in free_names("slurm", count, taken):
-            options = shlex.split(self.plan.options.get("sbatch", "--gpus=1"))
-            log = self.paths.member(name).ensure().engine_log
+            log = str(self.paths.member(name).ensure().engine_log).replace("%", "%%")  # sbatch replaces %j and its like
             _command(
                 [
                     "sbatch",
@@ -42,6 +43,15 @@ class SlurmLauncher:
                 environ={"GAINSTAGE_STORE__DATABASE": self.plan.database or ""},
             )
 
+    def _options(self) -> list[str]:
+        text = self.plan.options.get("sbatch", "--gpus=1")
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise LaunchError(
+                f"the options of sbatch cannot be read: {error}: {text}", cause="sbatch options", hint="Close every quotation."
+            ) from None
+
     def script(self, name: str) -> str:
         """What a node runs: the engine in place of the shell, so that Slurm's signals reach it."""
         words = [sys.executable, "-P", "-m", "gainstage.engine.process", f"--member={name}", "--home", str(self.paths.data)]
@@ -51,8 +61,9 @@ class SlurmLauncher:
         found = []
         for line in _command(["squeue", "--me", "--noheader", "--format=%i|%j|%T|%N"]).splitlines():
             id, job, state, where = (*line.split("|"), "", "", "")[:4]
-            if job.startswith(f"{JOB}:"):
-                found.append((int(id.split("_")[0]), Launched(job.partition(":")[2], state.lower(), where)))
+            number = re.match(r"\d+", id)  # 12, 12_3 of an array, 12+0 of a heterogeneous job
+            if job.startswith(f"{JOB}:") and number:
+                found.append((int(number[0]), Launched(job.partition(":")[2], state.lower(), where)))
         return tuple(
             Launched(e.name, DRAINING if e.state == "completing" else e.state, e.where)
             for _, e in sorted(found, key=lambda f: f[0])
@@ -69,7 +80,14 @@ def _command(words: list[str], *, script: str | None = None, environ: dict[str, 
     """What a command of Slurm prints."""
     try:
         done = subprocess.run(
-            words, input=script, capture_output=True, text=True, timeout=WAIT_S, env={**os.environ, **(environ or {})}, check=False
+            words,
+            input=script,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=WAIT_S,
+            env={**os.environ, **(environ or {})},
+            check=False,
         )
     except FileNotFoundError:
         raise LaunchError(

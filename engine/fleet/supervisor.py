@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from gainstage.config.paths import Paths
 from gainstage.engine.backoff import Backoff
+from gainstage.engine.clean import clean_text, terminal_json
 from gainstage.engine.fleet.members import Member
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
@@ -24,6 +25,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 
 STEADY_S = 60.0
 """An engine that ran for this long and died is started again as if it had died for the first time."""
+
+LONGEST_LINE = 10_000
+MOST_READ = 1 << 20
+"""Bytes of an engine's log that are repeated at once."""
 
 LOOK_S = 0.2
 """Between two looks at the engines and their logs."""
@@ -59,10 +64,10 @@ class _MemberProcess:
                 if file.seek(0, os.SEEK_END) < self._read:  # begun anew by its engine
                     self._read = 0
                 file.seek(self._read)
-                data = file.read(1 << 20)
+                data = file.read(MOST_READ)
         except OSError:
             return []
-        whole = data[: data.rfind(b"\n") + 1]
+        whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_READ else b"")  # a line without an end is cut
         self._read += len(whole)
         return whole.splitlines()
 
@@ -194,7 +199,11 @@ class Supervisor:
             name = child.member.name.encode()
             for line in child.fresh_lines():
                 json_line = self.json_lines and line.startswith(b"{")
-                out.write((b'{"member":"' + name + b'",' + line[1:] if json_line else name + b" | " + line) + b"\n")
+                if json_line:
+                    text = terminal_json((b'{"member":"' + name + b'",' + line[1:]).decode("utf-8", "replace"))
+                else:  # libraries write there too, with the titles of others
+                    text = f"{child.member.name} | {clean_text(line.decode('utf-8', 'replace'), LONGEST_LINE)}"
+                out.write(text.encode("utf-8", "replace") + b"\n")
         out.flush()
 
     def _say(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gainstage.engine.queue.rows import document, plain
 from gainstage.engine.store.database import Database
@@ -18,7 +19,7 @@ class Learned:
 
 
 def recall(db: Database, machine: str, models: str) -> Learned | None:
-    """What was learned; None for a machine or models never tuned."""
+    """What was learned; None for a machine or models never tuned, and where a row cannot be what :func:`remember` wrote."""
     with db.connection() as connection:
         row = connection.execute(
             "select best, tried, too_much from autopilot_memory where machine = %s and models = %s", [plain(machine), plain(models)]
@@ -26,7 +27,16 @@ def recall(db: Database, machine: str, models: str) -> Learned | None:
     if row is None:
         return None
     best, tried, too_much = row
-    return Learned(dict(best), tuple(tuple(values) for values in tried), tuple(dict(values) for values in too_much))
+    try:
+        return Learned(
+            _numbers(best), tuple(tuple(map(int, values)) for values in tried), tuple(_numbers(values) for values in too_much)
+        )
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return None
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, int]:
+    return {key: int(value) for key, value in values.items()}
 
 
 def remember(db: Database, machine: str, models: str, learned: Learned) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gainstage.config.settings import Fetch, Settings
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.sources.child_parser import ChildParser, TooMuch
 from gainstage.engine.sources.hosts import Hosts
 from gainstage.engine.sources.http import refuse
 from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.policy import host_of
 from gainstage.engine.sources.web import Web
-from gainstage.engine.terms import Captions, Recording, RecordingWarning
-from gainstage.engine.text.captions import NoCaptions, parse, timed
+from gainstage.engine.terms import Caption, Captions, Recording, RecordingWarning
+from gainstage.engine.text.captions import NoCaptions, timed
 
 CAUSE = "captions"
 MOST_BYTES = 16 * 1024**2
@@ -59,12 +61,26 @@ def unusable(why: str) -> RecordingWarning:
     )
 
 
-def read(body: bytes, origin: str, language: str, declared: str) -> Captions:
-    """Captions from a file of a ``declared`` type. Raises :class:`NoCaptions`, also for a page in place of a type with times."""
-    format, lines = parse(body)
+def read(body: bytes, origin: str, language: str, declared: str, token: CancelToken) -> Captions:
+    """Captions from a file of a ``declared`` type. Raises :class:`NoCaptions`, also for a page in place of a type with times, and
+    :class:`Cancelled`.
+    """
+    format, lines = _parsed(body, token)
     if format in ("html", "text") and not timed(lines) and re.search(r"vtt|srt|subrip|ttml|json", declared.lower()):
         raise NoCaptions(f"they are announced as {clean_text(declared, 40)}, and what comes has no times")
     return Captions(origin, format, clean_text(language, 20), lines)
+
+
+def _parsed(body: bytes, token: CancelToken) -> tuple[str, tuple[Caption, ...]]:
+    """:func:`gainstage.engine.text.captions.parse` in a child process: a small file can keep a parser busy for ever."""
+    with closing(ChildParser(token, "gainstage.engine.sources.caption_child")) as child:
+        try:
+            answer = child.ask(body)
+        except TooMuch as error:
+            raise NoCaptions("they are too much for their parser") from error
+    if "fault" in answer:
+        raise NoCaptions(answer["fault"])
+    return answer["format"], tuple(Caption(start, end, text) for start, end, text in answer["lines"])
 
 
 def with_language(available: Mapping[str, Any], wanted: str) -> str | None:
@@ -117,7 +133,7 @@ def of_site(ytdlp: Any, info: Mapping[str, Any], wanted: str, settings: Fetch, t
             with translated(token), ytdlp.urlopen(Request(str(best["url"]), headers=best.get("http_headers") or {})) as response:
                 body = response.read(_limit(settings) + 1)
             token.check()
-        return _checked(body, settings, SUBTITLES, str(key), str(best["ext"]))
+        return _checked(body, settings, SUBTITLES, str(key), str(best["ext"]), token)
     except Cancelled:
         raise
     except EngineError as error:
@@ -145,7 +161,7 @@ def of_feed(recording: Recording, wanted: str, settings: Fetch, web: Web, hosts:
             raise
         return None, (unusable(error.message),)
     hosts.answered(permit)
-    return _checked(body, settings, TRANSCRIPT, language, str(offer.get("type") or ""))
+    return _checked(body, settings, TRANSCRIPT, language, str(offer.get("type") or ""), token)
 
 
 def _received(url: str, settings: Fetch, web: Web, token: CancelToken) -> bytes:
@@ -162,11 +178,11 @@ def _received(url: str, settings: Fetch, web: Web, token: CancelToken) -> bytes:
     return bytes(body)
 
 
-def _checked(body: bytes, settings: Fetch, origin: str, language: str, declared: str) -> Taken:
+def _checked(body: bytes, settings: Fetch, origin: str, language: str, declared: str, token: CancelToken) -> Taken:
     if len(body) > (most := _limit(settings)):
         return None, (unusable(f"they are larger than {most:,} bytes"),)
     try:
-        return read(body, origin, language, declared), ()
+        return read(body, origin, language, declared, token), ()
     except NoCaptions as error:
         return None, (unusable(str(error)),)
 
@@ -182,7 +198,7 @@ def _formats(offers: Sequence[Mapping[str, Any]]) -> str:
 def keep(path: Path, taken: Taken) -> None:
     """Store captions beside the media of their recording, for an attempt after a kill."""
     captions, warnings = taken
-    path.write_text(json.dumps({"captions": asdict(captions) if captions else None, "warnings": [asdict(w) for w in warnings]}))
+    write_whole(path, json.dumps({"captions": asdict(captions) if captions else None, "warnings": [asdict(w) for w in warnings]}))
 
 
 def kept(path: Path) -> Taken | None:

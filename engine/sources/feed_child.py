@@ -1,32 +1,24 @@
-"""Child process that parses untrusted feeds under resource limits: documents on stdin, their content as JSON on stdout.
-
-Started by :mod:`gainstage.engine.sources.feed_parser`. A document that exceeds the limits ends this child only.
-"""
+"""Child process that parses untrusted feeds under resource limits: started by :mod:`gainstage.engine.sources.feed_parser`."""
 
 from __future__ import annotations
 
-import json
-import struct
-import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-MEMORY_BYTES = 1024**3
-CPU_S = 600
+from gainstage.engine.sources.parsing_child import serve
+
 _ENTRY = ("title", "link", "id", "itunes_duration", "published", "updated", "yt_videoid")
 MOST_TEXT = 4096
 MOST_PARTS = 64
 TRANSCRIPTS = "every_transcript"
 
 
-def main() -> None:
-    _limit()
+def prepare() -> Callable[[bytes], Any]:
     import feedparser
 
     keep_transcripts(feedparser)
-    while (document := _read(sys.stdin.buffer)) is not None:
-        answer = json.dumps(parsed(feedparser, document)).encode()
-        sys.stdout.buffer.write(struct.pack(">I", len(answer)) + answer)
-        sys.stdout.buffer.flush()
+    return partial(parsed, feedparser)
 
 
 def keep_transcripts(feedparser: Any) -> None:
@@ -77,24 +69,5 @@ def _text(value: Any) -> str | None:
     return str(value)[:MOST_TEXT] if value else None
 
 
-def _read(stream: BinaryIO) -> bytes | None:
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    return stream.read(struct.unpack(">I", head)[0])
-
-
-def _limit() -> None:
-    try:
-        import resource
-    except ImportError:  # systems without it rely on the parent's deadline
-        return
-    for kind, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_CORE, 0)):
-        try:
-            resource.setrlimit(kind, (most, most))
-        except (OSError, ValueError):
-            continue
-
-
 if __name__ == "__main__":
-    main()
+    serve(prepare)

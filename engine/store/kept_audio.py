@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +22,8 @@ OPUS_BITS = 24_000
 
 def kept_file(folder: Path, fingerprint: str) -> Path | None:
     """The file kept of an audio, if there is one."""
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", fingerprint):  # of a row of a shared database: no pattern, no path
+        return None
     found = [p for p in folder.glob(f"{fingerprint}.*") if not p.name.endswith(".part") and p.is_file()]
     return found[0] if found else None
 
@@ -27,7 +31,11 @@ def kept_file(folder: Path, fingerprint: str) -> Path | None:
 def sweep(database: Database, folder: Path) -> int:
     """Delete kept audio that no recording has any more, once it is a day old; how many files."""
     now = time.time()
-    files = [p for p in folder.glob("*") if p.is_file() and now - p.stat().st_mtime > UNKNOWN_S]
+    files = []
+    for path in folder.glob("*"):
+        with suppress(OSError):  # another engine of this home removed it just now
+            if path.is_file() and now - path.stat().st_mtime > UNKNOWN_S:
+                files.append(path)
     if not files:
         return 0
     with database.connection() as connection:

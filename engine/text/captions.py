@@ -30,7 +30,9 @@ _FAULTS = (ValueError, LookupError, AttributeError, TypeError, NotImplementedErr
 """What pysubs2 raises for files that it cannot read; SyntaxError is that of XML."""
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,500}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,200}\}")
-_SOUND = re.compile(r"[\[【][^\[\]【】]{0,200}[\]】]|[♪♫♬]+|^\s*(?:>>+|[-–—])\s+|^\s*\([^()]{0,200}\)\s*$", re.MULTILINE)
+_SOUND = re.compile(
+    r"[\[【][^\[\]【】]{0,200}[\]】]|[♪♫♬]+|^[ \t]*(?:>>+|[-–—])[ \t]+|^[ \t]*\([^()]{0,200}\)[ \t]*$", re.MULTILINE
+)
 """What captions for the deaf hold beside words: sounds in brackets, notes, marks of a change of speaker."""
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d{1,6})?)")
 
@@ -52,15 +54,23 @@ def parse(body: bytes) -> tuple[str, tuple[Caption, ...]]:
         return "json", _ordered(lines)
     if opening.startswith("WEBVTT"):
         return "vtt", _ordered(_of_subtitles(text, "vtt"))
-    if re.match(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(\w+:)?tt\b", opening, re.DOTALL):
+    if re.match(r"<(\w+:)?tt\b", _without_prologue(opening)):
         return "ttml", _ordered(_of_subtitles(text, "ttml"))
     if opening.startswith("[Script Info]"):
         return "ass", _ordered(_of_subtitles(text, "ass"))
     if opening.startswith("<"):
         return "html", _ordered(_of_html(text))
-    if re.search(r"^\s*(\d+:)?\d+:\d+[.,]\d+\s*-->", text, re.MULTILINE):
+    if re.search(r"^[ \t]*(?:\d{1,9}:)?\d{1,9}:\d{1,9}[.,]\d{1,9}[ \t]*-->", text, re.MULTILINE):
         return "srt", _ordered(_of_subtitles(text, "srt"))
     return "text", _ordered(Caption(None, None, line) for line in text.splitlines())
+
+
+def _without_prologue(opening: str) -> str:
+    """The beginning of an XML document without its declaration and the comments before its first element."""
+    for begin, end in (("<?xml", "?>"), *(("<!--", "-->"),) * (opening.count("<!--"))):
+        if opening.startswith(begin):
+            opening = opening.partition(end)[2].lstrip()
+    return opening
 
 
 def timed(lines: Sequence[Caption]) -> bool:

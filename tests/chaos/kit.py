@@ -34,11 +34,14 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 class EngineProcess:
     """One engine in a process of its own, with a home of its own."""
 
-    def __init__(self, home: Path, url: str, *, until_empty: bool = False, simulated: bool = True, **settings: str) -> None:
+    def __init__(
+        self, home: Path, url: str, *, until_empty: bool = False, simulated: bool = True, hurry: float = 0.0, **settings: str
+    ) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         pairs = {**QUICK, **{k.replace("__", "."): v for k, v in settings.items()}}
-        command = [sys.executable, "-m", "gainstage.engine.process", "--home", str(home)]
+        module = ["tests.chaos.hurried", str(hurry)] if hurry else ["gainstage.engine.process"]
+        command = [sys.executable, "-m", *module, "--home", str(home)]
         command += ["--until-empty"] * until_empty + (["--simulated"] if simulated else ["--demo", "--profile", "demo"])
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]

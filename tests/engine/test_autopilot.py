@@ -8,7 +8,7 @@ import pytest
 
 from gainstage.engine.advisor.slot_search import Bounds
 from gainstage.engine.queue import changes
-from gainstage.engine.queue.autopilot_memory import recall
+from gainstage.engine.queue.autopilot_memory import Learned, recall, remember
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.runtime.autopilot import MOVED, NAME, bounds_of
 from gainstage.engine.runtime.engine import Engine
@@ -74,3 +74,14 @@ def test_it_is_off_by_default(database: Database, tmp_path: Path) -> None:
 def test_bounds_are_read_as_typed(text: str, bounds: Bounds) -> None:
     assert bounds_of({"workers.transcribe": text})["workers.transcribe"] == bounds
     assert set(bounds_of({})) == set(MOVED)
+
+
+@pytest.mark.parametrize("written", ['{"workers.asr": "many"}', '["a"]', '{"a": {}}', "7"])
+def test_what_another_client_wrote_into_its_memory_is_not_taken(database: Database, written: str) -> None:
+    remember(database, "machine", "models", Learned({"workers.transcribe": 2}, ((2,),)))
+    assert recall(database, "machine", "models") == Learned({"workers.transcribe": 2}, ((2,),))
+    for column in ("best", "tried", "too_much"):
+        remember(database, "machine", "models", Learned({"workers.transcribe": 2}, ((2,),)))
+        with database.connection() as connection:
+            connection.execute(f"update autopilot_memory set {column} = %s::jsonb", [written])
+        assert recall(database, "machine", "models") is None, column

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gainstage.engine.desk import fleet_view
+from gainstage.engine.desk import fleet_reader
 from gainstage.engine.desk.merged import merge
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.queue import commands
@@ -160,7 +160,7 @@ def test_64_engines_cost_a_console_little(database: Database, tmp_path: Path, mo
     engines_of(database, tmp_path, *(f"e{n}" for n in range(64)))
     desk = PostgresDesk(database)
     desk.snapshot()
-    monkeypatch.setattr(fleet_view, "MANY_EVERY_S", 0.0)
+    monkeypatch.setattr(fleet_reader, "MANY_EVERY_S", 0.0)
     one = cost(lambda: loads(text))
     with database.connection() as connection:
 

@@ -1,4 +1,4 @@
-"""Hostile input by the thousand: settings, names, frames, feeds.
+"""Hostile input by the thousand: settings, names, frames, feeds, captions.
 
     python -m tests.fuzz.text                              # two minutes over all targets
     python -m tests.fuzz.text --minutes 30 feeds frames
@@ -36,6 +36,7 @@ from gainstage.engine.errors import EngineError
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.feed_parser import FeedParser
 from gainstage.engine.sources.feeds import is_feed, parse_feed
+from gainstage.engine.text.captions import NoCaptions, parse
 from gainstage.engine.views.frame_json import BadFrame, dumps, loads
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.commands.control import describe
@@ -149,12 +150,32 @@ def feeds(random: Random) -> None:
         parser.close()
 
 
+CAPTIONS = (
+    "WEBVTT\n\nSTYLE\n::cue { color: red }\n\n00:01.000 --> 00:02.500 align:start\n<v Ann>One <00:01.500>word</v>\n\n00:03.000 --> 00:04.000\n(laughs)\n",
+    "1\n00:00:01,000 --> 00:00:02,500\n{\\an8}<i>One</i> word\n\n2\n00:00:03,000 --> 00:00:04,000\n- Two\n",
+    '<?xml version="1.0"?><!-- a --><tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="1s" end="2.5s">One<br/>word</p></div></body></tt>',
+    "[Script Info]\n[Events]\nFormat: Layer, Start, End, Style, Text\nDialogue: 0,0:00:01.00,0:00:02.50,D,One {\\i1}word\\Ntwo\n",
+    '{"segments": [{"speaker": "Ann", "startTime": 1.0, "endTime": 2.5, "body": "One word"}, {"startTime": "0:03", "body": "two"}]}',
+    "<html><body><cite>Ann</cite><time>0:01</time><p>One word</p><script>x</script></body></html>",
+    "Ann: one word\n\nBob: two words\n",
+)
+
+
+def captions(random: Random) -> None:
+    """A file of captions bent at some places."""
+    data = mutated(random, random.choice(CAPTIONS)).encode(random.choice(("utf-8", "utf-16", "cp1252")), "replace")
+    with suppress(NoCaptions):
+        _, lines = parse(data)
+        assert all(line.text.isprintable() for line in lines)
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     "settings": settings,
     "values": values,
     "names": names,
     "frames": frames,
     "feeds": feeds,
+    "captions": captions,
 }
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gainstage.config.settings import Settings, changed
+from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.captions import base, read, wanted_language, with_language
 from gainstage.engine.speech.captioned import words_of
 from gainstage.engine.terms import Caption, Captions
@@ -95,10 +96,10 @@ def test_what_holds_no_words_says_so(body: str) -> None:
 
 
 def test_a_page_in_place_of_captions_is_none() -> None:
-    assert read(b"<p>one two</p>", "podcast:transcript", "en", "text/html").lines[0].text == "one two"
+    assert read(b"<p>one two</p>", "podcast:transcript", "en", "text/html", CancelToken()).lines[0].text == "one two"
     for declared in ("text/vtt", "application/srt", "application/json"):
         with pytest.raises(NoCaptions, match="announced as"):
-            read(b"<p>Please log in</p>", "podcast:transcript", "en", declared)
+            read(b"<p>Please log in</p>", "podcast:transcript", "en", declared, CancelToken())
 
 
 def test_words_share_the_time_of_their_line_by_length() -> None:

@@ -16,7 +16,7 @@ import pytest
 from gainstage.config.settings import Settings, changed
 from gainstage.engine.errors import Cancelled, Permanent, Transient
 from gainstage.engine.flow.cancel import CancelToken
-from gainstage.engine.sources import feed_parser as parsing
+from gainstage.engine.sources import child_parser as parsing
 from gainstage.engine.sources import pace as pacing
 from gainstage.engine.sources.feed_cutter import KEPT_HEAD, MOST_ENTRY_BYTES, Cutter, narrow
 from gainstage.engine.sources.feed_entries import FeedItem

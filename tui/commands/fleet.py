@@ -167,7 +167,7 @@ def status(launcher: Launcher, paths: Paths, args: argparse.Namespace) -> int:
         if frame is not None:
             print(f"\n{plain(frame.verdict.health)}  {plain(frame.verdict.reason, 400)}")
         if silent := unknown(placed, [r.engine for r in rows]):
-            print(f"placed, but not signed on yet: {', '.join(silent)}", file=sys.stderr)
+            print(f"placed, but not signed on yet: {plain(', '.join(silent), 2000)}", file=sys.stderr)
     return 1 if unknown(placed, [r.engine for r in rows]) else 0
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.clean import terminal_json
 from gainstage.tui.commands.common import clock, open_desk, place_arguments, plain, print_json, speaking, table
 
@@ -88,7 +89,10 @@ def report(args: argparse.Namespace) -> int:
     else:
         text = markdown(made) if args.format == "md" else page(made)
     if args.output is not None:
-        args.output.write_text(text, "utf-8")
+        if args.output.exists() and not args.output.is_file():  # a terminal, a pipe
+            args.output.write_text(text, "utf-8")
+        else:
+            write_whole(args.output, text)
         print(f"written to {plain(args.output)}")
     else:
         print(terminal_json(text), end="")
