@@ -146,8 +146,11 @@ def _meaning(connection: Connection[TupleRow], table: VectorTable, values: dict[
         "(select v.segment as id, 1 - (v.vector <=> %(vector)s) as score from {} v{} where {} order by {} limit %(candidates)s)"
     )
     index = valid_index(connection, table)
+    little = bool(speaking.as_string()) and _says_little(connection, values, speaking)
+    if little or (index is not None and index.upto is not None):  # over sooner than other processes have started
+        connection.execute("select set_config('max_parallel_workers_per_gather', '0', true)")
     everything, near = SQL("true"), SQL("v.vector <=> %(vector)s")
-    if speaking.as_string() and _says_little(connection, values, speaking):
+    if little:
         ways = [form.format(Identifier(table.name), said, everything, SQL("score desc"))]  # which no index can give
     elif index is None or index.upto is None:
         ways = [form.format(Identifier(table.name), said, everything, near)]

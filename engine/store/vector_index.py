@@ -29,8 +29,8 @@ MOST_MEMORY_MB = 1024
 CORES_OF_A_WORKER = 4
 """The build takes one more process for each four cores."""
 
-MOST_BARE = 50_000
-"""Passages that may be compared one by one beside an index: some 25 ms of a search."""
+MOST_BARE = 20_000
+"""Passages that may be compared one by one beside an index: some 10 ms of a search."""
 
 
 @dataclass(frozen=True, slots=True)
