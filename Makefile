@@ -51,9 +51,9 @@ fuzz-text:
 chaos:
 	GAINSTAGE_LONG_CHAOS=1 uv run pytest -n 0 --timeout=7200 tests/chaos
 
-# what an engine holds must not grow: eight hours at ten times the rate, MINUTES=5 for a look
+# what an engine holds must not grow: eight hours at ten times the rate; MINUTES=20 DAYS=7 for the work of a week in less
 soak:
-	uv run python -m tests.chaos.soak --minutes $(or $(MINUTES),480)
+	uv run python -m tests.chaos.soak --minutes $(or $(MINUTES),480) $(if $(DAYS),--days $(DAYS))
 
 # SETTINGS.md, COMMANDS.md and TROUBLESHOOTING.md, from the code
 pages:

@@ -6,12 +6,17 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 from gainstage.config.settings import Settings
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.flow.kept import KeptResults
+from gainstage.engine.flow.work_folder import WorkFolders
+from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.schema import ensure
 from gainstage.engine.sources.fetch import Fetcher
 from gainstage.engine.store.database import Database
@@ -63,6 +68,48 @@ def export(url: str, folder: str, ids: list[str]) -> None:
         while True:
             for id in ids:
                 export_recording(RecordingStore(database), id, "json", Path(folder) / "out")
+
+
+KEPT = 60
+"""Results of each kind that :func:`keep_results` computes."""
+
+KINDS = ("windows", "chunks", "vectors")
+
+
+def kept_key(number: int) -> bytes:
+    return f"result {number}".encode()
+
+
+def kept_payload(kind: str, number: int) -> bytes:
+    """Up to 200 kB that follow from their name."""
+    draw = random.Random(f"{kind} {number}")
+    return draw.randbytes(draw.randrange(1, 200_000))
+
+
+def kept_digest() -> str:
+    """What an attempt that is not killed ends with."""
+    return sha256(b"".join(kept_payload(kind, n) for kind in KINDS for n in range(KEPT))).hexdigest()
+
+
+def keep_results(folder: str) -> None:
+    """One attempt of a recording, whose stages keep each result and go on from those that are kept."""
+    total = sha256()
+    with WorkFolders(Path(folder) / "work").open("talk") as work:
+        for kind in KINDS:
+            with KeptResults(work / f"{kind}.kept", {"of": kind}) as kept:
+                for n in range(KEPT):
+                    if (payload := kept.get(kept_key(n))) is None:
+                        payload = kept_payload(kind, n)
+                        kept.put(kept_key(n), payload)
+                    total.update(payload)
+        write_whole(Path(folder) / "result", total.hexdigest())
+
+
+def redo_stored(url: str, folder: str, ids: list[str]) -> None:
+    """Queue stored recordings for a stage, as ``gainstage redo`` does."""
+    with Database.open(url, Path(folder)) as database:
+        Backlog(database).redo(ids, "embed")
+        time.sleep(60)
 
 
 def context() -> ForkServerContext:

@@ -31,6 +31,11 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 """Ours without anybody's settings."""
 
 
+def kills(short: int, long: int) -> int:
+    """How often a loop kills: ``long`` with GAINSTAGE_LONG_CHAOS=1, or what GAINSTAGE_KILLS says, for a piece of minutes."""
+    return int(os.environ.get("GAINSTAGE_KILLS") or (long if os.environ.get("GAINSTAGE_LONG_CHAOS") == "1" else short))
+
+
 class EngineProcess:
     """One engine in a process of its own, with a home of its own."""
 

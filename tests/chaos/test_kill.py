@@ -19,6 +19,7 @@ from tests.chaos.kit import (
     assert_all_stored_once,
     cared_for,
     commits,
+    kills,
     log_commits,
     queue_simulated,
     standing,
@@ -26,9 +27,8 @@ from tests.chaos.kit import (
     work_left,
 )
 
-LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"
-KILLS = 200 if LONG else 5
-"""Kills of the first test; GAINSTAGE_LONG_CHAOS=1 runs the long form."""
+KILLS = kills(5, 200)
+"""Kills of the first test."""
 
 
 def test_an_engine_killed_again_and_again_loses_and_repeats_nothing(database: Database, database_url: str, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ from gainstage.engine.store.vector_index import build_in_progress, build_indexes
 from gainstage.engine.store.vectors import tables
 from tests.chaos import kill_targets as targets
 from tests.chaos.kill_targets import SAID, kill_again_and_again
+from tests.chaos.kit import kills
 from tests.engine.store_kit import MODELS, TEXT, recording, segments, store, vector
 from tests.http_server import Request, Server, running
 
-LONG = os.environ.get("GAINSTAGE_LONG_CHAOS") == "1"
-KILLS = 200 if LONG else 12
+KILLS = kills(12, 200)
 BODY = random.Random(5).randbytes(400_000)
 
 
