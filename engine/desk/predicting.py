@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from gainstage.engine.advisor.predicted import predicted
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.rows import PredictedEffect
 from gainstage.engine.views.snapshot import Snapshot
@@ -18,6 +17,7 @@ def predict(
     database: Database, frame: Snapshot | None, in_flight: int, changes: dict[str, Any], engines: int
 ) -> dict[str, PredictedEffect]:
     """See :func:`gainstage.engine.advisor.predicted.predicted`; a frame of an engine that has ended predicts nothing."""
+    from gainstage.engine.advisor.predicted import predicted
     from gainstage.engine.voices.replay import decided
 
     works = frame is not None and frame.run.state in AT_WORK and frame.verdict.health not in ("offline", "done")

@@ -99,6 +99,7 @@ def keep_results(folder: str) -> None:
             with KeptResults(work / f"{kind}.kept", {"of": kind}) as kept:
                 for n in range(KEPT):
                     if (payload := kept.get(kept_key(n))) is None:
+                        time.sleep(0.002)  # a model computes
                         payload = kept_payload(kind, n)
                         kept.put(kept_key(n), payload)
                     total.update(payload)
