@@ -17,6 +17,7 @@ from gainstage.engine.sources.budget import (
     TRIAL_S,
     UNCLEAR_S,
     WINDOW_S,
+    BudgetAnswer,
     HostState,
     answered,
     ask,
@@ -217,3 +218,69 @@ def test_an_answer_to_a_request_made_when_the_breaker_opened_does_not_close_it()
     assert answered(state, 100.5) == replace(state, breaker="closed", until=0.0, failures=0)
     again = throttled(state, 101.0, 100.0, None)
     assert (again.failures, again.throttled, again.until) == (1, 2, state.until), "it was under way already"
+
+
+# -- at the limits themselves ---------------------------------------------------------------------------------------------
+
+
+def test_a_request_counts_to_the_end_of_the_61st_minute_it_touches() -> None:
+    state, _ = ask(HostState(), 30.0, 1)
+    assert ask(state, 90.0, 1)[1] == BudgetAnswer(3570.0, "budget")
+    assert ask(state, 3659.0, 1)[1] == BudgetAnswer(1.0, "budget")
+    assert ask(state, 3660.0, 1)[1] == BudgetAnswer(0.0)
+    assert state.used(3659.0) == 1
+    assert state.used(3660.0) == 0
+
+
+def test_the_wait_for_room_is_that_of_the_minute_which_makes_it() -> None:
+    """One request in the first minute, two in the second: a rate lowered to two has room when both minutes are over."""
+    state = HostState()
+    for now in (0.0, 60.0, 61.0):
+        state, _ = ask(state, now, 10)
+    assert ask(state, 120.0, 3)[1].wait_s == 3660.0 - 120.0
+    assert ask(state, 120.0, 2)[1].wait_s == 3720.0 - 120.0
+    assert ask(state, 120.0, 4)[1].wait_s == 0.0
+
+
+def test_requests_may_be_sent_at_the_very_end_of_a_wait() -> None:
+    state, _ = ask(HostState(), 100.0, 300, 10.0)
+    assert ask(state, 109.0, 300, 10.0)[1] == BudgetAnswer(1.0, "spacing")
+    assert ask(state, 110.0, 300, 10.0)[1].wait_s == 0.0
+    held = throttled(state, 120.0, 115.0, 5.0)
+    assert ask(held, 124.0, 300)[1] == BudgetAnswer(1.0, "cooling down")
+    tried, answer = ask(held, 125.0, 300)
+    assert answer == BudgetAnswer(0.0, "", True)
+    assert ask(tried, 725.0, 300)[1].trial, "the trial has ended without a result"
+
+
+def test_ten_requests_go_at_once_and_then_one_in_45_seconds_of_a_hundred_an_hour() -> None:
+    assert even_gap_s(100) == 45.0
+    state = HostState()
+    for _ in range(10):
+        state, answer = ask(state, 1000.0, 100, even=True)
+        assert answer.wait_s == 0.0
+    assert ask(state, 1000.0, 100, even=True)[1] == BudgetAnswer(45.0, "pace")
+    assert ask(state, 1045.0, 100, even=True)[1].wait_s == 0.0
+    assert ask(state, 1000.0, 100)[1].wait_s == 0.0, "a site that does not watch the pace"
+
+
+def test_a_delay_for_requests_under_way_only_lengthens_a_cool_down() -> None:
+    state = throttled(HostState(), 100.0, 90.0, 50.0)
+    assert (state.until, state.opened, state.failures, state.throttled) == (150.0, 100.0, 1, 1)
+    shorter = throttled(state, 101.0, 100.0, 10.0)
+    assert (shorter.until, shorter.failures, shorter.throttled) == (150.0, 1, 2)
+    assert throttled(state, 101.0, 100.0, None).until == 150.0
+    assert throttled(state, 101.0, 100.5, 10.0).failures == 2, "it was sent after the breaker opened"
+    trial, _ = ask(state, 150.0, 300)
+    assert throttled(trial, 151.0, 100.0, 500.0).until == trial.until, "of a trial the end stays"
+
+
+def test_what_is_said_of_a_trial_closes_the_breaker_or_delays_the_next() -> None:
+    state = throttled(HostState(), 100.0, 100.0, 50.0)
+    assert answered(state, 100.0) == state
+    closed = answered(state, 100.5)
+    assert (closed.breaker, closed.until, closed.failures) == ("closed", 0.0, 0)
+    assert unclear(state, 120.0) == state
+    trial, _ = ask(state, 150.0, 300)
+    assert (unclear(trial, 160.0).breaker, unclear(trial, 160.0).until) == ("open", 190.0)
+    assert answered(HostState(failures=3), 0.0).failures == 0
