@@ -205,8 +205,11 @@ class _HtmlTranscript(HTMLParser):
 
 def _of_html(text: str) -> list[Caption]:
     page = _HtmlTranscript()
-    page.feed(text)
-    page.close()
+    try:
+        page.feed(text)
+        page.close()
+    except (AssertionError, *_FAULTS) as error:  # html.parser asserts what a document may break
+        raise NoCaptions(f"it is no HTML: {clean_text(str(error), 100)}") from error
     parts = [(start, "".join(parts)) for start, parts in page.lines if "".join(parts).strip()]
     if any(start is not None for start, _ in parts):
         return [Caption(start, None, body) for start, body in parts if start is not None]

@@ -182,7 +182,8 @@ def main() -> int:
     for part in fields(Sample):
         values = [getattr(s, part.name) for s in samples]
         middle = statistics.median(values[len(values) // 4 : len(values) // 2])
-        print(f"{part.name:12} second quarter {middle:14,.0f}   last {values[-1]:14,.0f}   most {max(values):14,.0f}")
+        late = statistics.median(values[-(len(values) // 4) :])
+        print(f"{part.name:12} second quarter {middle:14,.0f}   last quarter {late:14,.0f}   most {max(values):14,.0f}")
     for name, rows in soaked.last.items():
         if rows > soaked.middle.get(name, 0) + 20:
             print(f"rows of {name}: {soaked.middle.get(name, 0):,} at the middle, {rows:,} at the end")
