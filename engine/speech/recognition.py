@@ -84,7 +84,7 @@ class DecodedWindow:
 
 
 @dataclass(slots=True)
-class _Text:
+class _WindowTokens:
     """The tokens of one window before alignment."""
 
     tokens: tuple[int, ...]
@@ -128,7 +128,7 @@ def _tokenizer(model: Any, language: str, task: str) -> Any:
     return Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=task, language=language)
 
 
-def _texts(model: Any, encoded: Any, languages: Sequence[str], how: Decoding) -> list[_Text]:
+def _texts(model: Any, encoded: Any, languages: Sequence[str], how: Decoding) -> list[_WindowTokens]:
     """The most probable tokens of each window."""
     tokenizers = {language: _tokenizer(model, language, how.task) for language in dict.fromkeys(languages)}
     prompts = [_prompt(model, tokenizers[language], how) for language in languages]
@@ -143,7 +143,7 @@ def _prompt(model: Any, tokenizer: Any, how: Decoding) -> list[int]:
     return prompt
 
 
-def _searched(model: Any, encoded: Any, prompts: Sequence[list[int]], tokenizer: Any, how: Decoding) -> list[_Text]:
+def _searched(model: Any, encoded: Any, prompts: Sequence[list[int]], tokenizer: Any, how: Decoding) -> list[_WindowTokens]:
     from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
 
     results = model.model.generate(
@@ -162,7 +162,7 @@ def _searched(model: Any, encoded: Any, prompts: Sequence[list[int]], tokenizer:
         text = tokenizer.decode(list(tokens)).strip()
         log_probability = float(result.scores[0]) * len(tokens) / (len(tokens) + 1)
         compression = get_compression_ratio(text) if text else 0.0
-        texts.append(_Text(tokens, log_probability, float(result.no_speech_prob), compression))
+        texts.append(_WindowTokens(tokens, log_probability, float(result.no_speech_prob), compression))
     return texts
 
 
@@ -170,7 +170,12 @@ def _searched(model: Any, encoded: Any, prompts: Sequence[list[int]], tokenizer:
 
 
 def _aligned(
-    model: Any, encoded: Any, windows: Sequence[SpeechWindow], texts: Sequence[_Text], languages: Sequence[str], how: Decoding
+    model: Any,
+    encoded: Any,
+    windows: Sequence[SpeechWindow],
+    texts: Sequence[_WindowTokens],
+    languages: Sequence[str],
+    how: Decoding,
 ) -> list[tuple[Word, ...]]:
     """The words of each window with times, by cross-attention.
 
