@@ -46,7 +46,7 @@ class RayNode:
         self.address = head or f"127.0.0.1:{port}"
         place = ["--address", head] if head else ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
         words = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--num-cpus={cpus}", "--num-gpus=0"]
-        self.log = folder.with_suffix(f".{os.urandom(2).hex()}.log")
+        self.log = folder / f"node-{os.urandom(2).hex()}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*words, "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", *place],
