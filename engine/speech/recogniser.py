@@ -18,8 +18,8 @@ CUBLAS = "libcublas.so.12"
 """CUDA version that CTranslate2 is built for; PyTorch may install another major version."""
 
 TOGETHER = 1
-"""Windows decoded together on a CPU, where larger calls save little (Whisper base int8, processor time of eight windows: 16.1 s one by
-one, 14.6 s in twos, 15.5 s in fours, 15.9 s in one call; the bundled model is fastest one by one). What was decoded is kept when the
+"""Windows decoded together on a CPU, where larger calls save little (Whisper base int8, processor time of eight windows: 16.3 s one by
+one, 14.7 s in twos, 15.4 s in fours, 15.9 s in one call; the bundled model is fastest one by one). What was decoded is kept when the
 engine is killed, so a small call is also little to do again."""
 
 UNDER_WAY_S = 30.0
