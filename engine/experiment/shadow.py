@@ -120,7 +120,8 @@ class Shadow:
             _end(child)
         if standing(database, [r.id for r in recordings]).left:
             last = clean_text(log.read_text("utf-8", "replace")[-600:], 600)
-            raise Transient(f"the engine of the experiment ended early: {last}", cause="experiment")
+            hint = "What the engine wrote last stands above; set those recordings aside, or try again."
+            raise Transient(f"the engine of the experiment ended early: {last}", cause="experiment", hint=hint)
         shutil.rmtree(home.data, ignore_errors=True)
         return peaks
 

@@ -70,6 +70,10 @@ Results = dict[str, tuple[str, list[tuple[float, float, str]]]]
 """By recording: its words, and its turns (start, end, speaker)."""
 
 
+WITH_AUDIO = "files and folders have; store.keep_audio=opus keeps that of addresses"
+"""Which recordings have their audio on this machine."""
+
+
 def sample(desk: PostgresDesk, audio: Any, count: int, *, newest: bool, simulated: bool = False) -> tuple[str, ...]:
     """Ids of stored recordings whose audio lies on this machine: the newest, or evenly over their lengths."""
     page = desk.recordings(Query(status=("stored",), sort="added", descending=True, limit=max(200, 4 * count)))
@@ -78,7 +82,7 @@ def sample(desk: PostgresDesk, audio: Any, count: int, *, newest: bool, simulate
         raise Permanent(
             "no stored recording has its audio on this machine",
             cause="experiment: no audio",
-            hint="files and folders have; store.keep_audio=opus keeps that of addresses",
+            hint=WITH_AUDIO,
         )
     if newest or len(rows) <= count:
         return tuple(r.id for r in rows[:count])
@@ -169,7 +173,12 @@ def _recordings(spec: ExperimentSpec, desk: PostgresDesk, paths: Paths, simulate
         stored = desk.store.get(id)
         one = stored.recording if simulated and stored else local_of(desk.store, id, paths.audio)
         if one is None:
-            raise Permanent(f"the audio of {id} is not on this machine", cause="experiment: no audio", recording=id)
+            raise Permanent(
+                f"the audio of {id} is not on this machine",
+                cause="experiment: no audio",
+                hint=WITH_AUDIO,
+                recording=id,
+            )
         found.append(one)
     return found
 

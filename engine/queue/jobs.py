@@ -140,9 +140,9 @@ class JobQueue(Backlog):
     def take(self) -> Claim | None:
         """Claim the next recording: highest priority first, then oldest; None when nothing is due.
 
-        One statement: the job is *doing* and the recording *running* together, or neither is. Its commit does not wait for the
-        disk: a claim that a crash of the server takes back is not there for :meth:`fence` either. An engine whose worker was given
-        up meanwhile (its machine slept for long) is registered anew first.
+        One statement: the job is *doing* and the recording *running* together, or neither is. Its commit waits for the disk: a
+        crash of the server would take back a claim whose work goes on, and the work would be done twice. An engine whose worker was
+        given up meanwhile (its machine slept for long) is registered anew first.
         """
         try:
             return self._take()
@@ -154,9 +154,8 @@ class JobQueue(Backlog):
         with self.db.connection() as connection:  # one statement: a transaction by itself
             row = connection.execute(
                 """
-                with quick as materialized (select set_config('synchronous_commit', 'off', true)),
-                job as (
-                  select f.* from quick, procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker)s) f where f.id is not null
+                with job as (
+                  select f.* from procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker)s) f where f.id is not null
                 ),
                 claimed as (
                   update recording r set status = 'running', engine = %(engine)s, attempt = attempt + 1, stage = null,

@@ -21,6 +21,7 @@ from gainstage.engine.views.frame_json import dumps
 from gainstage.tui.cli import main
 from tests.chaos.kit import wait_for
 from tests.cli_kit import command, environment, said
+from tests.engine.speech_kit import tone, write_media
 from tests.engine.store_kit import decision, recording, segments, store
 from tests.frames_kit import random_frame
 
@@ -113,7 +114,8 @@ def test_an_exported_file_whose_name_is_no_utf_8_is_named(database: Database, da
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_ended_takes_its_embedded_server_with_it(home: Path, number: signal.Signals) -> None:
+def test_a_command_that_is_ended_takes_its_embedded_server_with_it(home: Path, tmp_path: Path, number: signal.Signals) -> None:
+    said("add", write_media(tmp_path / "talk.wav", tone(1.0)), "--home", home)
     watching = subprocess.Popen(
         command("watch", "--home", home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )

@@ -137,8 +137,8 @@ def test_when_everything_is_taken_in_it_says_what_is_left_and_where(calm: Snapsh
 @pytest.mark.parametrize(
     ("sm", "used", "temperature", "throttle", "evidence"),
     [
-        (0.5, 40, 70.0, (), "GPU is not the limit: SM 50%, memory 50%, 70°C, no throttle"),
-        (0.99, 40, None, None, "the GPU is the limit: SM 99%, memory 50%"),
+        (0.5, 40, 70.0, (), "GPU is not the limit: GPU busy 50%, memory 50%, 70°C, no throttle"),
+        (0.99, 40, None, None, "the GPU is the limit: GPU busy 99%, memory 50%"),
         (None, 40, None, ("power",), "GPU: memory 50%, power"),
         (None, None, None, None, ""),
     ],
@@ -205,7 +205,7 @@ def test_of_several_cards_the_fullest_is_shown_and_the_limit_is_reached_at_its_c
     cards = [replace(card, memory_used=used) for used in (None, 20, 70, 30)]
     cards[0] = replace(cards[0], sm_history=(GPU_CEILING,))
     held = stage(replace(calm, devices=tuple(cards)), "transcribe", busy_share=0.97, depth=5)
-    assert bottleneck([held]).evidence == f"the GPU is the limit: SM {GPU_CEILING:.0%}, memory 70%"
+    assert bottleneck([held]).evidence == f"the GPU is the limit: GPU busy {GPU_CEILING:.0%}, memory 70%"
 
 
 def test_the_evidence_of_work_on_the_cpu_is_its_share(calm: Snapshot) -> None:
