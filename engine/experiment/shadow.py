@@ -25,7 +25,7 @@ from gainstage.config.settings import SPECS, Settings, value_of
 from gainstage.config.write_back import write_back
 from gainstage.engine.clean import clean_text
 from gainstage.engine.desk.summary import standing
-from gainstage.engine.errors import Transient
+from gainstage.engine.errors import Permanent
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.schema import ensure
 from gainstage.engine.store.database import Database
@@ -93,7 +93,7 @@ class Shadow:
     ) -> tuple[int, int | None]:
         """Take the recordings apart with an engine of these settings; the most memory it used: (bytes, bytes on the GPU).
 
-        Raises :class:`Transient` with its last words when it ends before they are done.
+        Raises :class:`Permanent` with its last words when it ends before they are done.
         """
         home = Paths.of(self._folder / name).ensure()
         home.cache.rmdir()
@@ -120,8 +120,8 @@ class Shadow:
             _end(child)
         if standing(database, [r.id for r in recordings]).left:
             last = clean_text(log.read_text("utf-8", "replace")[-600:], 600)
-            hint = "What the engine wrote last stands above; set those recordings aside, or try again."
-            raise Transient(f"the engine of the experiment ended early: {last}", cause="experiment", hint=hint)
+            hint = "What the engine wrote last stands above; leave those recordings out, or run it again."
+            raise Permanent(f"the engine of the experiment ended early: {last}", cause="experiment: engine ended", hint=hint)
         shutil.rmtree(home.data, ignore_errors=True)
         return peaks
 

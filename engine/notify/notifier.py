@@ -33,6 +33,7 @@ class Notifier:
         self._newest = newest
         self._seen = SeenSoFar()
         self._watched: set[int] = set()  # runs seen with work left that are not known to have ended
+        self._ended: set[int] = set()  # runs that ended; one that is taken up again is watched again
         self._told: set[str] = set()  # what the database said, whoever sent it
         self._asked_at = float("-inf")
         self._trouble: str | None = None
@@ -74,10 +75,11 @@ class Notifier:
     def _from_database(self) -> list[Happening]:
         database = self.context.database
         found = [lost(*engine) for engine in alerts.lost_engines(database, self.context.id)]
-        ended = alerts.ended_runs(database, sorted(self._watched), self.context.started_wall)
+        ended = alerts.ended_runs(database, sorted(self._watched), self.context.started_wall, sorted(self._ended))
         found += [
             done(id, name, at, stored=stored, failed=failed, skipped=skipped) for id, name, at, stored, failed, skipped in ended
         ]
+        self._ended |= {id for id, *_ in ended}
         self._watched -= {id for id, *_ in ended}
         new = [one for one in found if one.key not in self._told]
         self._told |= {one.key for one in new}

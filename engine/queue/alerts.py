@@ -64,14 +64,18 @@ def list_alerts(db: Database, limit: int = 50) -> tuple[AlertRow, ...]:
     return tuple(AlertRow(*row) for row in rows)
 
 
-def ended_runs(db: Database, ids: Sequence[int], began_wall: float) -> tuple[tuple[int, str, float | None, int, int, int], ...]:
-    """Of these runs, and of those that began since ``began_wall``, the ones with nothing left: (number, name, end, stored, failed,
-    skipped).
+def ended_runs(
+    db: Database, ids: Sequence[int], began_wall: float, known: Sequence[int] = ()
+) -> tuple[tuple[int, str, float | None, int, int, int], ...]:
+    """Of these runs, and of those but the ``known`` ones that began since ``began_wall``, the ones with nothing left: (number, name,
+    end, stored, failed, skipped).
     """
     from gainstage.engine.queue.runs import list_runs
 
     with db.transaction() as connection:
-        begun = connection.execute("select id from run where began >= to_timestamp(%s)", [began_wall]).fetchall()
+        begun = connection.execute(
+            "select id from run where began >= to_timestamp(%s) and id <> all(%s)", [began_wall, list(known)]
+        ).fetchall()
         wanted = sorted({*ids, *(int(id) for (id,) in begun)})
         rows = list_runs(connection, limit=len(wanted), ids=wanted) if wanted else ()
     return tuple((r.id, r.name, r.ended_wall, r.stored, r.failed, r.skipped) for r in rows if not r.left)
