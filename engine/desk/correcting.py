@@ -25,7 +25,7 @@ def transcript(database: Database, id: str) -> StoredTranscript:
         ).fetchall()
     if found is None or not rows:
         raise Permanent(
-            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands"
+            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands."
         )
     lines = tuple(TranscriptLine(*row) for row in rows)
     title, source, duration = found

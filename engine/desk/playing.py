@@ -28,7 +28,7 @@ def playable(store: RecordingStore, id: str, at: float, audio: Path | None, clus
     """
     found = store.get(id)
     if found is None:
-        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
+        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them.")
     with store.db.connection() as connection:
         passage = connection.execute(
             "select start_s, end_s, speaker from segment where recording = %(id)s and start_s <= %(at)s and end_s >= %(at)s"
@@ -37,7 +37,7 @@ def playable(store: RecordingStore, id: str, at: float, audio: Path | None, clus
         ).fetchone()
     recording, fingerprint, duration = found.recording, found.fingerprint, found.recording.duration
     if duration is not None and at > duration:
-        raise Permanent(f"{id} ends at {duration:.0f} s", cause="nothing there", hint="choose an earlier time")
+        raise Permanent(f"{id} ends at {duration:.0f} s", cause="nothing there", hint="Choose an earlier time.")
     turns = [(t[0], t[1], t[3]) for t in found.facts.get("turns") or () if t[2] == cluster]
     longest = max(turns, key=lambda t: t[1] - t[0], default=None)
     start, end, speaker = longest or passage or (at, at + ALONE_S, "")
@@ -50,7 +50,7 @@ def playable(store: RecordingStore, id: str, at: float, audio: Path | None, clus
             raise Permanent(
                 f"no audio of {id} on this machine: {path} is gone",
                 cause="no audio",
-                hint="put the file back, or keep audio with store.keep_audio = opus",
+                hint="Put the file back, or keep audio with store.keep_audio = opus.",
             )
     return Playable(
         id, recording.title, max(0.0, start - AROUND_S), end + AROUND_S, speaker, None if path is None else str(path), url
@@ -65,7 +65,7 @@ def write_clip(what: Playable, folder: Path) -> Path:
         raise Permanent(
             f"the audio of {what.recording} is not on this machine",
             cause="no audio",
-            hint="install mpv to play the address, or keep audio with store.keep_audio = opus",
+            hint="Install mpv to play the address, or keep audio with store.keep_audio = opus.",
         )
     return write(Path(what.path), what.start, what.end, folder / clip_name(what))
 
@@ -86,7 +86,7 @@ def export_clips(store: RecordingStore, id: str, folder: Path, audio: Path | Non
     segments = store.segments(id)
     if not segments:
         raise Permanent(
-            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands"
+            f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands."
         )
     whole = playable(store, id, segments[0].start, audio)
     target, written = folder / f"{file_name(id)}.clips", []

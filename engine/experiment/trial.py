@@ -70,7 +70,7 @@ Results = dict[str, tuple[str, list[tuple[float, float, str]]]]
 """By recording: its words, and its turns (start, end, speaker)."""
 
 
-WITH_AUDIO = "files and folders have; store.keep_audio=opus keeps that of addresses"
+WITH_AUDIO = "Files and folders have; store.keep_audio=opus keeps that of addresses."
 """Which recordings have their audio on this machine."""
 
 
@@ -124,7 +124,7 @@ def _named(name: str, current: Settings, database: Database) -> Settings:
         return load(profile=name).settings
     settings, newest = current, changes.history(database, 10_000)
     if not any(row.revision == int(name) for row in newest) and int(name) != 0:
-        raise Permanent(f"no revision {name}", cause="no such revision", hint="`gainstage settings --history` lists them")
+        raise Permanent(f"no revision {name}", cause="no such revision", hint="`gainstage settings --history` lists them.")
     for row in newest:
         later = row.revision is not None and row.revision > int(name) and row.state != "refused"
         if later and row.key in SPECS and not SPECS[row.key].secret:

@@ -204,7 +204,7 @@ class Batcher(Generic[T, R]):
                 self._run(*batch)
         except BaseException as error:
             text = clean_text(f"the {self.name} batcher broke: {type(error).__name__}: {error}", 300)
-            self._shut(Transient(text, cause="batcher broke", hint="a fault of gainstage; restart the engine"))
+            self._shut(Transient(text, cause="batcher broke", hint="A fault of gainstage; restart the engine."))
             raise
 
     def _next(self) -> tuple[list[PendingItem[T]], Why] | None:
@@ -328,7 +328,7 @@ class Batcher(Generic[T, R]):
         return OutOfMemory(
             f"{self.name}: one item of {part[0].cost:g} {self.unit} does not fit into memory: {clean_text(str(error), 200)}",
             cause="out of memory",
-            hint="free memory of the device, or run fewer workers",
+            hint="Free memory of the device, or run fewer workers.",
         )
 
     # -- both sides -------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class WorkFolders:
             raise Transient(
                 f"{free / 1024**3:.1f} GiB free in {self.root}, the floor is {floor_bytes / 1024**3:.1f} GiB",
                 cause="disk floor",
-                hint="free disk space, or lower fetch.disk_floor",
+                hint="Free disk space, or lower fetch.disk_floor.",
             )
 
     def _path(self, recording_id: str) -> Path:
@@ -121,7 +121,7 @@ class WorkFolders:
             raise Permanent(
                 f"recording id {clean_text(recording_id, 100)!r} is not safe in a file name",
                 cause="unsafe id",
-                hint="it was not queued by gainstage: see who else writes to this database",
+                hint="It was not queued by gainstage: see who else writes to this database.",
             )
         return self.root / recording_id
 
@@ -144,7 +144,7 @@ class WorkFolders:
             raise Transient(
                 f"no work folder: {error.strerror or error}",
                 cause="work folder not writable",
-                hint=f"look at the disk and the permissions of {self.root}",
+                hint=f"Look at the disk and the permissions of {self.root}.",
                 recording=path.name,
             ) from error
         if not free:
@@ -152,7 +152,7 @@ class WorkFolders:
             raise Transient(
                 f"its work folder belongs to {who}",
                 cause="work folder in use",
-                hint="the recording is being processed elsewhere; it is tried again later",
+                hint="The recording is being processed elsewhere; it is tried again later.",
                 recording=path.name,
             )
         return lock

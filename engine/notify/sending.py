@@ -45,7 +45,7 @@ def services(urls: SecretStr | None) -> tuple[tuple[str, Any], ...]:
             raise Misconfigured(
                 f"address {number} of notify.urls is none that apprise knows",
                 cause="notify.urls",
-                hint="https://appriseit.com/services lists them; `gainstage notify test` tries them",
+                hint="https://appriseit.com/services lists them; `gainstage notify test` tries them.",
             )
         made.append((f"{clean_text(str(service.service_name), 40)} (address {number})", service))
     return tuple(made)

@@ -40,7 +40,7 @@ def pattern_of(text: str) -> re.Pattern[str]:
         return re.compile(text, re.IGNORECASE)
     except re.error as error:
         raise Misconfigured(
-            f"{text!r} is no regular expression: {error}", cause="pattern", hint=r"put \ before a character that stands for itself"
+            f"{text!r} is no regular expression: {error}", cause="pattern", hint=r"Put \ before a character that stands for itself."
         ) from None
 
 

@@ -67,5 +67,5 @@ def find(db: Database, id: int) -> ExperimentRow:
     with db.transaction() as connection:
         row = connection.execute(f"select {_COLUMNS} from experiment where id = %s", [id]).fetchone()
     if row is None:
-        raise Permanent(f"no experiment {id}", cause="no such experiment", hint="`gainstage experiments` lists them")
+        raise Permanent(f"no experiment {id}", cause="no such experiment", hint="`gainstage experiments` lists them.")
     return ExperimentRow(*row)

@@ -72,7 +72,7 @@ def make(connection: Link, kind: str, sources: Sequence[str], *, name: str | Non
         if row is not None:
             return int(row[0])
         free = f"{wanted} ({n})"
-    raise Permanent(f"the name {wanted!r} is in use", cause="name in use", hint="give another --name")
+    raise Permanent(f"the name {wanted!r} is in use", cause="name in use", hint="Give another --name.")
 
 
 def open_of(connection: Link, subscription: int) -> int | None:
@@ -145,7 +145,7 @@ def find(connection: Link, text: str | None = None) -> RunRow:
         raise Permanent(
             "there is no run yet" if text is None else f"no run {clean_text(text, 80)!r}",
             cause="no such run",
-            hint="`gainstage runs` lists them",
+            hint="`gainstage runs` lists them.",
         )
     return first
 

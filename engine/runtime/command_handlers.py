@@ -35,7 +35,7 @@ class CommandHandlers:
             raise EngineError(
                 f"engine does not know the command {command.name}",
                 cause="unknown command",
-                hint="run the same version of gainstage on both sides",
+                hint="Run the same version of gainstage on both sides.",
             )
         answer = handler(command)
         if command.name != "embed_query":  # what people search for is not logged

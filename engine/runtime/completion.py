@@ -37,7 +37,7 @@ class Completion:
         if flight.token.cancelled:
             self.settle(flight, Cancelled(flight.token.reason or "cancelled"), "")
         else:
-            hint = "a fault of gainstage; it is tried again"
+            hint = "A fault of gainstage; it is tried again."
             self.settle(flight, Transient(f"broken off: {error.message}", cause="broken off", hint=hint), "")
 
     def stored(self, flight: Flight) -> None:
@@ -134,10 +134,10 @@ def note_decisions(context: EngineContext, flight: Flight, cast: Cast, ids: tupl
 def unforeseen(error: Exception) -> EngineError:
     """The engine's error for an exception that no stage expects."""
     if is_out_of_memory(error):
-        return OutOfMemory(clean_text(str(error), 300), cause="out of memory", hint="lower workers or batches of this stage")
+        return OutOfMemory(clean_text(str(error), 300), cause="out of memory", hint="Lower workers or batches of this stage.")
     name = type(error).__name__
     return Transient(
         f"{name}: {clean_text(str(error), 300)}",
         cause=f"unexpected {name}",
-        hint="a fault of gainstage or of a library; the traceback is in `gainstage show ID`",
+        hint="A fault of gainstage or of a library; the traceback is in `gainstage show ID`.",
     )

@@ -153,8 +153,8 @@ class EngineContext:
             return
         self._checked = key
         for person in missed(profiles, model, Limits.from_settings(self.settings.identify, calibration)):
-            hint = "`gainstage voices check` shows the curve; enrol more of this voice, from several recordings"
-            self.journal.log("warning", f"{person.text}: {hint}", kind="voices", stage="identify")
+            hint = "`gainstage voices check` shows the curve; enrol more of this voice, from several recordings."
+            self.journal.log("warning", f"{person.text}. {hint}", kind="voices", stage="identify")
 
     def keeps(self, recording: Recording) -> Keep:
         """How the audio of a recording is kept; a stage that is done again keeps nothing new."""

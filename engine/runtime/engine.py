@@ -137,14 +137,14 @@ class Engine:
             blocked = Transient(
                 "an earlier attempt of this engine has not ended",
                 cause="work folder in use",
-                hint="it is tried again; restart the engine if it stays",
+                hint="It is tried again; restart the engine if it stays.",
             )
             self.completion.settle(flight, blocked, "")
             return
         try:
             threading.Thread(target=self._process, args=(flight,), name=f"recording-{next(self._numbers)}", daemon=True).start()
         except RuntimeError as error:  # no thread to be had
-            self.completion.settle(flight, OutOfMemory(str(error), cause="no more threads", hint="lower in_flight"), "")
+            self.completion.settle(flight, OutOfMemory(str(error), cause="no more threads", hint="Lower in_flight."), "")
             self.in_flight.remove(flight)
 
     def _process(self, flight: Flight) -> None:

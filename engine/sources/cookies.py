@@ -53,19 +53,19 @@ def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _wrong("cannot be read", "check fetch.cookies") from error
+        raise _wrong("cannot be read", "Check fetch.cookies.") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise _wrong("may be read by other users of this machine", "chmod 600 the file: a cookie is as good as a password")
+        raise _wrong("may be read by other users of this machine", "Run chmod 600 on the file: a cookie is as good as a password.")
     jar = MozillaCookieJar(str(path))
     try:
         jar.load(ignore_discard=True, ignore_expires=True)
     except (LoadError, OSError, ValueError) as error:
-        raise _wrong("is not in the Netscape format", "export it again as cookies.txt") from error
+        raise _wrong("is not in the Netscape format", "Export it again as cookies.txt.") from error
     ends = [cookie.expires for cookie in jar if cookie.expires]  # 0 and None mark session cookies
     expired = sum(1 for end in ends if end <= now)
     valid = len(jar) - expired
     if not valid:
-        raise _wrong("has no valid cookie" if not expired else "has expired", "sign in again and export it anew")
+        raise _wrong("has no valid cookie" if not expired else "has expired", "Sign in again and export it anew.")
     jar.clear_expired_cookies()
     return Cookies(text, valid, expired, min((float(end) for end in ends if end > now), default=None)), jar
 
@@ -78,7 +78,7 @@ def _jar_of(path: Path) -> CookieJar:
     try:
         changed = path.stat().st_mtime_ns
     except OSError as error:
-        raise _wrong("cannot be read", "check fetch.cookies") from error
+        raise _wrong("cannot be read", "Check fetch.cookies.") from error
     return _jar(path, changed)
 
 

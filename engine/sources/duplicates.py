@@ -39,7 +39,7 @@ def yield_to_twin(database: Database, fingerprint: str, id: str) -> None:
         connection.execute("update recording set fingerprint = %s where id = %s", [fingerprint if row is None else None, plain(id)])
     if row is not None:
         raise Postponed(
-            f"same audio as {row[0]}, which is in flight", cause=TWIN, hint="it is linked when that is stored", after_s=AGAIN_S
+            f"same audio as {row[0]}, which is in flight", cause=TWIN, hint="It is linked when that is stored.", after_s=AGAIN_S
         )
 
 

@@ -89,15 +89,15 @@ class Cutter:
         for block in blocks:
             self._total += len(block)
             if self._total > MOST_BYTES:
-                raise Permanent(f"a feed of more than {MOST_BYTES >> 20} MiB", cause="feed too large", hint="is it a podcast feed?")
+                raise Permanent(f"a feed of more than {MOST_BYTES >> 20} MiB", cause="feed too large", hint="Is it a podcast feed?")
             self._rest += block
             yield from self._cut(final=False)
             self._bound()
         yield from self._cut(final=True)
         if self._dropped:
-            raise Permanent("one entry of the feed has no end", cause="broken feed", hint="the feed's owner has to correct it")
+            raise Permanent("one entry of the feed has no end", cause="broken feed", hint="The feed's owner has to correct it.")
         if self._inside:
-            raise Transient("the feed ends in the middle of an entry", cause="broken feed", hint="it is read again later")
+            raise Transient("the feed ends in the middle of an entry", cause="broken feed", hint="It is read again later.")
         self.frame += self._rest
 
     def _cut(self, final: bool) -> Iterator[RawEntry]:
@@ -147,5 +147,5 @@ class Cutter:
         self._at = 0
         if len(self._rest) > MOST_ENTRY_BYTES or len(self.frame) > MOST_ENTRY_BYTES:
             raise Permanent(
-                "too much stands between the entries of the feed", cause="broken feed", hint="the feed's owner has to correct it"
+                "too much stands between the entries of the feed", cause="broken feed", hint="The feed's owner has to correct it."
             )

@@ -28,7 +28,7 @@ class FeedParser(ChildParser):
             raise Permanent(
                 "the feed is too much for its parser",
                 cause="broken feed",
-                hint="the feed's owner has to correct it; is it a podcast feed?",
+                hint="The feed's owner has to correct it; is it a podcast feed?",
             ) from error
         return answer
 

@@ -118,7 +118,7 @@ def _joined(base: str, link: str) -> str | None:
 
 
 def _no_feed(base: str) -> Permanent:
-    return Permanent(f"not a feed: {clean_text(base, 200)}", cause="not a feed", hint="RSS and Atom are read")
+    return Permanent(f"not a feed: {clean_text(base, 200)}", cause="not a feed", hint="RSS and Atom are read.")
 
 
 def _closed(frame: bytes | bytearray, entries: Iterable[bytes] = ()) -> bytes:
@@ -157,7 +157,7 @@ def _items(page: _FeedDocument, frame: bytearray, chunk: list[bytes]) -> Iterato
         raise Transient(
             f"the feed cannot be read: {clean_text(parsed['fault'], 200)}",
             cause="broken feed",
-            hint="it is read again later",
+            hint="It is read again later.",
         )
     page.shared.note(parsed["entries"])
     for entry in parsed["entries"]:

@@ -125,7 +125,7 @@ class Fetcher:
             if not others:
                 raise
             hint = (
-                "mount its folder on every machine of the fleet (fetch.shared, where its path differs), or add an http(s) address"
+                "Mount its folder on every machine of the fleet (fetch.shared, where its path differs), or add an http(s) address."
             )
             message = f"{error.message} on {here}"
             if added_on in others:
@@ -228,8 +228,8 @@ def local_file(recording: Recording, shared: Mapping[str, str] | None = None) ->
             path = Path(here) / path.relative_to(there)
     if not path.exists():
         raise Permanent(
-            f"no file {clean_text(str(path), 300)}", cause="missing file", hint="was it moved? add it again from where it is now"
+            f"no file {clean_text(str(path), 300)}", cause="missing file", hint="Was it moved? Add it again from where it is now."
         )
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise Permanent(f"cannot read {clean_text(str(path), 300)}", cause="unreadable file", hint="check its permissions")
+        raise Permanent(f"cannot read {clean_text(str(path), 300)}", cause="unreadable file", hint="Check its permissions.")
     return path

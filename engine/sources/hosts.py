@@ -194,7 +194,7 @@ class Hosts:
         why = {"cooling down": "is cooling down after a throttle", "pace": "is asked evenly over the hour"}.get(
             answer.why, "has had its requests of this hour"
         )
-        return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host", after_s=wait_s)
+        return Postponed(f"{host} {why}", cause=POSTPONED, hint="fetch.rate sets the requests per hour and host.", after_s=wait_s)
 
     def _place(self, host: str, now: float, free: float) -> float:
         """Seconds after ``free`` until the turn of one more waiting recording: they return at the rate of the budget."""

@@ -46,19 +46,19 @@ def refuse(response: httpx.Response) -> None:
     what, cause = f"{host} answered HTTP {status}", f"HTTP {status}"
     after = retry_after(response.headers.get("retry-after"))
     if status == 429:
-        raise Throttled(what, cause=cause, hint="lower fetch.rate or workers.fetch", after_s=after)
+        raise Throttled(what, cause=cause, hint="Lower fetch.rate or workers.fetch.", after_s=after)
     if status in (408, 425) or status >= 500:
         if status == 503 and after is not None:
-            raise Throttled(what, cause=cause, hint="the server asks for a pause", after_s=after)
-        raise Transient(what, cause=cause, hint="the server has trouble; it is tried again")
+            raise Throttled(what, cause=cause, hint="The server asks for a pause.", after_s=after)
+        raise Transient(what, cause=cause, hint="The server has trouble; it is tried again.")
     hints = {
-        407: "the proxy asks for a login: write it into fetch.proxy",
-        401: "it asks for a login",
-        403: "it refuses this client; cookies may be needed",
-        404: "it is gone",
-        410: "it is gone",
+        407: "The proxy asks for a login: write it into fetch.proxy.",
+        401: "It asks for a login.",
+        403: "It refuses this client; cookies may be needed.",
+        404: "It is gone.",
+        410: "It is gone.",
     }
-    raise Permanent(what, cause=cause, hint=hints.get(status, "is the address right? the site may refuse this client"))
+    raise Permanent(what, cause=cause, hint=hints.get(status, "Is the address right? The site may refuse this client."))
 
 
 def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web, token: CancelToken, progress: Progress) -> Path:
@@ -102,7 +102,7 @@ def _check_end(partial: Path, mark: Path, size: Path) -> None:
     raise Transient(
         f"the server closed after {have:,} bytes of unknown length, in the middle of the file",
         cause="closed early",
-        hint="it is fetched again; one that ends there twice is taken as it is",
+        hint="It is fetched again; one that ends there twice is taken as it is.",
     )
 
 
@@ -119,11 +119,11 @@ def _take(
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if NOT_MEDIA.fullmatch(kind):
         raise Permanent(
-            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
+            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="Is it a page about the recording?"
         )
     whole = _whole_size(response, have)
     if whole is not None and whole > settings.max_bytes:
-        raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
+        raise Rejected(f"{whole:,} bytes, above fetch.max_bytes", cause="too large", hint="Raise fetch.max_bytes to take it.")
     if not have:  # before the mark of the new file is written: it must never exist together with a part of the old file
         partial.unlink(missing_ok=True)
     _remember(response, mark)
@@ -134,7 +134,7 @@ def _take(
         raise Transient(
             f"the download cannot be written: {error.strerror}",
             cause="disk full" if full else "unwritable",
-            hint="free disk space or raise fetch.disk_floor" if full else "check the folder under --home",
+            hint="Free disk space or raise fetch.disk_floor." if full else "Check the folder under --home.",
         ) from error
     return whole is not None or "chunked" in response.headers.get("transfer-encoding", "").lower()
 
@@ -151,7 +151,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
     elif status != 416:
         refuse(response)
     partial.unlink(missing_ok=True)  # nothing left to send, another file, or another part of it: start from the beginning
-    raise Transient("the partial download no longer fits", cause="resume refused", hint="it is downloaded again from the start")
+    raise Transient("the partial download no longer fits", cause="resume refused", hint="It is downloaded again from the start.")
 
 
 def _whole_size(response: httpx.Response, have: int) -> int | None:
@@ -186,11 +186,11 @@ def _receive(
             token.check()
             have += len(block)
             if have > settings.max_bytes:
-                raise Rejected("larger than fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
+                raise Rejected("larger than fetch.max_bytes", cause="too large", hint="Raise fetch.max_bytes to take it.")
             file.write(block)
             progress(min(1.0, have / whole) if whole else None)
         token.check()
     if have == 0:
         raise Permanent(
-            "the server sent an empty file", cause="empty file", hint="the server's owner has to correct it; try again later"
+            "the server sent an empty file", cause="empty file", hint="The server's owner has to correct it; try again later."
         )

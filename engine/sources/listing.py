@@ -80,12 +80,12 @@ def list_items(
     there = os.path.exists(path)
     if not there and (in_list or path.suffix.lower() not in MEDIA):
         raise Permanent(
-            f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="give a file, a folder or a URL"
+            f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="Give a file, a folder or a URL."
         )
     if there and path.suffix.lower() in LISTS and path.is_file():
         if in_list:
             raise Permanent(
-                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="name the inner list itself"
+                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="Name the inner list itself."
             )
         for line in read_list(path):
             yield from _of_line(line, settings, token, hosts)
@@ -98,13 +98,13 @@ def list_items(
     if there and (kind := _document_of(path)):
         if in_list:
             raise Permanent(
-                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="name the inner list itself"
+                f"a list inside a list: {clean_text(source, 300)}", cause="nested list", hint="Name the inner list itself."
             )
         yield from _of_document(path, kind, settings, token, hosts)
         return
     if there and (reason := why_not(path)):
         raise Permanent(
-            f"{clean_text(str(path), 300)}: {reason}", cause="no media", hint="give a recording, a folder, a list or a feed"
+            f"{clean_text(str(path), 300)}: {reason}", cause="no media", hint="Give a recording, a folder, a list or a feed."
         )
     yield file_recording(path, token)
 
@@ -130,7 +130,7 @@ def _of_folder(folder: Path, token: CancelToken, settled: bool) -> Iterator[List
         raise Permanent(
             f"no media files in {clean_text(str(folder), 300)}" + (f" ({named})" if named else ""),
             cause="no media",
-            hint="it holds no file with audio or video",
+            hint="It holds no file with audio or video.",
         )
 
 
@@ -270,7 +270,7 @@ def _kind_of(url: str, settings: Settings, web: Web, token: CancelToken) -> str:
             _refuse_other(response.headers.get("content-type", "").split(";")[0].strip().lower(), head)
             return "page"
     except EngineError as error:
-        error.hint = error.hint or "is the address right?"
+        error.hint = error.hint or "Is the address right?"
         raise
 
 
@@ -279,7 +279,7 @@ def _refuse_other(kind: str, head: bytes) -> None:
     plain = kind == "text/plain" and bool(head) and b"<" not in head and not head.startswith(b"#EXTM3U") and _is_text(head)
     if plain or OTHER_KINDS.fullmatch(kind):
         raise Permanent(
-            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="is it a page about the recording?"
+            f"the address gives {clean_text(kind, 60)}, not media", cause="not media", hint="Is it a page about the recording?"
         )
 
 

@@ -44,7 +44,7 @@ def read_list(path: Path) -> Iterator[ListLine]:
                     yield _json_line(number, text, path) if json_lines else ListLine(number, _place(text, path))
     except OSError as error:
         raise Permanent(
-            f"cannot read {clean_text(str(path), 300)}: {error.strerror}", cause="unreadable file", hint="check its permissions"
+            f"cannot read {clean_text(str(path), 300)}: {error.strerror}", cause="unreadable file", hint="Check its permissions."
         ) from error
 
 

@@ -161,7 +161,7 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
 def place_of(source: str) -> Path:
     """The path of a source that is not an address, whether it exists or not. Raises :class:`Permanent` for an invalid path."""
     if not source.strip():  # an empty path would mean the current folder
-        raise Permanent("an empty source", cause="missing source", hint="give a file, a folder or a URL")
+        raise Permanent("an empty source", cause="missing source", hint="Give a file, a folder or a URL.")
     place = Path(os.path.expanduser(source))
     try:
         longest, whole = max(len(os.fsencode(part)) for part in place.parts), len(os.fsencode(place))
@@ -169,7 +169,7 @@ def place_of(source: str) -> Path:
         longest, whole = MOST_NAME + 1, 0
     if "\0" in source or whole > MOST_PATH or longest > MOST_NAME:
         raise Permanent(
-            f"not a file name: {clean_text(source, 100)}", cause="missing source", hint="give a file, a folder or a URL"
+            f"not a file name: {clean_text(source, 100)}", cause="missing source", hint="Give a file, a folder or a URL."
         )
     return place
 
@@ -222,7 +222,7 @@ def check_regular(path: Path) -> None:
             kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
             kind = next((name for test, name in kinds if test(mode)), "a device")
             raise Permanent(
-                f"{clean_text(str(path), 300)} is {kind}", cause=NOT_A_FILE, hint="write it to a file first, and give that"
+                f"{clean_text(str(path), 300)} is {kind}", cause=NOT_A_FILE, hint="Write it to a file first, and give that."
             )
 
 

@@ -25,7 +25,7 @@ def bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         total += len(block)
         if total > MOST_BYTES:
-            raise Permanent(f"a list of more than {MOST_BYTES >> 20} MiB", cause="list too large", hint="is it a list of feeds?")
+            raise Permanent(f"a list of more than {MOST_BYTES >> 20} MiB", cause="list too large", hint="Is it a list of feeds?")
         yield block
 
 
@@ -48,10 +48,10 @@ def read_opml(blocks: Iterable[bytes]) -> list[str]:
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise Permanent(
-            f"the list of subscriptions is malformed: {clean_text(str(error), 200)}", cause="malformed list", hint="export it anew"
+            f"the list of subscriptions is malformed: {clean_text(str(error), 200)}", cause="malformed list", hint="Export it anew."
         ) from error
     return list(addresses)
 
 
 def _no_entities(*_: object) -> None:
-    raise Permanent("the list of subscriptions declares entities", cause="malformed list", hint="export it anew")
+    raise Permanent("the list of subscriptions declares entities", cause="malformed list", hint="Export it anew.")

@@ -34,7 +34,7 @@ class SpeedCheck:
             raise Transient(
                 f"the server took more than {self._limit_s:.0f} s",
                 cause="took too long",
-                hint="fetch.time_limit bounds a download; what arrived is kept, and it is resumed where the server allows it",
+                hint="fetch.time_limit bounds a download; what arrived is kept, and it is resumed where the server allows it.",
             )
         window_s = self._waited - self._since
         if window_s >= WINDOW_S:
@@ -42,7 +42,7 @@ class SpeedCheck:
                 raise Transient(
                     f"the server sends {self._arrived / window_s:.0f} bytes a second",
                     cause="too slow",
-                    hint="fetch.least_speed sets the lowest speed accepted; it is tried again",
+                    hint="fetch.least_speed sets the lowest speed accepted; it is tried again.",
                 )
             self._since, self._arrived = self._waited, 0
 

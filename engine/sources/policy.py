@@ -55,11 +55,11 @@ def resolve(host: str, port: int | None = None) -> list[str]:
         addresses = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Transient(
-            f"cannot look up {clean_text(host, 100)}: {error}", cause="name not found", hint="check the address and the network"
+            f"cannot look up {clean_text(host, 100)}: {error}", cause="name not found", hint="Check the address and the network."
         ) from error
     except UnicodeError as error:
         raise Permanent(
-            f"not a host name: {clean_text(host, 100)}", cause="malformed address", hint="is it spelt right?"
+            f"not a host name: {clean_text(host, 100)}", cause="malformed address", hint="Is it spelt right?"
         ) from error
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in addresses))
 
@@ -81,7 +81,7 @@ def split_url(url: str) -> SplitResult:
     except ValueError:  # a malformed port or bracket, a lone surrogate, an invalid host name
         pass
     raise Permanent(
-        f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="only http and https are taken"
+        f"not an http(s) address: {clean_text(url, 200)}", cause="address refused", hint="Only http and https are taken."
     )
 
 
@@ -127,7 +127,7 @@ def _refused(host: str) -> Permanent:
     return Permanent(
         f"{clean_text(host, 100)} is an address inside this network",
         cause="private address refused",
-        hint="fetch.allow_private = true allows it, where the sources are trusted",
+        hint="fetch.allow_private = true allows it, where the sources are trusted.",
     )
 
 

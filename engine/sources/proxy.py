@@ -22,5 +22,5 @@ def proxy_of(settings: Fetch) -> str | None:
     raise Misconfigured(
         "fetch.proxy is not the address of an HTTP proxy",
         cause="proxy",
-        hint="write http://host:port or http://user:password@host:port; it serves https sources too",
+        hint="Write http://host:port or http://user:password@host:port; it serves https sources too.",
     )

@@ -53,7 +53,7 @@ class Selection:
         for name in options:
             if name not in known:
                 near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
                 raise Permanent(f"no option {clean_text(name, 40)}", cause="selection", hint=hint)
 
     def options(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def interval_s(text: str) -> float:
     """Seconds of ``90m``, ``6h``, ``2d``, ``1w`` or ``600s``. Raises :class:`Permanent` for anything else."""
     match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw])\s*", text)
     if not match:
-        raise Permanent(f"not an interval: {clean_text(text, 50)}", cause="interval", hint="write 90m, 6h, 2d or 1w")
+        raise Permanent(f"not an interval: {clean_text(text, 50)}", cause="interval", hint="Write 90m, 6h, 2d or 1w.")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]]
 
 
@@ -76,7 +76,7 @@ def _none(name: str, value: Any, hint: str) -> Permanent:
 
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not re.fullmatch(r"[1-9]\d{0,8}", str(value)):
-        raise _none(name, value, "write a whole number, 1 or more")
+        raise _none(name, value, "Write a whole number, 1 or more.")
     return int(value)
 
 
@@ -88,7 +88,7 @@ def _seconds(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         seconds = float("nan")
     if isinstance(value, bool) or not isfinite(seconds) or seconds < 0:
-        raise _none(name, value, "write seconds, or 90s, 10m, 1h")
+        raise _none(name, value, "Write seconds, or 90s, 10m, 1h.")
     return seconds
 
 
@@ -97,14 +97,14 @@ def _yes(name: str, value: Any) -> bool:
         str(value).lower()
     )
     if flag is None:
-        raise _none(name, value, "write yes or no")
+        raise _none(name, value, "Write yes or no.")
     return flag
 
 
 def _one_of(*words: str) -> Callable[[str, Any], str]:
     def read(name: str, value: Any) -> str:
         if value not in words:
-            raise _none(name, value, f"one of {', '.join(words)}")
+            raise _none(name, value, f"One of {', '.join(words)}.")
         return str(value)
 
     return read
@@ -117,7 +117,7 @@ def _pattern(name: str, value: Any) -> str:
         raise Permanent(
             f"{name}: not a regular expression: {error}",
             cause="selection",
-            hint="write \\ before ( [ . * + ? to mean the sign itself",
+            hint="Write \\ before ( [ . * + ? To mean the sign itself.",
         ) from error
     return str(value)
 
@@ -133,7 +133,7 @@ def _day(name: str, value: Any) -> str:
             raise ValueError(text)
         return (date.today() - timedelta(days=days) if days is not None else date.fromisoformat(text)).isoformat()
     except (ValueError, OverflowError) as error:
-        raise _none(name, value, "write a day: 2026-02-28, today or 30d") from error
+        raise _none(name, value, "Write a day: 2026-02-28, today or 30d.") from error
 
 
 _READ: Mapping[str, Callable[[str, Any], Any]] = {

@@ -75,7 +75,7 @@ class Subscriptions:
         """
         if not LEAST_S <= every_s <= MOST_S:
             raise Permanent(
-                "follow at least every 60 s and at most every 366 days", cause="interval", hint="write 90m, 6h, 2d or 1w"
+                "follow at least every 60 s and at most every 366 days", cause="interval", hint="Write 90m, 6h, 2d or 1w."
             )
         Selection.of(options or {})
         RecordingOptions.of(options or {})
@@ -101,7 +101,9 @@ class Subscriptions:
                 [number, [plain(which), plain(_place(which))]],
             ).fetchone()
         if row is None:
-            raise Permanent(f"not followed: {clean_text(which, 200)}", cause="not followed", hint="`gainstage following` lists all")
+            raise Permanent(
+                f"not followed: {clean_text(which, 200)}", cause="not followed", hint="`gainstage following` lists all."
+            )
         return Subscription(*row)
 
     def rows(self) -> tuple[Subscription, ...]:
@@ -173,7 +175,7 @@ def absolute(source: str) -> str:
     place = place_of(source).absolute()
     if not os.path.exists(place):
         raise Permanent(
-            f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="give a file, a folder or a URL"
+            f"no such file or folder: {clean_text(source, 300)}", cause="missing source", hint="Give a file, a folder or a URL."
         )
     return str(place)
 

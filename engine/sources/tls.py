@@ -11,9 +11,7 @@ from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Misconfigured, Permanent
 
 UNTRUSTED = "untrusted certificate"
-HINT = (
-    "the server's owner has to correct it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate"
-)
+HINT = "The server's owner has to correct it; where a proxy of yours or a server of your own signs, SSL_CERT_FILE adds its certificate."
 
 
 def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -26,7 +24,7 @@ def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
             raise Misconfigured(
                 f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error.strerror or error}",
                 cause="certificates",
-                hint="let them name certificates in the PEM format, or unset them",
+                hint="Let them name certificates in the PEM format, or unset them.",
             ) from error
     return context
 

@@ -88,7 +88,7 @@ class Web:
             cookies = cookie_header(settings, url, given.jar)
             if (step := (url, cookies.get("cookie", ""))) in seen:
                 raise Permanent(
-                    "the address redirects in a circle", cause="redirect loop", hint="is the address right? open it in a browser"
+                    "the address redirects in a circle", cause="redirect loop", hint="Is the address right? Open it in a browser."
                 )
             seen.add(step)
             try:
@@ -97,7 +97,7 @@ class Web:
                 raise Permanent(
                     f"malformed address: {clean_text(url, 200)}",
                     cause="malformed address",
-                    hint="is the address right? open it in a browser",
+                    hint="Is the address right? Open it in a browser.",
                 ) from error
             try:
                 response = client.send(request, stream=True)
@@ -107,7 +107,7 @@ class Web:
                 if proxy is not None and isinstance(error, PROXY_ERRORS):
                     token.check()
                     why = clean_text(str(error), 200)
-                    raise Transient(f"the proxy cannot be used: {why}", cause="proxy", hint="check fetch.proxy") from error
+                    raise Transient(f"the proxy cannot be used: {why}", cause="proxy", hint="Check fetch.proxy.") from error
                 raise
             if not response.is_redirect:
                 try:
@@ -124,10 +124,10 @@ class Web:
                 raise Permanent(
                     "the server redirects to a malformed address",
                     cause="malformed address",
-                    hint="is the address right? open it in a browser",
+                    hint="Is the address right? Open it in a browser.",
                 ) from error
         raise Permanent(
-            f"more than {REDIRECTS} redirects", cause="redirect loop", hint="is the address right? open it in a browser"
+            f"more than {REDIRECTS} redirects", cause="redirect loop", hint="Is the address right? Open it in a browser."
         )
 
     def _client(self, proxy: str | None, allow_private: bool) -> httpx.Client:
@@ -151,7 +151,7 @@ def check_encoding(header: str | None) -> None:
         raise Permanent(
             "the server sends a body compressed several times",
             cause="stacked encodings",
-            hint="the server's owner has to correct it",
+            hint="The server's owner has to correct it.",
         )
 
 
@@ -166,18 +166,18 @@ def network_error(error: Exception) -> EngineError:
         return Permanent(
             "the server redirects to a malformed address",
             cause="malformed address",
-            hint="is the address right? open it in a browser",
+            hint="Is the address right? Open it in a browser.",
         )
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpcore.UnsupportedProtocol):
         return Permanent(
             f"malformed address: {clean_text(str(error), 200)}",
             cause="malformed address",
-            hint="is the address right? open it in a browser",
+            hint="Is the address right? Open it in a browser.",
         )
     if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):
         return Transient(
-            "the server went silent", cause="stalled", hint="fetch.timeout sets how long a silent server is waited for"
+            "the server went silent", cause="stalled", hint="fetch.timeout sets how long a silent server is waited for."
         )
     if isinstance(error, httpx.RemoteProtocolError | httpcore.RemoteProtocolError):
-        return Transient("the server closed the connection before the end", cause="closed early", hint="it is resumed")
-    return Transient(f"network: {clean_text(str(error), 200)}", cause="network error", hint="check the address and the network")
+        return Transient("the server closed the connection before the end", cause="closed early", hint="It is resumed.")
+    return Transient(f"network: {clean_text(str(error), 200)}", cause="network error", hint="Check the address and the network.")

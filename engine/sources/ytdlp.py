@@ -91,7 +91,7 @@ def browser_of(settings: Fetch) -> tuple[str, str | None, None, None] | None:
     name, _, profile = settings.cookies_browser.partition(":")
     if name not in SUPPORTED_BROWSERS:
         known = ", ".join(sorted(SUPPORTED_BROWSERS))
-        raise Misconfigured("fetch.cookies_browser names no known browser", cause="cookies", hint=f"set it to one of {known}")
+        raise Misconfigured("fetch.cookies_browser names no known browser", cause="cookies", hint=f"Set it to one of {known}.")
     return name, profile or None, None, None
 
 
@@ -176,4 +176,4 @@ def challenge_state() -> ToolState:
     text = f"{f'deno {runtime.version}' if runtime else 'no deno'}, {f'yt-dlp-ejs {scripts}' if scripts else 'no yt-dlp-ejs'}"
     if runtime is not None and scripts is not None and runtime.supported:
         return ToolState("ok", text, "")
-    return ToolState("fail", f"{text}: YouTube's media cannot be fetched", "Install gainstage again, which brings both: uv sync")
+    return ToolState("fail", f"{text}: YouTube's media cannot be fetched", "Install gainstage again, which brings both: uv sync.")

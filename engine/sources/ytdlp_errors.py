@@ -13,10 +13,10 @@ from gainstage.engine.errors import EngineError, Misconfigured, NotYet, Permanen
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import tls
 
-NEWER = "if it stays, a newer yt-dlp may know the site"
-RENEW = "renew it: uv lock --upgrade-package yt-dlp, or pip install -U 'yt-dlp[default,deno]'"
-COOKIES = "fetch.cookies or fetch.cookies_browser of a signed-in browser may help"
-AGAIN = "it is looked at again later"
+NEWER = "If it stays, a newer yt-dlp may know the site."
+RENEW = "Renew it: uv lock --upgrade-package yt-dlp, or pip install -U 'yt-dlp[default,deno]'."
+COOKIES = "fetch.cookies or fetch.cookies_browser of a signed-in browser may help."
+AGAIN = "It is looked at again later."
 SOON_S, HOUR_S = 900.0, 3600.0
 INCOMPLETE = "extraction incomplete"
 MEDIA_REFUSED = "media refused"
@@ -42,70 +42,70 @@ class Reason:
 
 
 CAUSES: tuple[Reason, ...] = (
-    Reason(r"No space left|[Qq]uota exceeded", Transient, "disk full", "free disk space or raise fetch.disk_floor"),
+    Reason(r"No space left|[Qq]uota exceeded", Transient, "disk full", "Free disk space or raise fetch.disk_floor."),
     Reason(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", Permanent, tls.UNTRUSTED, tls.HINT),
     Reason(
         r"rate.?limited by YouTube for up to an hour|isn't available, try again later",
         Throttled,
         "HTTP 429",
-        "lower fetch.rate or workers.fetch, or set fetch.cookies",
+        "Lower fetch.rate or workers.fetch, or set fetch.cookies.",
         HOUR_S,
     ),
     Reason(
         r"HTTP Error 429|Too Many Requests|rate.?limited",
         Throttled,
         "HTTP 429",
-        "lower fetch.rate or workers.fetch, or set fetch.cookies",
+        "Lower fetch.rate or workers.fetch, or set fetch.cookies.",
     ),
     Reason(
         r"not a bot|confirm you.?re not",
         Throttled,
         "bot check",
-        f"lower fetch.rate; {COOKIES}, or another fetch.player_client or fetch.po_token_provider",
+        f"Lower fetch.rate. Another fetch.player_client or fetch.po_token_provider may help; {COOKIES}",
     ),
-    Reason(r"[Cc]aptcha", Throttled, "captcha", f"lower fetch.rate; {COOKIES}"),
+    Reason(r"[Cc]aptcha", Throttled, "captcha", f"Lower fetch.rate; {COOKIES}"),
     Reason(
         r"[Cc]loudflare|attempting impersonation|impersonation target",
         Permanent,
         "browser check",
-        "the site requires a browser: fetch.impersonate = chrome sends its handshake, fetch.cookies_browser its cookies",
+        "The site requires a browser: fetch.impersonate = chrome sends its handshake, fetch.cookies_browser its cookies.",
     ),
-    Reason(r"DRM", Rejected, "DRM protected", "it cannot be downloaded: its owner has encrypted it"),
+    Reason(r"DRM", Rejected, "DRM protected", "It cannot be downloaded: its owner has encrypted it."),
     Reason(
         r"members.only|join this channel|[Jj]oin this channel|channel's members|members on level",
         Rejected,
         "members-only",
-        "cookies of a member may help",
+        "Cookies of a member may help.",
     ),
     Reason(
         r"Premium|requires payment|purchase|rental|paid content",
         Rejected,
         "paid",
-        "cookies of an account that has it may help",
+        "Cookies of an account that has it may help.",
     ),
     Reason(
         r"[Pp]rivate video|[Vv]ideo is private",
         Rejected,
         "private",
-        "the owner may have shared it with an account: cookies may help",
+        "The owner may have shared it with an account: cookies may help.",
     ),
     Reason(
         r"not available in your country|geo.?restrict|in your country|from your location",
         Rejected,
         "geo-blocked",
-        "a proxy elsewhere may help",
+        "A proxy elsewhere may help.",
     ),
     Reason(
         r"confirm your age|age.?restricted|inappropriate for some users",
         Rejected,
         "age-gated",
-        "cookies of an adult's account may help",
+        "Cookies of an adult's account may help.",
     ),
     Reason(
         r"protected by a password|password.protected|[Vv]ideo password|--video-password",
         Rejected,
         "password",
-        "it asks for a password of its own: download it by hand and add the file",
+        "It asks for a password of its own: download it by hand and add the file.",
     ),
     Reason(r"(?:begin|start) (?:shortly|soon|in a few moments)|about to begin", NotYet, "upcoming", AGAIN, SOON_S),
     Reason(r"(?:Premieres|begins?|starts?) in (?:a few|\d+) (?:minute|second)s?", NotYet, "upcoming", AGAIN, SOON_S),
@@ -113,7 +113,7 @@ CAUSES: tuple[Reason, ...] = (
         r"Premieres in|will begin in|is upcoming|has not started|is offline|not currently live",
         Rejected,
         "upcoming",
-        "try again later",
+        "Try again later.",
     ),
     Reason(
         r"[Pp]rocessing this video|being processed|still processing|[Cc]heck back later",
@@ -129,30 +129,30 @@ CAUSES: tuple[Reason, ...] = (
         r"removed|no longer available|terminated|[Vv]ideo unavailable|does not exist|deleted",
         Permanent,
         "removed",
-        "it is gone: only its owner could bring it back",
+        "It is gone: only its owner could bring it back.",
     ),
-    Reason(r"API page: HTTP Error 40[34]", Transient, "network error", "it is tried again"),
+    Reason(r"API page: HTTP Error 40[34]", Transient, "network error", "It is tried again."),
     Reason(
         r"(?:download video data|fragment.*): HTTP Error 40[34]",
         Transient,
         MEDIA_REFUSED,
-        "its address has expired, or the site throttles: a new one is read from its page",
+        "Its address has expired, or the site throttles: a new one is read from its page.",
     ),
-    Reason(r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "is the address right? cookies may be needed"),
-    Reason(r"does not have an? \w+ tab", Permanent, "no such tab", "the channel has nothing of this kind"),
-    Reason(r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site"),
+    Reason(r"HTTP Error 40[134]|HTTP Error 410", Permanent, "gone or forbidden", "Is the address right? Cookies may be needed."),
+    Reason(r"does not have an? \w+ tab", Permanent, "no such tab", "The channel has nothing of this kind."),
+    Reason(r"Unsupported URL|is not a valid URL", Permanent, "unsupported address", "yt-dlp does not know this site."),
     Reason(
         r"Requested format is not available|No video formats|Failed to extract any player response|player responses are invalid",
         Transient,
         INCOMPLETE,
-        f"its page is read again; {NEWER}",
+        f"Its page is read again. {NEWER}",
     ),
-    Reason(r"no audio", Permanent, NO_AUDIO, "nothing can be done here: it has no sound, or none of a known kind"),
+    Reason(r"no audio", Permanent, NO_AUDIO, "Nothing can be done here: it has no sound, or none of a known kind."),
     Reason(
         r"timed out|HTTP Error 5\d\d|[Cc]onnection|reset|Temporary failure|resolve",
         Transient,
         "network error",
-        "it is tried again",
+        "It is tried again.",
     ),
 )
 """The first match counts. Typographic apostrophes are compared as plain ones."""
@@ -189,7 +189,7 @@ def meant(error: EngineError, warnings: Iterable[str], *, solver: str | None, la
         return Misconfigured(
             "YouTube needs a JavaScript runtime, and none was found",
             cause="no JavaScript runtime",
-            hint="install gainstage again, which brings deno: uv sync; `gainstage doctor` shows it",
+            hint="Install gainstage again, which brings deno: uv sync; `gainstage doctor` shows it.",
         )
     if not any(_UNSOLVED.search(words) for words in warnings):
         return error
@@ -197,7 +197,7 @@ def meant(error: EngineError, warnings: Iterable[str], *, solver: str | None, la
         return Misconfigured(
             "the scripts that solve YouTube's challenges are missing",
             cause="challenge failed",
-            hint="install gainstage again, which brings yt-dlp-ejs: uv sync; `gainstage doctor` shows it",
+            hint="Install gainstage again, which brings yt-dlp-ejs: uv sync; `gainstage doctor` shows it.",
         )
     if late:
         return Transient("the script that solves the site's challenge did not end", cause="challenge timed out", hint=NEWER)

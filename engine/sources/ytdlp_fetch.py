@@ -45,7 +45,7 @@ def fetch_with_ytdlp(
         whole = status.get("total_bytes") or status.get("total_bytes_estimate")
         have = status.get("downloaded_bytes") or 0
         if have > settings.max_bytes:
-            raise Rejected("larger than fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it")
+            raise Rejected("larger than fetch.max_bytes", cause="too large", hint="Raise fetch.max_bytes to take it.")
         progress(min(1.0, have / whole) if whole else None)
 
     def wanted(info: dict[str, Any], *, incomplete: bool = False) -> str | None:
@@ -75,7 +75,7 @@ def fetch_with_ytdlp(
         token.check()
         files = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
         if not files:
-            raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="the item may have no audio")
+            raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="The item may have no audio.")
         also(ytdlp, _item(info))
     return max(files, key=lambda path: path.stat().st_mtime_ns)
 
@@ -95,7 +95,7 @@ def formats_of(settings: Fetch) -> str:
         raise Misconfigured(
             f"fetch.audio_language is no language: {clean_text(language, 40)}",
             cause="audio language",
-            hint="write a code, as in de, en-US or pt-BR",
+            hint="Write a code, as in de, en-US or pt-BR.",
         )
     return (
         "/".join(
@@ -111,15 +111,15 @@ def _check(info: dict[str, Any], settings: Fetch) -> None:
     """Raises for media that are not taken, as far as their page shows."""
     if (info.get("duration") or 0) > settings.max_duration:
         raise Rejected(
-            f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="raise fetch.max_duration to take it"
+            f"{info['duration']} s long, above fetch.max_duration", cause="too long", hint="Raise fetch.max_duration to take it."
         )
     if info.get("is_live") or info.get("live_status") == "is_live":
-        raise Rejected("it is live now", cause="live", hint="try again when it has ended")
+        raise Rejected("it is live now", cause="live", hint="Try again when it has ended.")
     if info.get("live_status") == "is_upcoming":
-        raise NotYet("it has not begun", cause="upcoming", hint="it is looked at again later", after_s=SETTLING_S / 6)
+        raise NotYet("it has not begun", cause="upcoming", hint="It is looked at again later.", after_s=SETTLING_S / 6)
     if (info.get("filesize") or 0) > settings.max_bytes:
         raise Rejected(
-            f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large", hint="raise fetch.max_bytes to take it"
+            f"{info['filesize']:,} bytes, above fetch.max_bytes", cause="too large", hint="Raise fetch.max_bytes to take it."
         )
     formats = [f for f in info.get("formats") or () if not _is_picture(f)]
     if not formats:
@@ -128,11 +128,11 @@ def _check(info: dict[str, Any], settings: Fetch) -> None:
         raise NotYet(
             "its stream has just ended, and is being put together",
             cause="just ended",
-            hint="it is looked at again later",
+            hint="It is looked at again later.",
             after_s=SETTLING_S / 6,
         )
     if all(f.get("acodec") == "none" for f in formats):
-        raise Permanent("it has pictures and no sound", cause=NO_AUDIO, hint="nothing can be done here: it has no sound")
+        raise Permanent("it has pictures and no sound", cause=NO_AUDIO, hint="Nothing can be done here: it has no sound.")
 
 
 def _is_picture(format: dict[str, Any]) -> bool:
@@ -150,6 +150,6 @@ def _hold(info: dict[str, Any], token: CancelToken) -> None:
     """Wait as long as the site delays the media: yt-dlp's own sleep would ignore the cancel token."""
     wait_s = float(info.pop("available_at", None) or 0) - time.time()
     if wait_s > LONGEST_HOLD_S:
-        raise NotYet("the site holds its media back", cause="held back", hint="it is looked at again later", after_s=wait_s)
+        raise NotYet("the site holds its media back", cause="held back", hint="It is looked at again later.", after_s=wait_s)
     token.wait(max(0.0, wait_s))
     token.check()

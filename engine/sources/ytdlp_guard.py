@@ -206,7 +206,7 @@ def _decoded(coding: str, body: bytes) -> bytes:
         bits = zlib.MAX_WBITS | 16 if "gzip" in coding else zlib.MAX_WBITS if body[0] & 0x0F == 8 else -zlib.MAX_WBITS
         out = zlib.decompressobj(wbits=bits).decompress(body, MOST_PAGE + 1)
     if len(out) > MOST_PAGE:
-        raise Permanent(f"a page of more than {MOST_PAGE >> 20} MiB", cause="page too large", hint="is it the right address?")
+        raise Permanent(f"a page of more than {MOST_PAGE >> 20} MiB", cause="page too large", hint="Is it the right address?")
     return bytes(out)
 
 

@@ -97,7 +97,7 @@ def handler_for(settings: Fetch, proxied: bool, sockets: Sockets) -> type[Reques
                     rest["headers"] = {k: v for k, v in dict(rest.get("headers") or {}).items() if k.lower() not in secret}
             raise AddressRefused(
                 Permanent(
-                    f"more than {REDIRECTS} redirects", cause="redirect loop", hint="is the address right? open it in a browser"
+                    f"more than {REDIRECTS} redirects", cause="redirect loop", hint="Is the address right? Open it in a browser."
                 )
             )
 
@@ -139,7 +139,7 @@ def _check(response: Any, host: str, addresses: list[str], sockets: Sockets) -> 
             raise Permanent(
                 f"{clean_text(host, 100)} was contacted at an address that was not checked",
                 cause="private address refused",
-                hint="fetch.impersonate has to be unset for it",
+                hint="fetch.impersonate has to be unset for it.",
             )
         check_encoding(response.headers.get("content-encoding"))
     except EngineError as error:
@@ -175,7 +175,7 @@ class _Measured(io.RawIOBase):
             self._pace.add(len(data), time.monotonic() - begun)
             if self._most is not None and self._size > self._most:
                 raise Permanent(
-                    f"a page of more than {self._most >> 20} MiB", cause="page too large", hint="is it the right address?"
+                    f"a page of more than {self._most >> 20} MiB", cause="page too large", hint="Is it the right address?"
                 )
         except EngineError as error:
             self._sockets.fault = error
@@ -201,7 +201,7 @@ def bundle() -> str | None:
         raise Misconfigured(
             f"the certificates of SSL_CERT_FILE cannot be read: {error}",
             cause="certificates",
-            hint="let it name certificates in the PEM format, or unset it",
+            hint="Let it name certificates in the PEM format, or unset it.",
         ) from error
     number, path = tempfile.mkstemp(prefix="gainstage-", suffix=".pem")
     with os.fdopen(number, "w") as file:

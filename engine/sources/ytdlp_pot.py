@@ -25,7 +25,9 @@ def provider_of(settings: Fetch) -> str | None:
         split_url(address)
     except Permanent as error:
         raise Misconfigured(
-            "fetch.po_token_provider is not an http(s) address", cause="PO token provider", hint="write it as http://127.0.0.1:4416"
+            "fetch.po_token_provider is not an http(s) address",
+            cause="PO token provider",
+            hint="Write it as http://127.0.0.1:4416.",
         ) from error
     return address
 

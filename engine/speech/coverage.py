@@ -76,7 +76,7 @@ def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
             RecordingWarning(
                 "speech without words",
                 f"{account.left_s:.0f} s of {account.speech_s:.0f} s of speech have no words",
-                "play the places that show and detail name; a larger asr.model hears more",
+                "Play the places that show and detail name; a larger asr.model hears more.",
             )
         )
     if account.too_much:
@@ -84,7 +84,7 @@ def coverage_warnings(account: Coverage) -> tuple[RecordingWarning, ...]:
             RecordingWarning(
                 "words without speech",
                 f"{account.stray_words} words ({account.stray_s:.0f} s) lie where no speech was found",
-                "play them; the recogniser may have made them up",
+                "Play them; the recogniser may have made them up.",
             )
         )
     return tuple(warnings)

@@ -121,7 +121,7 @@ class Diarizer:
             raise Permanent(
                 f"the diarizer cannot work on this audio: {error}",
                 cause="diarizer refused the audio",
-                hint="play it: is there speech in it?",
+                hint="Play it: is there speech in it?",
                 stage="diarize",
             ) from error
 

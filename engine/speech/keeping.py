@@ -73,5 +73,5 @@ def _opus(audio: Audio, target: Path, token: CancelToken) -> None:
             container.mux(stream.encode(None))
     except (av.error.FFmpegError, ValueError) as error:
         raise Permanent(
-            f"Opus cannot be written: {error}", cause="audio not kept", hint="set store.keep_audio = original"
+            f"Opus cannot be written: {error}", cause="audio not kept", hint="Set store.keep_audio = original."
         ) from error

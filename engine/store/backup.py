@@ -126,14 +126,14 @@ def _run(command: Sequence[str], line: re.Pattern[str], report: Callable[[int, s
         raise Transient(
             f"{Path(command[0]).name} failed: {clean_text(words.strip(), 300)}",
             cause="backup",
-            hint="check the disk and the file; nothing was changed",
+            hint="Check the disk and the file; nothing was changed.",
         )
     return done
 
 
 def _no_backup(file: Path) -> Misconfigured:
     return Misconfigured(
-        f"{file} is no backup of gainstage", cause="backup", hint="choose a file that `gainstage backup` wrote and that is whole"
+        f"{file} is no backup of gainstage", cause="backup", hint="Choose a file that `gainstage backup` wrote and that is whole."
     )
 
 

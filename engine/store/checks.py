@@ -63,8 +63,8 @@ def vector_schema(connection: Connection[TupleRow], where: str) -> str:
             raise Misconfigured(
                 f"{where} has no pgvector",
                 cause="database: no pgvector",
-                hint=("install pgvector on the server, then " if missing else "")
-                + "an administrator runs CREATE EXTENSION vector in this database (0.8 or newer)",
+                hint=("Install pgvector on the server. " if missing else "")
+                + "An administrator runs CREATE EXTENSION vector in this database (0.8 or newer).",
             ) from error
         except errors.UniqueViolation:  # another process was faster
             pass
@@ -74,6 +74,6 @@ def vector_schema(connection: Connection[TupleRow], where: str) -> str:
         raise Misconfigured(
             f"{where} has pgvector {row[0]}",
             cause="database: old pgvector",
-            hint="an administrator runs ALTER EXTENSION vector UPDATE (0.8 or newer)",
+            hint="An administrator runs ALTER EXTENSION vector UPDATE (0.8 or newer).",
         )
     return str(row[1])

@@ -42,7 +42,7 @@ def jsonable(value: Any) -> Any:
         return jsonable(value.tolist())
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Permanent(f"a result is {value}", cause="not a number in a result", hint="report it with `gainstage show ID`")
+            raise Permanent(f"a result is {value}", cause="not a number in a result", hint="Report it with `gainstage show ID`.")
         return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}

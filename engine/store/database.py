@@ -229,7 +229,7 @@ class Database:
             raise Misconfigured(
                 f"{self.where} is a pooler in transaction mode, which gives no connection for this",
                 cause="database: pooler",
-                hint="name the server's own address in store.database, or a pooler in session mode",
+                hint="Name the server's own address in store.database, or a pooler in session mode.",
             )
         with self._words(), psycopg.connect(self._address, **self._manner) as connection:
             self._configure(connection)
@@ -257,14 +257,14 @@ class Database:
                 if self._down_since is not None or pool.get_stats().get("connections_errors", 0) > failures:
                     self._note_loss()
                     why = self._revive()
-                    hint = why.hint if why else "check the server; finished work waits for it"
+                    hint = why.hint if why else "Check the server; finished work waits for it."
                     text = f"{self.where} does not answer" + (f": {why.message}" if why else "")
                     raise Transient(text, cause=self.AWAY, hint=hint) from None
                 if time.monotonic() > end:
                     raise Transient(
                         f"no free connection for {PATIENCE_S:.0f} s",
                         cause="database busy",
-                        hint="lower workers.store, or look for a statement that hangs",
+                        hint="Lower workers.store, or look for a statement that hangs.",
                     ) from None
             except PoolClosed:
                 raise Transient("the database is closed", cause="database closed") from None

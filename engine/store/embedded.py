@@ -98,7 +98,7 @@ class EmbeddedPostgres:
             raise Misconfigured(
                 f"the embedded database cannot use {self.folder}: {error}",
                 cause="embedded database: files",
-                hint="check who owns the folder and whether the disk is full, or choose another home with --home",
+                hint="Check who owns the folder and whether the disk is full, or choose another home with --home.",
             ) from error
         return self
 
@@ -131,7 +131,7 @@ class EmbeddedPostgres:
                 raise Transient(
                     "others are using the embedded database",
                     cause="embedded database: in use",
-                    hint="stop the engine and every console first",
+                    hint="Stop the engine and every console first.",
                 )
             self._server = self._server or Server(place_of(self.folder), self.settings)
             self._server.end()
@@ -171,7 +171,7 @@ class EmbeddedPostgres:
                         raise Transient(
                             f"another process has been starting or stopping the database of {self.folder} for {GATE_S:.0f} s",
                             cause="embedded database: gate",
-                            hint="look for a gainstage that hangs, and at the server.log of that folder",
+                            hint="Look for a gainstage that hangs, and at the server.log of that folder.",
                         ) from None
                     time.sleep(POLL_S)
             yield

@@ -84,7 +84,7 @@ class ServerPlace:
             raise Misconfigured(
                 f"{folder} belongs to somebody else",
                 cause="embedded database: folder taken",
-                hint="remove this folder, or choose another home with --home",
+                hint="Remove this folder, or choose another home with --home.",
             )
         if self.account and status.st_uid != self.account.uid:
             os.chown(folder, self.account.uid, self.account.gid)
@@ -109,7 +109,7 @@ def place_of(folder: Path) -> ServerPlace:
                 raise Misconfigured(
                     f"the embedded database of {folder} was in {base}, which is gone",
                     cause="embedded database: gone",
-                    hint=f"bring it back, or remove {note} to begin with an empty one",
+                    hint=f"Bring it back, or remove {note} to begin with an empty one.",
                 )
         account = _owner(base / "data") or _owner(folder) or _system_account()
         if base == folder and not account.searches(folder.parent):
@@ -140,7 +140,7 @@ def _system_account() -> Account:
     raise Misconfigured(
         "Postgres does not run as root, and there is no ordinary system user for it",
         cause="embedded database: no user to run it",
-        hint=f"run gainstage as an ordinary user, or add one of the users {', '.join(ACCOUNTS)}",
+        hint=f"Run gainstage as an ordinary user, or add one of the users {', '.join(ACCOUNTS)}.",
     )
 
 
@@ -154,7 +154,7 @@ def _system_folder() -> Path:
         raise Misconfigured(
             f"{SYSTEM_FOLDER} cannot be made: {error.strerror}",
             cause="embedded database: no folder for it",
-            hint="choose a home under a folder that everybody may pass through, or name a server in store.database",
+            hint="Choose a home under a folder that everybody may pass through, or name a server in store.database.",
         ) from error
     return SYSTEM_FOLDER
 
@@ -176,7 +176,7 @@ def _binaries(account: Account | None) -> Path:
         raise Misconfigured(
             "the embedded database is not installed for this platform",
             cause="embedded database: no binaries",
-            hint="name a Postgres server with pgvector in store.database",
+            hint="Name a Postgres server with pgvector in store.database.",
         )
     if account is None or account.runs(installed / "bin" / "postgres"):
         return installed / "bin"

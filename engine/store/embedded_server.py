@@ -90,7 +90,7 @@ class Server:
             raise Misconfigured(
                 f"the embedded database in {place.data} was written by Postgres {version}, this gainstage has {MAJOR}",
                 cause="embedded database: version",
-                hint="move it with pg_dump and psql of both versions, or choose another home",
+                hint="Move it with pg_dump and psql of both versions, or choose another home.",
             )
         self._configure()
         if place.log.exists() and place.log.stat().st_size > LOG_BYTES:
@@ -107,7 +107,7 @@ class Server:
                 raise Transient(
                     f"the embedded database does not start: {self._last_words()}",
                     cause="embedded database: start",
-                    hint=f"its log is {place.log}",
+                    hint=f"Its log is {place.log}.",
                 )
             time.sleep(0.2)
 
@@ -157,7 +157,7 @@ class Server:
             raise Misconfigured(
                 f"initdb failed: {' '.join(made.stdout.split())[-600:]}",
                 cause="embedded database: initdb",
-                hint="check the disk and the folder, or name a server in store.database",
+                hint="Check the disk and the folder, or name a server in store.database.",
             )
         with open(fresh / "postgresql.conf", "a", encoding="utf-8") as configuration:
             configuration.write("\ninclude_if_exists = '../engine.conf'\n")
@@ -216,7 +216,7 @@ class Server:
             raise Transient(
                 f"{Path(command[0]).name}: {error}",
                 cause="embedded database: start",
-                hint="look at the disk, and at what else keeps this machine busy",
+                hint="Look at the disk, and at what else keeps this machine busy.",
             ) from error
 
     def _last_words(self) -> str:

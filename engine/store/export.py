@@ -21,7 +21,7 @@ def document(store: RecordingStore, id: str) -> dict[str, Any]:
     """A recording and its segments as the json export has them. Raises :class:`Permanent` when there is no such recording."""
     stored = store.get(id)
     if stored is None:
-        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
+        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them.")
     return as_document(stored, store.segments(id))
 
 
@@ -39,10 +39,10 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path, 
     Raises :class:`Permanent` when there is no such recording or format, or the folder cannot be written.
     """
     if format not in WRITERS:
-        raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"formats are {', '.join(WRITERS)}")
+        raise Permanent(f"unknown format {format!r}", cause="unknown format", hint=f"Formats are {', '.join(WRITERS)}.")
     stored = store.get(id)
     if stored is None:
-        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them")
+        raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them.")
     text = WRITERS[format](stored, store.segments(id), style)
     target = folder / f"{file_name(stored.recording.id)}.{format}"
     try:
@@ -50,7 +50,7 @@ def export_recording(store: RecordingStore, id: str, format: str, folder: Path, 
         write_whole(target, text, errors="replace")
     except OSError as error:
         raise Permanent(
-            f"{target} cannot be written: {error.strerror}", cause="export: cannot write", hint="choose another folder"
+            f"{target} cannot be written: {error.strerror}", cause="export: cannot write", hint="Choose another folder."
         ) from error
     return target
 

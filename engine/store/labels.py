@@ -109,7 +109,7 @@ def _snapshot(cursor: Cursor[TupleRow], id: str, with_decisions: bool, cuts: Seq
     ).fetchone()
     if row is None:
         raise Permanent(
-            f"nothing is stored under {plain(id)!r}", cause="not stored", hint="`gainstage recordings` shows where it stands"
+            f"nothing is stored under {plain(id)!r}", cause="not stored", hint="`gainstage recordings` shows where it stands."
         )
     labels = cursor.execute(
         "select ordinal, speaker, profile, confidence, provenance from segment where recording = %s order by ordinal", [id]

@@ -79,7 +79,7 @@ def migrate(connection: Connection[Any], migrations: Sequence[Migration], *, mak
         raise Misconfigured(
             f"the database role may not make its tables: {error.diag.message_primary}",
             cause="database: not allowed",
-            hint=f"as an administrator: CREATE SCHEMA {SCHEMA} AUTHORIZATION <role>, or GRANT CREATE ON DATABASE",
+            hint=f"As an administrator: CREATE SCHEMA {SCHEMA} AUTHORIZATION <role>, or GRANT CREATE ON DATABASE.",
         ) from error
     return tuple(applied)
 
@@ -97,7 +97,7 @@ def refuse_newer(connection: Connection[Any], migrations: Sequence[Migration]) -
         raise Misconfigured(
             f"a newer gainstage has changed this database ({', '.join(steps)})",
             cause="database: another version",
-            hint="use the gainstage version that wrote this database, or a later one",
+            hint="Use the gainstage version that wrote this database, or a later one.",
         )
 
 
@@ -107,7 +107,7 @@ def refuse_empty(connection: Connection[Any]) -> None:
         raise Misconfigured(
             "this database holds nothing of gainstage yet",
             cause="database: empty",
-            hint="`gainstage run` makes its tables; or name another database with --database",
+            hint="`gainstage run` makes its tables; or name another database with --database.",
         )
 
 
@@ -125,6 +125,6 @@ def _missing(connection: Connection[Any], ordered: Sequence[Migration]) -> list[
             raise Misconfigured(
                 f"migration {migration.number} is {applied[migration.number]!r} in this database and {migration.name!r} here",
                 cause="database: another version",
-                hint="use the gainstage version that wrote this database, or a later one",
+                hint="Use the gainstage version that wrote this database, or a later one.",
             )
     return [m for m in ordered if m.number not in applied]

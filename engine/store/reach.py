@@ -74,7 +74,7 @@ def no_room(where: str, room: Room) -> Misconfigured:
     return Misconfigured(
         f"{where} has too few connections left for an engine, which needs {OWN + SPARE + 1}: {room.limit}",
         cause="database: too few connections",
-        hint="raise that limit, or stop another engine or program that uses this database",
+        hint="Raise that limit, or stop another engine or program that uses this database.",
     )
 
 
@@ -85,14 +85,14 @@ def check_writable(connection: Connection[TupleRow], where: str) -> None:
         raise Misconfigured(
             f"{where} has the encoding {encoding}, in which not every language can be stored",
             cause="database: encoding",
-            hint="make the database with the encoding UTF8: createdb --encoding=UTF8 --template=template0 NAME",
+            hint="Make the database with the encoding UTF8: createdb --encoding=UTF8 --template=template0 NAME.",
         )
     row = connection.execute("select pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'").fetchone()
     if row == (False, True):
         raise Misconfigured(
             f"{where} is read-only: default_transaction_read_only is on",
             cause="database: read-only",
-            hint="an administrator sets default_transaction_read_only to off for this database and role, or names another one",
+            hint="An administrator sets default_transaction_read_only to off for this database and role, or names another one.",
         )
 
 

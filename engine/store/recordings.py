@@ -108,11 +108,13 @@ class RecordingStore:
                 {"text": plain(text)},
             ).fetchall()
         if not rows or not text:
-            raise Permanent(f"no recording {plain(text)!r}", cause="no such recording", hint="`gainstage recordings` lists them")
+            raise Permanent(f"no recording {plain(text)!r}", cause="no such recording", hint="`gainstage recordings` lists them.")
         if len(rows) > 1 and not rows[0][1]:
             ids = ", ".join(id for id, _ in rows[:5])
             raise Permanent(
-                f"several recordings start with {plain(text)!r}: {ids}", cause="ambiguous id", hint="give more characters of the id"
+                f"several recordings start with {plain(text)!r}: {ids}",
+                cause="ambiguous id",
+                hint="Give more characters of the id.",
             )
         return str(rows[0][0])
 

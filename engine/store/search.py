@@ -132,7 +132,7 @@ def _table(connection: Connection[TupleRow], model: ModelId | None) -> VectorTab
         raise Misconfigured(
             f"nothing here was embedded with {model.name} ({model.dimension} numbers, revision {model.revision[:12]})",
             cause="search with another model",
-            hint=f"search with {with_vectors[0].model.name}, which wrote these vectors, or search by words",
+            hint=f"Search with {with_vectors[0].model.name}, which wrote these vectors, or search by words.",
         )
     return table
 

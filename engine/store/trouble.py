@@ -33,13 +33,13 @@ def parts_of(url: str) -> dict[str, str]:
         raise Misconfigured(
             "the password in the database address is not escaped",
             cause="database: bad address",
-            hint=f"write @ as %40, / as %2F and : as %3A in it; store.database looks like {ADDRESS}",
+            hint=f"Write @ as %40, / as %2F and : as %3A in it; store.database looks like {ADDRESS}.",
         )
     try:
         return {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError:
         raise Misconfigured(
-            "the database address cannot be read", cause="database: bad address", hint=f"store.database looks like {ADDRESS}"
+            "the database address cannot be read", cause="database: bad address", hint=f"store.database looks like {ADDRESS}."
         ) from None
 
 
@@ -64,42 +64,42 @@ def unreachable(error: psycopg.Error, parts: dict[str, str]) -> EngineError:
     text, where = without_secrets(str(error), parts), where_of(parts)
     if error.sqlstate in ("57P03", "53300") or "starting up" in text or "too many clients" in text:
         return Transient(
-            f"{where} takes no connection now: {text}", cause=AWAY, hint="wait for it, or close other programs that use it"
+            f"{where} takes no connection now: {text}", cause=AWAY, hint="Wait for it, or close other programs that use it."
         )
     if "too many connections" in text or "no more connections allowed" in text or "remaining connection slots" in text:
         return Transient(
             f"{where} has no connection left: {text}",
             cause=AWAY,
-            hint="stop another engine or program that uses it, or raise that limit (of the role, the database or the server)",
+            hint="Stop another engine or program that uses it, or raise that limit (of the role, the database or the server).",
         )
     if "unsupported startup parameter" in text:
         return Misconfigured(
             f"{where} is a pooler that takes no options with the login: {text}",
             cause="database: pooler",
-            hint="take options= out of store.database, or name the server's own address",
+            hint="Take options= out of store.database, or name the server's own address.",
         )
     if any(sign in text for sign in ("Connection refused", "timeout expired", "No such file or directory", "server closed")):
         return Transient(
             f"no database answers at {where}: {text}",
             cause=AWAY,
-            hint="start the server, correct store.database, or leave it empty for the embedded one",
+            hint="Start the server, correct store.database, or leave it empty for the embedded one.",
         )
     if "does not exist" in text and "database" in text:
         return Misconfigured(
             f"the database is not there: {text}",
             cause="database: not there",
-            hint=f"create it (createdb {parts.get('dbname', '')}), or correct store.database",
+            hint=f"Create it (createdb {parts.get('dbname', '')}), or correct store.database.",
         )
     if "password" in text or "authentication" in text or "role" in text or "pg_hba" in text:
         return Misconfigured(
             f"{where} refuses the login: {text}",
             cause="database: login refused",
-            hint="correct user and password in store.database",
+            hint="Correct user and password in store.database.",
         )
     return Misconfigured(
         f"no database answers at {where}: {text}",
         cause="database: not there",
-        hint="start the server, correct store.database, or leave it empty for the embedded one",
+        hint="Start the server, correct store.database, or leave it empty for the embedded one.",
     )
 
 
@@ -108,16 +108,16 @@ def typed(error: psycopg.Error, parts: dict[str, str], where: str) -> EngineErro
     state = error.sqlstate or ""
     text = without_secrets(str(error), parts)
     if isinstance(error, errors.InsufficientPrivilege):
-        return Misconfigured(f"{where}: {text}", cause="database: not allowed", hint="grant the role what it needs")
+        return Misconfigured(f"{where}: {text}", cause="database: not allowed", hint="Grant the role what it needs.")
     if state.startswith("28"):
-        return Misconfigured(f"{where} refuses the login: {text}", cause="database: login refused", hint="correct store.database")
+        return Misconfigured(f"{where} refuses the login: {text}", cause="database: login refused", hint="Correct store.database.")
     if state.startswith("53") and state != "53300":
-        return Transient(f"{where}: {text}", cause="database out of room", hint="free disk or memory on the database's machine")
+        return Transient(f"{where}: {text}", cause="database out of room", hint="Free disk or memory on the database's machine.")
     if state in _BUSY:
-        return Transient(f"{where}: {text}", cause="database busy", hint="it is tried again; look for a statement that hangs")
+        return Transient(f"{where}: {text}", cause="database busy", hint="It is tried again; look for a statement that hangs.")
     lost = isinstance(error, psycopg.OperationalError) or (isinstance(error, psycopg.InterfaceError) and "connection" in text)
     if state.startswith(_AWAY) or (lost and not state):
-        return Transient(f"{where} does not answer: {text}", cause=AWAY, hint="check the server; finished work waits for it")
+        return Transient(f"{where} does not answer: {text}", cause=AWAY, hint="Check the server; finished work waits for it.")
     return None
 
 

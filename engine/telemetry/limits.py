@@ -48,7 +48,7 @@ class ProcessLimits:
                 return Misconfigured(
                     f"{limit} {noun} are allowed here, and an engine with in_flight {in_flight} needs {need}",
                     cause=f"too few {noun}",
-                    hint=f"raise the limit ({hint}), or lower in_flight",
+                    hint=f"Raise the limit ({hint}), or lower in_flight.",
                 )
         return None
 

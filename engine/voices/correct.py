@@ -180,7 +180,7 @@ def undo(store: RecordingStore, number: int | None, by: str) -> CorrectionUndone
         found = next((c for c in last_corrections(connection, 1000) if c.undone_wall is None and number in (None, c.id)), None)
         if found is None:
             what = "no correction stands" if number is None else f"no correction {number} stands"
-            raise Permanent(what, cause="nothing to undo", hint="`gainstage correct --list` shows all")
+            raise Permanent(what, cause="nothing to undo", hint="`gainstage correct --list` shows all.")
         query = "select distinct recording from label_history where correction = %s"
         touched = {str(id) for (id,) in connection.execute(query, [found.id])}
     with store.db.transaction() as connection, connection.cursor() as cursor:
@@ -192,7 +192,7 @@ def undo(store: RecordingStore, number: int | None, by: str) -> CorrectionUndone
         ).fetchone()
         if row is None:
             raise Permanent(
-                f"correction {found.id} was undone meanwhile", cause="nothing to undo", hint="`gainstage correct --list` shows all"
+                f"correction {found.id} was undone meanwhile", cause="nothing to undo", hint="`gainstage correct --list` shows all."
             )
         for id in sorted(touched):
             _restored(cursor, id, found)
@@ -214,10 +214,10 @@ def _restored(cursor: Cursor[TupleRow], id: str, found: Correction) -> None:
             return
         if rows[0][0] != found.id:
             later = f"correction {rows[0][0]}" if rows[0][0] is not None else f"the limits of revision {rows[0][1]}"
-            hint = (
+            command = (
                 f"`gainstage correct --undo {rows[0][0]}`" if rows[0][0] is not None else f"`decisions --undo-apply {rows[0][1]}`"
             )
-            raise Permanent(f"{later} changed {id} since", cause="changed since", hint=f"take that back first: {hint}")
+            raise Permanent(f"{later} changed {id} since", cause="changed since", hint=f"Take that back first: {command}.")
         restore(cursor, id)
 
 

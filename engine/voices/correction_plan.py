@@ -61,13 +61,15 @@ def plan(store: RecordingStore, ask: CorrectionAsk, limits: Limits, primary: str
 
 def _checked(ask: CorrectionAsk) -> None:
     if (ask.at is None) == (ask.of is None):
-        raise Permanent("say which: a time, or all of one speaker", cause="bad correction", hint="--at 12:30, or --of NAME")
+        raise Permanent("say which: a time, or all of one speaker", cause="bad correction", hint="Give --at 12:30 or --of NAME.")
     if sum((ask.speaker is not None, ask.nobody)) > 1 or not (ask.speaker or ask.nobody or ask.split):
-        raise Permanent("say who it is", cause="bad correction", hint="--speaker NAME, --nobody, or --split")
+        raise Permanent("say who it is", cause="bad correction", hint="Give --speaker NAME, --nobody or --split.")
     if ask.split and (ask.at is None or ask.nobody):
-        raise Permanent("a split needs a time and no --nobody", cause="bad correction", hint="--at 12:30 --split --speaker NAME")
+        raise Permanent(
+            "a split needs a time and no --nobody", cause="bad correction", hint="Give --at 12:30 --split --speaker NAME."
+        )
     if ask.new and ask.speaker is None:
-        raise Permanent("--new needs a name", cause="bad correction", hint="--speaker NAME --new")
+        raise Permanent("--new needs a name", cause="bad correction", hint="Give --speaker NAME --new.")
 
 
 # -- the place ------------------------------------------------------------------------------------------------------
@@ -78,7 +80,7 @@ def _here(store: RecordingStore, ask: CorrectionAsk) -> CorrectedPlace:
     segments = list(store.segments(ask.recording, vectors=True))
     if stored is None or not segments:
         raise Permanent(
-            f"nothing is stored under {ask.recording!r}", cause="not stored", hint="`gainstage recordings` shows where it stands"
+            f"nothing is stored under {ask.recording!r}", cause="not stored", hint="`gainstage recordings` shows where it stands."
         )
     if ask.of is not None:
         chosen = [n for n, s in enumerate(segments) if s.speaker == ask.of]
@@ -86,7 +88,7 @@ def _here(store: RecordingStore, ask: CorrectionAsk) -> CorrectedPlace:
             raise Permanent(
                 f"nobody called {ask.of} speaks in {ask.recording}",
                 cause="no such speaker",
-                hint="speakers there: " + ", ".join(sorted({s.speaker for s in segments})),
+                hint=f"Speakers there: {', '.join(sorted({s.speaker for s in segments}))}.",
             )
         return CorrectedPlace(stored, tuple(segments), tuple(chosen), None)
     at = float(ask.at or 0.0)
@@ -99,7 +101,7 @@ def _here(store: RecordingStore, ask: CorrectionAsk) -> CorrectedPlace:
         raise Permanent(
             f"the passage at {at:.1f} s cannot be cut there: it has no words on both sides",
             cause="nothing to split",
-            hint="`gainstage show ID --words` has the time of every word",
+            hint="`gainstage show ID --words` has the time of every word.",
         )
     segments[passage : passage + 1] = halves(segments[passage], word, str(stored.facts.get("language") or ""))
     rest = (segments[passage + 1].start, turn[1])
@@ -115,7 +117,7 @@ def _passage_at(segments: Sequence[Segment], at: float) -> int:
         raise Permanent(
             f"nobody speaks at {at:.1f} s; the nearest passage is from {segments[nearest].start:.1f} to {segments[nearest].end:.1f} s",
             cause="no passage there",
-            hint="`gainstage show ID` lists the passages with their times",
+            hint="`gainstage show ID` lists the passages with their times.",
         )
     return nearest
 
@@ -168,7 +170,7 @@ def _person(ask: CorrectionAsk, here: CorrectedPlace, store: RecordingStore) -> 
         (n for n in known if n.casefold() == ask.speaker.casefold()), None
     )
     if name is not None and ask.new:
-        raise Permanent(f"{name} is enrolled already", cause="name taken", hint="leave --new away")
+        raise Permanent(f"{name} is enrolled already", cause="name taken", hint="Leave --new away.")
     if name is not None:
         return Person(name, known[name])
     if ask.speaker in names:
@@ -179,7 +181,7 @@ def _person(ask: CorrectionAsk, here: CorrectedPlace, store: RecordingStore) -> 
     raise Permanent(
         f"nobody is called {ask.speaker}",
         cause="no such person",
-        hint=(f"did you mean {' or '.join(near)}? " if near else "") + "--new adds a person by this voice",
+        hint=(f"Did you mean {' or '.join(near)}? " if near else "") + "--new adds a person by this voice.",
     )
 
 

@@ -114,7 +114,7 @@ def enrol_speaker(
         raise Permanent(
             f"nobody called {speaker} speaks in {recording}",
             cause="no such speaker",
-            hint=f"`gainstage show {recording}` lists the speakers",
+            hint=f"`gainstage show {recording}` lists the speakers.",
         )
     if (maker := store.maker(recording)) is not None:
         same_model(maker, model, what=f"the voices of {recording}")
@@ -150,7 +150,7 @@ def _usable(name: str, gathered: Gathered) -> tuple[NDArray[np.bool_], float]:
             f"{seconds:.0f} s of speech are left for {name} ({gathered.silent} windows silent, {int((~kept).sum())} outliers), "
             f"{LEAST_S:.0f} s are needed",
             cause="too little speech to enrol",
-            hint="Give more or longer recordings of this person alone",
+            hint="Give more or longer recordings of this person alone.",
         )
     return kept, seconds
 

@@ -270,5 +270,5 @@ def averaged(voices: NDArray[np.float32], owners: Sequence[int], count: int) -> 
 
 def _failed(error: Exception) -> EngineError:
     return Transient(
-        f"voice extraction failed: {type(error).__name__}: {error}", cause="voice extraction failed", hint="it is tried again"
+        f"voice extraction failed: {type(error).__name__}: {error}", cause="voice extraction failed", hint="It is tried again."
     )

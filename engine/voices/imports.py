@@ -19,7 +19,7 @@ from gainstage.engine.voices.profile_store import ProfileStore, Version, checked
 from gainstage.engine.voices.vectors import BadVoice, ForeignVoice, checked
 
 MOST_BYTES = 64 * 1024**2
-HINT = "a profile is a JSON object with a name and embeddings, or a centroid"
+HINT = "A profile is a JSON object with a name and embeddings, or a centroid."
 ONE_PERSON = 0.15
 """When the rows of a flat list are less similar than this on average, they are not voices of one person: the list was cut at
 the wrong length."""
@@ -109,7 +109,7 @@ def _parsed(path: Path) -> _File:
         return _File.model_validate(tree)
     except OSError as error:
         raise Permanent(
-            f"{path} cannot be read: {error.strerror}", cause="file cannot be read", hint="check its name and permissions"
+            f"{path} cannot be read: {error.strerror}", cause="file cannot be read", hint="Check its name and permissions."
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise Permanent(f"{path.name} is no JSON: {error}", cause="not a profile", hint=HINT) from None
@@ -124,7 +124,7 @@ def _not_finite(path: Path, constant: str) -> NoReturn:
 
 
 def _foreign(message: str) -> NoReturn:
-    raise ForeignVoice(message, cause="voice of another model", hint="Enrol this person again with the model in use")
+    raise ForeignVoice(message, cause="voice of another model", hint="Enrol this person again with the model in use.")
 
 
 def _rows(value: Any, dimension: int, what: str) -> NDArray[np.float32]:

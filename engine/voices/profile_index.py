@@ -95,7 +95,7 @@ class ProfileIndex:
         if sum(p.primary for p in profiles) > 1:
             names = ", ".join(p.name for p in profiles if p.primary)
             raise Misconfigured(
-                f"more than one primary profile: {names}", cause="two primary profiles", hint="Set identify.primary"
+                f"more than one primary profile: {names}", cause="two primary profiles", hint="Set identify.primary."
             )
         self.model = model
         self.profiles = tuple(sorted(profiles, key=lambda p: (not p.primary, p.id)))

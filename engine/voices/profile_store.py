@@ -43,10 +43,10 @@ def checked_name(name: str) -> str:
     clean = clean_text(name, LONGEST_NAME)
     if not clean or len(name) > LONGEST_NAME:
         raise Permanent(
-            f"a profile needs a name of 1 to {LONGEST_NAME} characters", cause="bad profile name", hint="Choose another"
+            f"a profile needs a name of 1 to {LONGEST_NAME} characters", cause="bad profile name", hint="Choose another."
         )
     if re.fullmatch(rf"{UNKNOWN_PREFIX.strip()}\s*\d+", clean, re.IGNORECASE):
-        raise Permanent(f"{clean} is what unknown people are called", cause="bad profile name", hint="Choose another name")
+        raise Permanent(f"{clean} is what unknown people are called", cause="bad profile name", hint="Choose another name.")
     return clean
 
 
@@ -179,7 +179,7 @@ class ProfileStore:
             raise Permanent(
                 f"{name} has no version before this one",
                 cause="nothing to undo",
-                hint="`gainstage voices delete` removes the profile",
+                hint="`gainstage voices delete` removes the profile.",
             )
         return int(row[0])
 
@@ -193,7 +193,7 @@ class ProfileStore:
             ).fetchone()
             if taken is not None:
                 raise Permanent(
-                    f"somebody is called {new} already", cause="name taken", hint="`gainstage voices merge` joins two profiles"
+                    f"somebody is called {new} already", cause="name taken", hint="`gainstage voices merge` joins two profiles."
                 )
             connection.execute("update profile set name = %s where id = %s", [new, id])
             return follow(connection, ProfileName(id, clean_text(name)), ProfileName(id, new))
@@ -207,7 +207,7 @@ class ProfileStore:
         with self.database.transaction() as connection:
             id, gone = _find(connection, name), _find(connection, other)
             if id == gone:
-                raise Permanent("a profile cannot be merged with itself", cause="same profile", hint="name two different profiles")
+                raise Permanent("a profile cannot be merged with itself", cause="same profile", hint="Name two different profiles.")
             (keep, kept), (lose, lost) = _version(connection, id), _version(connection, gone)
             same_model(lose, keep, what=f"profile {other}")
             voices = np.concatenate([kept.exemplars, lost.exemplars])
@@ -276,7 +276,7 @@ def _find(connection: Connection[TupleRow], name: str) -> int:
     row = connection.execute("select id from profile where name = %s and deleted is null for update", [clean_text(name)]).fetchone()
     if row is None:
         raise Permanent(
-            f"nobody is enrolled as {clean_text(name, 80)}", cause="no such profile", hint="`gainstage voices list` shows all"
+            f"nobody is enrolled as {clean_text(name, 80)}", cause="no such profile", hint="`gainstage voices list` shows all."
         )
     return int(row[0])
 
@@ -314,7 +314,7 @@ def _version(connection: Connection[TupleRow], id: int) -> tuple[ModelId, Versio
         [id],
     ).fetchone()
     if row is None:
-        raise Permanent("the profile has no voices", cause="no such profile", hint="enrol this person again")
+        raise Permanent("the profile has no voices", cause="no such profile", hint="Enrol this person again.")
     model = ModelId(*row[:3])
     centroid = None if row[3] is None else np.frombuffer(row[3], "<f4")
     return model, Version(model, _matrix(row[6], model.dimension), centroid, row[4], row[5])
@@ -346,6 +346,6 @@ def _checked_threshold(value: float) -> float:
         raise Permanent(
             f"a threshold lies between 0 and 1, not {value}",
             cause="bad threshold",
-            hint="0.62 is usual for a host, 0.82 for others",
+            hint="0.62 is usual for a host, 0.82 for others.",
         )
     return value

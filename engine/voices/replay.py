@@ -80,17 +80,17 @@ def checked_changes(changes: Mapping[str, Any]) -> dict[str, float]:
     for key, value in changes.items():
         if key not in known or key.startswith(f"{PREFIX}fast_path"):
             names = ", ".join(k for k in known if not k.startswith(f"{PREFIX}fast_path"))
-            raise Permanent(f"{key} cannot be tried over stored decisions", cause="not a limit", hint=f"These can: {names}")
+            raise Permanent(f"{key} cannot be tried over stored decisions", cause="not a limit", hint=f"These can: {names}.")
         try:
             result[key] = float(value)
         except (TypeError, ValueError):
-            raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number", hint="write it as 0.3") from None
+            raise Permanent(f"{key} needs a number, not {value!r}", cause="not a number", hint="Write it as 0.3.") from None
         low, high = SPECS[key].low or 0.0, SPECS[key].high or math.inf
         if not low <= result[key] <= high:
             raise Permanent(
                 f"{key} lies between {low:g} and {high:g}, not at {result[key]:g}",
                 cause="limit out of range",
-                hint="`gainstage config schema` shows the range of each",
+                hint="`gainstage config schema` shows the range of each.",
             )
     return result
 

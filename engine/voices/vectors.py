@@ -40,7 +40,7 @@ def checked(vectors: ArrayLike, dimension: int | None = None, *, what: str = "vo
         raise ForeignVoice(
             f"{what} has {array.shape[-1]} numbers, the model in use {dimension}",
             cause="voice of another dimension",
-            hint="Enrol it again with this model, or use the model that made it",
+            hint="Enrol it again with this model, or use the model that made it.",
         )
     if not np.isfinite(array).all():
         raise BadVoice(f"{what} holds NaN or infinite numbers", cause="not a voice")
@@ -59,7 +59,7 @@ def same_model(stored: ModelId, wanted: ModelId, *, what: str) -> None:
             f"{what} was made by {stored.name} {stored.revision[:12]} ({stored.dimension} numbers), "
             f"in use is {wanted.name} {wanted.revision[:12]} ({wanted.dimension})",
             cause="voice of another model",
-            hint="Enrol it again with this model, or set voice.model to the one that made it",
+            hint="Enrol it again with this model, or set voice.model to the one that made it.",
         )
 
 

@@ -67,4 +67,4 @@ def test_a_fleet_is_upgraded_engine_by_engine(database: Database, database_url: 
     assert any("a newer gainstage has changed the database (999 later)" in e.text for e in desk.events(0, 5000).items)
     with cared_for(again := EngineProcess(tmp_path / "older", database_url)):
         assert again.wait(60) == 2, again.tail()
-    assert "use the gainstage version that wrote this database, or a later one" in again.tail()
+    assert "Use the gainstage version that wrote this database, or a later one" in again.tail()

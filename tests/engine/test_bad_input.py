@@ -262,7 +262,7 @@ except Permanent as error:
         if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tmp_path.parents[2]):
             folder.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code, str(source)], capture_output=True, text=True, env=environment())
-    assert done.stdout == "unreadable file | check its permissions\n", done.stderr
+    assert done.stdout == "unreadable file | Check its permissions.\n", done.stderr
 
 
 # -- what is refused before anything runs -----------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_one_broken_part_does_not_hide_the_others() -> None:
         raise Misconfigured("it is so", hint="Do this.")
 
     assert doctor._guarded("ffmpeg", broken) == Check(
-        "ffmpeg", "fail", "cannot be imported: No module named 'av'", "Install gainstage again: uv sync"
+        "ffmpeg", "fail", "cannot be imported: No module named 'av'", "Install gainstage again: uv sync."
     )
     assert doctor._guarded("x", refused) == Check("x", "fail", "it is so", "Do this.")
 

@@ -149,7 +149,7 @@ def test_the_command_line_refuses_before_queueing_and_shows_what_is_kept(home: P
     talk = write_media(tmp_path / "talk.wav", dialogue())
     refused = gainstage("add", talk, "--speakers", "4..2", "--home", home, status=None)
     assert refused.returncode != 0
-    assert "the first number is the fewest" in refused.stderr
+    assert "The first number is the fewest" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "nothing has run" in gainstage("recordings", "--home", home, status=1).stderr
     said("add", talk, "--language", "DE", "--speakers", "2..4", "--hotwords", "Kea,  Takahe", "--home", home)

@@ -105,7 +105,7 @@ def test_it_goes_by_the_settings_in_force_as_the_engine_does(desk: PostgresDesk,
 
 
 def test_an_option_that_is_none_is_told(desk: PostgresDesk) -> None:
-    with pytest.raises(DeskError, match="did you mean limit"):
+    with pytest.raises(DeskError, match="Did you mean limit"):
         desk.preview(("nowhere",), {"limt": 5})
     with pytest.raises(DeskError, match="whole number"):
         desk.preview(("nowhere",), {"limit": "few"})

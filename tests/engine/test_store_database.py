@@ -222,7 +222,7 @@ def test_an_embedded_server_that_does_not_start_again_says_why(own_postgres: Mak
 
         until(refused)
         assert said[-1].cause == Database.AWAY
-        assert "move it with pg_dump" in said[-1].hint
+        assert "Move it with pg_dump" in said[-1].hint
         version.write_text(written)
         until(lambda: reachable(db))
 

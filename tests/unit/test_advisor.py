@@ -11,8 +11,8 @@ import pytest
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor.verdict import verdict
 from gainstage.engine.advisor.verdict_cache import VerdictCache
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.snapshot import HostBudget, ModelView, Snapshot, Verdict
+from tests.frames_kit import busy_frame
 
 SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
 SETTINGS |= {"workers.fetch": 8, "workers.diarize": 3}
@@ -20,10 +20,7 @@ SETTINGS |= {"workers.fetch": 8, "workers.diarize": 3}
 
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
-    """The story while transcribe is the bottleneck."""
-    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
-    assert frame is not None
-    return frame
+    return busy_frame()
 
 
 def run(frame: Snapshot, **what: Any) -> Snapshot:

@@ -13,8 +13,8 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, more_fetch_slots
 from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.advisor.verdict import verdict
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.snapshot import Bottleneck, HostBudget, Snapshot, StageView
+from tests.frames_kit import busy_frame
 
 SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
 GIB = 1024**3
@@ -22,10 +22,7 @@ GIB = 1024**3
 
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
-    """The story while transcribe is the bottleneck."""
-    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
-    assert frame is not None
-    return frame
+    return busy_frame()
 
 
 def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
@@ -186,8 +183,7 @@ def test_of_several_gpus_the_evidence_is_that_of_the_fullest(
 
 
 def test_of_several_gpus_advice_looks_at_the_one_with_the_least_room() -> None:
-    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
-    assert frame is not None
+    frame = busy_frame()
     small = replace(frame.devices[0], index=0, memory_used=20 * GIB, memory_total=24 * GIB)
     large = replace(frame.devices[0], index=1, memory_used=30 * GIB, memory_total=80 * GIB)
     case = Case([replace(frame, devices=(small, large))], bottleneck([frame]), SETTINGS)

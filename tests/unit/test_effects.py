@@ -7,17 +7,15 @@ from dataclasses import replace
 import pytest
 
 from gainstage.engine.advisor.measured_effects import NOT_ENOUGH, complete, effect, figures, stage_of
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.snapshot import Snapshot
+from tests.frames_kit import busy_frame
 
 CHANGED_S = 1000.0
 
 
 @pytest.fixture(scope="module")
 def template() -> Snapshot:
-    found = ScriptedDesk(start_at=STORY["burst"]).snapshot()
-    assert found is not None
-    return found
+    return busy_frame()
 
 
 def steady(

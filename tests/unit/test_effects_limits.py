@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 
 from gainstage.engine.advisor.measured_effects import NOT_ENOUGH, effect, figures, has_work, words
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.rows import Figures
 from gainstage.engine.views.snapshot import Snapshot
+from tests.frames_kit import busy_frame
 
 AT = 10_000.0
 
 
 @pytest.fixture(scope="module")
 def template() -> Snapshot:
-    frame = ScriptedDesk(start_at=STORY["burst"]).snapshot()
-    assert frame is not None
-    return frame
+    return busy_frame()
 
 
 def frames(template: Snapshot, *points: tuple[float, float], **run: Any) -> list[Snapshot]:

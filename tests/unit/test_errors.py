@@ -6,7 +6,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import gainstage.engine as engine
+from gainstage.tui.commands.causes import causes
 
 CLASSES = {
     *("Permanent", "Rejected", "Transient", "Throttled", "Postponed", "OutOfMemory", "Misconfigured", "LostClaim"),
@@ -44,3 +47,59 @@ def test_every_error_says_what_to_do() -> None:
     files = [path for path in room.rglob("*.py") if not {"bench", "recipe"} & set(path.parts)]
     assert len(files) > 100
     assert [place for path in files for place in without_hint(path)] == []
+
+
+HINT_AT = {"RecordingWarning": 2, "Check": 3, "ToolState": 2, "Reason": 3}
+"""Place of the hint in calls that do not name it."""
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text begins with a capital (or with a name, a command, a number) and ends with a full stop or a question mark, as far
+    as it is fixed."""
+    first = text.split()[0].rstrip(",:;")
+    return not (first.isalpha() and first[0].islower()) and text.endswith((".", "?", "{}"))
+
+
+def texts(node: ast.expr) -> Iterator[str]:
+    """The texts that an expression may be; of an f-string, what is fixed in it, with braces for the rest."""
+    if isinstance(node, ast.IfExp):
+        yield from (*texts(node.body), *texts(node.orelse))
+    elif isinstance(node, ast.BoolOp):
+        yield from (text for value in node.values for text in texts(value))
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+        yield node.value
+
+
+def hints(path: Path) -> Iterator[tuple[str, str]]:
+    """(place, text) of every hint that is written where it is used."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            given = [k.value for k in node.keywords if k.arg == "hint"]
+            at = HINT_AT.get(node.func.id) if isinstance(node.func, ast.Name) else None
+            given += node.args[at : at + 1] if at is not None else []
+        elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id.lower() == "hint" for t in node.targets):
+            given = [node.value]
+        else:
+            continue
+        yield from ((f"{path.name}:{node.lineno}", text) for value in given for text in texts(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Lower fetch.rate.", True), ("fetch.rate sets it.", True), ("`gainstage runs` lists them.", True), ("yt-dlp knows it.", True),
+        ("Is it right?", True), ("lower fetch.rate.", False), ("Lower fetch.rate", False), ("again, later.", False),
+    ],
+)  # fmt: skip
+def test_what_a_sentence_is(text: str, whole: bool) -> None:
+    assert is_sentence(text) is whole
+
+
+def test_every_hint_is_a_sentence() -> None:
+    room = Path(engine.__file__).parent
+    written = [hint for path in room.rglob("*.py") if "recipe" not in path.parts for hint in hints(path)]
+    assert len(written) > 200
+    shown = [(f"{cause.room}: {cause.name}", hint) for cause in causes() for hint in cause.hints]
+    assert [(place, text) for place, text in (*written, *shown) if not is_sentence(text)] == []

@@ -7,20 +7,13 @@ from dataclasses import replace
 import pytest
 
 from gainstage.engine.advisor import forecast
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.snapshot import Run, Snapshot
+from tests.frames_kit import busy_frame
 
 
 @pytest.fixture(scope="module")
-def desk() -> ScriptedDesk:
-    return ScriptedDesk(start_at=STORY["bottleneck"])
-
-
-@pytest.fixture(scope="module")
-def busy(desk: ScriptedDesk) -> Snapshot:
-    frame = desk.snapshot()
-    assert frame is not None
-    return frame
+def busy() -> Snapshot:
+    return busy_frame()
 
 
 def with_run(frame: Snapshot, **what: object) -> Snapshot:

@@ -113,7 +113,7 @@ def test_a_proxy_that_is_none_stops_with_what_to_do(tmp_path: Path, case: Case, 
 def test_a_proxy_that_cannot_be_reached_or_refuses_is_named(server: Server, case: Case) -> None:
     with pytest.raises(Transient) as caught:
         case.get("http://93.184.215.14/a.mp3", proxy="http://me:hunter2@127.0.0.1:9")
-    assert (caught.value.cause, caught.value.hint) == ("proxy", "check fetch.proxy")
+    assert (caught.value.cause, caught.value.hint) == ("proxy", "Check fetch.proxy.")
     assert "hunter2" not in str(caught.value)
     server.serve("/a.mp3", lambda r: r.answer(407))
     with pytest.raises(Permanent) as told:

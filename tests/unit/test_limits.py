@@ -89,6 +89,6 @@ def test_the_soft_limit_of_open_files_is_raised_and_a_hard_one_refuses_the_engin
     assert done.stdout.splitlines()[0] == "(3000, 3000)"
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: 300 open files are allowed here, and an engine with in_flight 24 needs 640. raise the limit (ulimit -n, LimitNOFILE of"
-        " systemd), or lower in_flight"
+        "error: 300 open files are allowed here, and an engine with in_flight 24 needs 640. Raise the limit (ulimit -n, LimitNOFILE of"
+        " systemd), or lower in_flight."
     ]

@@ -39,13 +39,13 @@ def test_speakers_can_be_written_in_several_ways(written: Any, read: tuple[int |
 @pytest.mark.parametrize(
     ("name", "value", "part"),
     [
-        ("speakers", "4..2", "the first number is the fewest"),
+        ("speakers", "4..2", "The first number is the fewest"),
         *(
-            ("speakers", value, "write a number as in 3")
+            ("speakers", value, "Write a number as in 3")
             for value in ("0", "21", "..", "-3", "x", "", "2..99", True, 2.5, [1, 2, 3])
         ),
-        *(("language", value, "write a code") for value in ("german", "xx", "", "e n", 3)),
-        ("hotwords", 3, "write names and terms"),
+        *(("language", value, "Write a code") for value in ("german", "xx", "", "e n", 3)),
+        ("hotwords", 3, "Write names and terms"),
         ("hotwords", "x" * (MOST_HOTWORDS + 1), "characters or fewer"),
     ],
 )
@@ -59,7 +59,7 @@ def test_an_invalid_option_is_refused_with_what_to_write(name: str, value: Any, 
 def test_a_near_code_is_named() -> None:
     with pytest.raises(Permanent) as caught:
         RecordingOptions.of({"language": "eng"})
-    assert "did you mean en?" in caught.value.hint
+    assert "Did you mean en?" in caught.value.hint
 
 
 def test_what_is_stored_comes_back() -> None:

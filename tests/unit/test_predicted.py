@@ -9,16 +9,14 @@ import pytest
 from gainstage.engine.advisor.forecast import expect
 from gainstage.engine.advisor.predicted import NO_MODEL, NOT_MEASURED, decisions_text, predicted
 from gainstage.engine.desk.merged import merge
-from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.views.rows import WhatIf
 from gainstage.engine.views.snapshot import Snapshot
+from tests.frames_kit import busy_frame
 
 
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
-    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
-    assert frame is not None
-    return frame
+    return busy_frame()
 
 
 def no_decisions(limits: dict[str, Any]) -> str | None:

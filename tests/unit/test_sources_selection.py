@@ -101,7 +101,7 @@ def test_options_may_be_words_as_they_are_typed() -> None:
 def test_a_misspelt_option_names_the_one_that_was_meant() -> None:
     with pytest.raises(Permanent, match="no option limt") as caught:
         Selection.check_names({"limt": 5})
-    assert caught.value.hint == "did you mean limit?"
+    assert caught.value.hint == "Did you mean limit?"
     Selection.check_names({"limit": 5, "priority": 2}, "priority")
 
 

@@ -94,7 +94,7 @@ def run(name: str, args: argparse.Namespace) -> int:
     except EngineError as error:
         log = paths_of(args).engine_log
         if log.exists():  # it says more where the database is what fails
-            error.hint = f"{error.hint}; what the engine of this home printed is in {log}".lstrip("; ")
+            error.hint = f"{error.hint} What the engine of this home printed is in {log}.".lstrip()
         raise
 
 

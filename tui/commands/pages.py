@@ -182,13 +182,7 @@ def troubleshooting_page() -> str:
 
 
 def _cause(cause: Cause) -> tuple[str, str, str]:
-    return cell(cause.name), cell(cause.outcome), "<br>".join(cell(_sentence(hint)) for hint in cause.hints)
-
-
-def _sentence(text: str) -> str:
-    first = text.partition(" ")[0].rstrip(",:")
-    text = text[:1].upper() + text[1:] if first.isalpha() else text
-    return text if text.endswith((".", "!", "?")) else text + "."
+    return cell(cause.name), cell(cause.outcome), "<br>".join(cell(hint) for hint in cause.hints)
 
 
 PAGES = {"SETTINGS.md": settings_page, "COMMANDS.md": commands_page, "TROUBLESHOOTING.md": troubleshooting_page}
