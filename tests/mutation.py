@@ -18,9 +18,11 @@ import gc
 import importlib.abc
 import importlib.util
 import io
+import math
 import os
 import pickle
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -41,7 +43,6 @@ from tests.mutants import ROOT, Mutant, mutants
 EXPLAINED = ROOT / "tests" / "mutation-survivors.md"
 
 RULES = ("tests/unit/test_advisor.py", "tests/unit/test_advisor_edges.py")
-FORECAST = ("tests/unit/test_forecast.py", "tests/unit/test_forecast_simulation.py", "tests/unit/test_advisor_edges.py")
 STAGE = (
     "tests/unit/test_stage.py",
     "tests/unit/test_stage_figures.py",
@@ -68,18 +69,28 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/voices/analysis.py": VOICES,
     "engine/voices/labelling.py": VOICES,
     "engine/voices/fast_path.py": (
+        "tests/unit/test_fast_path.py",
         "tests/unit/test_voices_probabilities.py",
         "tests/unit/test_voices_edges.py",
-        "tests/engine/test_voices_identify.py",
     ),
     "engine/speech/words.py": ("tests/engine/test_words.py",),
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
     "engine/advisor/advice.py": RULES,
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
     "engine/advisor/bottleneck.py": ("tests/unit/test_bottleneck.py",),
-    "engine/advisor/forecast.py": FORECAST,
+    "engine/advisor/forecast.py": (
+        "tests/unit/test_forecast_exact.py",
+        "tests/unit/test_forecast.py",
+        "tests/unit/test_advisor_edges.py",
+    ),
+    "engine/advisor/happenings.py": ("tests/unit/test_happenings.py",),
     "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py", "tests/unit/test_effects_limits.py"),
-    "engine/advisor/simulation.py": FORECAST,
+    "engine/advisor/measured_gain.py": ("tests/unit/test_measured_gain_exact.py", "tests/unit/test_measured_gain.py"),
+    "engine/advisor/predicted.py": ("tests/unit/test_predicted.py",),
+    "engine/advisor/run_summary.py": ("tests/unit/test_run_summary.py",),
+    "engine/advisor/simulation.py": ("tests/unit/test_simulation_exact.py", "tests/unit/test_forecast_simulation.py"),
+    "engine/advisor/slot_search.py": ("tests/unit/test_slot_search.py",),
+    "engine/advisor/track_record.py": ("tests/unit/test_track_record.py",),
     "engine/advisor/verdict.py": RULES,
     "engine/advisor/verdict_cache.py": ("tests/unit/test_verdict_cache.py", "tests/unit/test_advisor.py"),
     "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
@@ -91,7 +102,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/flow/batcher.py": BATCH,
     "engine/flow/pending.py": BATCH,
     "engine/flow/cancel.py": ("tests/unit/test_cancel.py",),
-    "engine/flow/gate.py": STAGE,
+    "engine/flow/gate.py": ("tests/unit/test_gate_exact.py", "tests/unit/test_stage_gate.py"),
+    "engine/flow/kept.py": ("tests/unit/test_kept.py",),
     "engine/flow/slot.py": STAGE,
     "engine/flow/stage.py": STAGE,
     "engine/flow/stage_stats.py": STAGE,
@@ -160,8 +172,8 @@ def _pytest(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
     return int(pytest.main([*quiet, *arguments], plugins=list(plugins)))
 
 
-def forked(work: Callable[[], Any], limit_s: float) -> Any:
-    """The result of ``work`` in a fork of this process, None when it took longer, or broke."""
+def forked(work: Callable[[], Any], limit_s: float, limit_cpu_s: float | None = None) -> Any:
+    """The result of ``work`` in a fork of this process; None when it took longer, needed more of the processor, or broke."""
     handle, name = tempfile.mkstemp()
     os.close(handle)
     pid = os.fork()
@@ -171,6 +183,8 @@ def forked(work: Callable[[], Any], limit_s: float) -> Any:
         for stream in (0, 1, 2):
             os.dup2(silent, stream)
         try:
+            if limit_cpu_s is not None:
+                resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit_cpu_s),) * 2)
             Path(name).write_bytes(pickle.dumps(work()))
         finally:
             os._exit(0)
@@ -222,8 +236,8 @@ class Score:
         return self.killed + len(self.survivors)
 
 
-def look(path: str, tests: Sequence[str], every: int = 1, tell: Callable[[str], object] = print) -> Score:
-    """Run every mutant (or every n-th) of one module."""
+def look(path: str, tests: Sequence[str], every: int = 1, first: int = 0, tell: Callable[[str], object] = print) -> Score:
+    """Run every mutant (or every n-th, from the number ``first`` on) of one module."""
     seen = forked(lambda: _covered(path, tests), 1200.0)
     if seen is None:
         raise SystemExit(f"{path}: its tests do not pass, or not in time")
@@ -235,12 +249,13 @@ def look(path: str, tests: Sequence[str], every: int = 1, tell: Callable[[str], 
     gc.collect()
     gc.freeze()
     for n, mutant in enumerate(mutants(path)):
-        if n % every:
+        if n % every != first:
             continue
         chosen = sorted(lines.get(mutant.line, {""}) | (lines.get(0, set())), key=lambda t: took.get(t, 0.0))
         chosen = list(took) if "" in chosen else chosen
         limit_s = 20.0 + 5 * sum(took[t] for t in chosen)
-        status = forked(lambda m=mutant, c=chosen: _run(m, name, stale, c), limit_s) if chosen else 0
+        limit_cpu_s = 5.0 + 3 * sum(took[t] for t in chosen)
+        status = forked(lambda m=mutant, c=chosen: _run(m, name, stale, c), limit_s, limit_cpu_s) if chosen else 0
         if status == 0:
             score.survivors.append(mutant)
             tell(f"  survived {mutant.path}:{mutant.line} {mutant.where}: {mutant.before}  →  {mutant.after}")
@@ -299,6 +314,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help="paths of modules; all by default")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th mutant")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="K", help="of these, begin with mutant K (0 to N-1): K runs make a whole"
+    )
     args = parser.parse_args()
     paths = args.modules or list(MODULES)
     if unknown := [p for p in paths if p not in MODULES]:
@@ -309,7 +327,7 @@ def main() -> int:
         _preload(stack, paths)
         for path in paths:
             began = time.monotonic()
-            score = look(path, MODULES[path], args.every, lambda line: print(line, flush=True))
+            score = look(path, MODULES[path], args.every, args.first, lambda line: print(line, flush=True))
             left = [m for m in score.survivors if m.key not in reasons]
             stale = {key for key in reasons if key.startswith(f"{path} ")} - {m.key for m in mutants(path)}
             for key in sorted(stale):
