@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -59,6 +59,16 @@ def split_scope(key: str) -> tuple[str, str]:
     """
     name, _, scope = key.partition("@")
     return name, scope
+
+
+def with_scope(key: str, scope: str) -> str:
+    """The key of a value for ``scope`` alone; see :func:`split_scope`."""
+    return f"{key}@{scope}" if scope else key
+
+
+def scope_of(key: str, places: Sequence[str]) -> str:
+    """The scope of a new value for an engine with these places: the narrowest; what consoles alone read has none."""
+    return places[-1] if places and not key.startswith("console.") else ""
 
 
 def spec_of(key: str) -> Spec:

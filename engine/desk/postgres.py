@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gainstage.config.origins import Loaded, shown_with_origins
+from gainstage.config.origins import Loaded, scope_of, shown_with_origins, with_scope
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.desk import correcting, experiment_lines, playing, predicting, searching
 from gainstage.engine.desk.fleet_reader import FleetReader
@@ -190,10 +190,27 @@ class PostgresDesk(experiment_lines.ExperimentLines):
         self._writable(command.name)
         if self.engine and command.engine is None and command.host is None and command.name in OF_ENGINES:
             command = replace(command, engine=self.engine)
+        if self.engine and command.name == "set":
+            command = self._for_one(command)
         with _desk_errors():
             seen = self._look(frame=False)
             below = {key: value for key, (value, _) in self._below(seen).items()}
             return self._dispatcher.send(command, engine=seen.id if seen and seen.alive else None, below=below)
+
+    def _for_one(self, command: Command) -> Command:
+        """A change for the engine looked at alone; one that has a scope keeps it. Raises DeskError where others would take it too."""
+        key, alive = str(command.args.get("key", "")), [e for e in self.engines() if e.alive]
+        one = next((e for e in alive if e.id == self.engine), None)
+        if one is None:
+            raise DeskError(f"engine {self.engine} is not running")
+        if "@" in key or not (scope := scope_of(key, one.places)):
+            return command
+        others = sum(e.host == one.host for e in alive) - 1
+        if others and not one.name:
+            raise DeskError(
+                f"{one.id} has no name of its own, and a value for its host reaches {others} more; --host {one.host} sets it"
+            )
+        return replace(command, args={**command.args, "key": with_scope(key, scope)})
 
     def ack(self, command_id: int) -> Ack:
         with _desk_errors():
@@ -291,7 +308,8 @@ class PostgresDesk(experiment_lines.ExperimentLines):
             below = self._below(self._look(frame=False))
             with self.database.transaction() as connection:
                 live = changes.live_values(connection)
-        return setting_rows(below, live)
+            one = next((e for e in self.engines() if e.id == self.engine), None) if self.engine else None
+        return setting_rows(below, live, one.places if one else ())
 
     def changes(self, limit: int = 200) -> tuple[ChangeRow, ...]:
         with _desk_errors():

@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
 from gainstage.config.errors import SettingError
-from gainstage.config.origins import MASK, explain, parse, spec_of, split_scope
+from gainstage.config.origins import MASK, explain, parse, spec_of, split_scope, with_scope
 from gainstage.config.settings import SPECS, Effect, Settings, Spec, changed, value_of
 from gainstage.engine.clean import value_text
 from gainstage.engine.queue.rows import Link, document, plain
@@ -205,7 +205,7 @@ def _write(
     remove: bool = False,
     undoes: Sequence[int] = (),
 ) -> Ack:
-    under = _under(key, below)
+    under = _under(key, live, below)
     old, new = live.get(key, under), under if remove else value
     effect = spec.effect.value if (spec := _spec(key)) else Effect.RUN.value
     if not undoes and key in live and old == new:
@@ -239,7 +239,7 @@ def _write(
 def _refuse(
     connection: Link, key: str, value: Any, by: str, text: str, live: Mapping[str, Any], below: Mapping[str, Any] | None
 ) -> Ack:
-    old = _mask(key, live.get(key, _under(key, below)))
+    old = _mask(key, live.get(key, _under(key, live, below)))
     new = _mask(key, value)
     ((id,),) = connection.execute(
         "insert into change (revision, by, key, old, new, live_before, refused, text) "
@@ -277,8 +277,14 @@ def _history(connection: Link, where: SQL, values: list[Any], limit: int) -> lis
     return history
 
 
-def _under(key: str, below: Mapping[str, Any] | None) -> Any:
-    if below is not None and (name := split_scope(key)[0]) in below:
+def _under(key: str, live: Mapping[str, Any], below: Mapping[str, Any] | None) -> Any:
+    """What holds where ``key`` is not set live: the value of a wider scope, else the engine's own, else the default."""
+    name, scope = split_scope(key)
+    host, _, engine = scope.partition("/")
+    for wider in (host, "") if engine else ("",) if host else ():
+        if (at := with_scope(name, wider)) in live:
+            return live[at]
+    if below is not None and name in below:
         return below[name]
     return _json(spec.default) if (spec := _spec(key)) else None
 

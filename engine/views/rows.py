@@ -132,6 +132,7 @@ class SettingRow:
     optional: bool = False
     secret: bool = False
     revision: int | None = None
+    scope: str = ""  # whom a new value is for: "" all engines, else "host" or "host/engine"
 
     @classmethod
     def of(cls, spec: Spec, value: Any, origin: str, revision: int | None = None) -> SettingRow:
@@ -377,3 +378,13 @@ class EngineRow:
     def alive(self) -> bool:
         """Whether it serves: neither ended nor lost."""
         return self.state not in ENDED
+
+    @property
+    def name(self) -> str:
+        """Its name in its home, "" for the only engine of a home."""
+        return "-".join(self.id.removeprefix(f"{self.host}-").split("-")[:-2])  # between the host and the process
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The scopes of settings that hold for it, the wider before the narrower."""
+        return (self.host, f"{self.host}/{self.name}") if self.name else (self.host,)

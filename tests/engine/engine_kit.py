@@ -32,11 +32,14 @@ SETTINGS = {
 Flow = Callable[[Flight, EngineContext], None]
 
 
-def make_engine(database: Database, home: Path, *, flow: Flow = simulated, until_empty: bool = False, **settings: Any) -> Engine:
-    """An engine that does not run yet. Settings are given with ``__`` for the dot."""
+def make_engine(
+    database: Database, home: Path, *, flow: Flow = simulated, until_empty: bool = False, member: str = "", **settings: Any
+) -> Engine:
+    """An engine that does not run yet; ``member`` is its name among several of the home. Settings are given with ``__`` for the dot."""
     given = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
     loaded = load(environ={}, overrides=given)
-    return Engine(loaded, Paths.of(home), database, flow=flow, models=False, until_empty=until_empty)
+    paths = Paths.of(home).member(member) if member else Paths.of(home)
+    return Engine(loaded, paths, database, flow=flow, models=False, until_empty=until_empty)
 
 
 @contextmanager

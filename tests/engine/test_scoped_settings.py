@@ -13,9 +13,9 @@ from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.live import LiveSettings, read_live, values_at
 from gainstage.engine.store.database import Database
-from gainstage.engine.views.commands import Command
+from gainstage.engine.views.commands import Command, DeskError
 from tests.engine.engine_kit import make_engine, running
-from tests.queue_kit import until
+from tests.queue_kit import register, until
 
 HOST = socket.gethostname()
 
@@ -44,6 +44,53 @@ def test_an_engine_takes_what_is_set_for_its_host_and_undo_takes_it_back(databas
         assert rows["workers.transcribe@elsewhere"] == (9, "live")
         assert desk.send(Command("undo")).text.startswith(f"workers.transcribe@{HOST} 5")
         until(lambda: engine.context.settings.workers.transcribe == before)
+
+
+def test_a_desk_that_looks_at_one_engine_sets_for_it_alone(database: Database, tmp_path: Path) -> None:
+    register_as(database, tmp_path, "a-gpu0-1-x", "a-gpu1-2-x", "b-3-x", "c-4-x", "c-5-x")
+    desk = PostgresDesk(database)
+    assert desk.send(Command("set", {"key": "workers.transcribe", "value": 3})).new == 3
+    desk.narrow("a-gpu1-2-x")
+    assert {row.scope for row in desk.settings() if not row.key.startswith("console.")} == {"a/gpu1"}
+    ack = desk.send(Command("set", {"key": "workers.transcribe", "value": 5}))
+    assert (ack.old, ack.new) == (3, 5), "what held there before is the value for all"
+    assert shown(desk, "workers.transcribe") == (5, "live for a/gpu1")
+    desk.send(Command("set", {"key": "workers.transcribe@a", "value": 4}))
+    assert shown(desk, "workers.transcribe") == (5, "live for a/gpu1"), "the narrower scope holds"
+    desk.send(Command("set", {"key": "console.refresh", "value": 4.0}))
+    desk.narrow("a-gpu0-1-x")
+    assert shown(desk, "workers.transcribe") == (4, "live for a")
+    assert shown(desk, "console.refresh") == (4.0, "live"), "a console is no engine's"
+    desk.narrow("b-3-x")
+    desk.send(Command("set", {"key": "workers.store", "value": 2}))
+    desk.narrow(None)
+    with database.connection() as connection:
+        assert {k: v for k, (v, _) in changes.live_values(connection).items()} == {
+            "workers.transcribe": 3,
+            "workers.transcribe@a": 4,
+            "workers.transcribe@a/gpu1": 5,
+            "workers.store@b": 2,
+            "console.refresh": 4.0,
+        }
+    assert {row.scope for row in desk.settings()} == {""}
+    desk.narrow("c-4-x")
+    with pytest.raises(DeskError, match="c-4-x has no name of its own, and a value for its host reaches 1 more; --host c sets it"):
+        desk.send(Command("set", {"key": "workers.store", "value": 2}))
+    desk.narrow("gone")
+    with pytest.raises(DeskError, match="engine gone is not running"):
+        desk.send(Command("set", {"key": "workers.store", "value": 2}))
+
+
+def register_as(database: Database, home: Path, *names: str) -> None:
+    """Engines on the host that their names begin with."""
+    for name in names:
+        register(database, name, home / name)
+        with database.connection() as connection:
+            connection.execute("update engine set host = left(id, 1) where id = %s", [name])
+
+
+def shown(desk: PostgresDesk, key: str) -> tuple[object, str]:
+    return next((row.value, row.origin) for row in desk.settings() if row.key == key)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from gainstage.config.origins import split_scope, with_scope
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.console.offload import offload
 from gainstage.tui.console.shell import Shell
 from gainstage.tui.state.command_log import STAGE_S, Sent
+from gainstage.tui.state.setting_scope import reach
 
 T = TypeVar("T")
 
@@ -38,10 +41,23 @@ class DeskCalls:
     def send(self, command: Command, label: str) -> None:
         """Queue a command. Its acknowledgement comes as a notice and in the history; nothing else changes here."""
         shell = self._shell
+        if command.name == "set":
+            command, label = self._scoped(command, label)
         shell.command_log.enqueue(command, label, shell.desk.now())
         if not self._sending:
             self._sending = True
             shell.run_in_background(self._send_all(), "send")
+
+    def _scoped(self, command: Command, label: str) -> tuple[Command, str]:
+        """A change for whom the screens show, and said so; one that names its scope keeps it."""
+        shell, key = self._shell, str(command.args.get("key", ""))
+        row = shell.settings.get(key)
+        if split_scope(key)[1] or key.startswith("console."):
+            return command, label
+        scope = row.scope if row is not None else ""
+        if shell.desk.engine is None or scope:
+            label += reach(scope, shell.frame.engines)
+        return replace(command, args={**command.args, "key": with_scope(key, scope)}), label
 
     def stage_soon(self, key: str, old: Any, new: Any) -> None:
         """Stage a value that is sent when no other step has followed for ``STAGE_S`` seconds."""

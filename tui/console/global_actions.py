@@ -177,8 +177,13 @@ class GlobalActions:
     def _narrow(self, engine: str | None) -> None:
         """Show one engine on every screen, or all; commands go where the screens look."""
         shell = self._shell
+        dropped = len(shell.command_log.take_staged())  # staged for whom was shown before
         shell.desk.narrow(engine)
-        shell.notice(f"showing {engine} alone; Esc shows all" if engine else "showing all engines", "info")
+        shell.live_settings.begin()
+        if shell.desk_screen is not None:
+            shell.watch_feeds(shell.desk_screen.feeds())
+        said = f"showing {engine} alone; Esc shows all" if engine else "showing all engines"
+        shell.notice(said + (f"; {fmt.plural(dropped, 'staged value')} dropped" if dropped else ""), "info")
         shell.redraw_now()
 
     def _scope(self) -> str:
@@ -338,8 +343,7 @@ class GlobalActions:
                 shell.notice(f"{key}: {problem}", "warn")
                 return
             old, shown = ("•••", "•••") if row.secret else (fmt.value(row.value), fmt.value(new))
-            whom = "" if scope or shell.frame.engines < 2 else f" · all {shell.frame.engines} engines"
-            shell.send(Command("set", {"key": key + scope, "value": new}), f"{key}{scope} {old} → {shown}{whom}")
+            shell.send(Command("set", {"key": key + scope, "value": new}), f"{key}{scope} {old} → {shown}")
 
         shell.ask("set", lambda desk: (desk.settings(), scope_of(desk, typed.host, typed.engine)), check_and_send)
 

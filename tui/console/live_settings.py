@@ -15,6 +15,10 @@ class ShownSettings:
     """``rows`` by key; empty until the desk has answered."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Ask anew; an answer to what was asked before is not taken any more."""
         self.rows: dict[str, SettingRow] = {}
         self.feed = Feed("settings", lambda desk: desk.settings(), 2.0)
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from textual.screen import Screen
 
 from gainstage.tui.console.frame_builder import FrameBuilder
+from gainstage.tui.console.live_settings import ShownSettings
 from gainstage.tui.console.poller import Poller
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.screens.base import DeskScreen
@@ -22,6 +23,7 @@ class Shell(ConsoleApp, Protocol):
     """The app as its parts see it."""
 
     poller: Poller
+    live_settings: ShownSettings
     timeline: Timeline
     frames: FrameBuilder
     trail: list[str]

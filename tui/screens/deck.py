@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from gainstage.config.origins import split_scope
 from gainstage.engine.views.commands import Command, CommandName
 from gainstage.engine.views.snapshot import ModelView
 from gainstage.tui.render import format as fmt
@@ -112,7 +113,9 @@ class DeckScreen(RecordingActionsScreen):
         log = self.console.command_log
         planned: dict[str, Planned] = {}
         for sent in log.pending:
-            key = str(sent.command.args.get("key", ""))
+            key, scope = split_scope(str(sent.command.args.get("key", "")))
+            if scope and (row := self.console.settings.get(key)) is not None and row.scope != scope:
+                continue
             if sent.command.name == "set" and key.startswith("workers."):
                 planned[key.removeprefix("workers.")] = Planned(int(sent.command.args["value"]), True)
         for key, staged in log.staged.items():

@@ -19,7 +19,7 @@ from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.state.presets import PresetChange, changes_of, presets_for
 from gainstage.tui.widgets.changes import ChangesPanel
-from gainstage.tui.widgets.settings_table import SettingsTable, shown_value
+from gainstage.tui.widgets.settings_table import SettingsTable, shown_key, shown_value
 from gainstage.tui.widgets.staged import StagedPanel
 from gainstage.tui.widgets.table import Table
 
@@ -75,15 +75,20 @@ class TuneScreen(TableScreen):
 
     def _show(self, *, force: bool = False) -> None:
         console = self.console
-        pending = frozenset(str(s.command.args.get("key")) for s in console.command_log.pending if s.command.name == "set")
+        sent = [str(s.command.args.get("key")) for s in console.command_log.pending if s.command.name == "set"]
+        pending = frozenset(shown_key(key, console.settings) for key in sent)
         self.settings.show(tuple(console.settings.values()), console.command_log.staged, pending, force=force)
         if self.settings.selected is not None and self.settings.setting is None:
             self.settings.move_to(self.settings.cursor)
-        self.staged.show(console.command_log.staged, console.settings, self.settings.setting)
+        self._show_staged()
         self._predict()
 
+    def _show_staged(self) -> None:
+        console, one = self.console, self.settings.setting
+        self.staged.show(console.command_log.staged, console.settings, one, console.frame.engines)
+
     def on_table_moved(self, event: Table.Moved) -> None:
-        self.staged.show(self.console.command_log.staged, self.console.settings, self.settings.setting)
+        self._show_staged()
 
     @property
     def main_table(self) -> SettingsTable:
@@ -243,7 +248,11 @@ class TuneScreen(TableScreen):
         if path is None:
             console.notice("this console knows no settings file", "warn")
             return
-        live = {row.key: row.value for row in console.settings.values() if row.origin.startswith("live") and not row.secret}
+        live = {
+            row.key: row.value
+            for row in console.settings.values()
+            if row.origin == "live" and "@" not in row.key and not row.secret
+        }
         if not live:
             console.notice("no live value differs from the file", "info")
             return

@@ -48,7 +48,13 @@ def scope_of(desk: Desk, host: str | None, engine: str | None) -> str:
     row = next((e for e in desk.engines() if e.id == id and host in (None, e.host)), None)
     if row is None:
         raise DeskError(f"engine {engine} is not running")
-    name = "-".join(row.id.removeprefix(f"{row.host}-").split("-")[:-2])  # between the host and the process
-    if not name:
+    if not row.name:
         raise DeskError(f"{row.id} has no name of its own: use --host {row.host}")
-    return f"@{row.host}/{name}"
+    return f"@{row.places[-1]}"
+
+
+def reach(scope: str, engines: int) -> str:
+    """Whom a value is for, in words behind the change; nothing where there is one engine."""
+    if scope:
+        return f" · {scope} alone"
+    return f" · all {engines} engines" if engines > 1 else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gainstage.config.origins import split_scope
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
@@ -49,6 +50,12 @@ class SettingLine:
 
     group: str
     row: SettingRow | None = None
+
+
+def shown_key(key: str, rows: Mapping[str, SettingRow]) -> str:
+    """The key of the row that shows what is sent under ``key``: a value for the engine looked at alone stands in the plain row."""
+    name, scope = split_scope(key)
+    return name if scope and name in rows and rows[name].scope == scope else key
 
 
 def shown_value(row: SettingRow, value: object) -> str:
@@ -115,7 +122,7 @@ class SettingsTable(FilterTable[SettingLine]):
                 continue
             if not matches(f, f"{row.key} {row.help}", origin=row.origin, effect=row.effect):
                 continue
-            group = row.key.rpartition(".")[0] or "engine"
+            group = split_scope(row.key)[0].rpartition(".")[0] or "engine"
             if not items or items[-1].group != group:
                 items.append(SettingLine(group))
             items.append(SettingLine(group, row))
@@ -154,6 +161,8 @@ class SettingsTable(FilterTable[SettingLine]):
 
     def heading(self, p: Palette) -> Line:
         line = super().heading(p)
+        if self.rows and self.rows[0].scope:
+            line.add(f"  of {self.rows[0].scope}", p["accent"])
         if self.differences:
             line.add("  differing from their defaults", p["accent"])
         return self.add_filter(line, p)

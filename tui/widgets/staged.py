@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gainstage.config.origins import split_scope
 from gainstage.engine.views.rows import PredictedEffect, SettingRow
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.command_log import Staged
+from gainstage.tui.state.setting_scope import reach
 from gainstage.tui.widgets.panel import Panel
 from gainstage.tui.widgets.settings_table import EFFECTS, EFFECTS_SAID, shown_range, shown_value
 
@@ -21,12 +23,19 @@ class StagedPanel(Panel):
         self.staged: Mapping[str, Staged] = {}
         self.rows: Mapping[str, SettingRow] = {}
         self.row: SettingRow | None = None
+        self.engines = 1
         self.predicted: Mapping[str, PredictedEffect] | None = None  # of what is staged; None until the desk has answered
 
-    def show(self, staged: Mapping[str, Staged], rows: Mapping[str, SettingRow], row: SettingRow | None) -> None:
-        if (dict(staged), row, rows) != (self.staged, self.row, self.rows):
-            self.staged, self.rows, self.row = dict(staged), rows, row
+    def show(self, staged: Mapping[str, Staged], rows: Mapping[str, SettingRow], row: SettingRow | None, engines: int = 1) -> None:
+        """``engines`` are those that a value without a scope reaches."""
+        if (dict(staged), row, rows, engines) != (self.staged, self.row, self.rows, self.engines):
+            self.staged, self.rows, self.row, self.engines = dict(staged), rows, row, engines
             self.redraw()
+
+    def _whom(self) -> str:
+        """Whom the staged values are for."""
+        scopes = {split_scope(key)[1] or (row.scope if (row := self.rows.get(key)) else "") for key in self.staged}
+        return reach(scopes.pop(), self.engines) if len(scopes) == 1 else " · several scopes"
 
     def show_predicted(self, predicted: Mapping[str, PredictedEffect] | None) -> None:
         if predicted != self.predicted:
@@ -35,7 +44,7 @@ class StagedPanel(Panel):
 
     def heading(self, p: Palette) -> Line:
         if self.staged:
-            return Line().add(f"staged {len(self.staged)}", p["change+b"])
+            return Line().add(f"staged {len(self.staged)}", p["change+b"]).add(self._whom(), p["bright"])
         line = super().heading(p)
         return line.add(f"  {self.row.key}", p["bright"]) if self.row is not None else line
 
