@@ -122,10 +122,15 @@ class EngineRegistry:
                 {"id": self.engine_id, "frame": frame, "state": snapshot.run.state, "doing": doing(snapshot)},
             ).fetchone()
             if keep:
-                connection.execute("insert into snapshot_history (engine, frame) values (%s, %s)", [self.engine_id, frame])
                 connection.execute(
-                    "delete from snapshot_history where engine = %s and at < now() - make_interval(secs => %s)",
-                    [self.engine_id, HISTORY_S],
+                    """
+                    with quick as materialized (select set_config('synchronous_commit', 'off', true)),
+                    old as (
+                      delete from snapshot_history using quick where engine = %(id)s and at < now() - make_interval(secs => %(kept)s)
+                    )
+                    insert into snapshot_history (engine, frame) select %(id)s, %(frame)s::text from quick
+                    """,
+                    {"id": self.engine_id, "frame": frame, "kept": HISTORY_S},
                 )
         self._watched = bool(row and row[0])
         if moved:
