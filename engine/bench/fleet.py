@@ -2,7 +2,8 @@
 
 ``python -m gainstage.engine.bench.fleet`` prints it. All engines are real but for their stages, which only take their time; the server
 is an embedded one with room for their connections. ``linear_8`` is the rate of eight processes over eight times that of one. Claims are
-made (and their recordings stored) by one worker for each engine at the rate of a thousand busy cards, while all engines run.
+made (and their recordings stored) by one worker for each engine at the rate of a thousand busy cards, while all engines run; what the
+disk and the way to the server take of a claim is measured beside them (:mod:`gainstage.engine.bench.fleet_claims`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,14 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from gainstage.engine.bench.fleet_claims import WORKERS, Part, drive, ms, seconds_of
 from gainstage.engine.bench.fleet_engines import TIMES
-from gainstage.engine.bench.fleet_model import RATE, SIZES, Costs, Load, errors, fit, predicted
+from gainstage.engine.bench.fleet_model import SIZES, Costs, errors, fit, predicted
+from gainstage.engine.bench.fleet_server import ServerWatch, dead_share, number, sizes
 from gainstage.engine.bench.long_tables import fill
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.queue.jobs import JobQueue
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.terms import Recording
@@ -39,9 +38,6 @@ BESIDE_SETTINGS = ("fetch.disk_floor=0", "watch.record=false", "in_flight=8", "w
 
 PER_PROCESS = 16
 """Engines of one process."""
-PACE = 1.1 * RATE
-WORKERS, HEARTBEAT_S = 64, 10.0
-TABLES = ("recording", "procrastinate_jobs", "recording_tally", "engine", "engine_frame", "run")
 HZ = 5.0
 
 
@@ -63,7 +59,7 @@ def run(
         folder.chmod(0o755)
         server = EmbeddedPostgres(folder / "postgres", settings={"max_connections": "500"})
         url = stack.enter_context(server).url
-        database = stack.enter_context(Database.open(url, folder, pool_size=WORKERS, application="gainstage-bench"))
+        database = stack.enter_context(Database.open(url, folder, pool_size=WORKERS + 2, application="gainstage-bench"))
         one, several = (_stored_per_s(database, url, folder, count, window_s) for count in (1, beside))
         with database.connection() as connection:
             connection.execute("truncate recording, procrastinate_jobs cascade")
@@ -77,20 +73,22 @@ def run(
                 if count == max(fleets):
                     connections = _connections(database) / count
                     console = console_share(database, window_s)
-                    status_s = statistics.median(_took(lambda: _status(database)) for _ in range(5))
-                    sizes = _sizes(database)
-                    took, trips, claims = drive(database, watch, 60 * minutes, count, loads[-1])
-                    grown = {name: round(size / max(1, sizes[name]) - 1, 3) for name, size in _sizes(database).items()}
-                    dead = _dead_share(database)
+                    status_s = statistics.median(seconds_of(lambda: _status(database)) for _ in range(5))
+                    before = sizes(database)
+                    claims = drive(database, watch, 60 * minutes, loads[-1])
+                    grown = {name: round(size / max(1, before[name]) - 1, 3) for name, size in sizes(database).items()}
+                    dead = dead_share(database)
         plan = _claim_plan(database)
-    costs = fit(claims, loads[:-1] or loads, idle)
-    took, trips = sorted(took), sorted(trips)
+    costs = fit(claims.load, loads[:-1] or loads, idle)
     return {
         f"linear_{beside}": round(several / (beside * one), 3),
-        "claims_per_s": round(claims.claims, 1),
-        "claim_p95_ms": round(1000 * took[int(0.95 * len(took))], 2),
-        "claim_p50_ms": round(1000 * statistics.median(took), 2),
-        "round_trip_p95_ms": round(1000 * trips[int(0.95 * len(trips))], 2),
+        "claims_per_s": round(claims.load.claims, 1),
+        "claim_p95_ms": ms(claims.took, 0.95),
+        "claim_p50_ms": ms(claims.took, 0.5),
+        "durable_commit_p95_ms": ms(claims.commits, 0.95),
+        "durable_commit_p50_ms": ms(claims.commits, 0.5),
+        "round_trip_p95_ms": ms(claims.trips, 0.95),
+        "round_trip_p50_ms": ms(claims.trips, 0.5),
         "console_cpu_share": round(console, 3),
         "status_s": round(status_s, 3),
         "connections_per_engine": round(connections, 2),
@@ -102,16 +100,34 @@ def run(
         "loads": [asdict(load) for load in loads],
         "costs": asdict(costs),
         "errors": {str(n): round(e, 3) for n, e in errors(costs, loads).items()},
+        "parts": [asdict(part) for part in claims.parts],
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The figures of :func:`run` for a terminal, and the table of fleets."""
-    named = ("loads", "costs", "grown", "dead", "errors")
+    named = ("loads", "costs", "grown", "dead", "errors", "parts")
     lines = [f"{name:<24} {value}" for name, value in result.items() if name not in named]
     lines += [f"{'grown ' + name:<24} {share:+.1%}" for name, share in result["grown"].items()]
-    lines += [f"{'dead rows ' + name:<24} {share:.1%}" for name, share in result["dead"].items()]
-    return "\n".join([*lines, "", *fleets_table(result)])
+    lines += [f"{'dead rows ' + name:<34} {share:.1%}" for name, share in result["dead"].items()]
+    return "\n".join([*lines, "", *parts_table([Part(**part) for part in result["parts"]]), *fleets_table(result)])
+
+
+def parts_table(parts: Sequence[Part]) -> list[str]:
+    """Lines of a long measurement: what claims took, and how large the tables with their indexes were, part by part."""
+    if not parts:
+        return []
+    names = tuple(parts[-1].dead)
+    lines = [
+        "minute  claims/s  p50 ms  p95 ms  commit p95  " + "  ".join(f"{name} MB".rjust(26) for name in names) + "   dead rows"
+    ]
+    for part in parts:
+        mib = "  ".join(f"{part.bytes[name] / 1e6:>26.1f}" for name in names)
+        dead = " ".join(f"{part.dead[name]:,}" for name in names)
+        lines.append(
+            f"{part.minute:>6}  {part.claims_per_s:>8}  {part.claim_p50_ms:>6}  {part.claim_p95_ms:>6}  {part.commit_p95_ms:>10}  {mib}   {dead}"
+        )
+    return [*lines, ""]
 
 
 def fleets_table(result: dict[str, Any]) -> list[str]:
@@ -126,45 +142,6 @@ def fleets_table(result: dict[str, Any]) -> list[str]:
             f"  {seen:>8}  {load.wal / 1e6:>8.2f}"
         )
     return lines
-
-
-class ServerWatch:
-    """Reads what the server of a database has used: processor time of all its processes, and WAL."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        pid = database.server_pid or _postmaster(database)
-        self.server = psutil.Process(pid)
-
-    def during(self, seconds: float, engines: int, body: Callable[[], object] | None = None) -> Load:
-        """The load of ``seconds``, or of ``body``; claims are those of recordings that were begun meanwhile."""
-        before, begun, wal, at = self._cpu(), self._attempts(), self._wal(), time.monotonic()
-        body() if body is not None else time.sleep(seconds)
-        took = time.monotonic() - at
-        return Load(
-            engines,
-            (self._attempts() - begun) / took,
-            (self._cpu() - before) / took,
-            (self._wal() - wal) / took,
-        )
-
-    def _cpu(self) -> float:
-        """Processor seconds of the server: of its living processes, and of those that have ended."""
-        times = self.server.cpu_times()
-        total = times.user + times.system + times.children_user + times.children_system
-        for child in self.server.children(recursive=True):
-            try:
-                own = child.cpu_times()
-            except psutil.Error:
-                continue
-            total += own.user + own.system
-        return total
-
-    def _attempts(self) -> int:
-        return _count(self.database, "select sum(recordings) from recording_tally where status in ('running', 'stored', 'failed')")
-
-    def _wal(self) -> int:
-        return _count(self.database, "select pg_current_wal_lsn() - '0/0'::pg_lsn")
 
 
 @contextmanager
@@ -183,58 +160,10 @@ def engines(home: Path, url: str, count: int, database: Database) -> Iterator[No
         ]
     try:
         _until(lambda: _alive(database) == count, processes)
-        _until(lambda: _count(database, "select count(*) from recording where status = 'running'") >= count, processes)
+        _until(lambda: number(database, "select count(*) from recording where status = 'running'") >= count, processes)
         yield
     finally:
         _end(processes)
-
-
-def drive(
-    database: Database, watch: ServerWatch, seconds: float, engines: int, beside: Load
-) -> tuple[list[float], list[float], Load]:
-    """Seconds that each claim took of :data:`WORKERS` that claim and store :data:`PACE` recordings a second together, and those of a bare
-    round trip before one claim in ten; their load without that of the engines ``beside`` them.
-    """
-    took: list[float] = []
-    trips: list[float] = []
-    queues = [JobQueue(database, f"bench-{n}", heartbeat_s=HEARTBEAT_S, stalled_s=30) for n in range(WORKERS)]
-    for queue in queues:
-        queue.register()
-    stored = 0
-
-    def work() -> None:
-        nonlocal stored
-        end = time.monotonic() + seconds
-        threads = [threading.Thread(target=worker, args=(queue, n, end)) for n, queue in enumerate(queues)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        stored = len(took)
-
-    def worker(queue: JobQueue, number: int, end: float) -> None:
-        due = beat = time.monotonic() + number / PACE
-        while due < end:
-            if due - beat > HEARTBEAT_S:
-                beat = due
-                queue.beat()
-            time.sleep(max(0.0, due - time.monotonic()))
-            if len(took) % 10 == 0:
-                trips.append(_took(lambda: _count(database, "select 1")))
-            began = time.perf_counter()
-            claim = queue.take()
-            took.append(time.perf_counter() - began)
-            if claim is None:
-                return
-            with database.transaction() as connection, connection.cursor() as cursor:
-                queue.finish_in(cursor, claim)
-                cursor.execute("update recording set status = 'stored', stored = now() where id = %s", [claim.recording.id])
-            due += WORKERS / PACE
-
-    began = time.monotonic()
-    whole = watch.during(seconds, engines, work)
-    rate = stored / (time.monotonic() - began)
-    return took, trips, Load(0, rate, max(1e-6, whole.cores - beside.cores), max(0.0, whole.wal - beside.wal))
 
 
 def console_share(database: Database, seconds: float) -> float:
@@ -286,10 +215,10 @@ def _stored_per_s(database: Database, url: str, folder: Path, count: int, window
             command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     stored = "select count(*) from recording where status = 'stored'"
-    before = _count(database, stored)
+    before = number(database, stored)
     try:
         _until(lambda: _alive(database) == count, [supervisor])
-        _until(lambda: _count(database, stored) >= before + 8 * count, [supervisor])
+        _until(lambda: number(database, stored) >= before + 8 * count, [supervisor])
         began = time.time()
         time.sleep(window_s)
         with database.connection() as connection:
@@ -325,50 +254,14 @@ def _claim_plan(database: Database) -> int:
     return rows
 
 
-def _sizes(database: Database) -> dict[str, int]:
-    with database.connection() as connection:
-        rows = connection.execute(
-            "select name, pg_total_relation_size(name::regclass) from unnest(%s::text[]) name", [list(TABLES)]
-        )
-        return {str(name): int(size) for name, size in rows}
-
-
-def _dead_share(database: Database) -> dict[str, float]:
-    with database.connection() as connection:
-        rows = connection.execute(
-            "select relname, n_dead_tup::float8 / greatest(1, n_live_tup + n_dead_tup) from pg_stat_user_tables"
-            " where relname = any(%s) and schemaname = current_schema()",
-            [["recording", "procrastinate_jobs"]],
-        )
-        return {str(name): round(float(share), 3) for name, share in rows}
-
-
 def _connections(database: Database) -> float:
     """Connections of the engines; those of the bench have another name."""
-    return _count(database, "select count(*) from pg_stat_activity where application_name = 'gainstage'")
+    return number(database, "select count(*) from pg_stat_activity where application_name = 'gainstage'")
 
 
 def _alive(database: Database) -> int:
     query = "select count(*) from engine e join engine_alive using (id) where e.state in ('running', 'done')"
-    return _count(database, query)
-
-
-def _count(database: Database, query: str) -> int:
-    with database.connection() as connection:
-        row = connection.execute(query.encode()).fetchone()
-    return int(row[0] or 0) if row else 0
-
-
-def _postmaster(database: Database) -> int:
-    """The server's process, by one of its connections."""
-    pid = _count(database, "select pg_backend_pid()")
-    return psutil.Process(pid).ppid()
-
-
-def _took(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    return number(database, query)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], times: int = 1) -> None:

@@ -39,18 +39,60 @@ ENVIRON = {
 }
 
 
+AUTOSCALED = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "0"}
+
+
+def autoscaling(head: str, most: int) -> dict[str, object]:
+    """Ray's own autoscaler with its provider of nodes that are processes of this machine."""
+    kinds: dict[str, dict[str, object]] = {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "place": {
+            "resources": {"CPU": 1, "object_store_memory": 80_000_000},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": most,
+        },
+    }
+    return {
+        "cluster_name": "gainstage",
+        "max_workers": most,
+        "idle_timeout_minutes": 0.1,
+        "upscaling_speed": 10.0,
+        "provider": {"type": "fake_multinode", "gcs_address": head},
+        "available_node_types": kinds,
+        "head_node_type": "ray.head.default",
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{
+            name: []
+            for name in (
+                "initialization_commands",
+                "setup_commands",
+                "head_setup_commands",
+                "worker_setup_commands",
+                "head_start_ray_commands",
+                "worker_start_ray_commands",
+                "cluster_synced_files",
+            )
+        },
+    }
+
+
 class RayNode:
     """A node of the cluster in processes of its own."""
 
-    def __init__(self, folder: Path, head: str | None, *, port: int = 0, cpus: int = 0) -> None:
+    def __init__(self, folder: Path, head: str | None, *, port: int = 0, cpus: int = 0, most: int = 0) -> None:
+        """``most``: a head whose autoscaler starts up to so many nodes of one place each, as they are needed."""
         self.address = head or f"127.0.0.1:{port}"
         place = ["--address", head] if head else ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
+        if most:
+            (folder / "autoscaling.json").write_text(json.dumps(autoscaling(self.address, most)))
+            place.append(f"--autoscaling-config={folder / 'autoscaling.json'}")
         words = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--num-cpus={cpus}", "--num-gpus=0"]
         self.log = folder / f"node-{os.urandom(2).hex()}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*words, "--object-store-memory=80000000", "--node-ip-address=127.0.0.1", *place],
-                env=ENVIRON,
+                env=ENVIRON | (AUTOSCALED if most else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,10 +134,10 @@ class RayFleet:
         assert isinstance(answer, dict)
         return answer
 
-    def up(self, count: int) -> None:
+    def up(self, count: int, *more: str) -> None:
         pairs = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
         options = ["--launcher", "ray", "--address", self.address, "--num-gpus", "0", "--num-cpus", "1", "--simulated"]
-        self.ask("up", "--engines", str(count), *options, *pairs)
+        self.ask("up", "--engines", str(count), *options, *more, *pairs)
 
     def states(self) -> list[str]:
         placed = self.ask("status")["placed"]
@@ -213,6 +255,38 @@ def test_a_fleet_on_ray_loses_a_node_and_the_head(
         assert fleet.ask("down")["engines"] == []
     assert_all_stored_once(database, recordings)
     assert witness.partial == []
+
+
+def test_a_fleet_that_follows_the_queue_has_ray_start_the_nodes_it_needs(
+    database: Database, database_url: str, tmp_path: Path, folder: Path, nodes: list[RayNode]
+) -> None:
+    log_commits(database_url)
+    recordings = queue_simulated(database, 300, scale=10)
+    home = tmp_path / "home"
+    head = started(nodes, folder, None, port=free_port(), most=3)
+    fleet = RayFleet(home, database_url, head.address)
+    fleet.up(1, "--most", "3")  # there is no node yet: the engine waits for one
+    assert fleet.states() in (["waiting"], ["running"])
+    wait_for(lambda: len(engine_pids(home)) == 3, "one engine for each 24 recordings, three at most", 240)
+    assert len({node_of(engine) for engine in engine_pids(home)}) == 3, "a node for each"
+    fleet.ask("resize", "1")  # ends the scaling: one engine stays one, however long the queue
+    assert len(engine_pids(home)) == 1
+    assert standing(database).get("queued", 0) > 24, "more than one engine was wanted still"
+    wait_for(lambda: raylets(head) == 2, "the nodes that nobody needs to go", 120)
+    assert fleet.states() == ["running"]
+    wait_for(lambda: standing(database) == {"stored": len(recordings)}, "everything stored", 400)
+    assert fleet.ask("down")["engines"] == []
+    assert_all_stored_once(database, recordings)
+
+
+def node_of(engine: int) -> int:
+    """The raylet above an engine's actor."""
+    return next(p.pid for p in psutil.Process(engine).parents() if p.name() == "raylet")
+
+
+def raylets(head: RayNode) -> int:
+    """Nodes of the cluster, its head's too."""
+    return sum(p.name() == "raylet" for p in psutil.Process(head.process.pid).children(recursive=True))
 
 
 def test_what_ray_refuses_is_one_sentence(

@@ -15,6 +15,7 @@ from gainstage.engine.fleet.home import engine_pid, engine_pids
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.commands import Command
 from tests.chaos.kit import (
+    ENVIRONMENT,
     EngineProcess,
     Witness,
     assert_all_stored_once,
@@ -24,6 +25,9 @@ from tests.chaos.kit import (
     standing,
     wait_for,
 )
+from tests.unit.test_devices import library
+
+__all__ = ["library"]  # the fixture: a stand-in for the driver's library
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -62,6 +66,24 @@ def test_a_killed_engine_is_started_again_and_nothing_is_lost(database: Database
         said
     )  # on the Logs screen, not in a file alone
     assert engine_pids(Paths.of(tmp_path)) == frozenset()
+
+
+def test_each_gpu_that_is_asked_for_gets_an_engine_that_sees_it_alone(
+    database: Database, database_url: str, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver").write_text("gpus 3\n")
+    monkeypatch.setitem(ENVIRONMENT, "LD_LIBRARY_PATH", str(library))
+    monkeypatch.setitem(ENVIRONMENT, "NVML_STUB", str(tmp_path / "driver"))
+    queue_simulated(database, 20)
+    desk = PostgresDesk(database)
+    with cared_for(engine := EngineProcess(tmp_path / "home", database_url, engines__gpus="0,2")):
+        all_serve(desk, engine, 2)
+        shown = {psutil.Process(pid).environ()["CUDA_VISIBLE_DEVICES"] for pid in members(engine)}
+        assert shown == {"GPU-stub-0", "GPU-stub-2"}
+        wait_for(lambda: all(row.card not in (None, "cpu") for row in desk.fleet()), "frames with cards")
+        assert {row.engine.split("-")[-3] for row in desk.fleet()} == {"gpu0", "gpu2"}
+        engine.ask(signal.SIGTERM)
+        assert engine.wait(60) == 0, engine.tail()
 
 
 def test_one_signal_drains_every_engine_and_two_stop_them(database: Database, database_url: str, tmp_path: Path) -> None:
