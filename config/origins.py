@@ -20,12 +20,15 @@ from pydantic import SecretStr, ValidationError
 
 from gainstage.config.defaults import CPUS
 from gainstage.config.errors import SettingError
+from gainstage.config.regular_files import read_regular
 from gainstage.config.settings import SPECS, Settings, Spec, value_of
 
 ENV_PREFIX = "GAINSTAGE_"
 NOT_SETTINGS = frozenset({"GAINSTAGE_HOME", CPUS})
 MASK = "***"
 """What is shown of a secret."""
+MOST_BYTES = 4 * 1024**2
+"""Largest settings file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Dotted keys of a TOML file; raises :class:`SettingError` with the file and line."""
     try:
-        return flatten(tomllib.loads(path.read_text("utf-8")))
+        return flatten(tomllib.loads(read_regular(path, MOST_BYTES).decode("utf-8")))
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, tables without end
         raise SettingError(f"{path}: {error}") from error
     except OSError as error:

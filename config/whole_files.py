@@ -7,6 +7,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from gainstage.config.regular_files import check_regular
+
 
 def write_whole(path: Path, text: str, *, mode: int | None = None, new: bool = False, errors: str = "strict") -> None:
     """Write ``text`` (UTF-8, line ends as given) so that no reader and no power cut meets a part of it.
@@ -27,8 +29,11 @@ def write_whole(path: Path, text: str, *, mode: int | None = None, new: bool = F
 def keep_whole(draft: Path, path: Path, *, new: bool = False) -> None:
     """Give a finished file its name, once its bytes are on the disk: after a power cut a name never stands for less.
 
-    ``new`` as in :func:`write_whole`. Both must lie on one file system. Raises ``OSError``.
+    ``new`` as in :func:`write_whole`. Both must lie on one file system. Raises ``OSError``, also where the name is that of a device or
+    a FIFO, which a file would replace.
     """
+    if path.exists():
+        check_regular(path)
     sync(draft)
     if new:
         try:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.config.errors import SettingError
+from gainstage.config.origins import MOST_BYTES
+from gainstage.config.regular_files import read_regular
 from gainstage.config.whole_files import write_whole
 
 
 def write_back(path: Path, values: dict[str, Any]) -> int:
-    """Set dotted keys in a TOML file, made where it is missing; a value of None takes the key out. Returns how many were set.
+    """Set dotted keys in a TOML file, made where it is missing; a value of None takes the key out. A link stays one: what it points to
+    is written. Returns how many were set.
 
     Raises ``SettingError`` where the file cannot be read or written.
     """
@@ -18,7 +21,8 @@ def write_back(path: Path, values: dict[str, Any]) -> int:
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+        path = path.resolve()
+        document = tomlkit.parse(read_regular(path, MOST_BYTES).decode("utf-8")) if path.exists() else tomlkit.document()
         for key, value in values.items():
             *parents, leaf = key.split(".")
             table: Any = document

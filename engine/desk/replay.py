@@ -11,9 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gainstage.config.regular_files import check_regular
 from gainstage.engine.desk.fleet_rows import fleet_rows
 from gainstage.engine.telemetry import delta
-from gainstage.engine.telemetry.recorder import BadRecording, Record, payload, records, unpack
+from gainstage.engine.telemetry.recorder import (
+    LARGEST_IN_ALL,
+    MOST_FRAMES,
+    BadRecording,
+    Record,
+    inflated,
+    parsed,
+    payload,
+    records,
+    unpack,
+)
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Event, Events
@@ -64,6 +75,7 @@ class ReplayDesk(NoExperiments):
 
     def __init__(self, path: Path, *, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.RLock()
+        check_regular(path)
         self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._clock = clock
         self._frames: list[Record] = []
@@ -93,17 +105,20 @@ class ReplayDesk(NoExperiments):
 
     def _read_all(self) -> None:
         """Everything but the frames, which stay in the file until they are asked for."""
-        key_seen = False
+        key_seen, room = False, LARGEST_IN_ALL
         for record in records(self._file):
             if record.kind in "KD":
                 key_seen = key_seen or record.kind == "K"
                 if key_seen:
                     self._frames.append(record)
+                if len(self._frames) > MOST_FRAMES:
+                    raise BadRecording(f"not a recorded run: it holds more than {MOST_FRAMES:,} frames")
                 continue
             data = payload(self._file, record)
             if data is None:
                 break
-            value = unpack(data)
+            text = inflated(data, room)
+            room, value = room - len(text), parsed(text)
             if record.kind == "E":
                 self._events += build(tuple[Event, ...], value)
             elif record.kind == "C":

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from gainstage.config.regular_files import read_regular
+from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Misconfigured
 
 KINDS = ("stm", "seglst", "rttm", "ctm", "txt", "json")
+MOST_BYTES = 256 * 1024**2
+LATEST_S = 1e7
+"""A later time (116 days) is no time of a recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def load_reference(path: Path) -> list[Talk]:
     """
     kind = path.name.lower().rsplit(".", 1)[-1]
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
         if kind in ("stm", "rttm", "ctm"):
             talks = _talks({"stm": _stm, "rttm": _rttm, "ctm": _ctm}[kind](text))
         elif kind in ("json", "seglst"):
@@ -67,9 +74,10 @@ def load_reference(path: Path) -> list[Talk]:
             talks = [Talk(path.stem, (Said("", 0.0, 0.0, text),), timed=False)]
         else:
             raise ValueError(f"unknown ending .{kind}")
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        why = f"no field {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise Misconfigured(
-            f"{path.name} is no reference that can be read: {f'no field {error}' if isinstance(error, KeyError) else error}",
+            f"{path.name} is no reference that can be read: {clean_text(str(why), 300)}",
             cause="reference cannot be read",
             hint=f"Formats are {', '.join(KINDS)}; recognised by the ending of the file name.",
         ) from error
@@ -81,10 +89,14 @@ def load_reference(path: Path) -> list[Talk]:
 def _talks(rows: Iterable[tuple[str, Said]]) -> list[Talk]:
     by_name: dict[str, list[Said]] = {}
     for name, said in rows:
-        if not said.end >= said.start >= 0:
-            raise ValueError(f"{name}: times {said.start} to {said.end}")
-        by_name.setdefault(name, []).append(said)
+        by_name.setdefault(name, []).append(_checked(said))
     return [Talk(name, tuple(parts)) for name, parts in by_name.items()]
+
+
+def _checked(said: Said) -> Said:
+    if not 0 <= said.start <= said.end <= LATEST_S:
+        raise ValueError(f"times {said.start} to {said.end}")
+    return said
 
 
 def _lines(text: str, least: int) -> Iterable[list[str]]:
@@ -148,12 +160,31 @@ def _turn(row: Any) -> Said:
 
 def _demo_truth(data: Mapping[str, Any], name: str) -> Talk:
     """The truth beside a demo recording: turns, and words that last until the next one or the end of their turn."""
-    turns = [Said(str(t["speaker"]), float(t["start"]), float(t["end"])) for t in data["turns"]]
+    turns = [_checked(Said(str(t["speaker"]), float(t["start"]), float(t["end"]))) for t in data["turns"]]
+    ends = _TurnEnds(turns)
     words: list[Said] = []
     rows = sorted(data["words"], key=lambda row: float(row["start"]))
     for k, row in enumerate(rows):
         start, speaker = float(row["start"]), str(row["speaker"])
-        turn_end = max((t.end for t in turns if t.speaker == speaker and t.start - 0.05 <= start <= t.end), default=start)
+        turn_end = ends.after(speaker, start)
         following = float(rows[k + 1]["start"]) if k + 1 < len(rows) else turn_end
-        words.append(Said(speaker, start, max(start, min(following, turn_end)), str(row["word"])))
+        words.append(_checked(Said(speaker, start, max(start, min(following, turn_end)), str(row["word"]))))
     return Talk(name, tuple(words), own_turns=tuple(turns))
+
+
+class _TurnEnds:
+    """The ends of a speaker's turns by time, found without a look at every turn."""
+
+    def __init__(self, turns: Iterable[Said]) -> None:
+        self._of: dict[str, tuple[list[float], list[float]]] = {}
+        by_speaker: dict[str, list[Said]] = {}
+        for turn in sorted(turns, key=lambda t: t.start):
+            by_speaker.setdefault(turn.speaker, []).append(turn)
+        for speaker, own in by_speaker.items():
+            self._of[speaker] = [t.start - 0.05 for t in own], list(accumulate((t.end for t in own), max))
+
+    def after(self, speaker: str, at: float) -> float:
+        """The latest end of the speaker's turns around a time; the time itself where there is none."""
+        starts, latest = self._of.get(speaker, ([], []))
+        count = bisect_right(starts, at)
+        return max(at, latest[count - 1]) if count else at

@@ -67,7 +67,7 @@ def family_of(resolved: ResolvedModel, content: str, cache: Path) -> str:
     if isinstance(name := _known(cache / CACHE)["names"].get(content), str):
         return name
     places = [resolved.folder.name, resolved.folder.parent.parent.name.removeprefix("models--")]
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
         configured_name = str(json.loads((resolved.folder / "config.json").read_text("utf-8")).get("_name_or_path") or "")
         places.append(configured_name.rstrip("/").rsplit("/", 1)[-1])
     for place in places:
@@ -78,7 +78,7 @@ def family_of(resolved: ResolvedModel, content: str, cache: Path) -> str:
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
     content: Any = None
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text("utf-8"))
     tables = content if isinstance(content, dict) else {}
     return {name: dict(tables[name]) if isinstance(tables.get(name), dict) else {} for name in ("files", "names")}

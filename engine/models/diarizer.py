@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from gainstage.config.regular_files import read_regular
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.rate import Rate
@@ -37,6 +38,10 @@ OPTIONS = {
     "der_variant",
 }  # fmt: skip
 """Options of a pipeline that its config may contain."""
+
+MOST_CONFIG = 256 * 1024
+DEEPEST, MOST_VALUES = 8, 20_000
+"""Limits of a config, in bytes, levels and values."""
 
 VoiceAt = Callable[[str, Path], VoiceEncoder]
 """Returns the encoder for the name in a config and the folder of that config."""
@@ -131,9 +136,9 @@ def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> Di
 
 def _config(resolved: ResolvedModel) -> _Config:
     try:
-        config = yaml.safe_load((resolved.folder / "config.yaml").read_text("utf-8"))
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise _unusable(resolved, f"config.yaml cannot be parsed: {error}") from error
+        config = yaml.safe_load(read_regular(resolved.folder / "config.yaml", MOST_CONFIG).decode("utf-8"))
+    except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:  # ValueError: a date or a number that is none
+        raise _unusable(resolved, f"config.yaml cannot be read: {str(error)[:300]}") from error
     try:
         pipeline = dict(config["pipeline"])
         options = dict(pipeline.get("params", {}))
@@ -210,14 +215,24 @@ def _checked(resolved: ResolvedModel, file: str, content: Any) -> dict[str, Any]
     }
 
 
-def _plain(value: Any, depth: int = 0) -> bool:
-    if depth > 8:
-        return False
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _plain(inner, depth + 1) for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(_plain(inner, depth + 1) for inner in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+def _plain(value: Any) -> bool:
+    """Whether a value is made of texts, numbers, lists and tables alone. An alias that stands in many places counts in each of them,
+    so that few lines cannot name billions of values."""
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if depth > DEEPEST or seen > MOST_VALUES:
+            return False
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                return False
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(inner, depth + 1) for inner in value]
+        elif not (value is None or isinstance(value, (bool, int, float, str))):
+            return False
+    return True
 
 
 def _unsafe(resolved: ResolvedModel, why: str) -> Misconfigured:

@@ -74,6 +74,9 @@ DEEPEST = 20
 
 MOST_NODES = 20_000
 
+LONGEST_TEXT, LONGEST_SUM = 10_000, 1_000
+"""Characters of a text after its references are filled in, and of one that is computed."""
+
 
 def read(text: str) -> Hyperparams:
     """Parse and check a ``hyperparams.yaml``. Raises :class:`Forbidden`, and ``ValueError`` for an invalid file."""
@@ -133,7 +136,7 @@ class Hyperparams:
         if kind in ("!ref", "!copy"):
             return self._referred(node, depth)
         if kind == "!tuple":
-            return tuple(ast.literal_eval(node.value)) if isinstance(node, yaml.ScalarNode) else tuple(self._sequence(node, depth))
+            return _tuple(node.value) if isinstance(node, yaml.ScalarNode) else tuple(self._sequence(node, depth))
         if kind == "!name":
             if target not in NAMED:
                 raise Forbidden(f"!name:{target} as a value")
@@ -163,11 +166,27 @@ class Hyperparams:
         text = str(node.value)
         if whole := _REFERENCE.fullmatch(text):
             return self._value(self.node_at(whole[1]), depth)
-        filled = _REFERENCE.sub(lambda match: str(self._value(self.node_at(match[1]), depth)), text)
+        filled = self._filled(text, depth)
         try:
-            return _computed(ast.parse(filled, mode="eval").body)
-        except (SyntaxError, TypeError, ValueError, ZeroDivisionError, RecursionError):
+            return _computed(ast.parse(filled, mode="eval").body) if len(filled) <= LONGEST_SUM else filled
+        except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError):
             return filled
+
+    def _filled(self, text: str, depth: int) -> str:
+        """A text with the plain values that its references name. References to references would double it again and again."""
+        parts, size, at = [], 0, 0
+        for match in _REFERENCE.finditer(text):
+            value = self._value(self.node_at(match[1]), depth)
+            if not isinstance(value, (str, int, float, bool, type(None))):
+                raise Forbidden(f"the reference <{match[1]}> inside a text, which is no plain value")
+            parts += [text[at : match.start()], str(value)]
+            size, at = size + len(parts[-2]) + len(parts[-1]), match.end()
+            if size > LONGEST_TEXT:
+                break
+        parts.append(text[at:])
+        if size + len(parts[-1]) > LONGEST_TEXT:
+            raise Forbidden(f"a text of more than {LONGEST_TEXT:,} characters")
+        return "".join(parts)
 
     def node_at(self, path: str) -> yaml.Node:
         """The node that a reference names."""
@@ -193,6 +212,13 @@ class Hyperparams:
                 name = str(places.get(key.value, f"{key.value}.ckpt")).rpartition("/")[2]
                 return folder / name
         return None
+
+
+def _tuple(text: str) -> tuple[Any, ...]:
+    try:
+        return tuple(ast.literal_eval(text[: LONGEST_SUM + 1]))
+    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"hyperparams.yaml has a tuple that cannot be read: {text[:60]}") from error
 
 
 def _class(target: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -135,6 +136,9 @@ def unforeseen(error: Exception) -> EngineError:
     """The engine's error for an exception that no stage expects."""
     if is_out_of_memory(error):
         return OutOfMemory(clean_text(str(error), 300), cause="out of memory", hint="Lower workers or batches of this stage.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = clean_text(str(error.filename or "the disk"), 200)
+        return Transient(f"no room left: {place}", cause="disk full", hint="Free disk space or raise fetch.disk_floor.")
     name = type(error).__name__
     return Transient(
         f"{name}: {clean_text(str(error), 300)}",

@@ -15,6 +15,7 @@ import httpx
 
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import tls
+from gainstage.engine.sources.pace import check_patience
 from gainstage.engine.sources.policy import check_host
 
 here = threading.local()
@@ -44,6 +45,7 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with self._ending_with_token():
             block = self._inner.read(max_bytes, timeout)
+        check_patience()
         token: CancelToken | None = getattr(here, "token", None)
         if token is not None and not block:  # after our own cancel, a closed connection looks like the end of the data
             token.check()

@@ -10,10 +10,12 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
 from pathlib import Path
 
+from gainstage.config.regular_files import read_regular
 from gainstage.config.settings import Fetch
 from gainstage.engine.errors import Misconfigured
 
 SOON_S = 7 * 86_400.0
+MOST_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def cookie_header(settings: Fetch, url: str, given: CookieJar | None = None) -> 
 def _read(path: Path, now: float) -> tuple[Cookies, MozillaCookieJar]:
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _wrong("cannot be read", "Check fetch.cookies.") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -7,12 +7,13 @@ import email.utils
 import errno
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 
 from gainstage.config.settings import Fetch
+from gainstage.config.whole_files import write_whole
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
@@ -34,7 +35,7 @@ def retry_after(value: str | None) -> float | None:
         return None
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
         return float(value)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, LookupError, OverflowError, OSError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
 
@@ -67,21 +68,36 @@ def download(url: str, target: Path, partial: Path, settings: Fetch, *, web: Web
     Raises :class:`Permanent` (4xx, not media, refused address), :class:`Rejected` (too large), :class:`Throttled` (429),
     :class:`Transient` (5xx, stalled, closed early), :class:`gainstage.engine.errors.Cancelled`.
     """
-    have = partial.stat().st_size if partial.exists() else 0
-    mark = partial.with_suffix(".etag")
-    headers = {"accept": "audio/*,video/*,*/*;q=0.5", "accept-encoding": "identity"}
-    if have and (same := _mark_of(mark)):
-        headers |= {"range": f"bytes={have}-", "if-range": same}
-    with web.get(url, token, headers) as response:
-        ends_known = _is_all(response, have) or _take(response, partial, mark, have, settings, token, progress)
-    token.check()  # a stop closes the connection, which looks like the end of a file of unknown length
-    size = partial.with_suffix(".size")
-    if not ends_known:
-        _check_end(partial, mark, size)
-    partial.replace(target)
-    for file in (mark, size):
-        file.unlink(missing_ok=True)
+    with _written():
+        have = partial.stat().st_size if partial.exists() else 0
+        mark = partial.with_suffix(".etag")
+        headers = {"accept": "audio/*,video/*,*/*;q=0.5", "accept-encoding": "identity"}
+        if have and (same := _mark_of(mark)):
+            headers |= {"range": f"bytes={have}-", "if-range": same}
+        with web.get(url, token, headers) as response:
+            ends_known = _is_all(response, have) or _take(response, partial, mark, have, settings, token, progress)
+        token.check()  # a stop closes the connection, which looks like the end of a file of unknown length
+        size = partial.with_suffix(".size")
+        if not ends_known:
+            _check_end(partial, mark, size)
+        partial.replace(target)
+        for file in (mark, size):
+            file.unlink(missing_ok=True)
     return target
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Raises :class:`Transient` for what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Transient(
+            f"the download cannot be written: {error.strerror}",
+            cause="disk full" if full else "unwritable",
+            hint="Free disk space or raise fetch.disk_floor." if full else "Check the folder under --home.",
+        ) from error
 
 
 def _check_end(partial: Path, mark: Path, size: Path) -> None:
@@ -96,7 +112,7 @@ def _check_end(partial: Path, mark: Path, size: Path) -> None:
     with contextlib.suppress(OSError):
         if size.read_text() == str(have):
             return
-    size.write_text(str(have))
+    write_whole(size, str(have))
     if not mark.exists():  # nothing that a later attempt could go on from
         partial.unlink()
     raise Transient(
@@ -127,15 +143,7 @@ def _take(
     if not have:  # before the mark of the new file is written: it must never exist together with a part of the old file
         partial.unlink(missing_ok=True)
     _remember(response, mark)
-    try:
-        _receive(response, partial, have, whole, settings, token, progress)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise Transient(
-            f"the download cannot be written: {error.strerror}",
-            cause="disk full" if full else "unwritable",
-            hint="Free disk space or raise fetch.disk_floor." if full else "Check the folder under --home.",
-        ) from error
+    _receive(response, partial, have, whole, settings, token, progress)
     return whole is not None or "chunked" in response.headers.get("transfer-encoding", "").lower()
 
 
@@ -145,7 +153,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
     if status == 200:
         return 0
     if status == 206:
-        start = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+        start = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("content-range", ""))
         if start and int(start[1]) == have:
             return have
     elif status != 416:
@@ -156,7 +164,7 @@ def _resumed_at(response: httpx.Response, have: int, partial: Path) -> int:
 
 def _whole_size(response: httpx.Response, have: int) -> int | None:
     length = response.headers.get("content-length")
-    return have + int(length) if length and length.isdecimal() else None
+    return have + int(length) if length and re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def _remember(response: httpx.Response, mark: Path) -> None:
@@ -164,7 +172,7 @@ def _remember(response: httpx.Response, mark: Path) -> None:
     tag = response.headers.get("etag") or response.headers.get("last-modified")
     ranged = response.headers.get("accept-ranges", "bytes") != "none" and "content-encoding" not in response.headers
     if tag and ranged and not tag.startswith("W/") and MARK.fullmatch(tag):
-        mark.write_text(tag, encoding="latin-1")
+        write_whole(mark, tag)
     else:
         mark.unlink(missing_ok=True)
 

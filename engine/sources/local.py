@@ -207,11 +207,9 @@ def why_not(path: Path) -> str:
 
 def holds_audio(path: Path) -> bool:
     """Whether the decoder finds an audio stream in a file."""
-    import av
+    from gainstage.engine.speech.media import looked_into
 
-    with contextlib.suppress(OSError, av.FFmpegError, ValueError), av.open(str(path)) as container:
-        return bool(container.streams.audio)
-    return False
+    return looked_into(path)[0]
 
 
 def check_regular(path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Least speed of a server: timeouts limit silence, this limits a slow trickle of data."""
+"""Least speed of a server: timeouts limit silence, this limits a slow trickle of data, and data that never become an answer."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,6 +10,34 @@ from gainstage.engine.errors import Transient
 
 WINDOW_S = 60.0
 """Seconds over which the least speed is measured, so that a short pause is accepted."""
+
+
+_thread = threading.local()  # ``since`` when it waits for the next part of an answer, ``longest_s`` for how long it may
+
+
+def await_answer(longest_s: float | None = None) -> None:
+    """This thread begins to wait for the head of an answer, in which case it says for how long at most, or for a part of its body."""
+    if longest_s is not None:
+        _thread.longest_s = longest_s
+    _thread.since = time.monotonic()
+
+
+def answered() -> None:
+    """This thread waits for no answer any more."""
+    _thread.since = None
+
+
+def check_patience() -> None:
+    """To be called when some bytes have arrived. Raises :class:`Transient` where they have been arriving for too long without making
+    up the head of an answer or a part of its body: endless headers, interim answers, or compressed data that unpack to nothing.
+    """
+    since = getattr(_thread, "since", None)
+    if since is not None and time.monotonic() - since > max(WINDOW_S, getattr(_thread, "longest_s", 0.0)):
+        raise Transient(
+            "the server keeps sending, and no answer comes of it",
+            cause="too slow",
+            hint="It is tried again. Is it a server for media or feeds?",
+        )
 
 
 class SpeedCheck:
@@ -51,6 +80,7 @@ class SpeedCheck:
         rest = iter(blocks)
         while True:
             begun = self._clock()
+            await_answer()
             try:
                 block = next(rest)
             except StopIteration:

@@ -6,7 +6,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -110,11 +109,9 @@ def probe(recording: Recording) -> float | None:
     """Length of a local file from its header, in seconds; None for anything else."""
     if "://" in recording.source:
         return None
-    import av
+    from gainstage.engine.speech.media import looked_into
 
-    with suppress(OSError, av.FFmpegError, ValueError), av.open(str(path_of(recording))) as container:
-        return container.duration / av.time_base if container.duration else None
-    return None
+    return looked_into(path_of(recording))[1]
 
 
 def polite_time(remote: Sequence[tuple[Recording, float]], rate: int) -> float:

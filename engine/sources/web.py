@@ -19,6 +19,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources import tls
 from gainstage.engine.sources.connections import Transport, here
 from gainstage.engine.sources.cookies import cookie_header
+from gainstage.engine.sources.pace import answered, await_answer
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 
@@ -71,6 +72,7 @@ class Web:
             raise network_error(error) from error
         finally:
             here.token = before
+            answered()
 
     @contextmanager
     def _followed(self, url: str, token: CancelToken, headers: dict[str, str]) -> Iterator[httpx.Response]:
@@ -99,6 +101,7 @@ class Web:
                     cause="malformed address",
                     hint="Is the address right? Open it in a browser.",
                 ) from error
+            await_answer(2 * settings.timeout)
             try:
                 response = client.send(request, stream=True)
             except NETWORK_ERRORS as error:
@@ -109,7 +112,7 @@ class Web:
                     why = clean_text(str(error), 200)
                     raise Transient(f"the proxy cannot be used: {why}", cause="proxy", hint="Check fetch.proxy.") from error
                 raise
-            if not response.is_redirect:
+            if not response.has_redirect_location:
                 try:
                     check_encoding(response.headers.get("content-encoding"))
                     yield response

@@ -57,6 +57,7 @@ def options(settings: Fetch) -> dict[str, Any]:
         "socket_timeout": settings.timeout,
         "retries": 1,
         "fragment_retries": 3,
+        "skip_unavailable_fragments": False,  # a stream without one of its pieces is no whole recording
         "extractor_retries": 1,
         "cachedir": False,
         "color": "never",

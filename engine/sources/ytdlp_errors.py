@@ -216,7 +216,15 @@ def translated(token: CancelToken) -> Iterator[None]:
         token.check()
         ours = _ours(error)
         raise ours if ours is not None else classify(str(error)) from error
-    except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # an extractor got unexpected data
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+    ) as error:  # an extractor got unexpected data
         token.check()
         what = f"{type(error).__name__}: {clean_text(str(error), 200)}"
         raise Transient(f"yt-dlp could not read the site: {what}", cause="download failed", hint=NEWER) from error

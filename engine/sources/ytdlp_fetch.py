@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import time
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from gainstage.engine.sources.policy import split_url
 from gainstage.engine.sources.ytdlp import open_ytdlp
 from gainstage.engine.sources.ytdlp_errors import NO_AUDIO
 
-UNFINISHED = (".part", ".ytdl", ".temp")
+UNFINISHED = re.compile(r"\.(?:part|ytdl|temp)(?:-Frag\d+(?:\.part)?)?$")
+"""Ends of the names of what yt-dlp has not finished."""
 SETTLING_S = 6 * 3600.0
 """An ended stream is mostly processed within this many seconds; some keep that status forever although they are complete."""
 LONGEST_HOLD_S = 60.0
@@ -55,6 +57,7 @@ def fetch_with_ytdlp(
         return None
 
     split_url(url)
+    _forget_pieces(folder)
     with open_ytdlp(
         settings,
         token,
@@ -73,11 +76,21 @@ def fetch_with_ytdlp(
     ) as ytdlp:
         info = ytdlp.extract_info(url, download=True)
         token.check()
-        files = [p for p in sorted(folder.glob("media*")) if p.suffix not in UNFINISHED and p.stat().st_size]
+        files = [p for p in sorted(folder.glob("media*")) if not UNFINISHED.search(p.name) and p.stat().st_size]
         if not files:
             raise Permanent("nothing was downloaded", cause="nothing downloaded", hint="The item may have no audio.")
         also(ytdlp, _item(info))
     return max(files, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _forget_pieces(folder: Path) -> None:
+    """Remove a stream of which an earlier attempt has some pieces: yt-dlp notes a piece after it has written it, and also where the
+    disk took only a part of it, so that going on could leave one out or have it twice.
+    """
+    for note in folder.glob("media*.ytdl"):
+        for path in folder.glob(f"{glob.escape(note.name.removesuffix('.ytdl'))}.part*"):
+            path.unlink(missing_ok=True)
+        note.unlink()
 
 
 def _item(info: dict[str, Any] | None) -> dict[str, Any]:

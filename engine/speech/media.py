@@ -79,6 +79,18 @@ def container(source: Path, file: Any, head: bytes) -> Iterator[InputContainer]:
         yield opened_container
 
 
+def looked_into(source: Path) -> tuple[bool, float | None]:
+    """Whether a file has audio, and its length in seconds by its header; (False, None) for what cannot be opened as media."""
+    try:
+        with opened(source) as file:
+            head = file.read(16)
+            file.seek(0)
+            with container(source, file, head) as found, reading(source):
+                return bool(found.streams.audio), found.duration / av.time_base if found.duration else None
+    except (EngineError, OSError):
+        return False, None
+
+
 def audio_streams(source: Path, container: InputContainer) -> list[AudioStream]:
     """The streams that can be decoded, first the one a player would choose. Raises :class:`Permanent` "no audio stream",
     "unsupported codec".

@@ -69,7 +69,7 @@ def mels_of(path: Path) -> int:
     """The mel bands that the feature extractor makes."""
     try:
         return int(json.loads(path.read_text("utf-8"))["feature_size"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return DEFAULT_MELS
 
 
@@ -78,7 +78,7 @@ def tokens_of(path: Path) -> int | None:
     try:
         content = json.loads(path.read_text("utf-8"))
         known = set(content["model"]["vocab"]) | {str(token["content"]) for token in content.get("added_tokens") or ()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return len(known)
 

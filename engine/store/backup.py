@@ -5,15 +5,21 @@ A file takes its name only when it is whole, and a restore replaces what is ther
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import secrets
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from gainstage.config.regular_files import check_regular
 from gainstage.config.whole_files import keep_whole
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Misconfigured, Transient
@@ -44,27 +50,39 @@ def back_up(server: EmbeddedPostgres, file: Path, report: Report = lambda done, 
     with psycopg.connect(server.url, autocommit=True) as connection:
         total = _tables(connection)
         recordings = _recordings(connection)
-    draft = file.with_name(f".{file.name}.part")
-    draft.touch(mode=0o600)
-    try:
-        with draft.open("wb") as out:
-            done = _run(
-                [
-                    str(server.place.binaries / "pg_dump"),
-                    "-Fc",
-                    "--no-owner",
-                    "--verbose",
-                    f"--schema={SCHEMA}",
-                    f"--dbname={server.url}",
-                ],
-                _DUMPED,
-                lambda done, table: report(done, total, table),
-                stdout=out,
-            )
+    with _draft_of(file) as (draft, out):
+        done = _run(
+            [
+                str(server.place.binaries / "pg_dump"),
+                "-Fc",
+                "--no-owner",
+                "--verbose",
+                f"--schema={SCHEMA}",
+                f"--dbname={server.url}",
+            ],
+            _DUMPED,
+            lambda done, table: report(done, total, table),
+            stdout=out,
+        )
         keep_whole(draft, file)
+    return Copied(str(file), file.stat().st_size, done, recordings)
+
+
+@contextmanager
+def _draft_of(file: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside ``file``, for its owner only, by a name that nobody else has; what killed backups left there is removed."""
+    for left in file.parent.iterdir():
+        if left.name.startswith(f".{file.name}.") and left.name.endswith(".part"):
+            with suppress(OSError), os.fdopen(os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as dead:
+                fcntl.flock(dead, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a backup that still writes it has the lock
+                left.unlink()
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}.part")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            fcntl.flock(out, fcntl.LOCK_EX)
+            yield draft, out
     finally:
         draft.unlink(missing_ok=True)
-    return Copied(str(file), file.stat().st_size, done, recordings)
 
 
 def restore(server: EmbeddedPostgres, file: Path, report: Report = lambda done, total, table: None) -> Copied:
@@ -74,6 +92,7 @@ def restore(server: EmbeddedPostgres, file: Path, report: Report = lambda done, 
     cannot be read.
     """
     tool = str(server.place.binaries / "pg_restore")
+    check_regular(file)
     with file.open("rb"):  # as an error of the file, not of the tool
         listing = subprocess.run([tool, "--list", str(file)], capture_output=True, text=True, errors="replace", check=False)
     total = len(re.findall(rf"TABLE DATA {SCHEMA} ", listing.stdout))

@@ -32,6 +32,12 @@ FRAME_S = 1.0
 LARGEST = 64 * 1024**2
 """A length beyond this, packed or unpacked, is a broken record, not a frame."""
 
+LARGEST_IN_ALL = 256 * 1024**2
+"""Bytes, unpacked, of everything in a run but its frames, which are read one at a time."""
+
+MOST_FRAMES = 3_000_000
+"""Frames of one run: a month of one a second."""
+
 LAST_WALL = 1e11
 """A wall time beyond this (the year 5138) is a broken record."""
 
@@ -57,14 +63,27 @@ def pack(value: Any) -> bytes:
 
 def unpack(payload: bytes) -> Any:
     """The JSON tree of a payload. Raises :class:`BadRecording` for one that :func:`pack` never made, however well it checks."""
+    return parsed(inflated(payload))
+
+
+def inflated(payload: bytes, most: int = LARGEST) -> bytes:
+    """The JSON of a payload, of at most ``most`` bytes. Raises :class:`BadRecording`."""
     inflate = zlib.decompressobj()
     try:
-        text = inflate.decompress(payload, LARGEST)
-        if inflate.eof:
-            return json.loads(text)
-    except (zlib.error, ValueError, RecursionError) as error:
+        text = inflate.decompress(payload, max(1, min(most, LARGEST)))
+    except zlib.error as error:
         raise BadRecording(f"not a recorded run: a record cannot be read: {error}") from error
-    raise BadRecording("not a recorded run: a record is larger than any frame")
+    if not inflate.eof:
+        raise BadRecording("not a recorded run: a record is larger than any frame, or all together than those of any run")
+    return text
+
+
+def parsed(text: bytes) -> Any:
+    """The tree of JSON. Raises :class:`BadRecording`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRecording(f"not a recorded run: a record cannot be read: {error}") from error
 
 
 def records(file: BinaryIO) -> Iterator[Record]:

@@ -99,7 +99,7 @@ def check_folder(resolved: ResolvedModel) -> None:
                 r'"_?attn_implementation"\s*:\s*"[^"]*[/:]', text
             ):
                 raise _unsafe(resolved, f"{file.name} asks for a kernel from elsewhere")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Misconfigured(
             f"embed model {resolved.name} cannot be loaded from {resolved.folder}: {type(error).__name__}: {error}",
             cause="model cannot be loaded",

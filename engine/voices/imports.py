@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from gainstage.config.regular_files import read_regular
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent
 from gainstage.engine.terms import ModelId
@@ -105,7 +106,8 @@ def _parsed(path: Path) -> _File:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise Permanent(f"{path.name} is larger than {MOST_BYTES // 1024**2} MB", cause="not a profile", hint=HINT)
-        tree = json.loads(path.read_text("utf-8"), parse_constant=lambda c: _not_finite(path, c))
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
+        tree = json.loads(text, parse_constant=lambda c: _not_finite(path, c))
         return _File.model_validate(tree)
     except OSError as error:
         raise Permanent(

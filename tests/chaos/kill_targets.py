@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -113,10 +115,34 @@ def redo_stored(url: str, folder: str, ids: list[str]) -> None:
         time.sleep(60)
 
 
+ENGINE = [
+    "gainstage.engine.process",
+    "gainstage.engine.redo",
+    "gainstage.engine.runtime.engine",
+    "gainstage.engine.runtime.simulated",
+]
+"""What an engine imports when it starts."""
+
+
+def engine(arguments: list[str], log: str, url: str) -> None:
+    """An engine as ``gainstage engine`` runs it: in a session of its own, its output in ``log``."""
+    from gainstage.engine import process
+
+    os.setsid()
+    for name in [name for name in os.environ if name.startswith("GAINSTAGE_")]:
+        del os.environ[name]
+    os.environ["GAINSTAGE_STORE__DATABASE"] = url
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.exit(process.main(arguments))
+
+
 def context() -> ForkServerContext:
-    """Processes that start in milliseconds: everything above is imported once."""
+    """Processes that start in milliseconds: everything above, and what an engine needs, is imported once."""
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload([__name__])
+    made.set_forkserver_preload([__name__, *ENGINE])
     return made
 
 

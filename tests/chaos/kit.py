@@ -36,11 +36,50 @@ def kills(short: int, long: int) -> int:
     return int(os.environ.get("GAINSTAGE_KILLS") or (long if os.environ.get("GAINSTAGE_LONG_CHAOS") == "1" else short))
 
 
+class Forked:
+    """An engine forked from a process that has imported everything: it starts in a tenth of the time, so that a loop can kill many."""
+
+    def __init__(self, arguments: list[str], log: Path, url: str) -> None:
+        from tests.chaos import kill_targets
+
+        self._process = kill_targets.context().Process(target=kill_targets.engine, args=(arguments, str(log), url), daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("engine", timeout or 0.0)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
 class EngineProcess:
-    """One engine in a process of its own, with a home of its own."""
+    """One engine in a process of its own, with a home of its own. ``forked`` as :class:`Forked`, else as a command starts it."""
 
     def __init__(
-        self, home: Path, url: str, *, until_empty: bool = False, simulated: bool = True, hurry: float = 0.0, **settings: str
+        self,
+        home: Path,
+        url: str,
+        *,
+        until_empty: bool = False,
+        simulated: bool = True,
+        hurry: float = 0.0,
+        log: str = "out.log",
+        forked: bool = False,
+        **settings: str,
     ) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
@@ -50,13 +89,18 @@ class EngineProcess:
         command += ["--until-empty"] * until_empty + (["--simulated"] if simulated else ["--demo", "--profile", "demo"])
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]
-        self.log = home / "out.log"
-        with self.log.open("ab") as log:
+        self.log = home / log
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.process: subprocess.Popen[bytes] | Forked
+        if forked:
+            self.process = Forked(command[3:], self.log, url)
+            return
+        with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
                 env={**ENVIRONMENT, "GAINSTAGE_STORE__DATABASE": url},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -111,19 +155,29 @@ def log_commits(url: str) -> None:
         )
 
 
+def committed(database: Database) -> int:
+    """How many commits have stored a recording."""
+    with database.connection() as connection:
+        return int(connection.execute("select count(*) from commit_log").fetchall()[0][0])
+
+
 def commits(database: Database) -> Counter[str]:
     with database.connection() as connection:
         return Counter(str(id) for (id,) in connection.execute("select id from commit_log"))
 
 
 class Witness(threading.Thread):
-    """Reads all the time, as any client could, and notes every recording that is seen in part."""
+    """Reads all the time, as any client could, and notes every recording that is seen in part: of those that changed a moment ago, and
+    at its end of all.
+    """
 
-    QUERY = (
-        "select r.id, r.status, r.segments, count(s.id) from recording r left join segment s on s.recording = r.id"
+    LOOK = (
+        "select r.id, r.status, r.segments, count(s.id) from recording r left join segment s on s.recording = r.id{}"
         " group by r.id having (r.status = 'stored' and (count(s.id) <> coalesce(r.segments, -1) or count(s.id) = 0))"
         " or (r.status <> 'stored' and count(s.id) > 0)"
     )
+    QUERY = LOOK.format("")
+    RECENT = LOOK.format(" where r.changed > now() - interval '15 s'")
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -138,8 +192,9 @@ class Witness(threading.Thread):
                 with psycopg.connect(self.url, autocommit=True) as connection:
                     connection.execute("set search_path to gainstage, public")
                     while not self.ending.wait(0.02):
-                        self.partial += connection.execute(self.QUERY).fetchall()
+                        self.partial += connection.execute(self.RECENT).fetchall()
                         self.looks += 1
+                    self.partial += connection.execute(self.QUERY).fetchall()
             except psycopg.OperationalError:
                 self.ending.wait(0.2)
 

@@ -13,12 +13,14 @@ import pytest
 
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
+from gainstage.engine.terms import Recording
 from tests.chaos.kit import (
     EngineProcess,
     Witness,
     assert_all_stored_once,
     cared_for,
     commits,
+    committed,
     kills,
     log_commits,
     queue_simulated,
@@ -28,24 +30,27 @@ from tests.chaos.kit import (
 )
 
 KILLS = kills(5, 200)
-"""Kills of the first test."""
+"""Kills of each of the first two tests."""
+
+OFFERED = 40
+"""Recordings of which so many wait at any time."""
 
 
 def test_an_engine_killed_again_and_again_loses_and_repeats_nothing(database: Database, database_url: str, tmp_path: Path) -> None:
     draw = random.Random(1)
     log_commits(database_url)
-    recordings = queue_simulated(database, 12 * KILLS, scale=2.0)
+    recordings: list[Recording] = []
     with Witness(database_url) as witness:
         for number in range(KILLS):
-            before = sum(commits(database).values())
-            engine = EngineProcess(tmp_path / "home", database_url)
+            offer(database, recordings)
+            before = committed(database)
+            engine = EngineProcess(tmp_path / "home", database_url, forked=number > 1)
             with cared_for(engine):
-                wait_for(lambda n=before, e=engine: sum(commits(database).values()) > n or e.process.poll() is not None, "a commit")
+                wait_for(lambda n=before, e=engine: committed(database) > n or e.process.poll() is not None, "a commit")
                 wait_for(_after(draw.uniform(0.0, 0.4)), "the moment")
                 assert engine.process.poll() is None, engine.tail()
                 engine.kill()
-                if number % 20 == 19:
-                    print(f"{number + 1} kills: {standing(database)}", flush=True)
+            say(number, database)
         last = EngineProcess(tmp_path / "home", database_url, until_empty=True)
         with cared_for(last):
             assert last.wait(300) == 0, last.tail()
@@ -53,6 +58,48 @@ def test_an_engine_killed_again_and_again_loses_and_repeats_nothing(database: Da
     assert witness.partial == []
     assert_all_stored_once(database, recordings)
     assert work_left(tmp_path / "home") == []
+
+
+def test_engines_of_one_queue_killed_one_after_the_other_lose_and_repeat_nothing(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """They take over from each other: at every moment one is dead, one starts and one works."""
+    draw, homes = random.Random(2), [tmp_path / name for name in ("one", "two", "three")]
+    log_commits(database_url)
+    recordings: list[Recording] = []
+    engines = [EngineProcess(home, database_url, forked=True) for home in homes]
+    with Witness(database_url) as witness:
+        try:
+            for number in range(KILLS):
+                offer(database, recordings)
+                before, place = committed(database), draw.randrange(len(homes))
+                wait_for(lambda n=before: committed(database) > n, "a commit")
+                wait_for(_after(draw.uniform(0.0, 0.3)), "the moment")
+                assert engines[place].process.poll() is None, engines[place].tail()
+                engines[place].kill()
+                engines[place] = EngineProcess(homes[place], database_url, forked=True)
+                say(number, database)
+        finally:
+            for engine in engines:
+                engine.kill()
+        rest = [EngineProcess(home, database_url, until_empty=True) for home in homes]
+        with cared_for(*rest):
+            for engine in rest:
+                assert engine.wait(300) == 0, engine.tail()
+    assert witness.partial == []
+    assert_all_stored_once(database, recordings)
+    assert [work_left(home) for home in homes] == [[], [], []]
+
+
+def offer(database: Database, recordings: list[Recording]) -> None:
+    """Queue more recordings where few are left; ``recordings`` gets them too."""
+    if standing(database).get("queued", 0) < OFFERED:
+        recordings += queue_simulated(database, OFFERED, seed=len(recordings), scale=2.0)
+
+
+def say(number: int, database: Database) -> None:
+    if number % 20 == 19:
+        print(f"{number + 1} kills: {standing(database)}", flush=True)
 
 
 def test_a_frozen_engine_whose_work_was_taken_over_stores_nothing_twice(

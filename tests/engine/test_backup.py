@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,26 @@ def test_what_is_backed_up_comes_back_in_another_home_and_replaces_only_when_tol
     assert "12 recordings" in gainstage("restore", file, "--home", home, "--yes").stdout
     assert contents(home) == before
     assert {r["status"] for r in data_of("recordings", "--home", home)["rows"]} == {"stored"}
+
+
+def test_nothing_that_lies_beside_a_backup_is_written_to(filled: Path, tmp_path: Path) -> None:
+    """In a folder of many users others can make files and links first; what a killed backup left is removed."""
+    folder, precious = tmp_path / "backups", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("mine")
+    file = folder / "talks.gsb"
+    planted = folder / ".talks.gsb.part"
+    planted.symlink_to(precious)
+    left, at_work, other = (folder / name for name in (".talks.gsb.0a1b.part", ".talks.gsb.2c3d.part", ".other.gsb.part"))
+    for path in (left, at_work, other):
+        path.write_text("part of a backup")
+    with at_work.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        gainstage("backup", file, "--home", filled)
+    assert precious.read_text() == "mine"
+    assert planted.is_symlink()
+    assert {path.name for path in folder.iterdir()} == {file.name, planted.name, at_work.name, other.name}
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_a_file_that_is_no_whole_backup_changes_nothing(filled: Path, tmp_path: Path) -> None:

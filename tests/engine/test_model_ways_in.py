@@ -34,6 +34,18 @@ def instead(old: str, new: str) -> Callable[[str, str], str]:
     return change
 
 
+def doubling(text: str, asked: str) -> Callable[[str, str], str]:
+    """Values that are ten times as long as those they name, in fifteen steps; one of them is asked for."""
+
+    def change(whole: str, harm: str) -> str:
+        names = "".join(f"a{n + 1}: !ref x{text.format(n)}\n" for n in range(15)) if text else ""
+        lists = "".join(f"b{n + 1}: [{', '.join([f'!ref <b{n}>'] * 10)}]\n" for n in range(15))
+        assert "se_channels: 64" in whole
+        return f"a0: xxxxxxxxxx\nb0: [1]\n{names}{lists}{whole}".replace("se_channels: 64", f"se_channels: {asked}", 1)
+
+    return change
+
+
 MEAN = "mean_var_norm: !new:speechbrain.processing.features.InputNormalization"
 
 VOICE: dict[str, Callable[[str, str], str]] = {
@@ -58,6 +70,10 @@ VOICE: dict[str, Callable[[str, str], str]] = {
     "a merge of what is built": with_line("extra:\n    <<: !apply:os.mkdir [HARM]"),
     "an ignored class as a part": instead(MEAN, "mean_var_norm: !new:speechbrain.utils.parameter_transfer.Pretrainer"),
     "arguments of an activation": instead("se_channels: 64", "activation: !name:torch.nn.ReLU\n        inplace: true"),
+    "a text that doubles itself": doubling("<a{0}>" * 10, "!ref <a15>"),
+    "a list in a text that doubles itself": doubling("", "!ref x<b15>"),
+    "a text that is a list in many brackets": instead("se_channels: 64", "se_channels: !tuple " + "(" * 5000),
+    "a sum in many brackets": instead("se_channels: 64", "se_channels: !ref <n_mels>" + "-" * 100_000 + "1"),
     "power that never ends": instead("se_channels: 64", "se_channels: !ref 9 ** 9 ** 9 ** <n_mels>"),
     "a circle": instead("n_mels: 80", "n_mels: !ref <round>\nround: !ref <n_mels>"),
 }  # fmt: skip
@@ -73,6 +89,7 @@ def refused(tmp_path: Path, role: str, folder: Path) -> Misconfigured:
     return caught.value
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", VOICE)
 def test_nothing_gets_in_by_a_voice_models_parameters(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "voice"
@@ -172,6 +189,10 @@ def test_a_program_in_place_of_weights_is_not_run(tmp_path: Path) -> None:
     assert refused(tmp_path, "diarization", folder).cause in ("model not safe to load", "model cannot be loaded")
 
 
+PARTS = "segmentation: $model/segmentation, embedding: $model/embedding, plda: $model/plda}}"
+ALIASES = "x0: &x0 [1]\n" + "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 60)}]\n" for n in range(6))
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -179,8 +200,17 @@ def test_a_program_in_place_of_weights_is_not_run(tmp_path: Path) -> None:
         "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {segmentation: /etc, embedding: e, plda: p}}",
         "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {segmentation: $model/../.., embedding: e, plda: p}}",
         "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {a: 1, segmentation: s, embedding: e, plda: p}}",
+        # billions of values in a few lines, a list that holds itself, a number of 5,000 digits, a day that is none, brackets, a huge file
+        ALIASES + "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {clustering: *x6, " + PARTS,
+        "params: &a [*a]\npipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {clustering: *a, " + PARTS,
+        "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {clustering: " + "9" * 5000 + ", " + PARTS,
+        "pipeline: {name: pyannote.audio.pipelines.SpeakerDiarization, params: {clustering: 2026-99-99, " + PARTS,
+        "pipeline: " + "[" * 20_000,
+        "#" * 300_000,
     ],
+    ids=lambda lines: lines[:60],
 )
+@pytest.mark.timeout(60)
 def test_nothing_gets_in_by_a_diarizers_config(tmp_path: Path, lines: str) -> None:
     folder = diarizer(tmp_path)
     (folder / "config.yaml").write_text(lines.replace("HARM", str(tmp_path / HARM)))

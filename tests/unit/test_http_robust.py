@@ -152,6 +152,46 @@ def test_a_stop_in_the_middle_of_what_yt_dlp_fetches_keeps_nothing_as_whole(serv
     assert fetch_with_ytdlp(url, tmp_path, fetch, token=CancelToken(), progress=lambda _: None).read_bytes() == BODY
 
 
+def stream(server: Server, pieces: list[bytes], lost: dict[int, int]) -> str:
+    """An HLS playlist of pieces; ``lost`` has the status of those that are refused."""
+    names = "".join(f"#EXTINF:2.0,\n/piece{n}.ts\n" for n in range(len(pieces)))
+    text = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n{names}#EXT-X-ENDLIST\n".encode()
+    for n, piece in enumerate(pieces):
+        answer = (
+            (lambda r, s=lost[n]: r.answer(s)) if n in lost else (lambda r, p=piece: r.answer(200, p, Content_Type="video/mp2t"))
+        )
+        server.serve(f"/piece{n}.ts", answer)
+    return server.serve("/talk.m3u8", lambda r: r.answer(200, text, Content_Type="application/vnd.apple.mpegurl"))
+
+
+PIECES = [bytes([n]) * 30_000 for n in range(1, 7)]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")  # after a 500 yt-dlp leaves its file to the garbage collector
+@pytest.mark.parametrize("status", [404, 403, 500])
+def test_a_stream_without_one_of_its_pieces_is_not_kept_as_whole(server: Server, tmp_path: Path, status: int) -> None:
+    fetch = Fetch.model_validate({"allow_private": True, "timeout": 5})
+    url = stream(server, PIECES, {3: status})
+    with pytest.raises(EngineError):
+        fetch_with_ytdlp(url, tmp_path, fetch, token=CancelToken(), progress=lambda _: None)
+    stream(server, PIECES, {})
+    assert fetch_with_ytdlp(url, tmp_path, fetch, token=CancelToken(), progress=lambda _: None).read_bytes() == b"".join(PIECES)
+
+
+def test_a_piece_that_was_written_in_part_is_neither_left_out_nor_doubled(server: Server, tmp_path: Path) -> None:
+    """A kill or a full disk ends between the piece and yt-dlp's note of it."""
+    fetch = Fetch.model_validate({"allow_private": True, "timeout": 5})
+    url = stream(server, PIECES, {4: 404})
+    with pytest.raises(EngineError):
+        fetch_with_ytdlp(url, tmp_path, fetch, token=CancelToken(), progress=lambda _: None)
+    stream(server, PIECES, {})
+    (begun,) = tmp_path.glob("media*.part")
+    with begun.open("ab") as file:
+        file.write(PIECES[4][:10_000])
+    assert fetch_with_ytdlp(url, tmp_path, fetch, token=CancelToken(), progress=lambda _: None).read_bytes() == b"".join(PIECES)
+    assert [path.name for path in tmp_path.iterdir() if "Frag" in path.name or path.suffix in (".part", ".ytdl")] == []
+
+
 @pytest.mark.parametrize("tag", ['"größe"', '"日本"', '"' + "x" * 5000 + '"', "", "W/'weak'"])
 def test_an_etag_that_cannot_be_sent_back_costs_a_resume_and_not_the_file(server: Server, tmp_path: Path, tag: str) -> None:
     def answer(request: Request) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gainstage.engine.desk import replay
 from gainstage.engine.desk.replay import MOST_HISTORY, ReplayDesk
 from gainstage.engine.desk.scripted.desk import STORY, FakeClock, ScriptedDesk
 from gainstage.engine.telemetry.recorder import MAGIC, RECORD, BadRecording, Recorder, pack, records
@@ -257,6 +258,20 @@ def test_a_record_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
     bomb = b"".join([*(squeeze.compress(bytes(1 << 20)) for _ in range(80)), squeeze.flush()])
     with pytest.raises(BadRecording, match="larger than any frame"):
         ReplayDesk(written(tmp_path / "bomb.gsr", ("E", bomb), ("K", pack({}))))
+
+
+def test_records_that_unpack_to_too_much_all_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "LARGEST_IN_ALL", 3_000_000)
+    rows = zlib.compress(b"[" + b" " * 1_000_000 + b"]", 9)
+    assert len(rows) < 10_000
+    with pytest.raises(BadRecording, match="larger than"):
+        ReplayDesk(written(tmp_path / "bomb.gsr", *[("E", rows)] * 4, ("K", pack({}))))
+
+
+def test_frames_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "MOST_FRAMES", 50)
+    with pytest.raises(BadRecording, match="more than 50 frames"):
+        ReplayDesk(written(tmp_path / "many.gsr", *[("K", pack({}))] * 51))
 
 
 @pytest.mark.parametrize("frame", [{}, [], 7, {"schema": 1, "run": 3}])

@@ -183,6 +183,14 @@ def test_turns_alone_words_alone_and_text_alone(tmp_path: Path) -> None:
         ("r.json", '{"turns": [[0]]}'),
         ("r.docx", "x"),
         ("r.stm", "a 1 Ada nan 2.0 x\n"),
+        ("r.stm", "a 1 Ada inf inf x\n"),
+        ("r.rttm", "SPEAKER a 1 0 1e300 <NA> <NA> Ada <NA> <NA>\n"),
+        ("r.json", "[" * 200_000),
+        ("r.json", '{"text": ' + "9" * 5000 + "}"),
+        ("r.json", '{"turns": [[0, ' + "9" * 400 + ', "x"]]}'),
+        ("r.json", '{"turns": 7}'),
+        ("r.json", '{"words": [{}], "turns": [{"speaker": "A", "start": 0, "end": 1e308}]}'),
+        ("r.json", '{"segments": ["\x1b[31m"]}'),
     ],
 )
 def test_a_reference_that_is_none_says_so(tmp_path: Path, name: str, text: str) -> None:

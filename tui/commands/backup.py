@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gainstage.config.regular_files import check_regular
 from gainstage.engine.views.commands import DeskError
 from gainstage.tui.commands.common import alive, database_url, open_desk, paths_of, print_json, settings_of, speaking
 
@@ -46,6 +47,8 @@ def run(name: str, args: argparse.Namespace) -> int:
         raise DeskError(f"there is no database in {paths.data} to back up")
     if name == "backup" and args.file.exists() and not args.yes:
         raise DeskError(f"{args.file} is there already; --yes replaces it")
+    if name == "restore" or args.file.exists():
+        check_regular(args.file)
     if name == "restore" and paths.database.exists():
         with open_desk(args, loaded) as desk:
             if alive(desk):

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gainstage.config.regular_files import read_regular
 from gainstage.config.whole_files import write_whole
 from gainstage.engine.views.commands import DeskError
 from gainstage.tui.commands.common import open_database, place_arguments, plain, print_json, settings_of, speaking, table, waiting
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from gainstage.engine.evaluation.intervals import Figure
     from gainstage.engine.evaluation.references import Talk
     from gainstage.engine.store.recordings import RecordingStore
+
+MOST_TABLE = 64 * 1024**2
+"""Largest table that is compared with, in bytes."""
 
 EXAMPLES = {
     "score": """references are STM, SegLST (.json), RTTM, CTM, plain text (.txt) and gainstage's own json; an entry belongs to the
@@ -118,9 +122,9 @@ def _saved(path: Path) -> list[Any]:
     from gainstage.engine.evaluation.scored import Scored
 
     try:
-        rows = json.loads(path.read_text("utf-8"))["recordings"]
+        rows = json.loads(read_regular(path, MOST_TABLE))["recordings"]
         return [Scored(row["name"], {key: Share(**share) for key, share in row["shares"].items()}) for row in rows]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DeskError(f"{path} is no table saved by score: {error}") from None
 
 
