@@ -5,6 +5,8 @@ Every error says what happened, to which recording, at which stage, and what the
 
 from __future__ import annotations
 
+from typing import Any
+
 LONGEST_CAUSE = 200
 """Characters of a cause: the index of the recordings table holds it."""
 
@@ -33,10 +35,19 @@ class EngineError(Exception):
         self.stage = self.stage or stage
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)  # from a child process
+
     def __str__(self) -> str:
         place = " ".join(p for p in (self.recording, self.stage and f"({self.stage})") if p)
         text = f"{place}: {self.message}" if place else self.message
         return f"{text}. {self.hint}" if self.hint else text
+
+
+def _again(kind: type[EngineError], args: tuple[Any, ...], fields: dict[str, Any]) -> EngineError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class Permanent(EngineError):

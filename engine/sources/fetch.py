@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from gainstage.config.settings import Settings
 from gainstage.config.whole_files import sync
@@ -174,17 +173,20 @@ class Fetcher:
             part = self._partial / f"{recording.id}.part"
             download(recording.source, target, part, settings, web=self.web, token=token, progress=progress)
             return
-        from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
+        from gainstage.engine.sources.ytdlp_apart import fetch_media
 
         partial = self._partial / recording.id
         partial.mkdir(exist_ok=True)
 
-        def subtitles(ytdlp: Any, info: dict[str, Any]) -> None:
-            if captions is not None:
-                taken = publishers.of_site(ytdlp, info, captions, settings, token)
-                publishers.keep(self._partial / f"{recording.id}{CAPTIONS}", taken)
-
-        media = fetch_with_ytdlp(recording.source, partial, settings, token=token, progress=progress, also=subtitles)
+        media = fetch_media(
+            recording.source,
+            partial,
+            settings,
+            token=token,
+            progress=progress,
+            captions=captions,
+            captions_file=self._partial / f"{recording.id}{CAPTIONS}",
+        )
         media.replace(target)
         shutil.rmtree(partial)
 

@@ -26,7 +26,8 @@ from gainstage.engine.sources.pace import SpeedCheck
 from gainstage.engine.sources.policy import check_url, split_url
 from gainstage.engine.sources.proxy import proxy_of
 from gainstage.engine.sources.web import Web
-from gainstage.engine.sources.ytdlp_list import SEARCH, is_youtube, list_with_ytdlp, video_of
+from gainstage.engine.sources.ytdlp_apart import list_site
+from gainstage.engine.sources.ytdlp_list import SEARCH, is_youtube, video_of
 from gainstage.engine.terms import Recording
 
 HEAD_BYTES = 4096
@@ -71,7 +72,7 @@ def list_items(
     token.check()
     if SEARCH.match(source):
         with _asking(hosts, token)(YOUTUBE):
-            yield from list_with_ytdlp(source, settings, token=token)
+            yield from list_site(source, settings, token=token)
         return
     if "://" in source or source.lower().startswith(("http:", "https:")):
         yield from list_url(source, settings, token=token, asking=_asking(hosts, token), hosts=hosts, in_list=in_list)
@@ -219,7 +220,7 @@ def list_url(
             yield video
         else:
             with asking(url):
-                yield from list_with_ytdlp(url, settings, token=token)
+                yield from list_site(url, settings, token=token)
         return
     web = Web(lambda: settings.fetch)
     try:
@@ -238,7 +239,7 @@ def list_url(
             yield from _of_outlines(blocks, settings, token, hosts)
         else:
             with asking(url):
-                yield from list_with_ytdlp(url, settings, token=token)
+                yield from list_site(url, settings, token=token)
     finally:
         web.close()
 

@@ -13,7 +13,8 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.sources.budget import even_gap_s
 from gainstage.engine.sources.hosts import PATIENCE_S, Hosts
 from gainstage.engine.sources.policy import host_of
-from gainstage.engine.sources.ytdlp_list import look_up, refused
+from gainstage.engine.sources.ytdlp_apart import look_up_page
+from gainstage.engine.sources.ytdlp_list import refused
 from gainstage.engine.terms import Recording
 
 AT_ONCE = 4
@@ -59,7 +60,7 @@ def _look_up(recording: Recording, settings: Settings, hosts: Hosts, token: Canc
         token.cancel(error.message)  # no other look-up of this round would get permission either
         return recording
     try:
-        result = look_up(recording, settings.fetch, token=token)
+        result = look_up_page(recording, settings.fetch, token=token)
     except (Misconfigured, Cancelled):
         raise
     except Throttled as error:

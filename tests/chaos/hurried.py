@@ -2,7 +2,7 @@
 
 What an engine does at times of its own (snapshots kept in the database, looks at disk, work folders and vector indexes) comes FACTOR
 times as often, and what it remembers for a time is remembered FACTOR times as short, as far as the machine can: see ``LEAST_S``. Its
-frames come as often as a console asks for.
+frames come once a second, as without a console: :mod:`tests.chaos.soak_frames` is for them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ JOURNAL_LINES = 2_000
 
 def hurry(factor: float) -> None:
     """Divide the intervals of this process's engine."""
+    snapshot_publisher.WATCHED_S = snapshot_publisher.ALONE_S
     remembered = {"keep_s": max(LEAST_S["memory"], 900.0 / factor)}
     snapshot_publisher.VerdictCache = partial(VerdictCache, **remembered)  # type: ignore[misc, assignment, arg-type]
     threads.HISTORY_FRAMES = max(round(LEAST_S["memory"]), round(threads.HISTORY_FRAMES / factor))

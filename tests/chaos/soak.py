@@ -203,7 +203,7 @@ def work(soaked: Soaked, home: Path, url: str, database: Database, minutes: floa
                 held, soaked.last = sample(process, database, home / "engine")
                 soaked.samples.append(held)
                 soaked.middle = soaked.middle if soaked.ended > wanted / 2 else soaked.last
-            time.sleep(0.2)
+            time.sleep(0.5)
     with suppress(OSError, ValueError, IndexError):
         soaked.events = json.loads((home / "engine" / "logs" / "journal.jsonl").read_text().splitlines()[-1])["seq"]
 

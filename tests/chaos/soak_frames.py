@@ -30,6 +30,9 @@ from gainstage.engine.views.snapshot import Snapshot
 PUBLISHED_EVERY = 10
 """Every tenth frame goes into the database, as those of its history do; the others replace one row."""
 
+JUDGED_EVERY = 10
+"""Every tenth frame gets a verdict of its own; it looks back on as many seconds all the same."""
+
 LINE_EVERY = 18
 """Seconds between two lines of the journal that are more than debugging: those of 4,800 recordings a day."""
 
@@ -61,7 +64,7 @@ def play(
         for done in range(1, wanted + 1):
             seen = frames[done % len(frames)]
             frame = replace(seen, engine=context.id, seq=done, wall=began + done, monotonic=float(done))
-            history.append(publisher._judged(frame))
+            history.append(publisher._judged(frame) if done % JUDGED_EVERY == 1 else replace(frame, verdict=history[-1].verdict))
             if done % LINE_EVERY == 0:
                 context.journal.log("info", f"stored 5 segments, 2 speakers: talk {done}", recording=f"sim-{done}", kind="stored")
             publisher._record(history[-1])
