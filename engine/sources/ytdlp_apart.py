@@ -169,7 +169,7 @@ def _answers(task: str, arguments: tuple[Any, ...], token: CancelToken) -> Gener
     except (EOFError, OSError) as error:  # of the pipe; the child's own errors are typed
         token.check()
         raise Transient(
-            "the process that reads the site has ended", cause="download failed", hint="it is tried again; is memory short?"
+            "the process that reads the site has ended", cause="download failed", hint="It is tried again. Is memory short?"
         ) from error
     finally:
         remove()
@@ -185,7 +185,9 @@ def _next(child: _Child, token: CancelToken) -> tuple[str, Any]:
         token.check()
         if child.worked_s() - worked > BUSY_S:
             raise Permanent(
-                "the page is too much for yt-dlp", cause="page too hard", hint="is it a page about a recording? give its media file"
+                "the page is too much for yt-dlp",
+                cause="page too hard",
+                hint="Is it a page about a recording? Give its media file.",
             )
     kind, value = child.pipe.recv()
     return str(kind), value

@@ -81,7 +81,7 @@ def serve(pipe: Connection) -> None:
             what = f"{type(error).__name__}: {clean_text(str(error), 200)}"
             answer = (
                 "error",
-                Transient(f"yt-dlp could not read the site: {what}", cause="download failed", hint="it is tried again"),
+                Transient(f"yt-dlp could not read the site: {what}", cause="download failed", hint="It is tried again."),
             )
         pipe.send(answer)
 
