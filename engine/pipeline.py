@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,9 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> tuple[Path, C
 
         media = context.kept_audio(flight.recording)
         if media is None:
-            media = context.fetcher.fetch(flight.recording, folder, token=flight.token, progress=progress, captions=wanted)
+            media = context.fetcher.fetch(
+                flight.recording, folder, token=flight.token, progress=progress, captions=wanted, waiting=slot.waiting
+            )
         if wanted is None:
             return media, None
         captions, warnings = context.fetcher.captions(flight.recording, wanted, token=flight.token)
@@ -71,7 +74,7 @@ def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) ->
 
         def progress(share: float) -> None:
             slot.progress = share
-            context.stages["decode"].wait_while_held(flight.token)
+            context.stages["decode"].wait_while_held(flight.token, slot)
 
         limit, tracks = context.settings.fetch.max_duration, flight.settings.fetch.tracks
         decoded = decode_recording(media, folder, token=flight.token, progress=progress, max_seconds=limit, tracks=tracks)
@@ -122,6 +125,7 @@ def transcribe(
             slot.progress = share
 
         def submit(windows: Sequence[SpeechWindow], token: CancelToken) -> Sequence[DecodedWindow | Exception]:
+            context.stages["transcribe"].wait_while_held(token, slot)
             return context.windows.submit(windows, token=token, priority=flight.priority)
 
         recogniser, settings = context.models.transcriber(), flight.settings.asr
@@ -219,7 +223,7 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, 
                 token=token,
                 progress=progress,
                 batch=lambda: context.settings.diarization.batch,
-                between=lambda: context.stages["diarize"].wait_while_held(token),
+                between=lambda: context.stages["diarize"].wait_while_held(token, slot),
                 kept=kept,
             )
 
@@ -272,7 +276,7 @@ def segment(flight: Flight, context: EngineContext, audio: Audio, transcript: Tr
 def embed(flight: Flight, context: EngineContext, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments with their text vectors, batched with those of every other recording in flight."""
     with flight.stage("embed") as slot:
-        vectors = context.texts.submit([s.text for s in segments], token=flight.token, lingered=slot.lingered)
+        vectors = context.texts.submit([s.text for s in segments], token=flight.token, waiting=partial(slot.waiting, company=True))
     failed = next((v for v in vectors if isinstance(v, Exception)), None)
     if failed is not None:
         raise (
@@ -311,7 +315,7 @@ def store(
         if flight.settings.fetch.duplicates == "link":
             refuse_twin(cursor, audio.fingerprint, flight.recording.id)
 
-    with flight.stage("store"):
+    with flight.stage("store") as slot:
         recording, facts, shares = (
             replace(flight.recording, duration=audio.seconds),
             {**facts_of(transcript, speakers, cast, captions), **(before or {})},
@@ -333,6 +337,7 @@ def store(
                     fence=fence,
                 ),
                 flight.token,
+                waiting=slot.waiting,
             )
         except TwinStored as error:
             link_to(flight, context, audio, error.twin, "store")

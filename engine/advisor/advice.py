@@ -15,7 +15,7 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.bands import HARMLESS_THROTTLE, THROTTLED_WARN
 from gainstage.engine.advisor.bottleneck import BUSY
 from gainstage.engine.stages import GPU_SLOT_STAGES, OUTSIDE_STAGES
-from gainstage.engine.views.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Snapshot
+from gainstage.engine.views.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Forecast, Snapshot
 
 Confidence = Literal["low", "medium", "high"]
 
@@ -243,9 +243,6 @@ def hardware_throttles(case: Case) -> Advice | None:
 OTHERS_MATTER = 0.2
 """CPU share of other programs from which the engine is not at the ceiling of the machine."""
 
-LEFT_WORTH_S = 30.0
-"""Advice for less time than this helps nobody: its change needs half of it to act."""
-
 WORTH = 0.05
 """What more slots should bring at least, as a share of the throughput: less is lost in its noise, and memory is not."""
 
@@ -265,7 +262,7 @@ RULES: tuple[Callable[[Case], Advice | None], ...] = (
 
 
 def advice(
-    case: Case, advise: Callable[[Advice, Case], Advice | None] | None = None, *, left_s: float | None = None
+    case: Case, advise: Callable[[Advice, Case], Advice | None] | None = None, *, left: Forecast | None = None
 ) -> Advice | None:
     """The first rule that holds and is worth it, with what it should bring; None while paused and in the last seconds.
 
@@ -273,7 +270,7 @@ def advice(
     """
     if case.now.run.state != "running":
         return None
-    if left_s is not None and left_s < LEFT_WORTH_S:
+    if left is not None and left.soon:
         return None
     for rule in RULES:
         candidate = rule(case)

@@ -11,7 +11,7 @@ from math import sqrt
 from statistics import fmean, pstdev
 
 from gainstage.engine.advisor.simulation import Job, Pipeline, StageModel, backlog, simulate
-from gainstage.engine.stages import GPU_STAGES, INSIDE_STAGES
+from gainstage.engine.stages import GPU_SLOT_STAGES, GPU_STAGES, INSIDE_STAGES
 from gainstage.engine.views.snapshot import FlightView, Forecast, Run, Snapshot, StageView
 
 MOST_SIMULATED = 160
@@ -23,8 +23,11 @@ LITTLE = 0.02
 UNKNOWN_S = 600.0
 """A recording's length where nothing is known of any."""
 
-ENOUGH_DONE = 3
-"""Recordings that must be done before a finish time is shown."""
+FEW = 0.35
+"""Relative error of a speed that rests on the first pass of a stage, or on a part of one; it falls with the root of the passes."""
+
+LEAST_MEASURED_S = 1.0
+"""Seconds in a slot from which the progress of a recording says how fast its stage is."""
 
 EARLIER, LATER, TROUBLE = 1.2, 1.6, 0.08
 """How far the interval of a time left reaches to either side, in measured spreads, and what may come besides (other programs,
@@ -40,11 +43,28 @@ GPU_CEILING = 0.95
 # -- from snapshots ---------------------------------------------------------------------------------------------------------
 
 
-def pipeline_of(snapshot: Snapshot, in_flight: int) -> Pipeline:
-    """The pipeline as this frame measured it; a stage without a measurement takes no time."""
+def pipeline_of(snapshot: Snapshot, in_flight: int, *, under_way: bool = False) -> Pipeline:
+    """The pipeline as this frame measured it, with ``under_way`` also by what is not through yet; a stage without a measurement takes
+    no time."""
     done = {s.name: s.done for s in snapshot.stages}
-    stages = {s.name: _model(s, done) for s in snapshot.stages if s.rtfx and s.capacity > 0}
+    speeds = {s.name: s.rtfx or (speed_under_way(snapshot, s) if under_way else None) for s in snapshot.stages}
+    stages = {s.name: _model(s, speed, done) for s in snapshot.stages if (speed := speeds[s.name]) and s.capacity > 0}
     return Pipeline(stages, max(1, in_flight), gpu_share(snapshot))
+
+
+def speed_under_way(snapshot: Snapshot, stage: StageView) -> float | None:
+    """Audio seconds per second of one slot of a stage that nothing is through yet, by the progress of the recordings in it; None
+    where that says nothing."""
+    flights = {flight.id: flight for flight in snapshot.flights}
+    audio_s = slot_s = 0.0
+    for slot in stage.slots:
+        flight = flights.get(slot.recording or "")
+        if flight is None or not flight.duration_s:
+            continue
+        progress = flight.progress if flight.stage == stage.name else flight.side_progress
+        if progress and slot.for_s >= LEAST_MEASURED_S:
+            audio_s, slot_s = audio_s + progress * flight.duration_s, slot_s + slot.for_s
+    return audio_s / slot_s if slot_s else None
 
 
 def gpu_share(snapshot: Snapshot) -> float | None:
@@ -61,11 +81,11 @@ def gpu_words(snapshot: Snapshot, share: float) -> str:
     return f"{'SM' if any(d.sm_measured for d in snapshot.devices) else 'GPU busy'} {share:.0%}"
 
 
-def _model(stage: StageView, done: Mapping[str, int]) -> StageModel:
+def _model(stage: StageView, speed: float, done: Mapping[str, int]) -> StageModel:
     share = 1.0
     if stage.name == "diarize" and done.get("transcribe", 0) >= 5:
         share = min(1.0, done["diarize"] / done["transcribe"])
-    return StageModel(stage.capacity, 1 / (stage.rtfx or 1.0), sigma=0.15, share=share)
+    return StageModel(stage.capacity, 1 / speed, sigma=0.15, share=share)
 
 
 def mean_s(run: Run) -> float | None:
@@ -109,8 +129,9 @@ def left_s(pipeline: Pipeline, jobs: Sequence[Job], beyond_audio_s: float, seed:
 def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     """Seconds left with an interval that should hold four times in five.
 
-    Unknown before :data:`ENOUGH_DONE` recordings are done and while nothing may start. The width comes from how much the
-    measured rate moved from window to window, which evens out over a long rest, and from how few recordings are left.
+    Unknown until the stages that take the time are measured, by a pass or a part of one, and while nothing may start. The width
+    comes from how much the measured rate moved from window to window, which evens out over a long rest, from how few passes the
+    speeds rest on, and from how few recordings are left.
     """
     run = snapshot.run
     ended = run.stored + run.failed + run.skipped + run.cancelled
@@ -118,14 +139,14 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
         return Forecast(0.0, 0.0, 0.0, "nothing is left")
     if run.state not in ("running", "draining") or (run.state == "draining" and not snapshot.flights):
         return Forecast(None, None, None, f"the engine is {run.state}")
-    if run.stored + run.failed < ENOUGH_DONE:
-        return Forecast(None, None, None, f"shown when {ENOUGH_DONE} recordings are done")
     if any(s.paused for s in snapshot.stages):
         return Forecast(None, None, None, "a stage is paused")
-    pipeline = pipeline_of(snapshot, in_flight)
+    pipeline = pipeline_of(snapshot, in_flight, under_way=True)
     bound = pipeline.bound(600.0)
-    if bound is None:
-        return Forecast(None, None, None, "no service times yet")
+    heavy = [s for s in snapshot.stages if s.name in GPU_SLOT_STAGES and s.name not in pipeline.stages]
+    unknown = [s.name for s in heavy if s.done or not run.stored]  # one that stored recordings did without takes no time
+    if bound is None or unknown:
+        return Forecast(None, None, None, f"no recording is through {' and '.join(unknown) or 'a stage'} yet")
     jobs, beyond = jobs_of(snapshot, seed)
     if run.state == "draining":
         jobs, beyond = jobs[: len(snapshot.flights)], 0.0
@@ -133,7 +154,9 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
         return Forecast(None, None, None, "what is left is in flight at another engine")
     middle = left_s(pipeline, jobs, beyond, seed)
     chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
-    relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + 0.03**2)
+    passes = next((s.done for s in snapshot.stages if s.name == bound[0]), 0)
+    few = FEW / sqrt(1 + passes)
+    relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + few**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
     low, high = middle * max(0.0, 1 - EARLIER * relative), middle * (1 + LATER * relative + TROUBLE)
     return Forecast(round(middle), round(low), round(high), basis)

@@ -62,7 +62,7 @@ def verdict(
         reason=first.reason,
         since_wall=_since(history, first.health),
         bottleneck=limiting,
-        advice=advice(case, advise, left_s=left.left_s),
+        advice=advice(case, advise, left=left),
         forecast=left,
         why=explained(findings),
     )

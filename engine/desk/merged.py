@@ -128,6 +128,7 @@ def _run(runs: list[Run]) -> Run:
         audio_done_s=sum(r.audio_done_s for r in runs),
         rtfx=_sum(r.rtfx for r in runs),
         rtfx_history=_aligned((r.rtfx_history for r in runs), _sum),
+        rtfx_trend=_aligned((r.rtfx_trend for r in runs), _sum),
         last_commit_wall=_most(r.last_commit_wall for r in runs),
         errors_10m=sum(r.errors_10m for r in runs),
         finished_10m=sum(r.finished_10m for r in runs),

@@ -1,7 +1,8 @@
 """What an experiment says: the same recordings under two settings in alternation, compared pair by pair. Pure.
 
-A pair is one recording in one repetition, under either side; the interval and the test are those of
-:func:`gainstage.engine.evaluation.intervals.paired` over pairs.
+A pair is one recording in one repetition, under either side; the test and the interval are those of
+:func:`gainstage.engine.evaluation.intervals.paired`. The interval is over recordings, with all repetitions of each: what five
+recordings say, however often repeated, is known of five. Of the whole run, repetitions are compared.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from gainstage.engine.evaluation.intervals import Paired, Share, paired, pooled
@@ -62,7 +64,7 @@ class SideRun:
 @dataclass(frozen=True, slots=True)
 class Change:
     """Seconds per audio second before and after, and the relative change with its 95 % interval; None where there are too few
-    pairs. ``certain``: it is told from noise."""
+    ``pairs`` of so many ``recordings`` (0: of whole runs). ``certain``: it is told from noise."""
 
     what: str
     before: float
@@ -73,6 +75,7 @@ class Change:
     high: float | None = None
     p: float | None = None
     certain: bool = False
+    recordings: int = 0
 
     @property
     def text(self) -> str:
@@ -144,22 +147,24 @@ def _change(what: str, one: Sequence[SideRun], two: Sequence[SideRun]) -> Change
     old, new = pooled(list(before.values())), pooled(list(after.values()))
     if old is None or new is None or old <= 0:
         return None
-    found = paired(before, after)
+    found = paired(before, after, unit=itemgetter(0))
+    recordings = 0 if what == WHOLE else len({id for id, _ in names})
     if found is None:
-        return Change(what, old, new, len(names))
-    return Change(what, old, new, len(names), found.difference / old, found.low / old, found.high / old, found.p, _certain(found))
+        return Change(what, old, new, len(names), recordings=recordings)
+    shares = found.difference / old, found.low / old, found.high / old
+    return Change(what, old, new, len(names), *shares, found.p, _certain(found), recordings)
 
 
 def _certain(found: Paired) -> bool:
     return found.p <= SURE_P and (found.low > 0 or found.high < 0)
 
 
-def _shares(what: str, runs: Sequence[SideRun]) -> dict[str, Share]:
-    """Seconds of audio seconds by pair: of a stage, of a recording from end to end, of a run."""
+def _shares(what: str, runs: Sequence[SideRun]) -> dict[tuple[str, int], Share]:
+    """Seconds of audio seconds by (recording, repetition): of a stage, of a recording from end to end; of a run by its repetition."""
     if what == WHOLE:
-        return {str(r.repeat): Share(r.wall_s, r.audio_s) for r in runs if r.audio_s > 0}
+        return {(str(r.repeat), r.repeat): Share(r.wall_s, r.audio_s) for r in runs if r.audio_s > 0}
     return {
-        f"{m.id}/{r.repeat}": Share(m.elapsed_s if what == ELAPSED else m.stages[what], m.audio_s)
+        (m.id, r.repeat): Share(m.elapsed_s if what == ELAPSED else m.stages[what], m.audio_s)
         for r in runs
         for m in r.recordings
         if m.status == "stored" and m.audio_s > 0 and (what == ELAPSED or what in m.stages)

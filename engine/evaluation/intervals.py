@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 RESAMPLES = 1000
 LOW, HIGH = 2.5, 97.5
@@ -60,17 +61,29 @@ def figure(items: Sequence[T], measure: Callable[[Sequence[T]], float | None], r
     return Figure(value, float(low), float(high))
 
 
-def paired(first: Mapping[str, Share], second: Mapping[str, Share], resamples: int = RESAMPLES) -> Paired | None:
-    """Two runs compared over the recordings both have; None with fewer than two of them."""
+def paired(
+    first: Mapping[K, Share],
+    second: Mapping[K, Share],
+    resamples: int = RESAMPLES,
+    *,
+    unit: Callable[[K], object] = lambda key: key,
+) -> Paired | None:
+    """Two runs compared over the recordings both have; None with fewer than two of them.
+
+    ``unit`` says which pairs belong to one recording: they are drawn together, as its repetitions are no recordings of their own.
+    Signs are flipped pair by pair: were the runs alike, each repetition could have gone either way.
+    """
     names = [name for name in first if name in second]
     of = sum(second[name].of for name in names)
-    if len(names) < _LEAST or of <= 0:
+    place = {one: n for n, one in enumerate(dict.fromkeys(unit(name) for name in names))}
+    if len(place) < _LEAST or of <= 0:
         return None
-    weights = np.array([second[name].of for name in names])
+    units = np.array([place[unit(name)] for name in names])
     steps = np.array([second[n].errors - first[n].errors * (second[n].of / first[n].of if first[n].of else 0.0) for n in names])
+    moved, weights = np.bincount(units, steps), np.bincount(units, [second[name].of for name in names])
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(names), (resamples, len(names)))
-    differences = steps[draws].sum(1) / np.maximum(weights[draws].sum(1), 1e-9)
+    draws = rng.integers(0, len(place), (resamples, len(place)))
+    differences = moved[draws].sum(1) / np.maximum(weights[draws].sum(1), 1e-9)
     low, high = np.percentile(differences, (LOW, HIGH))
     flips = rng.choice((-1.0, 1.0), (resamples, len(names))) @ steps
     p = (1 + int((np.abs(flips) >= abs(steps.sum()) - 1e-9).sum())) / (1 + resamples)

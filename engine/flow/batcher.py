@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -95,6 +96,7 @@ class Batcher(Generic[T, R]):
         self._pending: PendingItems[T] = PendingItems(sorts=sort is not None, most_running=most_running)
         self._open: set[Submission[R]] = set()
         self._arrivals = 0
+        self._calls = 0  # batches under way
         self._end: EngineError | None = None  # why nothing is taken any more
         self._stats = BatchStats(clock())
         self._threads = [
@@ -110,12 +112,12 @@ class Batcher(Generic[T, R]):
         *,
         token: CancelToken,
         priority: int = 0,
-        lingered: Callable[[float], object] | None = None,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> list[R | Exception]:
         """Block until every item has its result, or the exception that is its lot; in the order of ``items``.
 
-        Items of a higher ``priority`` go before all that wait, equal ones in order of arrival. ``lingered`` gets the seconds
-        before the first item went into a call.
+        Items of a higher ``priority`` go before all that wait, equal ones in order of arrival. ``waiting`` is entered for the time in
+        which nothing is called: a batch fills.
 
         Raises :class:`Cancelled` as soon as the token is cancelled or the batcher closed; what still waited is not run.
         """
@@ -129,6 +131,8 @@ class Batcher(Generic[T, R]):
             self._refuse_when_ended()
             now = self._clock()
             self._open.add(submission)
+            if self._calls:
+                submission.begin()
             for entry, key in zip(entries, keys, strict=True):
                 self._arrivals += 1
                 entry.order, entry.arrived = self._arrivals, now
@@ -137,13 +141,13 @@ class Batcher(Generic[T, R]):
         try:
             remove = token.on_cancel(lambda: self._withdraw(submission))
             try:
+                with waiting():
+                    submission.begins.acquire()
                 submission.wake.acquire()
             finally:
                 remove()
         finally:
             self._withdraw(submission)
-        if lingered is not None and submission.started is not None:
-            lingered(submission.started - now)
         if submission.left:
             token.check()
             with self._lock:
@@ -229,8 +233,9 @@ class Batcher(Generic[T, R]):
                     self._stats.waited([now - e.arrived for e in batch])
                     for entry in batch:
                         entry.owner.running += entry.weight
-                        if entry.owner.started is None:
-                            entry.owner.started = now
+                    self._calls += 1
+                    for submission in self._open:
+                        submission.begin()
                     if len(self._pending):
                         self._changed.notify()  # another runner may have something to do as well
                     return batch, why
@@ -251,6 +256,7 @@ class Batcher(Generic[T, R]):
                 parts += [part[half:], part[:half]]
                 why = "retry"
         with self._lock:
+            self._calls -= 1
             for entry in batch:
                 entry.owner.running -= entry.weight
             if self._pending.most_running is not None and len(self._pending):

@@ -62,6 +62,8 @@ class Gate:
         self.pausers: set[str] = set()
         self.busy = 0
         self.blocked = 0  # recordings that passed here and wait at their next gate
+        self.lingering = 0  # of the busy slots: those that wait for company, see Slot.waiting
+        self.held_up = 0  # those that wait for a host, a database, an operator
         self._free = list(range(capacity))  # a heap of idle indexes, all below the capacity
         self._arrivals = 0
         self._pause_began = 0.0
@@ -157,15 +159,18 @@ class Gate:
         return max((now - v.entered - self.paused_of(v, now) for v in self.waiters), default=None)
 
     def rates(self) -> tuple[int, int, int, int, int]:
-        """(all, busy, starved, blocked, paused) slots now; a free slot held back by a retiring one is none of them."""
+        """(all, at work, starved, blocked, paused) slots now; a free slot held back by a retiring one is none of them, nor is one in
+        which a recording waits for others.
+        """
         idle = len(self.slots) - self.busy
+        at_work = self.busy - self.held_up - (self.lingering if self.pausers or not self.waiters else 0)
         starved = blocked = paused = 0
-        if idle and self.pausers:
-            paused = idle
+        if self.pausers:
+            paused = len(self.slots) - at_work
         elif idle and not self.waiters:
             blocked = min(idle, self.blocked)
             starved = idle - blocked
-        return idle + self.busy, self.busy, starved, blocked, paused
+        return idle + self.busy, at_work, starved, blocked, paused
 
     def _open(self) -> bool:
         return self.busy < self.capacity and not self.pausers

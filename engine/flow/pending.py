@@ -17,19 +17,28 @@ R = TypeVar("R")
 class Submission(Generic[R]):
     """A list of items somebody waits for."""
 
-    __slots__ = ("left", "open", "results", "running", "started", "wake")
+    __slots__ = ("_begun", "begins", "left", "open", "results", "running", "wake")
 
     def __init__(self, n: int) -> None:
         self.results: list[Any] = [None] * n
         self.left = n
-        self.started: float | None = None  # its first item went into a call
+        self.begins = threading.Lock()  # a one-shot signal: held until a call is under way, of these items or of others
+        self.begins.acquire()
+        self._begun = False
         self.open = True  # somebody still wants the results
         self.running = 0.0  # weight of its items in calls now
         self.wake = threading.Lock()  # a one-shot signal: held while waiting
         self.wake.acquire()
 
+    def begin(self) -> None:
+        """The model works: what is waited for from now on is its answer. Nothing happens the second time."""
+        if not self._begun:
+            self._begun = True
+            self.begins.release()
+
     def close(self) -> None:
         """End the wait; nothing happens the second time."""
+        self.begin()
         if self.open:
             self.open = False
             self.wake.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 
 from gainstage.engine.clean import clean_text
@@ -98,11 +99,14 @@ class Stage:
         """Whether an operator has paused it: then recordings inside wait as well, at the next window or chunk."""
         return OPERATOR in self._gate.pausers
 
-    def wait_while_held(self, token: CancelToken) -> None:
-        """Wait until no operator holds the stage. Raises :class:`Cancelled`."""
-        while self.held:
-            token.wait(HOLD_POLL_S)
-            token.check()
+    def wait_while_held(self, token: CancelToken, slot: Slot | None = None) -> None:
+        """Wait, in a slot where one is given, until no operator holds the stage. Raises :class:`Cancelled`."""
+        if not self.held:
+            return
+        with slot.waiting() if slot is not None else nullcontext():
+            while self.held:
+                token.wait(HOLD_POLL_S)
+                token.check()
 
     def resize(self, capacity: int) -> None:
         """Change the number of slots (at least 1, else ``ValueError``); acts at once, and never on a slot in use."""
@@ -216,6 +220,21 @@ class Stage:
             self._gate.blocked += change
             self._stats.settle()
 
+    def _count_waiting(self, slot: Slot, company: bool, change: int) -> None:
+        """A recording begins (1) or ends (-1) to wait for others in its slot."""
+        with self._lock:
+            now = self._advance()
+            if change > 0:
+                slot.waits_since = now
+            elif slot.waits_since is not None:
+                slot.lingered_s += now - slot.waits_since
+                slot.waits_since = None
+            if company:
+                self._gate.lingering += change
+            else:
+                self._gate.held_up += change
+            self._stats.settle()
+
     def _leave(self, visitor: Visitor, start_wall: float, error: BaseException | None) -> None:
         outcome, cause = _outcome(error)
         slot = visitor.slot
@@ -273,6 +292,7 @@ class StagePass:
             self._token.check()
             if visitor.slot is None:
                 raise Cancelled
+            visitor.slot.on_wait = self._stage._count_waiting
         except BaseException as error:
             self._stage._leave(visitor, self._start_wall, error)
             raise

@@ -35,7 +35,7 @@ class StageStats:
         self._waited_s = self._served_s = self._audio_s = 0.0
         self._retries = 0
         self._last_error: str | None = None
-        self._held: tuple[Shares, tuple[float, ...]] | None = None
+        self._held: Shares | None = None
 
     def advance(self, now: float) -> None:
         """Before the gate changes: account for the time up to now."""
@@ -109,7 +109,7 @@ class StageStats:
     def hold(self, now: float, held: bool) -> None:
         """Keep the shares as they are now, or let them move again."""
         if held and self._held is None:
-            self._held = self._shares(now), self._utilisation.trend()
+            self._held = self._shares(now)
         elif not held:
             self._held = None
 
@@ -124,7 +124,7 @@ class StageStats:
     def view(self, name: str, note: str | None, now: float) -> StageView:
         gate = self._gate
         figures = self.figures(now, SHARE_S)
-        (busy, starved, blocked), trend = self._held or (self._shares(now), self._utilisation.trend())
+        busy, starved, blocked = self._held or self._shares(now)
         _, sums = self._utilisation.window(SPAN_S)
         wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
         service_p50_s, service_p95_s = self._services.median_and_p95(now)
@@ -147,7 +147,7 @@ class StageStats:
             starved_share=starved,
             blocked_share=blocked,
             slots=tuple(_slot_view(slot, gate.capacity, now) for _, slot in sorted(gate.slots.items())),
-            trend=trend,
+            trend=self._utilisation.trend(),  # on a time axis: it moves on where the shares are held
             last_error=self._last_error,
             retries=self._retries,
             note=note,

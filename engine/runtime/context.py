@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -165,9 +166,15 @@ class EngineContext:
         found = self.store.get(recording.id) if "redo" in recording.extra else None
         return kept_file(self.paths.audio, found.fingerprint) if found is not None and found.fingerprint else None
 
-    def through_outage(self, call: Callable[[], T], token: CancelToken, patience_s: float = float("inf")) -> T:
+    def through_outage(
+        self,
+        call: Callable[[], T],
+        token: CancelToken,
+        patience_s: float = float("inf"),
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> T:
         """See :func:`gainstage.engine.store.outage.retry_until`; the outage is shown as the engine's."""
-        return retry_until(call, token, patience_s=patience_s, report=self.faults.database_away)
+        return retry_until(call, token, patience_s=patience_s, report=self.faults.database_away, waiting=waiting)
 
     def sweep_work(self) -> Sweep:
         """Remove what dead engines left in the work folder, but results for recordings that will be tried again."""

@@ -110,7 +110,10 @@ class Flight:
         main = passes[0] if passes else None
         side = passes[1] if len(passes) > 1 else None
         slot = main.slot if main else None
-        in_stage = now - main.since if main else 0.0
+        waits_since = slot.waits_since if slot else None  # for others, in its slot
+        in_stage = now - (main.since if waits_since is None else waits_since) if main else 0.0
+        if slot and waits_since is None:
+            in_stage = max(0.0, in_stage - slot.lingered_s)
         progress = slot.progress if slot else None
         rtfx = None
         if slot and progress and self.duration_s and in_stage > 0.5:
@@ -121,7 +124,7 @@ class Flight:
             source=self.recording.source,
             duration_s=self.duration_s,
             stage=main.stage if main else "",
-            waiting=bool(main and slot is None),
+            waiting=bool(main and (slot is None or waits_since is not None)),
             progress=progress,
             in_stage_s=in_stage,
             in_engine_s=now - self.entered,

@@ -112,6 +112,11 @@ class RunTotals:
         with self._lock:
             return self._throughput.history(time.time())
 
+    def rtfx_trend(self) -> tuple[float | None, ...]:
+        """The rate "now" each five seconds, oldest first, at most 60; None while idle."""
+        with self._lock:
+            return self._throughput.trend()
+
     def decisions(self, recording: str, title: str, cast: Cast, ids: tuple[int, ...], identify: Identify) -> None:
         wall = time.time()
         with self._lock:

@@ -344,6 +344,7 @@ class SnapshotPublisher:
             rtfx=totals.rtfx(),
             work_s=round(totals.work_s, 1),
             rtfx_history=totals.rtfx_history(),
+            rtfx_trend=totals.rtfx_trend(),
             last_commit_wall=totals.last_commit_wall,
             errors_10m=errors,
             finished_10m=finished,

@@ -22,6 +22,9 @@ LONGEST_S = 600.0
 IDLE_S = 10.0
 """Without work for this long an engine was idle, and what it did before says nothing of what comes."""
 
+TREND_STEP_S, TREND_STEPS = 5.0, 60
+"""Rates "now" that are kept, on the time axis of the stages' trends."""
+
 LEAST_WORK_S = 15.0
 """A minute with less work than this is idle: what was stored in it was made before."""
 
@@ -35,6 +38,8 @@ class Throughput:
         self._working = False
         self._worked_at = float("-inf")
         self._stored: deque[tuple[float, float]] = deque()  # (work seconds so far, audio seconds), the last LONGEST_S of work
+        self._trend: deque[float | None] = deque(maxlen=TREND_STEPS)
+        self._step: int | None = None
         self._minutes: dict[int, list[float]] = {}  # minute of the clock -> [audio seconds, work seconds]
 
     def look(self, now: float, wall: float, working: bool) -> bool:
@@ -50,7 +55,20 @@ class Throughput:
         self._looked_at, self._working = now, working
         if working:
             self._worked_at = now
+        self._note(int(now // TREND_STEP_S))
         return begins
+
+    def trend(self) -> tuple[float | None, ...]:
+        """The rate "now" at the end of each :data:`TREND_STEP_S` seconds, oldest first; None while idle."""
+        return tuple(self._trend)
+
+    def _note(self, step: int) -> None:
+        missed = 0 if self._step is None else min(TREND_STEPS, step - self._step)
+        if missed > 0:
+            self._trend.extend([None] * (missed - 1))  # nobody looked then
+            self._trend.append(self.rtfx())
+        if missed or self._step is None:
+            self._step = step
 
     def stored(self, wall: float, audio_s: float) -> None:
         """A recording of this length was stored."""

@@ -57,12 +57,19 @@ class Fetcher:
         self._budgets: tuple[HostBudget, ...] = ()
 
     def fetch(
-        self, recording: Recording, folder: Path, *, token: CancelToken, progress: Progress, captions: str | None = None
+        self,
+        recording: Recording,
+        folder: Path,
+        *,
+        token: CancelToken,
+        progress: Progress,
+        captions: str | None = None,
+        waiting: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> Path:
         """The path of the media: under ``folder``, or the place of a local file. Raises the errors of the way it is fetched.
 
         ``captions``: the language of the subtitles to take with it ("" for the recording's own), None for none; see
-        :meth:`captions`.
+        :meth:`captions`. ``waiting`` is entered while its host wants to be left alone.
         """
         if "://" not in recording.source:
             return self._local_file(recording)
@@ -74,7 +81,7 @@ class Fetcher:
             _same_file(kept, target)
             self._journal.log("info", "downloaded before: not asked for again", recording=recording.id, stage="fetch")
             return target
-        permit = self.hosts.enter(host_of(recording.source), token, counted=self._is_counted(recording))
+        permit = self.hosts.enter(host_of(recording.source), token, counted=self._is_counted(recording), waiting=waiting)
         has_answered = threading.Event()
 
         def answered(share: float | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from gainstage.config.settings import Fetch
@@ -65,8 +65,17 @@ class Hosts:
         self._promised: dict[str, list[float]] = {}
         self._views: tuple[float, tuple[HostBudget, ...]] = (float("-inf"), ())
 
-    def enter(self, host: str, token: CancelToken, *, counted: bool = False, patience_s: float = PATIENCE_S) -> HostPermit:
+    def enter(
+        self,
+        host: str,
+        token: CancelToken,
+        *,
+        counted: bool = False,
+        patience_s: float = PATIENCE_S,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> HostPermit:
         """Wait for permission to send ``host`` one request; ``counted`` when an earlier request was counted for this one too.
+        ``waiting`` is entered for the wait.
 
         Raises :class:`Postponed` when the wait is longer than ``patience_s`` seconds, :class:`gainstage.engine.errors.Cancelled`.
         """
@@ -79,7 +88,8 @@ class Hosts:
                 return HostPermit(host, now, answer.trial)
             if answer.why != "trial" and time.monotonic() + answer.wait_s > end:
                 raise self._postponed(host, now, answer)
-            token.wait(min(answer.wait_s, LOOK_S))
+            with waiting():
+                token.wait(min(answer.wait_s, LOOK_S))
 
     @contextmanager
     def asking(self, url: str, token: CancelToken) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from gainstage.engine.backoff import Backoff
@@ -33,8 +34,9 @@ def retry_until(
     busy_s: float = BUSY_S,
     ending_s: float = 0.0,
     report: Report = lambda _: None,
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> T:
-    """Call until it goes through; ``report`` gets every failure.
+    """Call until it goes through; ``report`` gets every failure, ``waiting`` is entered between two calls.
 
     Raises the last :class:`Transient` when patience is over: ``patience_s`` seconds with a database that is away, ``busy_s`` at
     most with one that answers. A cancelled token ends the wait with :class:`Cancelled`; with ``ending_s`` the call is tried for
@@ -51,7 +53,9 @@ def retry_until(
             if now - began > (patience_s if error.cause == AWAY else min(busy_s, patience_s)):
                 raise
             report(error)
-            if not token.wait(backoff.next()):
+            with waiting():
+                cancelled = token.wait(backoff.next())
+            if not cancelled:
                 continue
             if not ending_s:
                 token.check()

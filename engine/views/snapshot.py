@@ -20,6 +20,9 @@ RunState = Literal["starting", "running", "paused", "draining", "stopping", "sto
 Health = Literal["healthy", "degraded", "stalled", "paused", "draining", "failed", "stale", "offline", "done", "starting"]
 
 
+LEFT_WORTH_S = 30.0
+"""Advice for less time than this helps nobody: its change needs half of it to act."""
+
 NEAR_LIMIT = 0.1
 """A value within this share of its limit is near it: a small change of the setting would have decided otherwise."""
 
@@ -60,6 +63,7 @@ class Run:
     loading: tuple[str, ...] = ()  # "loading models 2/4 · asr tiny 8.1 s"
     audio_stored_s: float | None = None
     work_s: float | None = None  # in which recordings were in flight here; None in older records
+    rtfx_trend: tuple[float | None, ...] = ()  # ``rtfx`` each 5 s, oldest first, last 60: the time axis of the stages' trends
 
     @property
     def rtfx_overall(self) -> float | None:
@@ -115,8 +119,8 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """A gate. ``busy_share`` is busy slot-seconds over capacity-seconds of the last 60 s, since the first work
-    after an idle time at most; None until a few seconds of work are measured."""
+    """A gate. ``busy_share`` is slot-seconds at work over capacity-seconds of the last 60 s, since the first work
+    after an idle time at most; None until a few seconds of work are measured. A wait for others in a slot is no work."""
 
     name: str
     capacity: int
@@ -179,7 +183,7 @@ class FlightView:
     source: str
     duration_s: float | None
     stage: str
-    waiting: bool  # at the gate, not yet served
+    waiting: bool  # at the gate, or in its slot for others: a batch that fills, a host, a database
     progress: float | None  # of the stage
     in_stage_s: float
     in_engine_s: float
@@ -307,12 +311,22 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When it will finish: seconds left with an interval; ``None`` until three recordings are done."""
+    """When it will finish: seconds left with an interval; ``None`` where nothing can be said, and ``basis`` says why."""
 
     left_s: float | None
     low_s: float | None
     high_s: float | None
     basis: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether the interval says more than the time: it is wider than that."""
+        return None not in (self.left_s, self.low_s, self.high_s) and self.high_s - self.low_s > self.left_s  # type: ignore[operator]
+
+    @property
+    def soon(self) -> bool:
+        """Whether it is done before a change could act."""
+        return self.high_s is not None and self.high_s < LEFT_WORTH_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,24 @@ def test_a_change_of_every_pair_is_told_from_noise() -> None:
     changes = {c.what: c for c in found.changes}
     assert changes["transcribe"].certain
     assert changes["transcribe"].low < -0.2 < changes["transcribe"].high < 0  # type: ignore[operator]
-    assert changes["transcribe"].pairs == 15
+    assert (changes["transcribe"].pairs, changes["transcribe"].recordings) == (15, 5)
     assert not changes[WHOLE].certain, "three repetitions prove nothing"
     assert "transcribe takes -20%" in found.verdict
     assert "of the whole run nothing can be told from noise with 3 repetitions" in found.verdict
+
+
+def test_repeating_two_unlike_recordings_makes_no_third() -> None:
+    """One gets much faster, the other slower, in each of ten repetitions: what a third would do is not known."""
+    runs = []
+    for repeat in range(10):
+        for name, seconds in ((BASE, (10.0, 10.0)), ("after", (6.0, 10.5))):
+            measured = tuple(MeasuredRecording(f"r{n}", "stored", 100.0, s, {"transcribe": s}) for n, s in enumerate(seconds))
+            runs.append(SideRun(name, repeat, sum(seconds), 10**9, None, measured))
+    change = next(c for c in conclude(runs, "after", NOTHING).changes if c.what == "transcribe")
+    assert (change.pairs, change.recordings) == (20, 2)
+    assert change.low == pytest.approx(-0.4)
+    assert change.high == pytest.approx(0.05)
+    assert not change.certain
 
 
 def test_noise_is_called_noise() -> None:

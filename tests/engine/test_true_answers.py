@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,16 +94,71 @@ def test_a_recording_that_passes_a_stage_twice_counts_once() -> None:
     assert stage.totals().served_s == pytest.approx(6.0)
 
 
-def test_the_wait_for_a_batch_is_no_service() -> None:
+def test_the_wait_for_a_batch_is_neither_service_nor_load() -> None:
+    """Reproduced: embed at 33 % load with a median of 2 ms."""
     stage = Stage("embed", 1)
     with (
         Batcher("texts", lambda items: [len(i) for i in items], cost=lambda _: 1.0, budget=8.0, linger_s=0.4) as batcher,
         stage.enter("a", token=CancelToken()) as slot,
     ):
-        assert batcher.submit(["one", "seven"], token=CancelToken(), lingered=slot.lingered) == [3, 5]
-    totals = stage.totals()
+        waiting = partial(slot.waiting, company=True)
+        assert batcher.submit(["one", "seven"], token=CancelToken(), waiting=waiting) == [3, 5]
+    totals, figures = stage.totals(), stage.figures(60.0)
     assert totals.served_s < 0.2
     assert totals.waited_s > 0.35
+    assert figures.busy_s == pytest.approx(totals.served_s, abs=0.01)
+
+
+def test_a_wait_for_others_in_a_slot_is_no_load_unless_it_keeps_somebody_out() -> None:
+    now = [0.0]
+    stage = Stage("fetch", 1, clock=lambda: now[0])
+    outside, inside = threading.Event(), threading.Event()
+
+    def wait_at_the_gate() -> None:
+        with stage.enter("b", token=CancelToken()):
+            inside.set()
+
+    with stage.enter("a", token=CancelToken()) as slot:
+        now[0] += 10.0
+        with slot.waiting():  # a host wants to be left alone
+            now[0] += 30.0
+        with slot.waiting(company=True):  # a batch fills
+            now[0] += 5.0
+            second = threading.Thread(target=wait_at_the_gate, daemon=True)
+            second.start()
+            while not stage.depth:
+                outside.wait(0.001)
+            now[0] += 5.0  # and keeps the other out
+    assert inside.wait(60.0)
+    second.join(60.0)
+    assert stage.figures(60.0).busy_s == pytest.approx(15.0)
+    assert stage.totals().served_s == pytest.approx(10.0)
+    assert stage.totals().waited_s == pytest.approx(45.0)
+
+
+def test_an_operators_hold_is_a_pause_also_for_what_is_inside() -> None:
+    now, ended = [0.0], threading.Event()
+    stage = Stage("diarize", 1, clock=lambda: now[0])
+    with stage.enter("a", token=CancelToken()) as slot:
+        now[0] += 10.0
+        stage.pause()
+
+        def hold() -> None:
+            stage.wait_while_held(CancelToken(), slot)
+            ended.set()
+
+        held = threading.Thread(target=hold, daemon=True)
+        held.start()
+        while slot.waits_since is None:
+            ended.wait(0.001)
+        now[0] += 20.0
+        stage.resume()
+        assert ended.wait(60.0)
+        held.join(60.0)
+        now[0] += 5.0
+    figures = stage.figures(60.0)
+    assert (figures.busy_s, figures.paused_s) == (pytest.approx(15.0), pytest.approx(20.0))
+    assert stage.view().service_p50_s == pytest.approx(15.0, rel=0.05)
 
 
 def test_what_is_expected_of_a_recording_belongs_to_its_length() -> None:
@@ -127,6 +184,7 @@ def test_shares_stand_still_when_the_work_is_done_and_move_again_with_it() -> No
     now[0] += 50.0
     later = stage.view()
     assert then.busy_share == pytest.approx(1.0, abs=0.05)
-    assert (later.busy_share, later.trend) == (then.busy_share, then.trend)
+    assert later.busy_share == then.busy_share
+    assert later.trend == (*then.trend, *[0.0] * 10), "idle is drawn as idle"
     stage.hold_shares(False)
     assert (stage.view().busy_share or 0.0) < 0.5

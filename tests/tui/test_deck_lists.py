@@ -62,6 +62,32 @@ async def test_lists_go_when_the_table_fills_and_come_back(driven: Run, desk_at:
         assert "next in line" in flights.as_text()
 
 
+async def test_a_recording_stands_in_one_place_only(driven: Run, desk_at: Run) -> None:
+    """Reproduced: lists read two seconds ago had in line what was in flight already, or had just left."""
+    story = desk_at("bottleneck")
+    bent = Bent(story, lambda s: replace(s, flights=s.flights[:3]))
+    async with driven(bent) as d:
+        flights = d.app.desk_screen.flights
+        assert flights.lists is not None
+        first, second = flights.lists.next_in_line[:2]
+        assert first.title[:30] in flights.as_text()
+        took = lambda s, *ids: tuple(replace(s.flights[n], id=id) for n, id in enumerate(ids))  # noqa: E731
+        bent._bend = lambda s: replace(s, flights=took(s, first.id, second.id))
+        await d.wait(0.25)
+        drawn = flights.lists.without(flights._taken(flights.lists.wall)).next_in_line
+        assert {first.id, second.id}.isdisjoint(row.id for row in drawn)
+        bent._bend = lambda s: replace(s, flights=took(s, second.id))
+        await d.wait(0.25)
+        assert first.id in flights._taken(flights.lists.wall), "it left after the lists were read"
+        assert first.id not in flights._taken(flights.now + 1.0), "newer lists are believed: it may wait for its next try"
+
+
+def test_what_waits_for_its_next_try_is_not_next() -> None:
+    row = read_lists(at_the_bottleneck := ScriptedDesk(start_at=STORY["throttled"])).next_in_line
+    waits = [r.next_try_wall is not None and r.next_try_wall > at_the_bottleneck.now() for r in row]
+    assert waits == sorted(waits)
+
+
 def test_what_was_raised_comes_first_and_the_oldest_next() -> None:
     desk = ScriptedDesk(0)
     desk.advance(STORY["bottleneck"])

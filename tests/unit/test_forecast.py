@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gainstage.engine.advisor import forecast
-from gainstage.engine.views.snapshot import Run, Snapshot
+from gainstage.engine.views.snapshot import Forecast, Run, SlotView, Snapshot
 from tests.frames_kit import busy_frame
 
 
@@ -33,7 +33,6 @@ def test_the_time_left_has_an_interval_around_it(busy: Snapshot) -> None:
 @pytest.mark.parametrize(
     ("what", "basis"),
     [
-        ({"stored": 2, "failed": 0}, "3 recordings"),
         ({"state": "paused"}, "paused"),
         ({"state": "stopped"}, "stopped"),
         ({"state": "starting"}, "starting"),
@@ -43,6 +42,44 @@ def test_there_is_no_finish_time_where_there_can_be_none(busy: Snapshot, what: d
     told = forecast.eta(with_run(busy, **what), 24)
     assert told.left_s is None
     assert basis in told.basis
+
+
+def early(frame: Snapshot, *, progress: float | None, stages: tuple[str, ...] = ("transcribe", "diarize")) -> Snapshot:
+    """The frame as it was before anything was stored, with one recording in each of the stages for ten seconds."""
+    one = replace(frame.flights[0], id="a", stage="transcribe", waiting=False, duration_s=600.0, progress=progress)
+    one = replace(one, side_stage="diarize", side_progress=progress)
+    views = tuple(
+        replace(s, rtfx=None, done=0, slots=(SlotView(0, "a", "busy", 10.0),) if s.name in stages else ()) for s in frame.stages
+    )
+    run = replace(
+        frame.run, stored=0, failed=0, skipped=0, audio_done_s=0.0, rtfx=None, rtfx_history=(), queued=20, audio_left_s=12_600.0
+    )
+    return replace(frame, run=run, stages=views, flights=(one,))
+
+
+def test_before_anything_is_stored_the_time_left_is_a_range(busy: Snapshot) -> None:
+    """Reproduced: a demo of ten seconds that said "ETA ..." through most of them."""
+    told = forecast.eta(early(busy, progress=0.5), 24)  # a slot of transcribe makes 30x, and there are two
+    assert told.left_s is not None
+    assert told.low_s is not None
+    assert told.high_s is not None
+    assert told.low_s < 12_300 / 60 < told.high_s
+    assert told.wide, "it says how little it rests on"
+    after = forecast.eta(busy, 24)
+    assert not after.wide
+
+
+@pytest.mark.parametrize(("progress", "stages"), [(None, ("transcribe", "diarize")), (0.5, ("transcribe",)), (0.5, ())])
+def test_a_stage_of_which_nothing_is_measured_is_named(busy: Snapshot, progress: float | None, stages: tuple[str, ...]) -> None:
+    told = forecast.eta(early(busy, progress=progress, stages=stages), 24)
+    assert told.left_s is None
+    assert "diarize" in told.basis
+
+
+def test_advice_comes_where_a_change_may_still_act(busy: Snapshot) -> None:
+    assert Forecast(20.0, 10.0, 29.0).soon
+    assert not Forecast(20.0, 10.0, 40.0).soon
+    assert not Forecast(None, None, None).soon
 
 
 def test_a_paused_stage_hides_the_finish_time(busy: Snapshot) -> None:

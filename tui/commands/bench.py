@@ -27,6 +27,7 @@ EXAMPLES = {
   sources         long feeds listed, many downloads, against the server's own speed
   advice          predicted gains and times left against simulated pipelines
   autopilot       the search for slots against pipelines tried exhaustively
+  slots           every configuration of slots on the demo, and what the autopilot comes to
   truth           header, panels, table, status and database at random moments
   console         first picture, processor, keys, memory, what it takes from an engine
 
@@ -54,6 +55,7 @@ MODULES = {
     "search": "gainstage.engine.bench.search",
     "advice": "gainstage.engine.bench.advice",
     "autopilot": "gainstage.engine.bench.autopilot",
+    "slots": "gainstage.engine.bench.slots",
     "truth": "gainstage.tui.bench.truth",
     "sources": "gainstage.engine.bench.sources",
     "decisions": "gainstage.engine.bench.decisions",
@@ -82,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--models", metavar="FOLDER", help="peers: whisper-base and minilm, diarize: diarization, used in place of the bundled ones"
     )
-    parser.add_argument("--repeats", type=int, help="peers, recogniser: how often each way runs")
+    parser.add_argument("--repeats", type=int, help="peers, recogniser, slots: how often each way runs")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")
 
 

@@ -210,7 +210,8 @@ def _cells(c: dict[str, Any]) -> list[str]:
     change = "·" if c["change"] is None else f"{c['change']:+.1%}"
     between = "·" if c["low"] is None else f"{c['low']:+.1%} to {c['high']:+.1%}"
     sure = "" if c["certain"] else "too few pairs" if c["change"] is None else "cannot be told from noise"
-    return [c["what"], f"{c['before']:.4f}", f"{c['after']:.4f}", change, between, str(c["pairs"]), sure]
+    pairs = f"{c['pairs']} of {of}" if (of := c.get("recordings")) and of != c["pairs"] else str(c["pairs"])
+    return [c["what"], f"{c['before']:.4f}", f"{c['after']:.4f}", change, between, pairs, sure]
 
 
 def _both(sizes: list[int | None]) -> str:

@@ -102,10 +102,13 @@ def _picture(frame: Snapshot, done: int, total: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    left = frame.verdict.forecast.left_s
+    left = frame.verdict.forecast
     head = Text(f"{done}/{total} recordings")
     head.append(f"   {frame.run.rtfx:.1f}x real time" if frame.run.rtfx else "   · real time")
-    head.append(f"   {clock(left)} left" if left is not None else "   time left ·")
+    if left.wide:
+        head.append(f"   {clock(left.low_s)} to {clock(left.high_s)} left")
+    else:
+        head.append(f"   {clock(left.left_s)} left" if left.left_s is not None else "   time left ·")
     if frame.run.state == "starting":
         head.append("   " + "; ".join(frame.run.loading or ("starting",)))
     elif frame.run.state != "running":

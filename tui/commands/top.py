@@ -11,7 +11,7 @@ from typing import Any
 from gainstage.engine.clean import terminal_json
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.scopes import scoped
-from gainstage.engine.views.snapshot import SCOPES, Snapshot
+from gainstage.engine.views.snapshot import SCOPES, Forecast, Snapshot
 from gainstage.tui.commands.common import open_desk, place_arguments, plain, speaking
 from gainstage.tui.state.setting_scope import engine_named
 
@@ -106,7 +106,9 @@ def line(f: dict[str, Any], columns: int | None = None) -> str:
             parts.append(fmt.times(f["rtfx"]))
         if f["bottleneck"]:
             parts.append(plain(f["bottleneck"], 20))
-        if f["left_s"]:
+        if Forecast(f["left_s"], f["low_s"], f["high_s"]).wide:
+            parts.append(f"{fmt.span(f['low_s'])} to {fmt.span(f['high_s'])} left")
+        elif f["left_s"]:
             parts.append(f"{fmt.span(f['left_s'])} left")
         if f["failed"]:
             parts.append(f"{f['failed']} failed")

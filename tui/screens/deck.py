@@ -19,6 +19,7 @@ from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.deck_lists import read_lists
 from gainstage.tui.widgets.flights import FlightsPanel
+from gainstage.tui.widgets.gauges import gauges_of
 from gainstage.tui.widgets.machine import MachinePanel
 from gainstage.tui.widgets.stages import Planned, StagesPanel
 from gainstage.tui.widgets.throughput import ThroughputPanel, changes_of
@@ -98,12 +99,13 @@ class DeckScreen(RecordingActionsScreen):
             self.flights.redraw()
             return
         stage = s.verdict.bottleneck.stage if s.verdict.bottleneck.kind == "stage" else None
-        self.stages.show(s.stages, stage, self._planned())
+        changes = changes_of(console.events)
+        self.stages.show(s.stages, stage, self._planned(), gauges_of(s), tuple(wall for wall, _ in changes), s.wall)
         gpu = f"gpu{s.devices[0].index}" if s.devices else ""
         names = (f"{gpu}.sm", f"{gpu}.memory", f"{gpu}.temperature", "disk")
         self.machine.show(s.devices, s.host, console.memory_limit, tuple(console.alerts.of(n) for n in names), s.run.rtfx)
         self.voices.show(s.batchers, s.decisions)
-        self.throughput.show(s.run, s.wall, changes_of(console.events), frame.past_s or 0.0)
+        self.throughput.show(s.run, s.wall, changes, frame.past_s or 0.0)
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
         waiting = s.run.queued
         self.flights.show(s.flights, s.wall, waiting, s.run.failed, self.outcomes, at_once)
@@ -132,13 +134,13 @@ class DeckScreen(RecordingActionsScreen):
         self.stages.move(1)
 
     def do_cursor_up(self, words: str) -> None:
-        if self.focused is self.stages and not self.stages.strips:
+        if self.focused is self.stages:
             self.stages.move(-1)
         else:
             super().do_cursor_up(words)
 
     def do_cursor_down(self, words: str) -> None:
-        if self.focused is self.stages and not self.stages.strips:
+        if self.focused is self.stages:
             self.stages.move(1)
         else:
             super().do_cursor_down(words)

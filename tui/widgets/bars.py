@@ -69,7 +69,9 @@ def place(frame: Frame) -> tuple[str, str]:
 
 
 def eta(frame: Frame) -> str:
-    """Time left with its interval: ``ETA 6h10 ±40m``; empty where nothing is left to wait for, or no engine works."""
+    """Time left with its interval: ``ETA 6h10 ±40m``, ``ETA 5s to 20s`` where that is wider than the time itself; empty where nothing is
+    left to wait for, or no engine works.
+    """
     s = frame.snapshot
     if s is None or frame.health == "offline" or s.verdict.health == "done" or s.run.state in ("stopped", "done"):
         return ""
@@ -78,10 +80,11 @@ def eta(frame: Frame) -> str:
         return "ETA …"
     if f.left_s == 0:
         return ""
-    text = f"ETA {fmt.roughly(f.left_s)}"
-    if f.low_s is not None and f.high_s is not None:
-        text += f" ±{fmt.roughly(max(f.high_s - f.left_s, f.left_s - f.low_s))}"
-    return text
+    if f.low_s is None or f.high_s is None:
+        return f"ETA {fmt.roughly(f.left_s)}"
+    if f.wide:
+        return f"ETA {fmt.roughly(f.low_s)} to {fmt.roughly(f.high_s)}"
+    return f"ETA {fmt.roughly(f.left_s)} ±{fmt.roughly(max(f.high_s - f.left_s, f.left_s - f.low_s))}"
 
 
 SCOPE_WORDS: dict[ScopeName, str] = {"run": "this run", "today": "today", "all": "all"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.rows import ChangeRow, FailureGroup, Query, RecordingRow
@@ -12,6 +12,8 @@ from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
 
 SHOWN = 8
+SPARE = 8
+"""Rows asked for beyond those: some may be in flight by the time they are drawn."""
 LEAST_ROWS = 4
 """Free rows below which nothing is shown: a heading, two lines and a gap."""
 TWO_COLUMNS = 110
@@ -21,31 +23,46 @@ GAP = 4
 
 @dataclass(frozen=True, slots=True)
 class DeckLists:
-    """The first rows of each list."""
+    """The first rows of each list, and when they were read: by the desk's clock."""
 
     next_in_line: tuple[RecordingRow, ...] = ()
     last_stored: tuple[RecordingRow, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
     changes: tuple[ChangeRow, ...] = ()
+    wall: float = 0.0
+
+    def without(self, taken: Container[str]) -> DeckLists:
+        """Without recordings that are in flight by a newer frame than these lists: each stands in one place."""
+        return replace(
+            self,
+            next_in_line=tuple(row for row in self.next_in_line if row.id not in taken),
+            last_stored=tuple(row for row in self.last_stored if row.id not in taken),
+        )
 
 
 def read_lists(desk: Desk) -> DeckLists:
     """Ask a desk for the lists."""
-    raised = desk.recordings(Query(status=("queued",), sort="priority", descending=True, limit=SHOWN)).rows
-    oldest = desk.recordings(Query(status=("queued",), sort="added", descending=False, limit=SHOWN)).rows
+    wall = desk.now()
+    raised = desk.recordings(Query(status=("queued",), sort="priority", descending=True, limit=SHOWN + SPARE)).rows
+    oldest = desk.recordings(Query(status=("queued",), sort="added", descending=False, limit=SHOWN + SPARE)).rows
     waiting = {row.id: row for row in (*oldest, *(row for row in raised if row.priority > 0))}
+
+    def turn(row: RecordingRow) -> tuple[bool, int, float]:
+        return row.next_try_wall is not None and row.next_try_wall > wall, -row.priority, row.added_wall
+
     return DeckLists(
-        next_in_line=tuple(sorted(waiting.values(), key=lambda row: (-row.priority, row.added_wall))[:SHOWN]),
+        next_in_line=tuple(sorted(waiting.values(), key=turn)[: SHOWN + SPARE]),
         last_stored=desk.recordings(Query(status=("stored",), sort="changed", descending=True, limit=SHOWN)).rows,
         failures=desk.failures()[:SHOWN],
         changes=tuple(change for change in desk.changes(SHOWN) if change.state == "applied"),
+        wall=wall,
     )
 
 
 def draw_lists(lists: DeckLists, width: int, rows: int, now: float, p: Palette) -> list[Line]:
     """Lines for ``rows`` free rows of ``width`` cells; none where there is too little room or nothing to list."""
     parts: list[tuple[str, list[Callable[[int], Line]]]] = [
-        ("next in line", [lambda w, r=r: _queued(r, w, now, p) for r in lists.next_in_line]),  # type: ignore[misc]
+        ("next in line", [lambda w, r=r: _queued(r, w, now, p) for r in lists.next_in_line[:SHOWN]]),  # type: ignore[misc]
         ("last stored", [lambda w, r=r: _stored(r, w, now, p) for r in lists.last_stored]),  # type: ignore[misc]
         ("failures by cause", [lambda w, g=g: _failure(g, w, p) for g in lists.failures]),  # type: ignore[misc]
         ("changes", [lambda w, c=c: _change(c, w, p) for c in lists.changes]),  # type: ignore[misc]

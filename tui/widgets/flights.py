@@ -83,9 +83,13 @@ class FlightsPanel(FilterTable[FlightCell]):
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         lines = super().body(width, height, p)
         if self.lists is not None and not self.narrowed:
-            below = draw_lists(self.lists, width - 2, height - len(lines), self.now, p)
+            below = draw_lists(self.lists.without(self._taken(self.lists.wall)), width - 2, height - len(lines), self.now, p)
             lines += [Line().gap(2, p["ground"]).extend(line) for line in below]
         return lines
+
+    def _taken(self, since: float) -> frozenset[str]:
+        """Recordings in flight now, or that left after ``since``: a list read then may still say that they wait."""
+        return frozenset(id for id, f in self._known.items() if not f.left or f.left_at >= since)
 
     def key_of(self, item: FlightCell) -> str:
         return item.view.id

@@ -5,13 +5,13 @@ A scale that follows its data turns 60 → 61 % into a cliff; here the top of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rich.style import Style
 
 from gainstage.tui.render.cells import Line
-from gainstage.tui.render.format import known
+from gainstage.tui.render.format import clock, known
 from gainstage.tui.render.theme import Palette
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -79,6 +79,24 @@ def braille(values: Sequence[float | None], cells: int, rows: int, top: float) -
     if cells <= 0 or rows <= 0:
         return ()
     return _braille(tuple(values[-2 * cells :]), cells, rows, top if top > 0 else 1.0)
+
+
+def time_axis(start: float, end: float, cells: int, marks: Iterable[float], p: Palette) -> Line:
+    """The axis below or above a graph of ``cells`` cells: the time of day at either end, ``◆`` where something was changed."""
+    left, right = clock(start, False), clock(end, False)
+    if cells < len(left) + len(right) + 2 or end <= start:
+        return Line().gap(cells, p["faint"])
+    text = list(left + "─" * (cells - len(left) - len(right)) + right)
+    first, last = len(left), cells - len(right) - 1  # the cells between the two times
+    for wall in marks:
+        if start <= wall <= end:
+            text[min(last, max(first, int((wall - start) / (end - start) * cells)))] = "◆"
+    line = Line()
+    for i, piece in enumerate("".join(text).split("◆")):
+        if i:
+            line.add("◆", p["change"])
+        line.add(piece, p["faint"])
+    return line
 
 
 def nice_top(peak: float) -> float:

@@ -33,6 +33,8 @@ _WIDE = (
     Column("recording", "RECORDING", 11, keep=7, ids=True),
     Column("text", "", 20, grow=True, keep=10),
 )
+_ENGINE = Column("engine", "ENGINE", 14, keep=6)
+"""Shown where lines of several engines are held."""
 _NARROW = (
     Column("time", "TIME", 8, keep=8),
     Column("level", "LEVEL", 5, keep=9),
@@ -50,7 +52,9 @@ class LogLine:
 
 
 def _same(a: Event, b: Event) -> bool:
-    return (a.kind, a.level, a.stage, a.recording) == (b.kind, b.level, b.stage, b.recording) and _words(a) == _words(b)
+    return (a.kind, a.level, a.stage, a.recording, a.engine) == (b.kind, b.level, b.stage, b.recording, b.engine) and _words(
+        a
+    ) == _words(b)
 
 
 def _words(e: Event) -> str:
@@ -60,8 +64,8 @@ def _words(e: Event) -> str:
 
 class LogTail(FilterTable[LogLine]):
     TITLE = "journal"
-    FIELDS = ("recording", "stage", "kind", "thread")
-    FILTER_HINT = "words · rec:ID · kind:retry · thread:store · !inverts"
+    FIELDS = ("recording", "stage", "kind", "thread", "engine")
+    FILTER_HINT = "words · rec:ID · kind:retry · thread:store · engine:ID · !inverts"
     FAULTS = "warnings and errors"
 
     def __init__(self) -> None:
@@ -74,6 +78,7 @@ class LogTail(FilterTable[LogLine]):
         self.fold = True
         self.dropped = 0
         self.per_second = 0.0
+        self.engines: frozenset[str] = frozenset()  # of the lines held
         self._filter = Filter()
 
     def key_of(self, item: LogLine) -> str:
@@ -105,6 +110,10 @@ class LogTail(FilterTable[LogLine]):
         surplus = len(self.events) - KEPT
         if surplus > 0:
             del self.events[:surplus]
+        fresh = {e.engine for e in events if e.engine}
+        if not fresh <= self.engines:
+            self.engines |= fresh
+            self.forget()
         wanted = [e for e in events if self._wanted(e)]
         for e in wanted:
             self._append(e)
@@ -138,7 +147,13 @@ class LogTail(FilterTable[LogLine]):
             return False
         f = self._filter
         return f.empty or matches(
-            f, f"{e.text} {e.kind} {e.thread or ''}", recording=e.recording, stage=e.stage, kind=e.kind, thread=e.thread
+            f,
+            f"{e.text} {e.kind} {e.thread or ''}",
+            recording=e.recording,
+            stage=e.stage,
+            kind=e.kind,
+            thread=e.thread,
+            engine=e.engine,
         )
 
     @property
@@ -161,7 +176,7 @@ class LogTail(FilterTable[LogLine]):
 
     def clear(self) -> None:
         """Forget the lines held; the file keeps them."""
-        self.events, self.entries = [], []
+        self.events, self.entries, self.engines = [], [], frozenset()
         self._show()
         self.redraw()
 
@@ -218,7 +233,8 @@ class LogTail(FilterTable[LogLine]):
         return line.add(f"  ▲ {self.dropped:,} dropped, the file has all", p["warn"]) if self.dropped else line
 
     def columns(self) -> tuple[Column, ...]:
-        return _NARROW if self.narrow else _WIDE
+        columns = _NARROW if self.narrow else _WIDE
+        return (*columns[:2], _ENGINE, *columns[2:]) if len(self.engines) > 1 else columns
 
     def nothing(self, p: Palette) -> list[Line]:
         if self.events:
@@ -239,6 +255,8 @@ class LogTail(FilterTable[LogLine]):
                 return WORDS[e.level], TOKENS[e.level]
             case "thread":
                 return e.thread or "", "muted"
+            case "engine":
+                return e.engine or "", "muted"
             case "recording":
                 return e.recording or "", "muted"
             case "text":

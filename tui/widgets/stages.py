@@ -1,9 +1,10 @@
-"""All stages side by side: channel strips where there is room, a table where there is not."""
+"""All stages one below the other; where there is room, with the machine and the throughput below them on one time axis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from textual import events
 
@@ -11,12 +12,15 @@ from gainstage.engine.views.snapshot import StageView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.glyphs import meter, spark
+from gainstage.tui.widgets.glyphs import meter, spark, time_axis
 from gainstage.tui.widgets.panel import Panel
-from gainstage.tui.widgets.table import Column, fitted
+from gainstage.tui.widgets.table import Column, Fit, fitted
 
-STRIP_COLUMNS = 150
-"""From this width on stages are channel strips."""
+WIDE_COLUMNS = 150
+"""From this width on what was is drawn beside what is."""
+
+STEP_S = 5.0
+"""Seconds of a cell of the time axis."""
 
 COLUMNS = (
     Column("name", "STAGE", 10, keep=10),
@@ -32,6 +36,23 @@ COLUMNS = (
     Column("failed", "ERR", 4, ">", keep=8),
     Column("trend", "TREND", 10, keep=3),
 )
+_WIDE = (
+    Column("name", "STAGE", 10, keep=10),
+    Column("busy", "BUSY", 8, ">", keep=10),
+    Column("depth", "QUEUE", 5, ">", keep=9),
+    Column("wait", "OLDEST", 6, ">", keep=6),
+    Column("share", "LOAD", 8, keep=9),
+    Column("percent", "", 4, ">", keep=9),
+    Column("rate", "PER MIN", 7, ">", keep=6),
+    Column("p50", "P50", 6, ">", keep=7),
+    Column("p95", "P95", 6, ">", keep=7),
+    Column("rtfx", "×RT", 6, ">", keep=5),
+    Column("failed", "ERR", 5, ">", keep=8),
+    Column("note", "NOTE", 10, keep=4),
+    Column("trend", "", 30, grow=True, keep=8),
+)
+_BESIDE = ("share", "percent", "trend")
+"""Columns that a gauge has as a stage has them; the others are room for its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,19 @@ class Planned:
 
     target: int
     sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A line below the stages, on their time axis: what it is, its share 0..1 where it has one, words before and after that, and what
+    it was each five seconds, on the scale 0..``top``."""
+
+    name: str
+    share: float | None
+    words: str
+    more: str
+    history: tuple[float | None, ...]
+    top: float = 1.0
 
 
 class StagesPanel(Panel):
@@ -51,13 +85,27 @@ class StagesPanel(Panel):
         self.stages: tuple[StageView, ...] = ()
         self.bottleneck: str | None = None
         self.planned: Mapping[str, Planned] = {}
+        self.gauges: tuple[Gauge, ...] = ()
+        self.changes: tuple[float, ...] = ()
+        self.wall = 0.0
         self.current: str | None = None
 
-    def show(self, stages: tuple[StageView, ...], bottleneck: str | None, planned: Mapping[str, Planned]) -> None:
-        """``planned`` by stage name: what was staged or sent but not acknowledged."""
-        if (stages, bottleneck, planned) == (self.stages, self.bottleneck, self.planned):
+    def show(
+        self,
+        stages: tuple[StageView, ...],
+        bottleneck: str | None,
+        planned: Mapping[str, Planned],
+        gauges: tuple[Gauge, ...] = (),
+        changes: tuple[float, ...] = (),
+        wall: float = 0.0,
+    ) -> None:
+        """``planned`` by stage name: what was staged or sent but not acknowledged. ``changes`` are the times of settings changed,
+        ``wall`` that of the frame."""
+        wall -= wall % STEP_S
+        fresh = (stages, bottleneck, planned, gauges, changes, wall)
+        if fresh == (self.stages, self.bottleneck, self.planned, self.gauges, self.changes, self.wall):
             return
-        self.stages, self.bottleneck, self.planned = stages, bottleneck, planned
+        self.stages, self.bottleneck, self.planned, self.gauges, self.changes, self.wall = fresh
         names = [s.name for s in stages]
         if self.current not in names:
             self.current = bottleneck if bottleneck in names else "transcribe" if "transcribe" in names else next(iter(names), None)
@@ -76,8 +124,8 @@ class StagesPanel(Panel):
         return next((s for s in self.stages if s.name == self.current), None)
 
     @property
-    def strips(self) -> bool:
-        return self.size.width >= STRIP_COLUMNS
+    def wide(self) -> bool:
+        return self.size.width >= WIDE_COLUMNS
 
     def heading(self, p: Palette) -> Line:
         line = super().heading(p)
@@ -92,9 +140,24 @@ class StagesPanel(Panel):
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         if not self.stages:
             return [Line().add("no stages yet", p["faint"])]
-        return self._strips(width, height, p) if self.strips else self._table(width, height, p)
+        fits = fitted(_WIDE if self.wide else COLUMNS, width - 2)
+        lines = [self._header(fits, p), *(self._row(s, fits, width, p) for s in self.stages)]
+        gauges = self.gauges[: max(0, height - len(lines))] if self.wide else ()
+        if gauges and height - len(lines) > len(gauges):
+            lines.append(Line())
+        lines += [self._gauge(g, fits, p) for g in gauges]
+        return lines[:height]
 
-    # -- the words both forms share
+    # -- its parts
+
+    def _header(self, fits: list[Fit], p: Palette) -> Line:
+        line = Line().gap(2, p["ground"])
+        for f in fits:
+            if f.column.key == "trend" and self.wide:
+                line.extend(time_axis(self.wall - f.width * STEP_S, self.wall, f.width, self.changes, p))
+            else:
+                line.fit(f.column.title, f.width, p["muted"], f.column.align).gap(2, p["ground"])
+        return line
 
     def _slots(self, s: StageView) -> tuple[str, str]:
         planned = self.planned.get(s.name)
@@ -118,67 +181,35 @@ class StagesPanel(Panel):
     def _trend_token(self, s: StageView) -> str:
         return "bar" if s.name == self.bottleneck else "spark"
 
-    # -- channel strips
-
-    def _strips(self, width: int, height: int, p: Palette) -> list[Line]:
-        n = len(self.stages)
-        room = width - 3 * (n - 1)
-        widths = [room // n + (1 if i < room % n else 0) for i in range(n)]
-        lines = [Line() for _ in range(7)]
-        for i, (s, w) in enumerate(zip(self.stages, widths, strict=True)):
-            for line, part in zip(lines, self._strip(s, w, p), strict=True):
-                line.extend(part).gap(w - part.used, p["ground"])
-                if i < n - 1:
-                    line.add(" │ ", p["line"])
-        return lines[:height]
-
-    def _strip(self, s: StageView, w: int, p: Palette) -> list[Line]:
+    def _row(self, s: StageView, fits: list[Fit], width: int, p: Palette) -> Line:
         here = s.name == self.current
-        slots, token = self._slots(s)
-        mark = ("▸" if here else "") + ("■ " if s.name == self.bottleneck else "‖ " if s.paused else " " if here else "")
-        head = p.on_cursor() if here else p
-        name_token = "accent+b" if s.name == self.bottleneck else "info" if s.paused else "bright" if s.busy or here else "text"
-        title = Line().clip(f"{mark}{s.name}", w - len(slots) - 1, head[name_token])
-        title.gap(w - title.used - len(slots), head["ground"]).add(slots, head[token])
-        load = meter(Line(), s.busy_share, w - 5, p, self._load_token(s)).fit(fmt.percent(s.busy_share), 5, p["text"], ">")
-        queue = Line().add("queue ", p["muted"]).fit(fmt.brief(s.depth), 4, p["text" if s.depth else "faint"], ">")
-        queue.fit(fmt.span(s.oldest_wait_s) if s.depth else "", w - queue.used, p["muted"], ">")
-        speed = Line().add(fmt.rate(s.per_minute, "/min"), p["text"])
-        factor = fmt.times(s.rtfx) if s.rtfx is not None else ""
-        speed.fit(f"{factor} rt" if factor and speed.used + len(factor) + 4 <= w else factor, w - speed.used, p["muted"], ">")
-        if w < 18:
-            times = Line().add("p50/95", p["muted"]).fit(fmt.span(s.service_p50_s), 5, p["text"], ">")
-        else:
-            times = Line().add("p50", p["muted"]).fit(fmt.span(s.service_p50_s), 6, p["text"], ">").add(" p95", p["muted"])
-        times.fit(fmt.span(s.service_p95_s), w - times.used, p["text"], ">")
-        errors, errors_token = self._errors(s)
-        note = s.last_error if s.failed and s.last_error else s.note or ""
-        tight = len(errors) + len(note) + 6 > w and errors != "0"  # the glyph says that it counts errors
-        last = Line().add("" if tight else "err ", p["muted"]).add(errors, p[errors_token])
-        last.fit("  " + note if note else "", w - last.used, p["muted"], ">")
-        return [title, load, queue, speed, times, Line().add(spark(s.trend, w), p[self._trend_token(s)]), last]
-
-    # -- table
-
-    def _table(self, width: int, height: int, p: Palette) -> list[Line]:
-        fits = fitted(COLUMNS, width - 2)
-        header = Line().gap(2, p["ground"])
+        q = p.on_cursor() if here else p
+        mark = "■" if s.name == self.bottleneck else "‖" if s.paused else " "
+        line = Line().add("▸" if here else " ", q["accent"]).add(mark, q["accent"])
         for f in fits:
-            header.fit(f.column.title, f.width, p["muted"], f.column.align).gap(2, p["ground"])
-        lines = [header]
-        for s in self.stages[: max(0, height - 1)]:
-            here = s.name == self.current
-            q = p.on_cursor() if here else p
-            line = (
-                Line()
-                .add("▸" if here else " ", q["accent"])
-                .add("■" if s.name == self.bottleneck else "‖" if s.paused else " ", q["accent"])
-            )
-            for f in fits:
-                self._table_cell(line, s, f.column.key, f.width, q)
-                line.gap(2, q["ground"])
-            lines.append(line.to(width, q["ground"]))
-        return lines
+            self._table_cell(line, s, f.column.key, f.width, q)
+            line.gap(2, q["ground"])
+        return line.to(width, q["ground"])
+
+    @staticmethod
+    def _gauge(gauge: Gauge, fits: list[Fit], p: Palette) -> Line:
+        line, texts = Line().gap(2, p["ground"]).fit(gauge.name, fits[0].width, p["muted"]), iter((gauge.words, gauge.more))
+        start, drawn = 2, 2 + fits[0].width  # of this column; and up to where the line is
+        for before, f in pairwise(fits):
+            start += before.width + 2
+            if f.column.key not in _BESIDE:
+                continue
+            if before.column.key not in _BESIDE:  # the room between two of these
+                line.to(drawn + 2, p["ground"]).fit(next(texts, ""), start - drawn - 4, p["text"])
+            line.to(start, p["ground"])
+            drawn = start + f.width
+            if f.column.key == "share" and gauge.share is not None:
+                meter(line, gauge.share, f.width, p)
+            elif f.column.key == "percent" and gauge.share is not None:
+                line.fit(fmt.percent(gauge.share), f.width, p["text"], ">")
+            elif f.column.key == "trend":
+                line.add(spark(gauge.history, f.width, gauge.top), p["spark"])
+        return line
 
     def _table_cell(self, line: Line, s: StageView, key: str, w: int, p: Palette) -> None:
         slots, token = self._slots(s)
@@ -206,18 +237,15 @@ class StagesPanel(Panel):
                 line.fit(fmt.times(s.rtfx) if s.rtfx is not None else fmt.UNKNOWN, w, p["muted"], ">")
             case "failed":
                 line.fit(errors, w, p[errors_token], ">")
+            case "note":
+                line.fit((s.last_error if s.failed else s.note) or "", w, p["muted"])
             case "trend":
                 line.add(spark(s.trend, w), p[self._trend_token(s)])
 
     def on_click(self, event: events.Click) -> None:
         if not self.stages:
             return
-        if self.strips:
-            width = self.inner[0]
-            n = len(self.stages)
-            i = min(n - 1, max(0, (event.x - 2) * n // max(1, width)))
-        else:
-            i = event.y - 2
+        i = event.y - 2
         if 0 <= i < len(self.stages):
             self.current = self.stages[i].name
             self.redraw()

@@ -7,7 +7,7 @@ from gainstage.engine.views.snapshot import Run
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.glyphs import braille, nice_top
+from gainstage.tui.widgets.glyphs import braille, nice_top, time_axis
 from gainstage.tui.widgets.panel import Panel
 
 WINDOWS_MIN = (15, 30, 60)
@@ -78,20 +78,8 @@ class ThroughputPanel(Panel):
         return lines
 
     def _axis(self, seconds: float, cells: int, label: int, p: Palette) -> Line:
-        start = self.wall - seconds
-        left, right = fmt.clock(start, False), fmt.clock(self.wall, False)
-        marks = list(left + "─" * (cells - len(left) - len(right)) + right)[:cells]
-        first, last = len(left), cells - len(right) - 1  # the cells between the two times
-        for wall, _ in self.changes:
-            if wall >= start and first <= last:
-                marks[min(last, max(first, int((wall - start) / seconds * cells)))] = "◆"
-        text = "".join(marks)
-        line = Line().fit("└", label, p["faint"], ">")
-        for i, piece in enumerate(text.split("◆")):
-            if i:
-                line.add("◆", p["change"])
-            line.add(piece, p["faint"])
-        return line
+        marks = [wall for wall, _ in self.changes]
+        return Line().fit("└", label, p["faint"], ">").extend(time_axis(self.wall - seconds, self.wall, cells, marks, p))
 
     def _sums(self, width: int, p: Palette) -> Line:
         run = self.run

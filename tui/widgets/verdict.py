@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from gainstage.engine.views.snapshot import Verdict
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line, sides
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.frame import EMPTY, Contact, Frame
 from gainstage.tui.widgets.bars import HEALTH
 from gainstage.tui.widgets.panel import Panel
+
+
+def no_advice(verdict: Verdict) -> str:
+    """Why there is none, in words."""
+    if verdict.forecast.soon:
+        return "done before a change would act"
+    return {"stage": "no setting would help", "unknown": "not known yet"}.get(verdict.bottleneck.kind, "nothing to change")
 
 
 class VerdictPanel(Panel):
@@ -134,8 +142,7 @@ class VerdictPanel(Panel):
         a = s.verdict.advice
         line = Line().add("TRY         ", p["muted"])
         if a is None or self.ignored:
-            busy = s.verdict.bottleneck.kind == "stage"
-            return line.add("ignored for now" if a else "no setting would help" if busy else "nothing to change", p["faint"])
+            return line.add("ignored for now" if a else no_advice(s.verdict), p["faint"])
         right = Line()
         if a.key is not None:
             line.add(f"{a.key} ", p["bright"]).add(f"{fmt.value(a.old)} → {fmt.value(a.new)}", p["accent+b"]).add("  ", p["ground"])

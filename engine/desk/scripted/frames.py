@@ -36,8 +36,9 @@ class Frames:
         self.source = source
         self.machine = Machine(world, gpus=devices, gpu_note=gpu_note)
         self.minutes: list[float | None] = []
+        self.trend: list[float | None] = []
         self._feed: tuple[tuple[int, float], tuple[int, ...], tuple[DecisionRow, ...]] | None = None
-        self._minute = 0.0
+        self._minute = self._step = 0.0
 
     def tick(self) -> None:
         """Update histories to the world's time. Acts at whole seconds only, so that frames between them change nothing."""
@@ -46,6 +47,9 @@ class Frames:
         while now - self._minute >= 60:
             self._minute += 60
             self.minutes = [*self.minutes, self.rate(60.0)][-60:]
+        while now - self._step >= 5:
+            self._step += 5
+            self.trend = [*self.trend, self.rate(60.0)][-60:]
         for row in (world.errors, world.throttles, world.outcomes):
             while row and row[0] < now - 600:
                 row.popleft()
@@ -114,6 +118,7 @@ class Frames:
             audio_left_s=round(left, 1),
             rtfx=self.rate(600.0),
             rtfx_history=tuple(self.minutes),
+            rtfx_trend=tuple(self.trend),
             last_commit_wall=None if w.last_commit is None else round(w.wall(w.last_commit), 3),
             errors_10m=len(w.errors),
             finished_10m=len(w.outcomes),

@@ -13,6 +13,7 @@ from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.bars import health_word
+from gainstage.tui.widgets.verdict import no_advice
 
 
 class WhyScreen(Dialog[None]):
@@ -60,7 +61,7 @@ class WhyScreen(Dialog[None]):
         a = v.advice
         lines += [Line(), Line().add("Advice", p["title+b"])]
         lines += self._said(
-            f"{a.text}. {a.expected}. {a.evidence}. Confidence {a.confidence}." if a else "None: no rule asks for a change.",
+            f"{a.text}. {a.expected}. {a.evidence}. Confidence {a.confidence}." if a else f"None: {no_advice(v)}.",
             width,
             p,
         )
