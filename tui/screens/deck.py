@@ -295,7 +295,8 @@ def why_empty(frame: Frame, cells: int = 76) -> list[list[tuple[str, str]]]:
         return [[("the engine has stopped", "bright")], [], *why, [], again]
     if s.run.state in ("done", "stopped") or s.verdict.health == "done":
         keys = (("7", "search what was said"), ("3", "who was recognised"), ("2", "every recording"), ("a", "add more"))
-        return [[("everything is done", "bright")], [], *([(key, "accent"), (f"  {text}", "muted")] for key, text in keys)]
+        line = [piece for key, text in keys for piece in ((key, "accent"), (f" {text}  ", "muted"))]
+        return [[("everything is done", "bright")], [], line]
     if s.run.state == "paused":
         return [[("intake is paused: ", "muted"), ("P", "accent"), (" resumes", "muted")]]
     if s.run.queued:

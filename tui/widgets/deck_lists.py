@@ -74,7 +74,7 @@ def draw_lists(lists: DeckLists, width: int, rows: int, now: float, p: Palette) 
     for at in range(0, len(filled), columns):
         room = rows - len(lines) - 1  # an empty line before each row of lists
         later = -(-(len(filled) - at - columns) // columns)
-        share = max(LEAST_ROWS, room // (later + 1)) if room >= LEAST_ROWS - 1 else 0
+        share = max(LEAST_ROWS - 1, room // (later + 1)) if room >= LEAST_ROWS - 1 else 0
         if share == 0:
             break
         height = min(room, share)
