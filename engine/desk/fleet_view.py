@@ -10,9 +10,10 @@ from statistics import median
 
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.bottleneck import bottleneck
-from gainstage.engine.advisor.verdict import health_findings
+from gainstage.engine.advisor.verdict import Finding, health_findings
 from gainstage.engine.desk.merged import merge
-from gainstage.engine.views.snapshot import Advice, Forecast, Snapshot, Verdict
+from gainstage.engine.views.scopes import refreshed, scoped
+from gainstage.engine.views.snapshot import Advice, Forecast, Health, ScopeView, Snapshot, Verdict
 
 KEEP_S = 900.0
 FORECAST_S = 5.0
@@ -35,6 +36,7 @@ class FleetView:
         self._history: deque[Snapshot] = deque()
         self._idle_since: dict[str, float] = {}
         self._left: tuple[float, int, Forecast, str | None] | None = None
+        self._left_run: tuple[float, tuple[int, int | None], Forecast] | None = None
 
     def frame(self, frames: Sequence[Snapshot], in_flight: int) -> Snapshot:
         """The fleet as one frame; that of a single engine as it is. ``in_flight`` is the setting, of each engine."""
@@ -43,14 +45,40 @@ class FleetView:
             return merged
         history = self._history
         if history and merged.wall - history[-1].wall < 0.95:
-            return replace(merged, verdict=history[-1].verdict)
+            return replace(merged, verdict=history[-1].verdict, scopes=refreshed(history[-1].scopes, merged.scopes))
         while history and (history[0].wall < merged.wall - KEEP_S):
             history.popleft()
         history.append(merged)
         left, more = self._forecast(merged, len(frames), in_flight)
-        judged = replace(merged, verdict=fleet_verdict(history, frames, left, more, self._idle(frames)))
+        wrong = troubles(frames, self._idle(frames))
+        judged = replace(merged, verdict=fleet_verdict(history, frames, left, more, wrong))
         history[-1] = judged
+        judged = history[-1] = replace(judged, scopes=self._scopes(frames, wrong, in_flight))
         return judged
+
+    def _scopes(self, frames: Sequence[Snapshot], wrong: Sequence[str], in_flight: int) -> tuple[ScopeView, ...]:
+        """The scopes of the newest frame with the judgement of all engines: each judges by itself alone."""
+        *past, judged = self._history
+        scopes = []
+        for scope in judged.scopes:
+            same = [s for f in frames for s in f.scopes if (s.name, s.run) == (scope.name, scope.run)]
+            whole = replace(scope, errors_10m=sum(s.errors_10m for s in same), finished_10m=sum(s.finished_10m for s in same))
+            seen = scoped(replace(judged, scopes=(replace(whole, health=None, left=None),)), scope.name)
+            health, reason, why = _health(health_findings([*past, seen]), wrong)
+            left = judged.verdict.forecast
+            if scope.name == "run":
+                left = self._of_run(judged, scope, len(frames), in_flight)
+            scopes.append(replace(whole, health=health, reason=reason, why=why, left=left))
+        return tuple(scopes)
+
+    def _of_run(self, judged: Snapshot, scope: ScopeView, engines: int, in_flight: int) -> Forecast:
+        if (scope.queued, scope.running) == (judged.run.queued, judged.run.running):
+            return judged.verdict.forecast
+        kept, key = self._left_run, (engines, scope.run)
+        if kept is None or kept[1] != key or judged.wall - kept[0] >= FORECAST_S:
+            run = replace(judged.run, queued=scope.queued, running=scope.running, audio_left_s=scope.audio_left_s)
+            kept = self._left_run = (judged.wall, key, forecast.eta(replace(judged, run=run), in_flight * engines))
+        return kept[2]
 
     def _forecast(self, merged: Snapshot, engines: int, in_flight: int) -> tuple[Forecast, str | None]:
         kept = self._left
@@ -77,37 +105,47 @@ def more_engines(merged: Snapshot, engines: int, in_flight: int, left: Forecast)
     return f"{MORE} more engines: done in {forecast.span(then)} instead of {forecast.span(left.left_s)}"
 
 
-def fleet_verdict(
-    history: Sequence[Snapshot], frames: Sequence[Snapshot], left: Forecast, more: str | None, idle: frozenset[str]
-) -> Verdict:
-    """The verdict on the last of the merged frames in ``history``, with what is wrong with single engines named."""
-    findings = health_findings(history)
+def troubles(frames: Sequence[Snapshot], idle: frozenset[str]) -> tuple[str, ...]:
+    """What is wrong with single engines, as lines."""
+    return (*_troubled(frames), *_named("idle", sorted(idle)), *_stragglers(frames), *_versions(frames))
+
+
+def _health(findings: Sequence[Finding], wrong: Sequence[str]) -> tuple[Health, str, tuple[str, ...]]:
+    """Health, reason and the rules looked at: of the whole, and of single engines where the whole is well."""
     first = next(f for f in findings if f.holds)
+    wrong = [text for text in wrong if f" {first.health}: " not in text]  # said of the whole
+    degraded = bool(wrong) and first.health in ("healthy", "degraded")
+    reasons = [*([first.reason] if not degraded or first.health == "degraded" else []), *wrong[:4]]
+    why = [f"{'→' if f is first and not degraded else '·'} {f.health}: {f.reason}" for f in findings]
+    return "degraded" if degraded else first.health, "; ".join(reasons), (*(f"→ engines: {text}" for text in wrong), *why)
+
+
+def fleet_verdict(
+    history: Sequence[Snapshot], frames: Sequence[Snapshot], left: Forecast, more: str | None, wrong: Sequence[str]
+) -> Verdict:
+    """The verdict on the last of the merged frames in ``history``, with what is ``wrong`` with single engines named."""
     limiting = bottleneck(history)
-    wrong = [*_troubled(frames, first.health), *_named("idle", sorted(idle)), *_stragglers(frames), *_versions(frames)]
     advices = [f.verdict.advice for f in frames if f.verdict.advice and f.verdict.bottleneck.stage == limiting.stage]
     advice = advices[0] if advices else None
     if advice is None and more is not None:
         advice = Advice("more-engines", more.partition(":")[0], expected=more.partition(": ")[2], evidence=left.basis)
-    degraded = bool(wrong) and first.health in ("healthy", "degraded")
     before = history[-2].verdict if len(history) > 1 else None
-    health = "degraded" if degraded else first.health
+    health, reason, why = _health(health_findings(history), wrong)
     same = before is not None and before.health == health and before.since_wall is not None
-    why = [f"{'→' if f is first and not degraded else '·'} {f.health}: {f.reason}" for f in findings]
     return Verdict(
         health=health,
-        reason="; ".join([*([first.reason] if not degraded or first.health == "degraded" else []), *wrong[:4]]),
+        reason=reason,
         since_wall=before.since_wall if before is not None and same else history[-1].wall,
         bottleneck=limiting,
         advice=advice,
         forecast=left,
-        why=(*(f"→ engines: {text}" for text in wrong), *why, *([f"· {more}"] if more else [])),
+        why=(*why, *([f"· {more}"] if more else [])),
     )
 
 
-def _troubled(frames: Sequence[Snapshot], known: str) -> list[str]:
-    """What single engines say of themselves that the whole does not."""
-    bad = [f for f in frames if f.verdict.health in ("failed", "stalled", "degraded") and f.verdict.health != known]
+def _troubled(frames: Sequence[Snapshot]) -> list[str]:
+    """What single engines say of themselves."""
+    bad = [f for f in frames if f.verdict.health in ("failed", "stalled", "degraded")]
     return [f"{f.engine} {f.verdict.health}: {f.verdict.reason}" for f in bad]
 
 

@@ -12,7 +12,8 @@ from gainstage.engine.desk.merged import merge
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.frame_json import dumps, loads
 from gainstage.engine.views.rows import EngineRow
-from gainstage.engine.views.snapshot import Bottleneck, Forecast, Snapshot
+from gainstage.engine.views.scopes import scoped
+from gainstage.engine.views.snapshot import Bottleneck, Forecast, ScopeView, Snapshot
 
 
 def frame(engine: str, at: float, host: str = "one", **run: object) -> Snapshot:
@@ -104,6 +105,27 @@ def test_slow_idle_and_different_engines_are_named() -> None:
     assert any("snail" in line for line in later.why)
     worked = [replace(f, wall=f.wall + 12, flights=quick[0].flights) for f in frames]
     assert "sloth" not in view.frame(worked, 24).verdict.reason
+
+
+def test_a_run_is_judged_by_all_its_engines() -> None:
+    """Reproduced: with two engines "4 of 22 failed", the failures of one, and a time left as if it worked alone."""
+    view = ScopeView("run", "talks", 1, 0.0, None, 50, 4, 40, 6, 0, 0, 0, 4e3, 5e3, 60.0)
+    alone = Forecast(900.0, 800.0, 1000.0, "one engine")
+    views = [replace(view, errors_10m=n, finished_10m=20, health="healthy", reason=f"engine {n}", left=alone) for n in (4, 2)]
+    frames = [replace(frame(f"e{n}", 200, queued=50, running=4, audio_left_s=5e3), scopes=(one,)) for n, one in enumerate(views)]
+    whole = FleetView().frame(frames, 24)
+    (scope,) = whole.scopes
+    assert (scope.errors_10m, scope.finished_10m) == (6, 40)
+    assert scope.left == whole.verdict.forecast != alone
+    assert scope.reason not in ("engine 4", "engine 2")
+    shown = scoped(whole, "run")
+    assert shown.verdict.forecast == whole.verdict.forecast
+    slow = replace(frames[0], scopes=(replace(views[0], queued=500, audio_left_s=5e5),))
+    more = FleetView().frame([slow, frames[1]], 24).scopes[0]
+    assert more.left is not None
+    assert more.left.left_s is not None
+    assert whole.verdict.forecast.left_s is not None
+    assert more.left.left_s > 2 * whole.verdict.forecast.left_s
 
 
 def test_an_engine_in_trouble_is_named_though_the_others_are_fine() -> None:
