@@ -114,7 +114,7 @@ def jobs_of(snapshot: Snapshot, seed: int = 0) -> tuple[tuple[Job, ...], float]:
 
 def _job(flight: FlightView, typical_s: float) -> Job:
     # between two stages it is at none: then it counts as the next to enter
-    return Job(flight.duration_s or typical_s, flight.stage or None, flight.progress or 0.0, flight.side_stage == "diarize")
+    return Job(flight.duration_s or typical_s, flight.stage or None, flight.progress or 0.0, flight.side_stage is not None)
 
 
 def left_s(pipeline: Pipeline, jobs: Sequence[Job], beyond_audio_s: float, seed: int = 0) -> float:

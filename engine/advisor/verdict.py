@@ -211,7 +211,7 @@ def _degraded(history: Sequence[Snapshot]) -> Finding:
         wrong.append("database down: connection refused")
     rate = run.errors_10m / run.finished_10m if run.finished_10m else 0.0
     if run.errors_10m >= 2 and rate > ERROR_RATE_WARN:
-        wrong.append(f"{run.errors_10m} of {run.finished_10m} failed in 10 m")
+        wrong.append(f"{run.errors_10m} of {run.finished_10m} attempts failed in 10 m")
     if run.throttled_10m >= THROTTLED_WARN:
         wrong.append(f"throttled ×{run.throttled_10m}")
     elif any(b.state == "open" for b in now.budgets):

@@ -103,10 +103,11 @@ class Flight:
         self.notes[stage] = text
 
     def view(self) -> FlightView:
-        """The row of the in-flight table. The stage named is the one that entered last; another one runs at its side."""
+        """The row of the in-flight table. Of two stages at once the one that serves it is named, the other is at its side."""
         now = time.monotonic()
         with self._lock:
             passes = list(self._passes)
+        passes.sort(key=lambda one: one.slot is None)
         main = passes[0] if passes else None
         side = passes[1] if len(passes) > 1 else None
         slot = main.slot if main else None
