@@ -102,7 +102,11 @@ Change = Callable[[Snapshot], Snapshot]
         (lambda f: database(f, latency_p95_s=1.4), "degraded", "database p95 1.4 s"),
         (lambda f: gpu(f, throttle=("thermal slowdown (hardware)",)), "degraded", "thermal"),
         (lambda f: gpu(f, throttle=("power cap",)), "healthy", ""),  # every full card is at its power cap
-        (lambda f: run(run(f, throttled_10m=6), errors_10m=5, finished_10m=10), "degraded", "5 of 10 attempts failed in 10 m, throttled ×6"),
+        (
+            lambda f: run(run(f, throttled_10m=6), errors_10m=5, finished_10m=10),
+            "degraded",
+            "5 of 10 attempts failed in 10 m, throttled ×6",
+        ),
     ],
 )
 def test_health_follows_the_table(busy: Snapshot, change: Change, health: str, reason: str) -> None:

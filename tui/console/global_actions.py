@@ -100,6 +100,8 @@ class GlobalActions:
         shell = self._shell
         if shell.frame.startable:
             self._start_engine()
+        else:
+            shell.notice("nothing to open here", "info")
 
     def _start_engine(self) -> None:
         shell = self._shell

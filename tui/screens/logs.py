@@ -105,6 +105,9 @@ class LogsScreen(TableScreen):
         self.log_tail.clear()
 
     def do_open(self, _: str) -> None:
+        if self.log_tail.selected is None:
+            self.console.notice("no line under the cursor", "info")
+            return
         self.line.whole = not self.line.whole
         self.line.write()
         self.set_class(self.line.whole, "-trace")

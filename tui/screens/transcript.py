@@ -19,6 +19,7 @@ from gainstage.tui.widgets.table import Table
 from gainstage.tui.widgets.transcript import PassagePanel, TranscriptTable
 
 NOBODY = "-"
+NO_PASSAGE = "no passage under the cursor"
 
 
 class TranscriptScreen(DeskScreen):
@@ -113,18 +114,24 @@ class TranscriptScreen(DeskScreen):
 
     def do_copy_quote(self, _: str) -> None:
         line = self.selected()
-        if line is not None and self.lines.transcript is not None:
-            self.console.copy_to_clipboard(quote(self.lines.transcript, line))
-            self.console.notice("quote and link copied", "ok")
+        if line is None or self.lines.transcript is None:
+            self.console.notice(NO_PASSAGE, "info")
+            return
+        self.console.copy_to_clipboard(quote(self.lines.transcript, line))
+        self.console.notice("quote and link copied", "ok")
 
     def do_open_link(self, _: str) -> None:
         line, t = self.selected(), self.lines.transcript
-        if line is not None and t is not None:
+        if line is None or t is None:
+            self.console.notice(NO_PASSAGE, "info")
+        else:
             self.console.open_link(link_at(t, line.start) or t.source)
 
     def do_play(self, _: str) -> None:
         line = self.selected()
-        if line is not None:
+        if line is None:
+            self.console.notice(NO_PASSAGE, "info")
+        else:
             hear(self.console, self.recording, (line.start + line.end) / 2)
 
     def do_open(self, _: str) -> None:
@@ -138,6 +145,7 @@ class TranscriptScreen(DeskScreen):
     def do_correct(self, words: str) -> None:
         line = self.selected()
         if line is None:
+            self.console.notice(NO_PASSAGE, "info")
             return
         here = sorted({x.speaker for x in self.lines.items if x is not None})
         names = [*self.profiles, *(name for name in here if name not in self.profiles)]

@@ -110,6 +110,8 @@ class VoicesScreen(TableScreen):
 
         if self.focused in (None, self.decisions) and self.decisions.selected is not None:
             self.app.push_screen(EvidenceScreen(self.decisions.selected, self.decisions.view))
+        else:
+            self.console.notice("no decision under the cursor", "info")
 
     # -- what if
 
