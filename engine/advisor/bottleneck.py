@@ -22,8 +22,8 @@ MEASURING = Bottleneck(None, "unknown", "measuring: shares need some seconds of 
 def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     """The stage that is busy at least nine tenths of its slot-seconds while work waits for it.
 
-    Between several, the one with the most audio waiting wins. With none the source is the limit when nothing is left to take
-    or its host holds requests back; else there is no bottleneck. ``history`` is oldest first and not empty.
+    Between several, the one with the most audio waiting wins. With none, a stage that is paused with work before it is named, else the
+    source is the limit when nothing is left to take or its host holds requests back; else there is no bottleneck. ``history`` is oldest first and not empty.
     """
     now = history[-1]
     stages = {s.name: s for s in now.stages}
@@ -38,6 +38,10 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     if limiting:
         worst = max(limiting, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
         return Bottleneck(worst.name, "stage", _text(history, worst), _evidence(now, worst), worst.busy_share)
+    held = [s for s in now.stages if s.paused and s.depth]
+    if held:
+        first = max(held, key=lambda s: s.oldest_wait_s or 0.0)
+        return Bottleneck(None, "none", f"{first.name} is paused: {_waiting(first)}")
     return _source(now) or Bottleneck(None, "none", "no bottleneck", _busiest(now))
 
 
@@ -61,10 +65,12 @@ def waiting_audio_s(snapshot: Snapshot, stage: StageView) -> float:
 
 
 def _text(history: Sequence[Snapshot], stage: StageView) -> str:
-    wait = "" if stage.oldest_wait_s is None else f" (oldest {span(stage.oldest_wait_s)})"
-    return (
-        f"{stage.name} {stage.busy}/{stage.capacity} busy for {span(busy_for_s(history, stage.name))} · {stage.depth} waiting{wait}"
-    )
+    busy = f"{stage.name} {stage.busy}/{stage.capacity} busy for {span(busy_for_s(history, stage.name))}"
+    return f"{busy} · {_waiting(stage)}"
+
+
+def _waiting(stage: StageView) -> str:
+    return f"{stage.depth} waiting" + ("" if stage.oldest_wait_s is None else f" (oldest {span(stage.oldest_wait_s)})")
 
 
 def busy_for_s(history: Sequence[Snapshot], name: str) -> float:
@@ -132,4 +138,4 @@ def _slowest(now: Snapshot) -> str:
 def _busiest(now: Snapshot) -> str:
     known = [s for s in now.stages if s.busy_share is not None]
     top = max(known, key=lambda s: s.busy_share or 0.0, default=None)
-    return "" if top is None else f"busiest is {top.name} at {top.busy_share:.0%}"
+    return "" if top is None or (top.busy_share or 0.0) < 0.005 else f"busiest is {top.name} at {top.busy_share:.0%}"

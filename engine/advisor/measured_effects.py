@@ -144,7 +144,9 @@ def figures(frames: Sequence[Snapshot], stage: str | None, least_s: float = LEAS
 
 
 def has_work(frame: Snapshot) -> bool:
-    """Whether more work waited than was being done: in the queue, or at a stage."""
+    """Whether more work waited than was being done, in the queue or at a stage, and none was held back by hand."""
+    if any(s.paused for s in frame.stages):
+        return False
     return frame.run.queued > 0 or any(s.depth for s in frame.stages)
 
 

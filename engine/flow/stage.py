@@ -86,6 +86,11 @@ class Stage:
         return self._gate.busy
 
     @property
+    def at_work(self) -> bool:
+        """Whether a recording in it is worked on, and does not wait for others."""
+        return self._gate.rates()[1] > 0
+
+    @property
     def depth(self) -> int:
         """Recordings waiting at the gate."""
         return len(self._gate.waiters)

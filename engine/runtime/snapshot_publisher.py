@@ -89,6 +89,7 @@ class SnapshotPublisher:
         self._worked_at = time.monotonic()
         self._worked_j: float | None = None
         self._worked: set[int] = set()
+        self._working = False
         self._judge = VerdictCache()
         self._verdict = UNDECIDED
         self._judged_scopes: tuple[ScopeView, ...] = ()
@@ -154,7 +155,7 @@ class SnapshotPublisher:
 
     def publish(self, slow: bool) -> None:
         """Build a frame and show it; raises :class:`gainstage.engine.errors.Transient` in an outage."""
-        working = len(self.in_flight) > 0
+        working = self._working = self._has_work()
         begins = self.context.totals.look(working=working)
         for stage in self.context.stages.values():
             if begins:
@@ -169,6 +170,11 @@ class SnapshotPublisher:
         if slow:
             self._record(frame)
         self.context.faults.database_back()
+
+    def _has_work(self) -> bool:
+        """Whether recordings are in flight that are not all held back by a paused stage."""
+        stages = self.context.stages.values()
+        return len(self.in_flight) > 0 and (any(s.at_work for s in stages) or not any(s.paused for s in stages))
 
     def _look_at_index(self) -> None:
         """How far the build of a vector index is, by whichever engine."""
@@ -185,7 +191,7 @@ class SnapshotPublisher:
         """Add the time and energy since they were last written to the runs that have recordings in flight, and read the counts: each
         second, of many engines less often.
         """
-        flying = {f.claim.run for f in self.in_flight.flights() if f.claim.run is not None}
+        flying = {f.claim.run for f in self.in_flight.flights() if f.claim.run is not None} if self._working else set()
         now, energy_j = time.monotonic(), self._energy_j()
         elapsed, used = now - self._worked_at, None
         if energy_j is not None:

@@ -17,6 +17,8 @@ from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.stage import Stage
+from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.runtime.simulated import simulated_recordings
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.commands.control import status
@@ -26,7 +28,8 @@ from gainstage.tui.console.ring import Ring
 from gainstage.tui.console.timeline import Timeline
 from gainstage.tui.state.frame import Contact
 from gainstage.tui.widgets.bars import health_word
-from tests.queue_kit import register
+from tests.engine.engine_kit import make_engine, running
+from tests.queue_kit import register, until
 
 
 def busy() -> Snapshot:
@@ -188,3 +191,22 @@ def test_shares_stand_still_when_the_work_is_done_and_move_again_with_it() -> No
     assert later.trend == (*then.trend, *[0.0] * 10), "idle is drawn as idle"
     stage.hold_shares(False)
     assert (stage.view().busy_share or 0.0) < 0.5
+
+
+def test_work_that_an_operator_holds_back_is_no_time_with_work(database: Database, tmp_path: Path) -> None:
+    """Reproduced: 56x real time fell to 2x in five minutes in which a stage was paused by hand."""
+    Backlog(database).add(simulated_recordings(40, times={"diarize": 0.2}))
+    engine = make_engine(database, tmp_path)
+    with running(engine):
+        until(lambda: engine.context.totals.finished())
+        stage = engine.context.stages["diarize"]
+        stage.pause()
+        until(lambda: stage.depth == len(engine.in_flight) == 8)
+        until(lambda: not engine.threads.publisher._working)
+        before = engine.context.totals.work_s
+        frames = engine.threads.publisher.frames
+        until(lambda: engine.threads.publisher.frames > frames + 2)
+        assert engine.context.totals.work_s == before
+        assert engine.threads.publisher.history[-1].verdict.bottleneck.text.startswith("diarize is paused: 8 waiting")
+        stage.resume()
+        until(lambda: engine.context.totals.work_s > before)

@@ -91,7 +91,7 @@ Change = Callable[[Snapshot], Snapshot]
         (lambda f: database(f, up=False, down_since_wall=f.wall - 30), "degraded", "database down"),
         (lambda f: database(f, latency_p95_s=1.0), "healthy", ""),
         (lambda f: run(f, throttled_10m=3), "degraded", "throttled ×3"),
-        (lambda f: run(f, errors_10m=3, finished_10m=100), "degraded", "3 of 100 failed"),
+        (lambda f: run(f, errors_10m=3, finished_10m=100), "degraded", "3 of 100 attempts failed"),
         (lambda f: run(f, errors_10m=2, finished_10m=100), "healthy", ""),
         (lambda f: run(f, errors_10m=1, finished_10m=4), "healthy", ""),  # one failure is no rate
         (lambda f: run(f, throttled_10m=6), "degraded", "throttled ×6"),
@@ -178,7 +178,7 @@ def test_the_bottleneck_is_told_with_its_evidence(busy: Snapshot) -> None:
     ("change", "kind", "text"),
     [
         (lambda f: stage(f, "transcribe", busy_share=0.6), "none", "no bottleneck"),
-        (lambda f: stage(f, "transcribe", paused=True), "none", "no bottleneck"),
+        (lambda f: stage(f, "transcribe", paused=True), "none", "transcribe is paused: 21 waiting (oldest"),
         (
             lambda f: run(stage(f, "transcribe", busy_share=0.6), queued=0),
             "source",

@@ -24,7 +24,7 @@ STEP_S = 5.0
 
 COLUMNS = (
     Column("name", "STAGE", 10, keep=10),
-    Column("busy", "BUSY", 5, ">", keep=10),
+    Column("busy", "BUSY", 6, ">", keep=10),
     Column("depth", "QUEUE", 5, ">", keep=9),
     Column("wait", "OLDEST", 6, ">", keep=4),
     Column("share", "LOAD", 8, grow=True, keep=9),
