@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the change to try; repeatable")
     parser.add_argument("--against", default="current", metavar="SIDE", help="current, a revision, or a profile (default current)")
     parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="repetitions (default %(default)s)")
-    parser.add_argument("--truth", type=Path, nargs="+", default=[], metavar="FILE", help="references named after recordings")
+    parser.add_argument(
+        "--truth", type=Path, nargs="+", default=[], metavar="FILE", help="references named after recordings: id, title or file"
+    )
     parser.add_argument("--again", type=int, metavar="N", help="repeat an earlier experiment")
     parser.add_argument("--simulated", action="store_true", help=argparse.SUPPRESS)
 
@@ -94,13 +96,17 @@ def experiment(args: argparse.Namespace) -> int:
     from gainstage.engine.evaluation.references import load_reference
     from gainstage.engine.experiment.trial import run as run_trial
     from gainstage.engine.queue.experiments import find, list_experiments
+    from gainstage.tui.commands.score import references_of
 
     if not args.set and args.against == "current" and args.again is None:
         raise DeskError("nothing differs: name a change with --set, or another side with --against")
-    truth = [talk for path in args.truth for talk in load_reference(path)]
+    talks = [(path, talk) for path in args.truth for talk in load_reference(path)]
     sets, args.set = args.set, []
     with open_desk(args, settings_of(args)) as desk:
         spec = _spec(args, desk, sets)
+        truth = [replace(talk, name=id) for id, talk in references_of(desk.store, talks, spec.recordings).items()]
+        if talks and not truth:
+            raise DeskError("none of these references is named after a recording of the experiment: its id, title or file")
         if alive(desk) and speaking(args):
             print("an engine works beside it: times are less sure", file=sys.stderr)
         try:

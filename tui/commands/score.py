@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,20 +84,22 @@ def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], recording: s
         if len(talks) != 1:
             raise DeskError(f"the references tell of {len(talks)} recordings; give the one of {id}")
         return [(id, talks[0][1])]
+    matched = references_of(store, talks, store.stored_ids())
+    if not matched:
+        raise DeskError("no stored recording has one of these references; --recording ID names it")
+    return list(matched.items())
+
+
+def references_of(store: RecordingStore, talks: Iterable[tuple[Path, Talk]], ids: Iterable[str]) -> dict[str, Talk]:
+    """References by recording: named after its id, its title or its file, as they are themselves or as their own file is."""
     keys: dict[str, str] = {}
-    for id in store.stored_ids():
+    for id in ids:
         stored = store.get(id)
         if stored is not None:
             source = Path(stored.recording.source)
             keys |= {key: id for key in (stored.recording.title, source.stem, source.name, id)}
-    matched: dict[str, Talk] = {}
-    for path, talk in talks:
-        own = keys.get(talk.name) or keys.get(path.stem)
-        if own is not None:
-            matched[own] = talk
-    if not matched:
-        raise DeskError("no stored recording has one of these references; --recording ID names it")
-    return list(matched.items())
+    named = ((keys.get(talk.name) or keys.get(path.stem), talk) for path, talk in talks)
+    return {id: talk for id, talk in named if id is not None}
 
 
 def _score(store: RecordingStore, id: str, talk: Talk) -> Any:
