@@ -24,7 +24,7 @@ _ASCII = str.maketrans(
         **dict.fromkeys("▃▄▅", "="),
         **dict.fromkeys("▆▇█▉▊▋▌▍", "#"),
         **dict.fromkeys("░▒▓", ":"),
-        **dict.fromkeys("▸▶→❯↻", ">"),
+        **dict.fromkeys("▸▶→❯", ">"),
         **dict.fromkeys("◂←", "<"),
         **dict.fromkeys("●◆◇✱•", "*"),
         **dict.fromkeys("○◌", "o"),
@@ -34,7 +34,7 @@ _ASCII = str.maketrans(
         **dict.fromkeys("·…", "."),
         **dict.fromkeys("“”", '"'),
         **dict.fromkeys("‘’", "'"),
-        "■": "!", "✓": "+", "±": "~", "❄": "*", "°": " ",
+        "■": "!", "↻": "@", "✓": "+", "±": "~", "❄": "*", "°": " ",
     }
 )  # fmt: skip
 
