@@ -81,3 +81,27 @@ def test_view_freezes_scrubs_and_comes_back(story: tuple[Snapshot, ...]) -> None
     assert view.shown(newest) is newest
     assert view.freeze(newest, 1.0)
     assert not view.freeze(newest, 2.0)
+
+
+def test_a_minute_is_a_minute_however_far_apart_frames_are(story: tuple[Snapshot, ...]) -> None:
+    """Reproduced: of frames ten seconds apart, from before the console was there, a minute back led ten minutes back."""
+    ring = Ring()
+    for s in story[100:]:
+        ring.add(s)
+    ring.prepend(story[:100:10])
+    timeline, newest = Timeline(ring), story[-1]
+    start = newest.wall
+    for back in range(1, 3):
+        assert timeline.move(newest, start, -60.0) is None
+        shown = timeline.shown(newest)
+        assert shown is not None
+        assert start - 60 * back - 11 * back <= shown.wall <= start - 60 * back
+    assert timeline.move(newest, start, 60.0) is None
+    forward = timeline.shown(newest)
+    assert forward is not None
+    assert shown.wall < forward.wall <= shown.wall + 60
+    while timeline.mode != "live":
+        assert timeline.move(newest, start, 60.0) is None
+    assert timeline.move(newest, start, 60.0) == "this is the newest frame"
+    assert timeline.move(newest, start, -1e9) is None
+    assert timeline.move(newest, start, -60.0) == "no older frame"

@@ -49,22 +49,38 @@ class PastActions:
         self._step(1)
 
     def do_scrub_minute_back(self, _: str) -> None:
-        self._step(-60)
+        self._minute(-60.0)
 
     def do_scrub_minute_forward(self, _: str) -> None:
-        self._step(60)
+        self._minute(60.0)
 
     def _step(self, seconds: int) -> None:
         shell = self._shell
         if shell.desk.playback is not None:
             self._move(shell.desk.now() + seconds)
             return
-        if seconds < 0:
-            self._with_history(lambda: None)
-        why = shell.timeline.scrub(shell.newest, shell.desk.now(), seconds)
+
+        def step() -> None:
+            self._say(shell.timeline.scrub(shell.newest, shell.desk.now(), seconds))
+
+        self._with_history(step)
+
+    def _minute(self, seconds: float) -> None:
+        shell = self._shell
+        if shell.desk.playback is not None:
+            self._move(shell.desk.now() + seconds)
+            return
+
+        def move() -> None:
+            self._say(shell.timeline.move(shell.newest, shell.desk.now(), seconds))
+
+        self._with_history(move)
+
+    def _say(self, why: str | None) -> None:
+        """Draw where it stands now, or say why it stands where it did."""
         if why is not None:
-            shell.notice(why, "info")
-        shell.redraw_now()
+            self._shell.notice(why, "info")
+        self._shell.redraw_now()
 
     def do_seek(self, words: str) -> None:
         self._with_history(lambda: self._seek(words))

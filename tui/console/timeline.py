@@ -52,6 +52,20 @@ class Timeline:
         self.mode, self.kept = "scrub", frame
         return None
 
+    def move(self, newest: Snapshot | None, now: float, seconds: float) -> str | None:
+        """Move so many seconds, however far the frames there are apart; returns why not, in words, when there is nowhere to go."""
+        here, walls = self.shown(newest), self._ring.walls()
+        if here is None or newest is None or not walls:
+            return "no frames yet"
+        if self.mode == "live" and seconds > 0:
+            return "this is the newest frame"
+        frame = self._ring.at(max(here.wall + seconds, walls[0]))
+        if seconds > 0 and frame is not None and frame.wall <= here.wall:  # they are farther apart than that
+            return self.scrub(newest, now, 1)
+        if seconds < 0 and (frame is None or frame.wall >= here.wall):
+            return "no older frame"
+        return self.to(newest, now, max(here.wall + seconds, walls[0]))
+
     def to(self, newest: Snapshot | None, now: float, wall: float) -> str | None:
         """Show the frame of a time; returns why not, in words, when none is kept of it."""
         walls = self._ring.walls()
