@@ -31,5 +31,5 @@ def gauges_of(s: Snapshot) -> tuple[Gauge, ...]:
         others = f" of {len(s.devices)}" if len(s.devices) > 1 else ""
         gauges.append(Gauge(f"GPU {d.use_name}", d.sm, f"GPU {d.index}{others}", memory, d.sm_history))
     now = f"now {fmt.times(run.rtfx)}" if run.rtfx is not None else ""
-    gauges.append(Gauge("audio/h", None, now, f"scale to {fmt.times(top)}", run.rtfx_trend, top))
+    gauges.append(Gauge("audio/h", None, now, f"scale to {fmt.times(top)}" if known else "", run.rtfx_trend, top))
     return tuple(gauges)
