@@ -33,16 +33,21 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
     if now.run.state in ("starting", "stopped"):
         return UNKNOWN
     if all(s.busy_share is None for s in now.stages):
-        return MEASURING if now.run.running else UNKNOWN
+        return _held(now) or (MEASURING if now.run.running else UNKNOWN)
     limiting = [s for s in now.stages if holds_up(s, stages)]
     if limiting:
         worst = max(limiting, key=lambda s: (waiting_audio_s(now, s), s.depth, s.busy_share or 0.0))
         return Bottleneck(worst.name, "stage", _text(history, worst), _evidence(now, worst), worst.busy_share)
+    return _held(now) or _source(now) or Bottleneck(None, "none", "no bottleneck", _busiest(now))
+
+
+def _held(now: Snapshot) -> Bottleneck | None:
+    """The paused stage that recordings have waited at for longest; None where none waits at one."""
     held = [s for s in now.stages if s.paused and s.depth]
-    if held:
-        first = max(held, key=lambda s: s.oldest_wait_s or 0.0)
-        return Bottleneck(None, "none", f"{first.name} is paused: {_waiting(first)}")
-    return _source(now) or Bottleneck(None, "none", "no bottleneck", _busiest(now))
+    if not held:
+        return None
+    first = max(held, key=lambda s: s.oldest_wait_s or 0.0)
+    return Bottleneck(None, "none", f"{first.name} is paused: {_waiting(first)}")
 
 
 def holds_up(stage: StageView, stages: dict[str, StageView]) -> bool:
