@@ -178,7 +178,7 @@ def test_the_bottleneck_is_told_with_its_evidence(busy: Snapshot) -> None:
     ("change", "kind", "text"),
     [
         (lambda f: stage(f, "transcribe", busy_share=0.6), "none", "no bottleneck"),
-        (lambda f: stage(f, "transcribe", paused=True), "none", "transcribe is paused: 21 waiting (oldest"),
+        (lambda f: stage(f, "transcribe", paused=True), "none", "transcribe is paused: "),
         (
             lambda f: run(stage(f, "transcribe", busy_share=0.6), queued=0),
             "source",

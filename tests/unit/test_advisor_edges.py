@@ -83,7 +83,7 @@ def test_a_rate_that_moves_makes_the_interval_wider_and_a_long_rest_narrower(bus
         moving = replace(still, run=replace(still.run, rtfx_history=minutes))
         jobs = min(queued, forecast.MOST_SIMULATED)
         expected = 1.28 * sqrt((1 / 3) ** 2 / max(1.0, left / 600) + 0.3**2 / jobs + few(busy))
-        assert relative(moving) == pytest.approx(0.08 + 1.6 * expected, abs=0.002)
+        assert relative(moving) == pytest.approx(0.08 + 1.6 * expected, abs=0.003)
 
 
 def test_a_few_minutes_of_rates_are_taken_one_by_one(busy: Snapshot) -> None:
