@@ -39,6 +39,8 @@ class PastActions:
         if shell.desk.playback is not None:
             self._move(shell.desk.playback.end_wall)
             return
+        if shell.timeline.mode == "live":
+            shell.notice("this is live", "info")
         shell.timeline.live()
         shell.redraw_now()
 

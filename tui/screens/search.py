@@ -201,8 +201,10 @@ class SearchScreen(DeskScreen):
             self.console.perform("read", f"{hit.recording} {hit.start}")
 
     def do_goto_recording(self, _: str) -> None:
-        if self.results.selected is not None:
-            self.console.perform("goto", self.results.selected.recording)
+        if self.results.selected is None:
+            self.console.notice("no passage under the cursor", "info")
+            return
+        self.console.perform("goto", self.results.selected.recording)
 
 
 def quote(hit: SearchHit) -> str:

@@ -53,7 +53,7 @@ def _on(*screens: str) -> tuple[str, ...]:
     return screens
 
 
-_TABLES = _on("deck", "recordings", "voices", "tune", "host", "logs", "search", "transcript")
+_TABLES = _on("deck", "recordings", "voices", "tune", "logs", "search", "transcript")
 
 ACTIONS: tuple[Action, ...] = (
     # Moving about
