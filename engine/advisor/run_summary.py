@@ -32,6 +32,10 @@ def summary_lines(report: RunReport) -> list[str]:
     if run.rtfx is not None:
         audio, work = span(run.audio_done_s), span(run.work_s)
         lines.append(f"{audio} of audio stored in {work} of work: {run.rtfx:.1f}x real time")
+    if len(report.engines) > 1:
+        each = ", ".join(f"{engine} {stored:,}" for engine, stored in report.engines[:16])
+        more = f" and {len(report.engines) - 16} more" if len(report.engines) > 16 else ""
+        lines.append(f"stored by {len(report.engines)} engines: {each}{more}")
     if report.coverage:
         c = report.coverage
         lines.append(

@@ -37,6 +37,11 @@ select m.id, m.title, m.source, m.status, m.duration, m.segments, m.speakers, m.
 from member m order by m.added, m.id
 """
 
+_ENGINES = """
+select e.engine, count(distinct e.recording) as stored from recording r join event e on e.recording = r.id
+where r.run = %(run)s and e.kind = 'stored' group by e.engine order by stored desc, e.engine
+"""
+
 _COVERAGE = ("speech_s", "worded_s", "judged_silent_s", "left_s")
 
 
@@ -49,6 +54,7 @@ def report(database: Database, which: str | None = None) -> RunReport:
         run = runs.find(connection, which)
         rows = connection.execute(_MEMBERS, {"run": run.id}).fetchall()
         changed = _changes(connection, run)
+        engines = connection.execute(_ENGINES, {"run": run.id}).fetchall()
     spans = [(row[0], row[4] if row[3] == "stored" else None, row[11] or ()) for row in rows]
     return RunReport(
         run=run,
@@ -60,6 +66,7 @@ def report(database: Database, which: str | None = None) -> RunReport:
         changes=changed,
         throughput=throughput([(audio_s, of) for _, audio_s, of in spans]),
         kwh=None if run.energy_j is None else run.energy_j / JOULES_PER_KWH,
+        engines=tuple((str(engine), int(stored)) for engine, stored in engines),
     )
 
 

@@ -74,6 +74,7 @@ class RunReport:
     changes: tuple[ChangeRow, ...]
     throughput: tuple[Stretch, ...]
     kwh: float | None = None  # None where the power is not known
+    engines: tuple[tuple[str, int], ...] = ()  # and how many recordings each stored, as far back as the journal goes
 
     def document(self) -> dict[str, Any]:
         """The report as JSON knows it."""
