@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.store.database import Database
 from tests.engine.engine_kit import make_engine, queue, running
-from tests.queue_kit import until
+from tests.queue_kit import frame, register, until
 
 HOST = socket.gethostname()
 
@@ -47,3 +48,30 @@ async def test_a_change_goes_to_the_engine_that_is_shown_alone(
             rows = d.app.settings
             assert (rows["workers.store"].value, rows["workers.store"].origin) == (1, "command line")
             assert (rows[f"workers.store@{HOST}/gpu0"].value, rows[f"workers.store@{HOST}/gpu0"].origin) == (2, "live")
+
+
+async def test_the_engines_are_sorted_by_any_column(database: Database, tmp_path: Path, driven: Callable[..., Any]) -> None:
+    names = {"a-gpu1-1-x": (30.0, 5), "a-gpu0-2-x": (90.0, 3), "b-gpu0-3-x": (60.0, 9)}
+    for name, (rate, _) in names.items():
+        shown = frame(name)
+        register(database, name, tmp_path / name).publish(replace(shown, run=replace(shown.run, rtfx=rate)))
+    with database.connection() as connection:
+        connection.execute("update engine set host = left(id, 1)")
+    desk = PostgresDesk(database)
+    desk.snapshot()
+
+    def order(text: str) -> list[str]:
+        return [name for line in text.splitlines() for name in names if name in line]
+
+    async with driven(desk) as d:
+        await d.press("G")
+        assert "ENGINE▴" in d.text
+        assert order(d.text) == ["a-gpu0-2-x", "a-gpu1-1-x", "b-gpu0-3-x"]
+        await d.press(*"sssss")
+        assert "RATE▴" in d.text
+        assert order(d.text) == ["a-gpu1-1-x", "b-gpu0-3-x", "a-gpu0-2-x"]
+        await d.press("S")
+        assert "RATE▾" in d.text
+        assert order(d.text) == ["a-gpu0-2-x", "b-gpu0-3-x", "a-gpu1-1-x"]
+        await d.press("a")
+        assert desk.engine is None
