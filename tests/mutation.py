@@ -75,7 +75,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "engine/speech/words.py": ("tests/engine/test_words.py",),
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
-    "engine/advisor/advice.py": RULES,
+    "engine/advisor/advice.py": ("tests/unit/test_advice_exact.py", *RULES),
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
     "engine/advisor/bottleneck.py": ("tests/unit/test_bottleneck.py",),
     "engine/advisor/forecast.py": (
@@ -91,7 +91,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/advisor/simulation.py": ("tests/unit/test_simulation_exact.py", "tests/unit/test_forecast_simulation.py"),
     "engine/advisor/slot_search.py": ("tests/unit/test_slot_search.py",),
     "engine/advisor/track_record.py": ("tests/unit/test_track_record.py",),
-    "engine/advisor/verdict.py": RULES,
+    "engine/advisor/verdict.py": ("tests/unit/test_verdict_exact.py", *RULES),
     "engine/advisor/verdict_cache.py": ("tests/unit/test_verdict_cache.py", "tests/unit/test_advisor.py"),
     "engine/queue/retrying.py": ("tests/unit/test_queue_retrying.py",),
     "engine/queue/jobs.py": QUEUE,
@@ -109,13 +109,17 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/flow/stage_stats.py": STAGE,
     "engine/flow/utilisation.py": ("tests/unit/test_utilisation.py", *STAGE),
     "engine/flow/locks.py": ("tests/unit/test_locks.py", "tests/unit/test_work_folder.py"),
-    "engine/flow/work_folder.py": ("tests/unit/test_work_folder.py",),
+    "engine/flow/work_folder.py": ("tests/unit/test_work_folder_edges.py", "tests/unit/test_work_folder.py"),
     "engine/flow/run_parallel.py": ("tests/unit/test_flow_edges.py",),
 }
 """Module to the tests that are to notice its faults."""
 
 DATABASE = ("engine/queue/jobs.py", "engine/store/writing.py")
 """Modules whose tests need a server: it is kept up between the mutants."""
+
+
+UNNEEDED = ("unraisableexception", "threadexception")
+"""Plugins of pytest that collect garbage five times at the end of a run, which costs more than most runs."""
 
 
 # -- running tests --------------------------------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ def _pytest(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
     quiet = ["-q", "-x", "-o", "addopts=", "--hypothesis-seed=0", "--no-header", "--tb=no", "-W", "ignore"]
     quiet += [
         word
-        for plugin in ("xdist", "cacheprovider", "textual-snapshot", "faulthandler", "junitxml")
+        for plugin in ("xdist", "cacheprovider", "textual-snapshot", "faulthandler", "junitxml", *UNNEEDED)
         for word in ("-p", f"no:{plugin}")
     ]
     return int(pytest.main([*quiet, *arguments], plugins=list(plugins)))
@@ -236,8 +240,10 @@ class Score:
         return self.killed + len(self.survivors)
 
 
-def look(path: str, tests: Sequence[str], every: int = 1, first: int = 0, tell: Callable[[str], object] = print) -> Score:
-    """Run every mutant (or every n-th, from the number ``first`` on) of one module."""
+def look(
+    path: str, tests: Sequence[str], chosen_of: Callable[[list[Mutant]], list[Mutant]], tell: Callable[[str], object] = print
+) -> Score:
+    """Run the chosen mutants of one module."""
     seen = forked(lambda: _covered(path, tests), 1200.0)
     if seen is None:
         raise SystemExit(f"{path}: its tests do not pass, or not in time")
@@ -248,9 +254,7 @@ def look(path: str, tests: Sequence[str], every: int = 1, first: int = 0, tell: 
     stale = dependents(name)
     gc.collect()
     gc.freeze()
-    for n, mutant in enumerate(mutants(path)):
-        if n % every != first:
-            continue
+    for mutant in chosen_of(mutants(path)):
         chosen = sorted(lines.get(mutant.line, {""}) | (lines.get(0, set())), key=lambda t: took.get(t, 0.0))
         chosen = list(took) if "" in chosen else chosen
         limit_s = 20.0 + 5 * sum(took[t] for t in chosen)
@@ -258,11 +262,15 @@ def look(path: str, tests: Sequence[str], every: int = 1, first: int = 0, tell: 
         status = forked(lambda m=mutant, c=chosen: _run(m, name, stale, c), limit_s, limit_cpu_s) if chosen else 0
         if status == 0:
             score.survivors.append(mutant)
-            tell(f"  survived {mutant.path}:{mutant.line} {mutant.where}: {mutant.before}  →  {mutant.after}")
+            tell(survived(mutant))
         else:
             score.killed += 1
             score.slow += status is None
     return score
+
+
+def survived(mutant: Mutant) -> str:
+    return f"  survived {mutant.path}:{mutant.line} {mutant.where}: {mutant.before}  →  {mutant.after}"
 
 
 def _covered(path: str, tests: Sequence[str]) -> tuple[dict[int, set[str]], dict[str, float]]:
@@ -317,17 +325,24 @@ def main() -> int:
     parser.add_argument(
         "--first", type=int, default=0, metavar="K", help="of these, begin with mutant K (0 to N-1): K runs make a whole"
     )
+    parser.add_argument("--again", type=Path, metavar="FILE", help="only those that survived by what an earlier run printed")
     args = parser.parse_args()
     paths = args.modules or list(MODULES)
     if unknown := [p for p in paths if p not in MODULES]:
         parser.error(f"not in MODULES: {', '.join(unknown)}")
+    before = None if args.again is None else args.again.read_text("utf-8").splitlines()
+
+    def chosen(every: list[Mutant]) -> list[Mutant]:
+        some = every if before is None else [mutant for mutant in every if survived(mutant) in before]
+        return some[args.first :: args.every]
+
     os.chdir(ROOT)
     reasons, open_ones = explained(), 0
     with ExitStack() as stack:
         _preload(stack, paths)
         for path in paths:
             began = time.monotonic()
-            score = look(path, MODULES[path], args.every, args.first, lambda line: print(line, flush=True))
+            score = look(path, MODULES[path], chosen, lambda line: print(line, flush=True))
             left = [m for m in score.survivors if m.key not in reasons]
             stale = {key for key in reasons if key.startswith(f"{path} ")} - {m.key for m in mutants(path)}
             for key in sorted(stale):

@@ -1,7 +1,8 @@
 """Accuracy of the engine: the real libraries on recordings with a known truth, bundled or newly generated.
 
 ``python -m gainstage.engine.bench.quality [--fresh N]`` prints it. The models, the rules and the settings are the engine's own;
-what is left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine.
+what is left out is everything around them: queue, stages, database. Fresh recordings need espeak-ng and flite on this machine, real talk
+the models of ``make real-models``.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ from gainstage.engine.terms import Audio, Cast, DiarizationResult, Transcript, T
 
 if TYPE_CHECKING:
     from gainstage.engine.evaluation.scored import Scored
+    from gainstage.engine.models.voice import VoiceEncoder
     from gainstage.engine.voices.calibration import Calibration
     from gainstage.engine.voices.profile_index import Profile
 
 
 GOALS = {"wer": 0.04, "der": 0.08, "speaker_accuracy": 0.97, "within_250ms": 0.90}
 """Goals: word and diarization error rate at most, speaker accuracy and share of near word starts at least."""
+
+DEMO_MODELS = {role: DEMO / role for role in ("asr", "diarization", "voice")}
+REAL = Path(__file__).parents[2] / "tests" / "data" / "real"
+"""Real talk with its truth, in a clone."""
 
 _ENROL_WINDOW_S, _ENROL_HOP_S = 3.0, 1.5
 
@@ -42,11 +48,11 @@ _ENROL_WINDOW_S, _ENROL_HOP_S = 3.0, 1.5
 class Row:
     """The measurement of one recording: ``seconds`` of audio took ``wall_s``."""
 
-    kind: str  # "bundled", "hard", "fresh"
+    kind: str  # "bundled", "hard", "fresh", "real"
     name: str
     seconds: float
     wall_s: float
-    quality: Quality
+    quality: Quality | None  # None where the truth has no times of words
     cast: Cast
     scored: Scored | None = None  # None without the scorers of the extra
 
@@ -54,10 +60,17 @@ class Row:
 class Chain:
     """Recogniser, diarizer and identification with the settings of a profile, without the rest of the engine.
 
-    ``models`` replaces the bundled demo models. Close it when done.
+    ``models`` holds a folder for each role; ``encoder`` replaces its voice model, ``voices`` are recordings of the people enrolled, each
+    under the name of its file. Close it when done.
     """
 
-    def __init__(self, settings: Settings, models: Path = DEMO, voices: Path = DEMO / "voices") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Mapping[str, Path] = DEMO_MODELS,
+        voices: Mapping[str, Path] | None = None,
+        encoder: VoiceEncoder | None = None,
+    ) -> None:
         from gainstage.engine.models.diarizer import load_diarizer
         from gainstage.engine.models.resolve import find
         from gainstage.engine.models.voice import load_voice_encoder
@@ -68,12 +81,13 @@ class Chain:
         self.settings = settings
         self._token = CancelToken()
         self._folder = tempfile.TemporaryDirectory()
-        found = {role: find(role, str(models / role), None, models) for role in ("asr", "diarization", "voice")}
-        encoder = load_voice_encoder(found["voice"], "cpu")
+        found = {role: find(role, str(folder), None, folder) for role, folder in models.items()}
+        loaded = encoder or load_voice_encoder(found["voice"], "cpu")
         self.transcriber = load_transcriber(found["asr"], "cpu", "int8", threads=2, workers=1, warn=print)
-        self.diarizer = Diarizer(load_diarizer(found["diarization"], "cpu", lambda _name, _folder: encoder))
-        self.extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: settings.voice.batch_seconds))
-        self.profiles = [self._enrolled(k, path) for k, path in enumerate(sorted(voices.iterdir()), 1)]
+        self.diarizer = Diarizer(load_diarizer(found["diarization"], "cpu", lambda _name, _folder: loaded))
+        self.extractor = VoiceExtractor(lambda: loaded, voice_batcher(lambda: loaded, lambda: settings.voice.batch_seconds))
+        people = {path.stem: path for path in sorted((DEMO / "voices").iterdir())} if voices is None else voices
+        self.profiles = [self._enrolled(k, name, path) for k, (name, path) in enumerate(people.items(), 1)]
         self.calibration = self._calibration() if settings.identify.scale == "calibrated" else None
 
     def __enter__(self) -> Chain:
@@ -138,7 +152,7 @@ class Chain:
         found = calibrate(people, cohort.listen(self.extractor, self._token), self.extractor.model)
         return None if found is None else found.calibration
 
-    def _enrolled(self, id: int, path: Path) -> Profile:
+    def _enrolled(self, id: int, name: str, path: Path) -> Profile:
         from gainstage.engine.voices.evidence import Refusal
         from gainstage.engine.voices.exemplars import inliers, spread_exemplars
         from gainstage.engine.voices.profile_index import profile
@@ -148,7 +162,7 @@ class Chain:
         spans = [(float(start), float(start) + _ENROL_WINDOW_S) for start in starts]
         extracted = self.extractor.extract(audio, spans, token=self._token).voices
         voices = np.stack([voice for voice in extracted if not isinstance(voice, Refusal)])
-        return profile(id, path.stem, self.extractor.model, spread_exemplars(voices[inliers(voices)]))
+        return profile(id, name, self.extractor.model, spread_exemplars(voices[inliers(voices)]))
 
 
 def demo_settings(changes: Mapping[str, Any] | None = None) -> Settings:
@@ -164,19 +178,51 @@ def run(
     *,
     seed: int = 0,
     folders: Mapping[str, Path] | None = None,
-    models: Path = DEMO,
+    models: str | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Measure every recording of ``folders`` (by kind; the bundled ones by default) and ``fresh`` new ones generated from ``seed``.
 
-    Settings are those of the demo with ``changes`` by key. The fast path is off, so that monologues are diarized as well.
+    ``models`` is the folder that ``make real-models`` made: with it, real talk is measured too. Settings are those of the demo with
+    ``changes`` by key. The fast path is off, so that monologues are diarized as well.
     """
     settings = demo_settings({"identify.fast_path": False, **(changes or {})})
-    with tempfile.TemporaryDirectory() as name, Chain(settings, models) as chain:
+    with tempfile.TemporaryDirectory() as name, Chain(settings) as chain:
         wanted = dict(folders if folders is not None else {"bundled": DEMO / "recordings"})
         if fresh:
             wanted["fresh"] = _made_fresh(Path(name), range(seed, seed + fresh))
-        return [measured(chain, kind, path) for kind, folder in wanted.items() for path in media_with_truth(folder)]
+        rows = [measured(chain, kind, path) for kind, folder in wanted.items() for path in media_with_truth(folder)]
+    return rows + (real_talk(Path(models)) if models else [])
+
+
+def real_talk(models: Path, clips: Path = REAL) -> list[Row]:
+    """Measure the real talk of a clone with models with real weights: Whisper base, a diarizer, and CAM++ for voices.
+
+    Readers who are enrolled talk in some of it, and strangers. Raises :class:`Misconfigured` without the models, the talk or the scorers.
+    """
+    from gainstage.engine.bench.campp import load
+    from gainstage.engine.evaluation.measures import need_scorers
+
+    need_scorers()
+    folders = {"asr": models / "whisper-base", "diarization": models / "diarization"}
+    missing = [path for path in (*folders.values(), models / "campp", clips) if not path.is_dir()]
+    if missing:
+        raise Misconfigured(
+            f"there is no folder {missing[0]}", cause="no real models", hint="Run make real-models in a clone, and name its folder."
+        )
+    voices = {path.stem.removeprefix("enrol-"): path for path in sorted(clips.glob("enrol-*")) if path.suffix != ".json"}
+    settings = demo_settings(
+        {"identify.fast_path": False, "identify.primary": None, "identify.scale": "calibrated", "asr.language": "auto"}
+    )
+    with Chain(settings, folders, voices, load(models / "campp")) as chain:
+        rows = []
+        for path in media_with_truth(clips):
+            audio = chain.decode(path)
+            began = time.perf_counter()
+            transcript, _, cast = chain.understand(audio)
+            took = time.perf_counter() - began
+            rows.append(Row("real", path.name, audio.seconds, took, None, cast, _scored(chain, path, audio, transcript, cast)))
+    return rows
 
 
 def measured(chain: Chain, kind: str, path: Path) -> Row:
@@ -254,9 +300,10 @@ def _made_fresh(folder: Path, seeds: Iterable[int]) -> Path:
 def table(rows: list[Row]) -> str:
     """The result as plain text: every recording, then the sum of each kind with the goals."""
     head = f"{'recording':<34}{'audio':>7}{'WER':>7}{'DER':>7}{'names':>8}{'starts p90':>12}{'< 250 ms':>10}{'x real time':>13}"
-    lines = [head, *(_line(row.name, [row]) for row in rows), ""]
-    for kind in dict.fromkeys(row.kind for row in rows):
-        same = [row for row in rows if row.kind == kind]
+    timed = [row for row in rows if row.quality is not None]
+    lines = [head, *(_line(row.name, [row]) for row in timed), ""]
+    for kind in dict.fromkeys(row.kind for row in timed):
+        same = [row for row in timed if row.kind == kind]
         missed = [name for name, reached in reached_goals(total(same)).items() if not reached]
         lines.append(_line(f"{len(same)} {kind}", same) + ("  MISSED: " + ", ".join(missed) if missed else "  all goals reached"))
     lines += _scores(rows)
@@ -283,7 +330,7 @@ def _scores(rows: list[Row]) -> list[str]:
 
 def total(rows: list[Row]) -> Quality:
     """The combined quality of several recordings; at least one."""
-    first, *others = (row.quality for row in rows)
+    first, *others = (row.quality for row in rows if row.quality is not None)
     for quality in others:
         first = first + quality
     return first
@@ -312,6 +359,7 @@ if __name__ == "__main__":
     parser.add_argument("--fresh", type=int, default=0, help="recordings to make and measure beside the bundled ones")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first fresh one")
     parser.add_argument("--folder", type=Path, action="append", default=[], help="measure this folder of recordings too")
+    parser.add_argument("--models", metavar="FOLDER", help="of make real-models: measure real talk too")
     options = parser.parse_args()
     folders = {"bundled": DEMO / "recordings"} | {folder.name: folder for folder in options.folder}
-    print(table(run(options.fresh, seed=options.seed, folders=folders)))
+    print(table(run(options.fresh, seed=options.seed, folders=folders, models=options.models)))

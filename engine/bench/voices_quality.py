@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gainstage.engine.bench import voices_calibrated
 from gainstage.engine.bench.quality import Chain, demo_settings, hand_written, media_with_truth
 from gainstage.engine.bench.voices_smoothing import SmoothingTalk, accuracy, in_pieces, sweep, sweep_lines, unsure
 from gainstage.engine.evaluation.quality import Truth, load_truth
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.terms import Audio, DiarizationResult, Turn
+from gainstage.engine.voices import cohort
 from gainstage.engine.voices.evidence import ClusterEvidence, Refusal, build_evidence, wanted
 from gainstage.engine.voices.extract import Span
 from gainstage.engine.voices.fast_path import PLACES, monologue
@@ -32,6 +34,7 @@ from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.openset import equal_error
 from gainstage.engine.voices.profile_index import ProfileIndex, profile
 from gainstage.engine.voices.spans import clusters
+from gainstage.engine.voices.trials import WINDOW_S
 
 TESTS = Path(__file__).parents[2] / "tests" / "data"
 """The test set of a checkout: people for verification, a late guest, a quick exchange."""
@@ -67,6 +70,7 @@ def run(folders: Sequence[Path] = (), *, data: Path = TESTS) -> dict[str, Any]:
             "recordings": [t.name for t in talks],
             "fast_path": fast,
             "normalisation": _normalisation(chain, people) if people else None,
+            "calibration": _calibration(chain, people) if people else [],
         }
 
 
@@ -82,6 +86,7 @@ def table(result: Mapping[str, Any]) -> str:
             )
             lines.append(f"{row['seconds']:>8.0f} s{shares}{row['threshold']:>12.2f}{row['pairs']:>10d}")
         lines.append("")
+    lines += voices_calibrated.lines(result["calibration"])
     lines += [f"speaker accuracy over {len(result['recordings'])} recordings, by rule", ""]
     lines.append(f"{'':40s}{'diarizer':>10s}{'host and guest in one cluster':>32s}")
     for row in result["rules"]:
@@ -251,6 +256,20 @@ def _normalisation(chain: Chain, people: EnrolledPeople, seconds: float = 2.0) -
         "plain": equal_error(*plain).rate,
         "normalised": equal_error(*shifted).rate,
     }
+
+
+def _calibration(chain: Chain, people: EnrolledPeople) -> list[dict[str, Any]]:
+    """Everybody enrolled from windows of the first half of their speech, and calibrated ratios of the second half against all."""
+    enrolled, speech = [], {seconds: {} for seconds in LENGTHS_S}  # type: ignore[var-annotated]
+    for number, (name, _, start, end) in enumerate(people.voices):
+        middle = (start + end) / 2
+        windows = [(float(at), float(at) + WINDOW_S) for at in np.arange(start, middle - WINDOW_S, 0.5)]
+        enrolled.append(profile(number, name, chain.extractor.model, _voices(chain, people.audio, windows)[0]))
+        for seconds in LENGTHS_S:
+            spans = [(float(at), float(at) + seconds) for at in np.arange(middle, end - seconds + 1e-6, seconds)]
+            speech[seconds][number] = _voices(chain, people.audio, spans)[0]
+    heard = cohort.listen(chain.extractor, CancelToken())
+    return voices_calibrated.measured(enrolled, speech, heard, chain.extractor.model)
 
 
 # -- fast path ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -88,3 +88,34 @@ def paired(
     flips = rng.choice((-1.0, 1.0), (resamples, len(names))) @ steps
     p = (1 + int((np.abs(flips) >= abs(steps.sum()) - 1e-9).sum())) / (1 + resamples)
     return Paired(float(steps.sum() / of), float(low), float(high), float(p))
+
+
+def paired_by(
+    first: Sequence[T], second: Sequence[T], measure: Callable[[Sequence[T]], float | None], resamples: int = RESAMPLES
+) -> Paired | None:
+    """A measure of two runs on the same recordings (item ``k`` of both is one recording), where it is no share of counts.
+
+    The interval draws recordings again, ``p`` exchanges the runs recording by recording. None with fewer than two recordings, and where
+    either run has no value.
+    """
+    before, after = measure(first), measure(second)
+    if len(first) < _LEAST or before is None or after is None:
+        return None
+    rng = np.random.default_rng(0)
+    drawn = (_difference(first, second, measure, rng.integers(0, len(first), len(first))) for _ in range(resamples))
+    values = [one for one in drawn if one is not None]
+    low, high = np.percentile(values or [after - before], (LOW, HIGH))
+    pairs, as_far = list(zip(first, second, strict=True)), 0
+    for _ in range(resamples):
+        swapped = [(b, a) if swap else (a, b) for (a, b), swap in zip(pairs, rng.random(len(pairs)) < 0.5, strict=True)]
+        one = _difference([a for a, _ in swapped], [b for _, b in swapped], measure, range(len(pairs)))
+        as_far += one is not None and abs(one) >= abs(after - before) - 1e-9
+    return Paired(after - before, float(low), float(high), (1 + as_far) / (1 + resamples))
+
+
+def _difference(
+    first: Sequence[T], second: Sequence[T], measure: Callable[[Sequence[T]], float | None], chosen: Iterable[int]
+) -> float | None:
+    picks = [int(k) for k in chosen]
+    before, after = measure([first[k] for k in picks]), measure([second[k] for k in picks])
+    return None if before is None or after is None else after - before

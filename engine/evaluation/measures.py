@@ -76,7 +76,7 @@ def measured(truth: Talk, understood: Talk, turns: Sequence[Said], language: str
         true, hypothesis = _normal(truth.parts, plain), _normal(understood.parts, plain)
         shares |= speaker_word_errors(truth.name, true, hypothesis)
         shares["wder"] = wrong_speakers(true, hypothesis)
-    if truth.timed:
+    if truth.turned:
         shares |= diarization_errors(truth.turns, turns)
         off = abs(len({p.speaker for p in truth.turns}) - len({t.speaker for t in turns}))
         shares |= {"speaker_count_right": Share(float(off == 0), 1.0), "speaker_count_error": Share(float(off), 1.0)}

@@ -34,7 +34,7 @@ class Said:
 class Talk:
     """One recording, true or as understood. ``timed`` says whether speakers and times are known, or only the text.
 
-    ``own_turns`` are who speaks when, where that is told apart from the words.
+    ``own_turns`` are who speaks when, where that is stated apart from the words.
     """
 
     name: str
@@ -46,6 +46,11 @@ class Talk:
     def turns(self) -> tuple[Said, ...]:
         """Who speaks when."""
         return self.own_turns or self.parts
+
+    @property
+    def turned(self) -> bool:
+        """Whether it is known who speaks when."""
+        return self.timed or bool(self.own_turns)
 
     @property
     def worded(self) -> bool:
@@ -146,6 +151,8 @@ def _from_json(data: Any, name: str) -> list[Talk]:
     if "words" in data and data["words"] and isinstance(data["words"][0], Mapping):
         return [_demo_truth(data, name)]
     turns = [(name, _turn(t)) for t in data.get("turns", ())]
+    if turns and data.get("text"):
+        return [Talk(name, (Said("", 0.0, 0.0, str(data["text"])),), timed=False, own_turns=_talks(turns)[0].parts)]
     if turns:
         return _talks(turns)
     return [Talk(name, (Said("", 0.0, 0.0, str(data["text"])),), timed=False)]

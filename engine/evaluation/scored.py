@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gainstage.engine.evaluation.intervals import Figure, Paired, Share, figure, paired, pooled
+from gainstage.engine.evaluation.intervals import Figure, Paired, Share, figure, paired, paired_by, pooled
 from gainstage.engine.evaluation.measures import MEASURES, measured, normaliser
 from gainstage.engine.evaluation.names import (
     Prediction,
@@ -77,7 +77,7 @@ def scored(
         words, inserted = _word_predictions(truth, segments, language)
         if seconds:
             shares["inserted_words_per_hour"] = Share(float(inserted), seconds / _SECONDS_PER_HOUR)
-    named = truth.timed and bool({p.speaker for p in truth.turns} & set(enrolled))
+    named = truth.turned and bool({p.speaker for p in truth.turns} & set(enrolled))
     searches, trials = _lookups(truth, facts, decisions, set(enrolled)) if named else ((), ())
     return Scored(truth.name, shares, searches, trials, _name_predictions(truth, facts) if named else (), words)
 
@@ -103,6 +103,12 @@ def compared(first: Sequence[Scored], second: Sequence[Scored]) -> dict[str, Pai
         one = {r.name: r.shares[key] for r in first if key in r.shares}
         two = {r.name: r.shares[key] for r in second if key in r.shares}
         if (difference := paired(one, two)) is not None:
+            result[key] = difference
+    before, after = ({r.name: r for r in run} for run in (first, second))
+    both = [name for name in before if name in after]
+    for key, measure in _OF_TRIALS.items():
+        sides = [before[name] for name in both], [after[name] for name in both]
+        if (difference := paired_by(*sides, measure, _RESAMPLES_OF_TRIALS)) is not None:
             result[key] = difference
     return result
 

@@ -21,7 +21,7 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.vectors import model_row, tables
 from gainstage.engine.terms import ModelId, Provenance
 from gainstage.engine.voices import cohort
-from gainstage.engine.voices.calibration import Calibration, fit, joined
+from gainstage.engine.voices.calibration import OTHER_SESSION, Calibration, fit, joined
 from gainstage.engine.voices.extract import VoiceExtractor
 from gainstage.engine.voices.profile_index import Profile
 from gainstage.engine.voices.trials import CohortPerson, Corrected, cohort_trials, corrected_trials, library_trials
@@ -42,16 +42,24 @@ class Fitted:
 
 
 def calibrate(
-    profiles: Sequence[Profile], people: Sequence[CohortPerson], model: ModelId, corrected: Sequence[Corrected] = ()
+    profiles: Sequence[Profile],
+    people: Sequence[CohortPerson],
+    model: ModelId,
+    corrected: Sequence[Corrected] = (),
+    *,
+    other_session: float = OTHER_SESSION,
 ) -> Fitted | None:
-    """Fit a calibration to the cohort, the enrolled voices' own windows and the corrected turns; None with too few trials. Pure."""
+    """Fit a calibration to the cohort, the enrolled voices' own windows and the corrected turns; None with too few trials. Pure.
+
+    ``other_session`` is how far the scores of one recording are lowered to stand for other ones.
+    """
     sources = (
         cohort_trials(people, model),
         library_trials(profiles, people, model),
         corrected_trials(profiles, corrected, model),
     )
     every = [trials for source in sources for trials in source]
-    fitted = fit(joined(every), len(profiles)) if every else None
+    fitted = fit(joined(every), len(profiles), other_session) if every else None
     counts = [(sum(int(t.same.sum()) for t in s), sum(int((~t.same).sum()) for t in s)) for s in sources]
     return None if fitted is None else Fitted(fitted, *counts)
 

@@ -99,14 +99,14 @@ def octaves(seconds: float) -> float:
     return math.log2(min(LONGEST_S, max(SHORTEST_S, seconds)) / REFERENCE_S)
 
 
-def fit(trials: Trials, people: int) -> Calibration | None:
+def fit(trials: Trials, people: int, other_session: float = OTHER_SESSION) -> Calibration | None:
     """The calibration that fits the trials; None with fewer than 20 of one person or of different people, and for scores that do not
     tell people apart."""
     if min(int(trials.same.sum()), int((~trials.same).sum())) < FEWEST_TRIALS:
         return None
     x = np.log2(np.clip(trials.seconds, SHORTEST_S, LONGEST_S) / REFERENCE_S)
     mean, mean_length, sd, sd_length = _own(trials, x)
-    spread_out = _other_sessions(trials, x, mean, mean_length)
+    spread_out = _other_sessions(trials, x, mean, mean_length, other_session)
     offset, slope, length, slope_length = _logistic(spread_out)
     if slope <= 0:
         return None  # a model that finds people less alike to themselves than to others
@@ -136,14 +136,14 @@ def _least_squares(level: NDArray[np.float64], values: NDArray[np.float64], weig
     return float(coefficients[0]), float(coefficients[1])
 
 
-def _other_sessions(trials: Trials, x: NDArray[np.float64], mean: float, mean_length: float) -> Trials:
+def _other_sessions(trials: Trials, x: NDArray[np.float64], mean: float, mean_length: float, other_session: float) -> Trials:
     """The trials with the scores of one recording lowered in steps towards those of different people (see ``OTHER_SESSION``)."""
     others = float(np.average(trials.scores[~trials.same], weights=trials.weight[~trials.same]))
     near = trials.same & ~trials.session
     gap = np.where(near, mean + mean_length * x - others, 0.0)
     parts = [
         Trials(
-            trials.scores - share * OTHER_SESSION * gap,
+            trials.scores - share * other_session * gap,
             trials.seconds,
             trials.same,
             trials.weight / len(_SESSIONS),

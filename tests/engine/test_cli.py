@@ -155,7 +155,8 @@ def test_stored_recordings_are_scored_against_references_of_several_formats(demo
     assert cpwer["value"] <= 0.05
     assert table["figures"]["uncovered_speech_s"]["value"] < 1.0
     again = json.loads(said("score", *truths, "--json", "--home", home, "--against", table["saved"]))
-    assert (again["compared"]["wer"]["difference"], again["compared"]["wer"]["p"]) == (0.0, 1.0)
+    for key in ("wer", "cllr", "fnir_at_fpir_1", "calibration_error"):
+        assert (again["compared"][key]["difference"], again["compared"][key]["p"]) == (0.0, 1.0), key
     id = result["recordings"][0]["id"]
     said("export", id, "--format", "rttm", "-o", tmp_path, "--home", home)
     turns = json.loads(said("score", tmp_path / f"{id}.rttm", "--recording", id, "--json", "--home", home))

@@ -6,8 +6,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gainstage.engine.desk.postgres import PostgresDesk
+from gainstage.engine.models.resolve import DEMO
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.runtime.demo import demo_recordings
 from gainstage.engine.store.database import Database
@@ -76,6 +79,45 @@ def test_each_stage_is_done_again_from_what_is_stored(database: Database, databa
             names = {s.speaker for s in said if s.profile is not None}
             assert {s.speaker for s in again if s.profile is not None} == names, stage
     assert searchable(database)[0].model == models[0].model
+
+
+def another_text_model(folder: Path) -> Path:
+    """The demo's text model with other weights: its vectors have nothing to do with the bundled one's."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(DEMO / "text", folder)
+    weights = load_file(folder / "model.safetensors")
+    rng = np.random.default_rng(0)
+    save_file({name: rng.permutation(values, axis=-1) for name, values in weights.items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_another_text_model_takes_over_while_search_goes_on(database: Database, database_url: str, tmp_path: Path) -> None:
+    recordings = demo_recordings()[:3]
+    queue, store, home = Backlog(database), RecordingStore(database), tmp_path / "home"
+    queue.add(recordings)
+    served(home, database_url)
+    (before,) = searchable(database)
+    word = next(w.text.strip(" .,?!") for w in store.segments(recordings[0].id)[0].words if len(w.text) > 5)
+    hits = {(hit.recording, hit.start) for hit in PostgresDesk(database).search(word, "words").hits}
+    assert hits
+    assert queue.redo([r.id for r in recordings], "embed") == 3
+    found = []
+    engine = EngineProcess(
+        home, database_url, simulated=False, embed__model=str(another_text_model(tmp_path / "other")), in_flight="1"
+    )
+    with cared_for(engine):
+        desk = PostgresDesk(database)
+        while len(models := searchable(database)) > 1 or models[0].model.is_same(before.model):
+            assert engine.process.poll() is None, engine.tail()
+            found.append({(hit.recording, hit.start) for hit in desk.search(word, "both").hits})
+        last = desk.search(word, "both")
+    assert found
+    assert all(hits <= one for one in found), "nothing was lost from the results at any time"
+    assert (last.mode, last.note) == ("both", None), "by meaning too, in all of it"
+    (after,) = models
+    assert after.vectors == before.vectors == sum(len(store.segments(r.id)) for r in recordings)
 
 
 def test_too_little_stored_is_done_again_whole(database: Database) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gainstage.config.settings import Diarization
+from gainstage.engine.bench.campp import load
 from gainstage.engine.evaluation.measures import diarization_errors
 from gainstage.engine.evaluation.references import Said
 from gainstage.engine.flow.cancel import CancelToken
@@ -21,7 +22,6 @@ from gainstage.engine.models.resolve import find
 from gainstage.engine.speech.decode import decode
 from gainstage.engine.speech.diarize import Diarizer
 from gainstage.engine.terms import DiarizationResult
-from tests.real.campp import load
 
 CLIPS = Path(__file__).parent.parent / "data" / "real"
 MODELS = os.environ.get("GAINSTAGE_REAL_MODELS", "")

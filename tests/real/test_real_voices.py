@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from gainstage.config.settings import Identify
+from gainstage.engine.bench.campp import load
 from gainstage.engine.evaluation.quality import Spoken, speaker_accuracy, spoken
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.speech.decode import decode
@@ -30,7 +31,6 @@ from gainstage.engine.voices.identify import identify
 from gainstage.engine.voices.limits import Limits
 from gainstage.engine.voices.profile_index import Profile, ProfileIndex, profile
 from gainstage.engine.voices.spans import ClusterSpans
-from tests.real.campp import load
 
 CLIPS = Path(__file__).parent.parent / "data" / "real"
 MODELS = os.environ.get("GAINSTAGE_REAL_MODELS", "")

@@ -149,8 +149,9 @@ def test_the_words_of_a_failing_run(calm: Snapshot) -> None:
 
 def test_a_run_is_done_once_when_it_was_seen_with_work_left(calm: Snapshot) -> None:
     queued, running = with_run(calm, queued=1, stored=3), with_run(calm, running=1, stored=3)
+    both = with_run(calm, queued=1, running=1, stored=3)
     over = with_run(calm, stored=4, skipped=2, ended=1999.7)
-    for working in (queued, running):
+    for working in (queued, running, both):
         assert kinds(calm, working, over, over) == [[], ["done"], []]
     assert kinds(calm, over) == [[]], "it was over before"
     (told,) = at(calm, queued, over)[1]

@@ -28,7 +28,7 @@ def test_what_is_staged_has_the_answer_that_advice_has(busy: Snapshot) -> None:
     advised = expect(busy, 24, {"workers.transcribe": 3})
     assert advised is not None
     assert told.text == advised.text
-    assert told.gain == pytest.approx(advised.gain, abs=1e-4)
+    assert told.gain == round(advised.gain, 4)
 
 
 def test_slots_changed_together_have_one_answer_and_others_say_that_they_have_none(busy: Snapshot) -> None:
@@ -63,6 +63,13 @@ def test_limits_are_predicted_from_stored_decisions(busy: Snapshot) -> None:
     assert "audio/h" in told["in_flight"].text
     unknown = predicted(busy, 24, {"identify.primary": "Ada"}, lambda limits: None)
     assert unknown["identify.primary"].text == NO_MODEL
+
+
+@pytest.mark.parametrize(
+    ("moved", "says"), [(0.49, "no name changes"), (0.5, "0 s of speech get another name"), (1.4, "1 s of speech get another name")]
+)
+def test_less_than_half_a_second_of_speech_is_none(moved: float, says: str) -> None:
+    assert decisions_text(WhatIf({}, 50, 5, 9, (), moved, 3, 0.01)).endswith(says)
 
 
 def test_without_stored_decisions_a_limit_cannot_be_predicted() -> None:

@@ -38,4 +38,5 @@ def test_a_run_with_everything() -> None:
 def test_five_sources_are_named_in_full_and_energy_without_audio_has_no_rate() -> None:
     lines = summary_lines(replace(REPORT, run=replace(RUN, sources=tuple("abcde"), audio_done_s=0.0), kwh=0.25))
     assert lines[1] == "from a, b, c, d, e"
+    assert summary_lines(replace(REPORT, run=replace(RUN, sources=tuple("abcdef"))))[1] == "from a, b, c, d, e and 1 more"
     assert lines[-1] == "0.250 kWh by the GPUs"

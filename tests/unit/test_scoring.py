@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gainstage.engine.errors import Misconfigured
-from gainstage.engine.evaluation.intervals import Share, figure, paired, pooled
+from gainstage.engine.evaluation.intervals import Share, figure, paired, paired_by, pooled
 from gainstage.engine.evaluation.measures import measured
 from gainstage.engine.evaluation.names import (
     Prediction,
@@ -88,6 +89,27 @@ def test_two_runs_are_compared_recording_by_recording() -> None:
     assert paired(first, {"other": Share(1, 1)}) is None
 
 
+def test_two_runs_are_compared_by_a_measure_that_is_no_share() -> None:
+    """Of twenty recordings one stranger each: the second run is sure of every person, the first of three in four."""
+    stranger = Search(0.4, right=False, enrolled=False)
+    first = [[Search(0.3 if k % 4 == 0 else 0.8, right=True, enrolled=True), stranger] for k in range(20)]
+    second = [[Search(0.8, right=True, enrolled=True), stranger] for _ in range(20)]
+
+    def missed(recordings: Sequence[list[Search]]) -> float | None:
+        return fnir_at_fpir([search for one in recordings for search in one])
+
+    found = paired_by(first, second, missed, 200)
+    assert found is not None
+    assert found.difference == pytest.approx(-0.25)
+    assert found.low < -0.25 < found.high < 0
+    assert found.p == pytest.approx(2 * 0.5**5, abs=0.04), "five recordings differ: all of them one way, or all the other"
+    same = paired_by(first, first, missed, 50)
+    assert same is not None
+    assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert paired_by(first[:1], second[:1], missed) is None
+    assert paired_by([[stranger]] * 3, second[:3], missed) is None, "nobody to miss"
+
+
 # -- names --------------------------------------------------------------------------------------------------------------
 
 
@@ -163,11 +185,15 @@ def test_turns_alone_words_alone_and_text_alone(tmp_path: Path) -> None:
     (tmp_path / "r.rttm").write_text("SPEAKER a 1 1.5 2.0 <NA> <NA> Ada <NA> <NA>\n", "utf-8")
     (tmp_path / "r.ctm").write_text("a A 0.5 0.25 hello 0.9\n", "utf-8")
     (tmp_path / "a.txt").write_text("\ufeffHello there.", "utf-8")
-    (tmp_path / "b.json").write_text(json.dumps({"turns": [[0, 1, "x"]], "text": "ignored"}), "utf-8")
+    (tmp_path / "b.json").write_text(json.dumps({"turns": [[0, 1, "x"]], "text": "Hello there."}), "utf-8")
     assert load_reference(tmp_path / "r.rttm") == [Talk("a", (Said("Ada", 1.5, 3.5),))]
     assert load_reference(tmp_path / "r.ctm") == [Talk("a", (Said("A", 0.5, 0.75, "hello"),))]
     assert load_reference(tmp_path / "a.txt") == [Talk("a", (Said("", 0, 0, "Hello there."),), timed=False)]
-    assert load_reference(tmp_path / "b.json") == [Talk("b", (Said("x", 0, 1),))]
+    (tmp_path / "c.json").write_text(json.dumps({"turns": [[0, 1, "x"]]}), "utf-8")
+    both, turns = load_reference(tmp_path / "b.json") + load_reference(tmp_path / "c.json")
+    assert both == Talk("b", (Said("", 0, 0, "Hello there."),), timed=False, own_turns=(Said("x", 0, 1),))
+    assert (both.turned, both.worded, both.turns) == (True, True, (Said("x", 0, 1),))
+    assert turns == Talk("c", (Said("x", 0, 1),))
 
 
 @pytest.mark.parametrize(

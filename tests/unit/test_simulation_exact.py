@@ -100,14 +100,20 @@ def test_in_line_it_is_age_that_counts_not_who_came_first() -> None:
     assert [audio for _, audio in outcome.ends] == [1.0, 20.0, 10.0]
 
 
+def test_a_slot_that_came_free_is_one_slot() -> None:
+    """Nobody waits when the first leaves; the two that come later come together."""
+    stages = {"fetch": even(3, 1.0), "store": even(1, 0.0, 5.0)}
+    assert [at for at, _ in simulate(Pipeline(stages, 3), [Job(10.0), Job(30.0), Job(30.0)]).ends] == [15.0, 35.0, 40.0]
+
+
 def test_of_what_is_in_flight_the_rest_of_its_pass_is_left() -> None:
-    stages = {"transcribe": even(1), "diarize": even(1, 0.02), "store": even(1, 0.001)}
+    stages = {"transcribe": even(1), "diarize": even(1, 0.03), "store": even(1, 0.001)}
     assert took(stages, [Job(1000.0, "transcribe")]) == pytest.approx(11.0)
     assert took(stages, [Job(1000.0, "transcribe", 0.75)]) == pytest.approx(3.5)
-    assert took(stages, [Job(1000.0, "transcribe", 0.75, beside=True)]) == pytest.approx(6.0), "so far is diarize as well"
-    assert took(stages, [Job(1000.0, "diarize", 0.5)]) == pytest.approx(11.0)
+    assert took(stages, [Job(1000.0, "transcribe", 0.75, beside=True)]) == pytest.approx(8.5), "so far is diarize as well"
+    assert took(stages, [Job(1000.0, "diarize", 0.5)]) == pytest.approx(16.0)
     assert took(stages, [Job(1000.0, "store", 0.5)]) == pytest.approx(0.5)
-    assert took(stages, [Job(1000.0, "decode", 0.5)]) == pytest.approx(21.0), "both are before it"
+    assert took(stages, [Job(1000.0, "decode", 0.5)]) == pytest.approx(31.0), "both are before it"
 
 
 def test_what_is_in_flight_holds_its_place() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gainstage.engine.bench.voices_calibrated import perfect
 from gainstage.engine.bench.voices_quality import EnrolledPeople, table, two_in_one
 from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, SmoothingTalk, disturbed, in_pieces, sweep, unsure
 from gainstage.engine.evaluation.quality import Spoken, Truth
@@ -205,6 +206,17 @@ def test_the_table_of_rules_says_what_each_is_worth() -> None:
                 {"recording": "a", "alone": False, "taken": False, "intro": True, "intro_wrong_s": 13.0, "saved_s": -1.5}
             ],
             "normalisation": {"people": 28, "seconds": 2.0, "plain": 0.0208, "normalised": 0.0106},
+            "calibration": [
+                {
+                    "seconds": 1.0,
+                    "equal_error": 0.028,
+                    "trials": (186, 5022),
+                    "cllr": {"value": 0.1319, "low": 0.1036, "high": 0.158},
+                    "min_cllr": {"value": 0.0981, "low": 0.0571, "high": 0.1109},
+                    "cllr_one_session": 0.1153,
+                    "perfect": (0.103, 0.0827),
+                }
+            ],
         }
     )
     assert "92.0 %" in text
@@ -212,3 +224,16 @@ def test_the_table_of_rules_says_what_each_is_worth() -> None:
     assert f"{'diarizer, unsure':40s}    80.5    80.5\n" in text
     assert "13 s" in text
     assert "normalised against the cohort 1.06 %" in text
+    assert f"{'186 + 5022':>14s}   0.1319  0.1036 to 0.1580   0.0981       0.1153   0.1030 (0.0827)\n" in text
+
+
+def test_perfect_scores_cost_more_than_the_least_of_their_own_trials() -> None:
+    """With ratios of two normal variables of deviation d around +-d²/2 the cost of many trials is a matter of d alone."""
+    cost, least = perfect(0.0668, 400, 8000)  # d = 3
+    grid = np.linspace(-40, 40, 8001)
+    density = np.exp(-((grid - 4.5) ** 2) / 18) / (3 * np.sqrt(2 * np.pi))
+    exact = float((density * np.logaddexp(0, -grid)).sum() * 0.01 / np.log(2))
+    assert cost == pytest.approx(exact, rel=0.1)
+    assert 0.7 * exact < least < cost
+    few = perfect(0.0668, 40, 800)
+    assert few[1] / few[0] < least / cost, "the fewer trials, the less the least says"

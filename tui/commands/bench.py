@@ -82,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
     parser.add_argument("--full", action="store_true", default=None, help="gpu: end to end on networks of real size on a CPU too")
     parser.add_argument(
-        "--models", metavar="FOLDER", help="peers: whisper-base and minilm, diarize: diarization, used in place of the bundled ones"
+        "--models",
+        metavar="FOLDER",
+        help="peers: whisper-base and minilm, diarize: diarization, used in place of the bundled ones; quality: real talk too, by them",
     )
     parser.add_argument("--repeats", type=int, help="peers, recogniser, slots: how often each way runs")
     parser.add_argument("--seed", type=int, help="seed of everything that is drawn by lot")

@@ -122,11 +122,22 @@ def _score(store: RecordingStore, id: str, talk: Talk) -> Any:
 
 def _saved(path: Path) -> list[Any]:
     from gainstage.engine.evaluation.intervals import Share
+    from gainstage.engine.evaluation.names import Prediction, Search, Trial
     from gainstage.engine.evaluation.scored import Scored
 
     try:
         rows = json.loads(read_regular(path, MOST_TABLE))["recordings"]
-        return [Scored(row["name"], {key: Share(**share) for key, share in row["shares"].items()}) for row in rows]
+        return [
+            Scored(
+                row["name"],
+                {key: Share(**share) for key, share in row["shares"].items()},
+                tuple(Search(**one) for one in row.get("searches", ())),
+                tuple(Trial(**one) for one in row.get("trials", ())),
+                tuple(Prediction(**one) for one in row.get("names", ())),
+                tuple(Prediction(**one) for one in row.get("words", ())),
+            )
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DeskError(f"{path} is no table saved by score: {error}") from None
 

