@@ -117,7 +117,7 @@ def _pattern(name: str, value: Any) -> str:
         raise Permanent(
             f"{name}: not a regular expression: {error}",
             cause="selection",
-            hint="Write \\ before ( [ . * + ? To mean the sign itself.",
+            hint="Write \\ before ( [ . * + ? to mean the sign itself.",
         ) from error
     return str(value)
 
