@@ -103,7 +103,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/flow/pending.py": BATCH,
     "engine/flow/cancel.py": ("tests/unit/test_cancel.py",),
     "engine/flow/gate.py": ("tests/unit/test_gate_exact.py", "tests/unit/test_stage_gate.py"),
-    "engine/flow/kept.py": ("tests/unit/test_kept.py",),
+    "engine/flow/kept.py": ("tests/unit/test_kept_exact.py", "tests/unit/test_kept.py"),
     "engine/flow/slot.py": STAGE,
     "engine/flow/stage.py": STAGE,
     "engine/flow/stage_stats.py": STAGE,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gainstage.engine as engine
-from gainstage.tui.commands.causes import causes
+from tests.unit.test_pages import causes_by_name
 
 CLASSES = {
     *("Permanent", "Rejected", "Transient", "Throttled", "Postponed", "OutOfMemory", "Misconfigured", "LostClaim"),
@@ -101,5 +101,6 @@ def test_every_hint_is_a_sentence() -> None:
     room = Path(engine.__file__).parent
     written = [hint for path in room.rglob("*.py") if "recipe" not in path.parts for hint in hints(path)]
     assert len(written) > 200
-    shown = [(f"{cause.room}: {cause.name}", hint) for cause in causes() for hint in cause.hints]
+    shown = [(f"{room}: {name}", hint) for (room, name), cause in causes_by_name().items() for hint in cause.hints]
+    assert len(shown) > 200
     assert [(place, text) for place, text in (*written, *shown) if not is_sentence(text)] == []
