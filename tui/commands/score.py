@@ -131,10 +131,10 @@ def _saved(path: Path) -> list[Any]:
             Scored(
                 row["name"],
                 {key: Share(**share) for key, share in row["shares"].items()},
-                tuple(Search(**one) for one in row.get("searches", ())),
-                tuple(Trial(**one) for one in row.get("trials", ())),
-                tuple(Prediction(**one) for one in row.get("names", ())),
-                tuple(Prediction(**one) for one in row.get("words", ())),
+                tuple(Search(float(one["score"]), bool(one["right"]), bool(one["enrolled"])) for one in row.get("searches", ())),
+                tuple(Trial(float(one["score"]), bool(one["same"])) for one in row.get("trials", ())),
+                tuple(Prediction(float(one["confidence"]), bool(one["right"])) for one in row.get("names", ())),
+                tuple(Prediction(float(one["confidence"]), bool(one["right"])) for one in row.get("words", ())),
             )
             for row in rows
         ]
