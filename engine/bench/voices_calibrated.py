@@ -84,7 +84,8 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     )
     made = ["calibrated scores: cost in bits, the least their order allows, and both for perfect scores", "", head]
     for row in rows:
-        one, perfect_cost, perfect_least = row["cllr"], *row["perfect"]
+        one = row["cllr"]
+        perfect_cost, perfect_least = row["perfect"]
         between = f"{one['low']:.4f} to {one['high']:.4f}"
         made.append(
             f"{row['seconds']:>8.0f} s{100 * row['equal_error']:>10.1f} %{'{} + {}'.format(*row['trials']):>14s}{one['value']:>9.4f}"
