@@ -13,7 +13,7 @@ from gainstage.engine.advisor import advice as rules
 from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, advice, expected, pair
 from gainstage.engine.advisor.bottleneck import BUSY
-from gainstage.engine.views.snapshot import Advice, Bottleneck, Snapshot
+from gainstage.engine.views.snapshot import Advice, Bottleneck, Forecast, Snapshot
 from tests.frames_kit import GIB, busy_frame
 
 Rule = Callable[[Case], Advice | None]
@@ -311,9 +311,10 @@ def test_the_first_rule_that_is_worth_it_is_given_while_the_engine_runs(busy: Sn
         assert advice(replace(both, history=[run(both.now, state=state)]), as_it_is) is None
 
 
-@pytest.mark.parametrize(("left", "given"), [(None, True), (30.0, True), (29.9, False), (0.0, False)])
-def test_in_the_last_half_minute_nothing_is_advised(busy: Snapshot, left: float | None, given: bool) -> None:
-    assert (advice(case(busy), as_it_is, left_s=left) is not None) is given
+@pytest.mark.parametrize(("high", "given"), [(None, True), (30.0, True), (29.9, False), (0.0, False)])
+def test_in_the_last_half_minute_nothing_is_advised(busy: Snapshot, high: float | None, given: bool) -> None:
+    left = None if high is None else Forecast(high / 2, high / 3, high)
+    assert (advice(case(busy), as_it_is, left=left) is not None) is given
 
 
 def test_what_advice_should_bring_is_forecast(busy: Snapshot) -> None:

@@ -141,6 +141,7 @@ def test_on_the_calibrated_scale_the_turn_is_as_sure_as_its_places(extractor: Vo
     ann, bob = decision.scores
     assert (ann.name, ann.primary, bob.threshold) == ("Ann", True, settings.other_threshold)
     by_place = [s.probability for e in decision.evidence for s in e.scores if s.name == "Ann"]
+    assert by_place == [by_place[0]] * 12, "each by its own length"
     assert turn.confidence == pytest.approx(by_place[0], abs=1e-4)
     assert turn.similarity == pytest.approx(0.9, abs=2e-4)
     assert ann.log_ratio == pytest.approx(SCALE.log_ratio(ann.score, 60.0), abs=1e-4), "of all its speech together"
@@ -174,6 +175,9 @@ def test_without_a_primary_a_switch_or_enough_audio_nothing_is_tried(extractor: 
     cast, _ = tried(extractor, audio(tmp_path, [0.9] * 12, 24.0))
     assert cast is not None
     assert cast.decisions[0].sample_s == (2.0,) * 12
+    cast, _ = tried(extractor, audio(tmp_path, [0.9] * 12, 40.0))
+    assert cast is not None
+    assert cast.decisions[0].sample_s == (3.333,) * 12
 
 
 def test_a_failure_takes_the_full_path_but_not_a_wrong_setup_or_a_cancel(

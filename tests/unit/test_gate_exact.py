@@ -48,6 +48,17 @@ def test_a_wait_is_counted_from_arrival_to_the_free_slot() -> None:
     assert gate.busy == 1
 
 
+def test_who_waits_is_blocked_until_the_wait_ends() -> None:
+    gate = Gate(1, 0.0)
+    first, second = at_gate(gate, "a", 1.0), at_gate(gate, "b", 1.0)
+    assert second._bell.locked()
+    gate.leave(first, 1.5)
+    assert second.waited_s == 0.5
+    assert not second._bell.locked()
+    second.await_end()
+    assert second._bell.locked(), "one wait, one end"
+
+
 def test_the_pauses_of_a_wait_are_no_wait() -> None:
     gate = Gate(1, 0.0)
     gate.pause("x", 1.0)
@@ -188,6 +199,35 @@ def test_free_slots_starve_or_are_blocked_by_the_next_gate() -> None:
     assert gate.rates() == (4, 1, 0, 3, 0)
     gate.pause("x", 1.0)
     assert gate.rates() == (4, 1, 0, 0, 3)
+
+
+def test_a_slot_in_which_a_recording_waits_for_others_is_not_at_work() -> None:
+    gate = Gate(4, 0.0)
+    for name in "abc":
+        at_gate(gate, name, 0.0)
+    gate.held_up = 1
+    assert gate.rates() == (4, 2, 1, 0, 0)
+    gate.lingering = 1
+    assert gate.rates() == (4, 1, 1, 0, 0)
+    gate.held_up = 0
+    assert gate.rates() == (4, 2, 1, 0, 0)
+    at_gate(gate, "d", 1.0)
+    at_gate(gate, "e", 1.0)
+    assert gate.rates() == (4, 4, 0, 0, 0), "a batch that fills keeps a slot from who waits"
+    gate.pause("x", 2.0)
+    assert gate.rates() == (4, 3, 0, 0, 1)
+
+
+def test_after_sizes_came_and_went_the_lowest_free_slot_is_given() -> None:
+    gate = Gate(3, 0.0)
+    visitors = [at_gate(gate, name, 0.0) for name in "abc"]
+    gate.leave(visitors[1], 1.0)
+    gate.resize(1, 2.0)  # slot 2 is still in use
+    gate.resize(3, 3.0)  # slot 1 is the youngest now
+    gate.leave(visitors[2], 4.0)
+    gate.resize(3, 5.0)
+    at_gate(gate, "d", 6.0)
+    assert inside(gate) == {0: "a", 1: "d"}
 
 
 def test_renewed_slots_are_fresh_those_in_use_when_they_come_free() -> None:

@@ -284,3 +284,11 @@ def test_what_is_said_of_a_trial_closes_the_breaker_or_delays_the_next() -> None
     trial, _ = ask(state, 150.0, 300)
     assert (unclear(trial, 160.0).breaker, unclear(trial, 160.0).until) == ("open", 190.0)
     assert answered(HostState(failures=3), 0.0).failures == 0
+
+
+def test_waits_of_less_than_a_second_are_waits() -> None:
+    full = HostState(counts=((0, 5),), last=10.0)
+    assert ask(full, 61 * 60.0 - 0.5, 5)[1] == BudgetAnswer(0.5, "budget")
+    assert throttled(HostState(), 100.0, 100.0, 0.5).until == 100.5
+    cooling = HostState(breaker="open", until=100.5, opened=50.0)
+    assert throttled(cooling, 100.0, 10.0, None).until == 100.5, "no delay was named"

@@ -257,7 +257,13 @@ def wrong(*history: Snapshot) -> str:
 
 @pytest.mark.parametrize(
     ("errors", "finished", "reason"),
-    [(1, 1, ""), (2, 100, ""), (2, 99, "2 of 99 failed in 10 m"), (2, 0, ""), (3, 100, "3 of 100 failed in 10 m")],
+    [
+        (1, 1, ""),
+        (2, 100, ""),
+        (2, 99, "2 of 99 attempts failed in 10 m"),
+        (2, 0, ""),
+        (3, 100, "3 of 100 attempts failed in 10 m"),
+    ],
 )
 def test_two_failures_above_two_per_cent_are_wrong(busy: Snapshot, errors: int, finished: int, reason: str) -> None:
     assert wrong(run(busy, errors_10m=errors, finished_10m=finished)) == reason
