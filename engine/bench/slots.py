@@ -2,7 +2,7 @@
 
 ``gainstage bench slots``. One engine takes the demo's recordings, with the demo's models, over and over. First every configuration is
 measured, in rounds, so that a load that comes and goes hits them all; then the autopilot starts from the worst; then what it came to
-and the best are measured in turn. Five minutes on two cores; ``rounds`` makes it longer and surer.
+and the best are measured in turn. Three minutes on two cores; more rounds make it longer and surer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gainstage.engine.pipeline import ingest
 from gainstage.engine.queue import changes
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.runtime.autopilot import MOVED, NAME
+from gainstage.engine.runtime.change_effects import TOGETHER_S
 from gainstage.engine.runtime.demo import demo_recordings, enrol_demo_voices
 from gainstage.engine.runtime.engine import Engine
 from gainstage.engine.store.database import Database
@@ -33,7 +34,7 @@ MATTER = ("workers.transcribe", "workers.diarize")
 MOST = 4
 """Slots of a stage at most; fewer where there are fewer cores, but two."""
 
-ROUNDS, WINDOW_S, SETTLE_S = 2, 8.0, 2.0
+ROUNDS, WINDOW_S, SETTLE_S = 1, 8.0, 2.0
 AHEAD = 40
 """Recordings that are kept queued."""
 
@@ -133,7 +134,7 @@ def run(repeats: int = ROUNDS) -> dict[str, Any]:
         best, start = max(every, key=lambda s: tried[s].rtfx), min(every, key=lambda s: tried[s].rtfx)
         found, changed = machine.tune(start, most)
         sides = {found: Measured(), best: Measured()}
-        for n in range(2 * repeats if found != best else 0):
+        for n in range(repeats + 1 if found != best else 0):
             for slots in (found, best) if n % 2 == 0 else (best, found):
                 machine.measure(slots, sides[slots], WINDOW_S)
     gain = None
@@ -181,8 +182,8 @@ def _working(folder: Path) -> Iterator[DemoMachine]:
         loaded = load(profile="demo", environ={}, overrides=_OVERRIDES)
         engine = Engine(loaded, Paths.of(folder / "home").ensure(), database, flow=ingest, prepare=enrol_demo_voices)
         effects, pilot = engine.threads.change_effects, engine.threads.autopilot
-        effects.window_s, effects.settle_s, effects.least_s = 24.0, SETTLE_S, 6.0
-        pilot.baseline_s, pilot.patience_s = 12.0, 30.0
+        effects.window_s, effects.settle_s, effects.least_s = 14.0, SETTLE_S, 5.0
+        pilot.baseline_s, pilot.patience_s = TOGETHER_S + 1.0, 20.0  # after what it took back, a change of its own
         machine = DemoMachine(engine, database)
         machine.feed()
         thread = threading.Thread(target=engine.run, name="engine")
