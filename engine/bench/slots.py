@@ -11,8 +11,8 @@ import itertools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.runtime.autopilot import MOVED, NAME
 from gainstage.engine.runtime.change_effects import TOGETHER_S
 from gainstage.engine.runtime.demo import demo_recordings, enrol_demo_voices
-from gainstage.engine.runtime.engine import Engine
+from gainstage.engine.runtime.engine import Engine, Flow
 from gainstage.engine.store.database import Database
 from gainstage.engine.telemetry.cores import cores
+from gainstage.engine.terms import Recording
 
 MATTER = ("workers.transcribe", "workers.diarize")
 MOST = 4
@@ -46,6 +47,9 @@ _OVERRIDES = {"fetch.disk_floor": 0, "watch.record": False, "fetch.duplicates": 
 Slots = tuple[int, ...]
 """Numbers of slots in the order of :data:`MATTER`."""
 
+More = Callable[[int], Sequence[Recording]]
+"""Recordings to queue, the n-th time."""
+
 
 @dataclass(slots=True)
 class Measured:
@@ -62,15 +66,14 @@ class Measured:
 class DemoMachine:
     """An engine at work on a queue that never ends."""
 
-    def __init__(self, engine: Engine, database: Database) -> None:
-        self.engine, self.database = engine, database
+    def __init__(self, engine: Engine, database: Database, more: More) -> None:
+        self.engine, self.database, self._more = engine, database, more
         self._backlog, self._numbers = Backlog(database), itertools.count()
 
     def feed(self) -> None:
         """Queue all recordings once more where few are left."""
         while self._backlog.counts().queued < AHEAD:
-            n = next(self._numbers)
-            self._backlog.add([replace(r, id=f"{r.id}-{n}", key=f"{r.key}#{n}") for r in demo_recordings()])
+            self._backlog.add(self._more(next(self._numbers)))
 
     def set(self, slots: Slots) -> None:
         for key, value in zip(MATTER, slots, strict=True):
@@ -119,24 +122,27 @@ class DemoMachine:
         return self.slots, len({round(row.wall) for row in rows if row.by == NAME and row.undone_by is None})
 
 
-def run(repeats: int = ROUNDS) -> dict[str, Any]:
-    """``repeats`` rounds of every configuration."""
-    most = max(2, min(MOST, cores()))
+Machine = Callable[[Path], AbstractContextManager[DemoMachine]]
+
+
+def run(repeats: int = ROUNDS, *, machine: Machine | None = None) -> dict[str, Any]:
+    """``repeats`` rounds of every configuration, on the demo or another ``machine``."""
+    most, working = max(2, min(MOST, cores())), machine or demo_machine
     every = list(itertools.product(range(1, most + 1), repeat=len(MATTER)))
     with (
         tempfile.TemporaryDirectory(prefix="gainstage-slots-", ignore_cleanup_errors=True) as folder,
-        _working(Path(folder)) as machine,
+        working(Path(folder)) as engine,
     ):
         tried = {slots: Measured() for slots in every}
         for n in range(repeats):
             for slots in every if n % 2 == 0 else reversed(every):
-                machine.measure(slots, tried[slots], WINDOW_S)
+                engine.measure(slots, tried[slots], WINDOW_S)
         best, start = max(every, key=lambda s: tried[s].rtfx), min(every, key=lambda s: tried[s].rtfx)
-        found, changed = machine.tune(start, most)
+        found, changed = engine.tune(start, most)
         sides = {found: Measured(), best: Measured()}
         for n in range(repeats + 1 if found != best else 0):
             for slots in (found, best) if n % 2 == 0 else (best, found):
-                machine.measure(slots, sides[slots], WINDOW_S)
+                engine.measure(slots, sides[slots], WINDOW_S)
     gain = None
     if found != best:
         gain = measured_gain(sides[found].finished, sides[found].seconds, sides[best].finished, sides[best].seconds)
@@ -174,17 +180,23 @@ def _words(slots: Mapping[str, int]) -> str:
     return ", ".join(f"{key.removeprefix('workers.')} {value}" for key, value in slots.items())
 
 
+def _again(n: int) -> list[Recording]:
+    """The demo's recordings once more, as others."""
+    return [replace(r, id=f"{r.id}-{n}", key=f"{r.key}#{n}") for r in demo_recordings()]
+
+
 @contextmanager
-def _working(folder: Path) -> Iterator[DemoMachine]:
+def demo_machine(folder: Path, *, more: More = _again, flow: Flow = ingest, models: bool = True) -> Iterator[DemoMachine]:
     """The demo's engine with the windows of the autopilot cut to seconds: its recordings take seconds, not minutes."""
     folder.chmod(0o755)
     with Database.open(None, folder / "postgres") as database:
         loaded = load(profile="demo", environ={}, overrides=_OVERRIDES)
-        engine = Engine(loaded, Paths.of(folder / "home").ensure(), database, flow=ingest, prepare=enrol_demo_voices)
+        prepare = enrol_demo_voices if models else None
+        engine = Engine(loaded, Paths.of(folder / "home").ensure(), database, flow=flow, models=models, prepare=prepare)
         effects, pilot = engine.threads.change_effects, engine.threads.autopilot
         effects.window_s, effects.settle_s, effects.least_s = 14.0, SETTLE_S, 5.0
         pilot.baseline_s, pilot.patience_s = TOGETHER_S + 1.0, 20.0  # after what it took back, a change of its own
-        machine = DemoMachine(engine, database)
+        machine = DemoMachine(engine, database, more)
         machine.feed()
         thread = threading.Thread(target=engine.run, name="engine")
         thread.start()
