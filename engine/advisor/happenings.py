@@ -79,7 +79,7 @@ def done(run: int, title: str, ended_wall: float | None, *, stored: int, failed:
 
 def lost(engine: str, host: str, state: str, at_wall: float) -> Happening:
     """An engine that never signed off."""
-    why = "died" if state == "died" else "has not been heard of since"
+    why = "died" if state == "died" else "has sent nothing since"
     text = f"engine {clean_text(engine, 120)} on {clean_text(host, 80)} {why}; another engine queues again what it held"
     return Happening(f"lost:{engine}:{at_wall:.0f}", "lost", "gainstage: an engine is lost", text)
 

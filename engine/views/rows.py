@@ -358,7 +358,7 @@ class EngineEnd:
             "done": "it ended with nothing left to do",
             "stopped": "it was stopped",
             "died": "it died without signing off: killed, out of memory, or its machine went down",
-            "lost": "it has not been heard of since: killed, or cut off from the database",
+            "lost": "it has sent nothing since: killed, or cut off from the database",
         }.get(self.state, f"it was {self.state} when it was last heard of")
 
 

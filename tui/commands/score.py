@@ -82,7 +82,7 @@ def _matched(store: RecordingStore, talks: list[tuple[Path, Talk]], recording: s
         if len(talks) != 1:
             talks = [(path, talk) for path, talk in talks if talk.name == id] or talks
         if len(talks) != 1:
-            raise DeskError(f"the references tell of {len(talks)} recordings; give the one of {id}")
+            raise DeskError(f"the references are of {len(talks)} recordings; give the one of {id}")
         return [(id, talks[0][1])]
     matched = references_of(store, talks, store.stored_ids())
     if not matched:
