@@ -129,15 +129,15 @@ def show(
 
 
 def has_terminal() -> bool:
-    """Whether the console can be shown and used: on a terminal, or through the web server."""
-    return "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
+    """Whether the console can be shown and used: on a terminal (Textual draws on standard error), or through the web server."""
+    return "TEXTUAL_DRIVER" in os.environ or all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def need_terminal() -> None:
     """Raises ``DeskError`` without a terminal."""
     if not has_terminal():
         raise DeskError(
-            "the console needs a terminal, and standard input or output is none; "
+            "the console needs a terminal, and standard input, output or error is none; "
             "without one: gainstage status, gainstage run --headless"
         )
 
