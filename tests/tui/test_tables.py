@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gainstage.engine.stages import STAGES
+from gainstage.engine.views.events import Event
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -153,3 +154,17 @@ async def test_a_click_on_the_stage_table_chooses_the_stage_it_hits(driven: Run,
         await d.pilot.click(offset=(panel.region.x + 5, panel.region.y + 1))
         await d.settle()
         assert panel.current == STAGES[-1]
+
+
+async def test_lines_of_several_engines_name_their_engine(driven: Run, desk_at: Run) -> None:
+    async with driven(desk_at("burst")) as d:
+        await d.press("6")
+        tail = d.app.desk_screen.log_tail
+        assert "ENGINE" not in tail.as_text()
+        newest, wall = tail.events[-1].seq, d.desk.now()
+        tail.clear()
+        tail.take_events([Event(newest + n, wall, "info", "state", f"line {n}", engine=e) for n, e in enumerate(("one", "two"))], 0)
+        assert "ENGINE" in tail.as_text()
+        await d.command("filter engine:two")
+        assert "line 1" in tail.as_text()
+        assert "line 0" not in tail.as_text()
