@@ -143,10 +143,10 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
         return Forecast(None, None, None, "a stage is paused")
     pipeline = pipeline_of(snapshot, in_flight, under_way=True)
     bound = pipeline.bound(600.0)
-    heavy = [s for s in snapshot.stages if s.name in GPU_SLOT_STAGES and s.name not in pipeline.stages]
-    unknown = [s.name for s in heavy if s.done or not run.stored]  # one that stored recordings did without takes no time
-    if bound is None or unknown:
-        return Forecast(None, None, None, f"no recording is through {' and '.join(unknown) or 'a stage'} yet")
+    heavy = [s for s in snapshot.stages if s.name in GPU_SLOT_STAGES]
+    unknown = [s for s in heavy if s.name not in pipeline.stages and (s.done or s.busy or s.depth or not run.stored)]
+    if bound is None or len(unknown) == len(heavy):
+        return Forecast(None, None, None, f"no recording is through {' or '.join(s.name for s in unknown) or 'a stage'} yet")
     jobs, beyond = jobs_of(snapshot, seed)
     if run.state == "draining":
         jobs, beyond = jobs[: len(snapshot.flights)], 0.0
@@ -159,6 +159,12 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + few**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
     low, high = middle * max(0.0, 1 - EARLIER * relative), middle * (1 + LATER * relative + TROUBLE)
+    if unknown:  # between none of its time and that of the slowest that is known
+        slowest = max((pipeline.stages[s.name] for s in heavy if s not in unknown), key=lambda model: model.per_audio_s)
+        like = {s.name: replace(slowest, capacity=s.capacity) for s in unknown}
+        longer = left_s(replace(pipeline, stages={**pipeline.stages, **like}), jobs, beyond, seed)
+        middle, high = (middle + longer) / 2, longer * (1 + LATER * relative + TROUBLE)
+        basis += f"; of {' and '.join(like)} nothing is known yet"
     return Forecast(round(middle), round(low), round(high), basis)
 
 

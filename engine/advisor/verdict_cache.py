@@ -18,6 +18,9 @@ from gainstage.engine.advisor.verdict import explained, health_findings, verdict
 from gainstage.engine.views.scopes import scoped
 from gainstage.engine.views.snapshot import Advice, Forecast, ScopeView, Snapshot
 
+PARTS = 5.0
+"""A forecast is made anew at least so often until its end."""
+
 
 class VerdictCache:
     """Puts a verdict on each frame. Not thread-safe: it belongs to the publisher's thread.
@@ -75,7 +78,7 @@ class VerdictCache:
             return frame.verdict.forecast
         kept = self._left_run
         key = (scope.run, queued, running, frame.run.state)
-        if kept is not None and kept[1] == key and frame.wall - kept[0] < self.forecast_s:
+        if kept is not None and kept[1] == key and frame.wall - kept[0] < self._good_for_s(kept[2]):
             return _aged(kept[2], frame.wall - kept[0])
         fresh = forecast.eta(
             replace(frame, run=replace(frame.run, queued=queued, running=running, audio_left_s=audio_s)), in_flight
@@ -86,11 +89,15 @@ class VerdictCache:
     def _forecast(self, frame: Snapshot, in_flight: int) -> Forecast:
         shape = (frame.run.state, in_flight, tuple((s.capacity, s.paused) for s in frame.stages))
         kept = self._left
-        if kept is not None and kept[1] == shape and frame.wall - kept[0] < self.forecast_s:
+        if kept is not None and kept[1] == shape and frame.wall - kept[0] < self._good_for_s(kept[2]):
             return _aged(kept[2], frame.wall - kept[0])
         fresh = forecast.eta(frame, in_flight)
         self._left = (frame.wall, shape, fresh)
         return fresh
+
+    def _good_for_s(self, kept: Forecast) -> float:
+        """How old a forecast may be: a part of the time that is left, and no more than a second where there is none yet."""
+        return min(self.forecast_s, 1.0 if kept.left_s is None else kept.left_s / PARTS)
 
     def _advise(self, advice: Advice, case: Case) -> Advice | None:
         kept = self._expected

@@ -69,7 +69,20 @@ def test_before_anything_is_stored_the_time_left_is_a_range(busy: Snapshot) -> N
     assert not after.wide
 
 
-@pytest.mark.parametrize(("progress", "stages"), [(None, ("transcribe", "diarize")), (0.5, ("transcribe",)), (0.5, ())])
+def test_of_a_stage_that_is_not_measured_the_range_takes_in_that_it_is_as_slow_as_the_slowest(busy: Snapshot) -> None:
+    told = forecast.eta(early(busy, progress=0.5, stages=("transcribe",)), 24)
+    known = forecast.eta(early(busy, progress=0.5), 24)
+    assert told.high_s is not None
+    assert told.low_s is not None
+    assert known.high_s is not None
+    assert known.low_s is not None
+    assert told.wide
+    assert told.low_s <= known.low_s
+    assert told.high_s >= 0.95 * known.high_s
+    assert told.basis.endswith("of diarize nothing is known yet")
+
+
+@pytest.mark.parametrize(("progress", "stages"), [(None, ("transcribe", "diarize")), (0.5, ())])
 def test_a_stage_of_which_nothing_is_measured_is_named(busy: Snapshot, progress: float | None, stages: tuple[str, ...]) -> None:
     told = forecast.eta(early(busy, progress=progress, stages=stages), 24)
     assert told.left_s is None
