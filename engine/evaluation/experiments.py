@@ -1,8 +1,8 @@
 """What an experiment says: the same recordings under two settings in alternation, compared pair by pair. Pure.
 
 A pair is one recording in one repetition, under either side; the test and the interval are those of
-:func:`gainstage.engine.evaluation.intervals.paired`. The interval is over recordings, with all repetitions of each: what five
-recordings say, however often repeated, is known of five. Of the whole run, repetitions are compared.
+:func:`gainstage.engine.evaluation.intervals.paired`. The interval draws recordings and repetitions anew: what five recordings say,
+however often repeated, is known of five, and a slow minute slows all that ran in it. Of the whole run, repetitions are compared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from gainstage.engine.evaluation.intervals import Paired, Share, paired, pooled
@@ -147,12 +146,12 @@ def _change(what: str, one: Sequence[SideRun], two: Sequence[SideRun]) -> Change
     old, new = pooled(list(before.values())), pooled(list(after.values()))
     if old is None or new is None or old <= 0:
         return None
-    found = paired(before, after, unit=itemgetter(0))
+    found = paired(before, after, place=lambda key: key)
     recordings = 0 if what == WHOLE else len({id for id, _ in names})
     if found is None:
         return Change(what, old, new, len(names), recordings=recordings)
-    shares = found.difference / old, found.low / old, found.high / old
-    return Change(what, old, new, len(names), *shares, found.p, _certain(found), recordings)
+    low, high = found.shares or (found.low / old, found.high / old)
+    return Change(what, old, new, len(names), found.difference / old, low, high, found.p, _certain(found), recordings)
 
 
 def _certain(found: Paired) -> bool:
@@ -162,7 +161,7 @@ def _certain(found: Paired) -> bool:
 def _shares(what: str, runs: Sequence[SideRun]) -> dict[tuple[str, int], Share]:
     """Seconds of audio seconds by (recording, repetition): of a stage, of a recording from end to end; of a run by its repetition."""
     if what == WHOLE:
-        return {(str(r.repeat), r.repeat): Share(r.wall_s, r.audio_s) for r in runs if r.audio_s > 0}
+        return {(str(r.repeat), 0): Share(r.wall_s, r.audio_s) for r in runs if r.audio_s > 0}
     return {
         (m.id, r.repeat): Share(m.elapsed_s if what == ELAPSED else m.stages[what], m.audio_s)
         for r in runs

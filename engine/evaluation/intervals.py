@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -35,12 +36,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The difference of two runs on the same recordings, second minus first. ``p`` is two-sided, by flipping signs."""
+    """The difference of two runs on the same recordings, second minus first. ``p`` is two-sided, by flipping signs. ``shares`` is the
+    interval of the difference as a share of the first; None where the first has nothing."""
 
     difference: float
     low: float
     high: float
     p: float
+    shares: tuple[float, float] | None = None
 
 
 def pooled(items: Sequence[Share]) -> float | None:
@@ -66,28 +69,41 @@ def paired(
     second: Mapping[K, Share],
     resamples: int = RESAMPLES,
     *,
-    unit: Callable[[K], object] = lambda key: key,
+    place: Callable[[K], tuple[object, object]] = lambda key: (key, None),
 ) -> Paired | None:
     """Two runs compared over the recordings both have; None with fewer than two of them.
 
-    ``unit`` says which pairs belong to one recording: they are drawn together, as its repetitions are no recordings of their own.
-    Signs are flipped pair by pair: were the runs alike, each repetition could have gone either way.
+    ``place`` is the (recording, repetition) of a pair. Recordings are drawn anew with all their repetitions, which are no recordings
+    of their own, and repetitions with all their recordings, which a slow minute slows together. Signs are flipped pair by pair:
+    were the runs alike, each could have gone either way.
     """
     names = [name for name in first if name in second]
     of = sum(second[name].of for name in names)
-    place = {one: n for n, one in enumerate(dict.fromkeys(unit(name) for name in names))}
-    if len(place) < _LEAST or of <= 0:
+    places = [place(name) for name in names]
+    rows, columns = (list(dict.fromkeys(pair[n] for pair in places)) for n in (0, 1))
+    if len(rows) < _LEAST or of <= 0:
         return None
-    units = np.array([place[unit(name)] for name in names])
-    steps = np.array([second[n].errors - first[n].errors * (second[n].of / first[n].of if first[n].of else 0.0) for n in names])
-    moved, weights = np.bincount(units, steps), np.bincount(units, [second[name].of for name in names])
+    base = np.array([first[n].errors * (second[n].of / first[n].of if first[n].of else 0.0) for n in names])
+    steps = np.array([second[n].errors for n in names]) - base
+    where = np.array([rows.index(row) for row, _ in places]), np.array([columns.index(column) for _, column in places])
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(place), (resamples, len(place)))
-    differences = moved[draws].sum(1) / np.maximum(weights[draws].sum(1), 1e-9)
+    drawn = [_drawn(len(rows), resamples, rng), _drawn(len(columns), resamples, rng)]
+
+    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        cells = np.zeros((len(rows), len(columns)))
+        np.add.at(cells, where, values)
+        return np.asarray(((drawn[0] @ cells) * drawn[1]).sum(1))
+
+    moved, before = sums(steps), sums(base)
+    differences = moved / np.maximum(sums(np.array([second[name].of for name in names])), 1e-9)
     low, high = np.percentile(differences, (LOW, HIGH))
     flips = rng.choice((-1.0, 1.0), (resamples, len(names))) @ steps
     p = (1 + int((np.abs(flips) >= abs(steps.sum()) - 1e-9).sum())) / (1 + resamples)
-    return Paired(float(steps.sum() / of), float(low), float(high), float(p))
+    shares = None
+    if before.min() > 0:
+        least, most = np.percentile(moved / before, (LOW, HIGH))
+        shares = float(least), float(most)
+    return Paired(float(steps.sum() / of), float(low), float(high), float(p), shares)
 
 
 def paired_by(
@@ -119,3 +135,12 @@ def _difference(
     picks = [int(k) for k in chosen]
     before, after = measure([first[k] for k in picks]), measure([second[k] for k in picks])
     return None if before is None or after is None else after - before
+
+
+def _drawn(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each of ``count`` is drawn, in each of the resamples; one alone always is."""
+    times = np.zeros((resamples, count))
+    if count == 1:
+        return times + 1.0
+    np.add.at(times, (np.arange(resamples)[:, None], rng.integers(0, count, (resamples, count))), 1.0)
+    return times

@@ -186,6 +186,8 @@ def list_all(rows: tuple[ExperimentRow, ...], args: argparse.Namespace) -> int:
 
 def show(row: ExperimentRow, args: argparse.Namespace) -> None:
     """The table of an experiment and its verdict."""
+    from gainstage.engine.evaluation.experiments import BASE
+
     if not speaking(args):
         print_json(asdict(row))
         return
@@ -205,7 +207,7 @@ def show(row: ExperimentRow, args: argparse.Namespace) -> None:
             print(f"words that differ {different['words']:.0f} of {different['of_words']:.0f}")
         if different["speech_s"]:
             print(f"seconds with another speaker {different['moved_s']:.1f} of {different['speech_s']:.1f}")
-        for name, rates in different["against_truth"].items():
+        for name, rates in sorted(different["against_truth"].items(), key=lambda pair: pair[0] != BASE):
             print(
                 f"against the truth, {name}: " + ", ".join(f"{key} {rate:.1%}" for key, rate in rates.items() if rate is not None)
             )
