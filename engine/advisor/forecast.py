@@ -11,7 +11,7 @@ from math import sqrt
 from statistics import fmean, pstdev
 
 from gainstage.engine.advisor.simulation import Job, Pipeline, StageModel, backlog, simulate
-from gainstage.engine.stages import GPU_SLOT_STAGES, GPU_STAGES, INSIDE_STAGES
+from gainstage.engine.stages import GPU_SLOT_STAGES, GPU_STAGES, INSIDE_STAGES, OUTSIDE_STAGES
 from gainstage.engine.views.snapshot import FlightView, Forecast, Run, Snapshot, StageView
 
 MOST_SIMULATED = 160
@@ -23,8 +23,12 @@ LITTLE = 0.02
 UNKNOWN_S = 600.0
 """A recording's length where nothing is known of any."""
 
-FEW = 0.35
-"""Relative error of a speed that rests on the first pass of a stage, or on a part of one; it falls with the root of the passes."""
+FEW, FIRST = 0.35, 0.25
+"""Relative error of a speed by the passes it rests on: falling with their root, and of the first ones, which also load and warm what
+later ones find ready, with their square."""
+
+HALF = 0.5
+"""How far a pass is taken to be that says nothing of its progress: what has lasted for long lasts."""
 
 LEAST_MEASURED_S = 1.0
 """Seconds in a slot from which the progress of a recording says how fast its stage is."""
@@ -54,7 +58,7 @@ def pipeline_of(snapshot: Snapshot, in_flight: int, *, under_way: bool = False) 
 
 def speed_under_way(snapshot: Snapshot, stage: StageView) -> float | None:
     """Audio seconds per second of one slot of a stage that nothing is through yet, by the progress of the recordings in it; None
-    where that says nothing."""
+    where none is in it for long enough."""
     flights = {flight.id: flight for flight in snapshot.flights}
     audio_s = slot_s = 0.0
     for slot in stage.slots:
@@ -62,8 +66,8 @@ def speed_under_way(snapshot: Snapshot, stage: StageView) -> float | None:
         if flight is None or not flight.duration_s:
             continue
         progress = flight.progress if flight.stage == stage.name else flight.side_progress
-        if progress and slot.for_s >= LEAST_MEASURED_S:
-            audio_s, slot_s = audio_s + progress * flight.duration_s, slot_s + slot.for_s
+        if stage.name not in OUTSIDE_STAGES and slot.for_s >= LEAST_MEASURED_S:
+            audio_s, slot_s = audio_s + (progress or HALF) * flight.duration_s, slot_s + slot.for_s
     return audio_s / slot_s if slot_s else None
 
 
@@ -155,7 +159,7 @@ def eta(snapshot: Snapshot, in_flight: int, seed: int = 0) -> Forecast:
     middle = left_s(pipeline, jobs, beyond, seed)
     chance = 0.3 / sqrt(len(jobs))  # who comes last, and how long it is
     passes = next((s.done for s in snapshot.stages if s.name == bound[0]), 0)
-    few = FEW / sqrt(1 + passes)
+    few = FEW / sqrt(1 + passes) + FIRST / (1 + passes) ** 2
     relative = 1.28 * sqrt(_measured_spread(run.rtfx_history, middle) ** 2 + chance**2 + few**2)
     basis = f"simulated from measured service times; {bound[0]} allows {bound[1]:.0f}x"
     low, high = middle * max(0.0, 1 - EARLIER * relative), middle * (1 + LATER * relative + TROUBLE)

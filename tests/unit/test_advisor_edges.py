@@ -46,7 +46,8 @@ def steady(frame: Snapshot, rtfx: float = 155.0, queued: int = 100) -> Snapshot:
 
 def few(frame: Snapshot) -> float:
     """The square of what a speed may be wrong by that rests on so many passes of the bottleneck."""
-    return float(0.35**2 / (1 + view(frame, "transcribe").done))
+    passes = 1 + view(frame, "transcribe").done
+    return float((0.35 / sqrt(passes) + 0.25 / passes**2) ** 2)
 
 
 # -- the time left ------------------------------------------------------------------------------------------------------

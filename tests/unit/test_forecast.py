@@ -82,11 +82,17 @@ def test_of_a_stage_that_is_not_measured_the_range_takes_in_that_it_is_as_slow_a
     assert told.basis.endswith("of diarize nothing is known yet")
 
 
-@pytest.mark.parametrize(("progress", "stages"), [(None, ("transcribe", "diarize")), (0.5, ())])
-def test_a_stage_of_which_nothing_is_measured_is_named(busy: Snapshot, progress: float | None, stages: tuple[str, ...]) -> None:
-    told = forecast.eta(early(busy, progress=progress, stages=stages), 24)
+def test_a_stage_of_which_nothing_is_measured_is_named(busy: Snapshot) -> None:
+    told = forecast.eta(early(busy, progress=0.5, stages=()), 24)
     assert told.left_s is None
     assert "diarize" in told.basis
+
+
+def test_a_pass_without_progress_is_taken_to_be_half_way(busy: Snapshot) -> None:
+    told, half = (forecast.eta(early(busy, progress=progress), 24) for progress in (None, 0.5))
+    assert told.left_s is not None
+    assert half.left_s is not None
+    assert told.left_s == pytest.approx(half.left_s, rel=0.1)
 
 
 def test_advice_comes_where_a_change_may_still_act(busy: Snapshot) -> None:
