@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -18,29 +17,18 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.coverage import coverage, holes
+from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, stretched, words_in
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, features_of
 from gainstage.engine.speech.times import snapped
-from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest, seconds_of
+from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest
 from gainstage.engine.terms import SAMPLE_RATE, Coverage, Word
 
 Submit = Callable[[Sequence[SpeechWindow], CancelToken], Sequence[Any]]
 """Takes windows and returns, in the same order, a :class:`DecodedWindow` for each, or an exception in its place."""
 
-PAD_S = 0.2
-"""Seconds kept on each side of a gap that is recognised again: with more, words of its neighbours return."""
-
 SHORTEST_S = 0.1
 """A shorter piece of speech, in seconds, is a click."""
-
-EDGE_S = 0.05
-"""A repeated word belongs to a gap when its middle lies inside it, or within this many seconds."""
-
-LONG_WORD_S = 1.2
-"""A word that overlaps more seconds of speech than this hides others."""
-
-_ANOMALOUS_WORDS = 8
-_NOT_IN_WORDS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +193,28 @@ class BlockRecogniser:
         return most, self._certain[most] / sum(self._votes.values())
 
     def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
-        """Recognise every gap between ``words`` alone: its words when they are reliable enough, else none."""
+        """Recognise every gap between ``words`` again: with the words beside it, and where that gives none, alone. Its words when
+        they are reliable enough, else none.
+        """
         words = sorted(words, key=lambda w: w.start)
         parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
-        if not parts:
-            return []
-        spans = block.padded(parts, PAD_S)
+        alone = block.padded(parts, PAD_S)
+        wide = [around(part, words, block.seconds, self._rule) for part in parts]
+        beside = [k for k, span in enumerate(wide) if span != alone[k]]
+        result = dict(zip(beside, self._gaps(block, [parts[k] for k in beside], [wide[k] for k in beside], words), strict=True))
+        rest = [k for k in range(len(parts)) if k not in result or not result[k].words]
+        result |= zip(rest, self._gaps(block, [parts[k] for k in rest], [alone[k] for k in rest], words), strict=True)
+        return [result[k] for k in range(len(parts))]
+
+    def _gaps(self, block: Block, parts: Sequence[Span], spans: Sequence[Span], words: Sequence[Word]) -> list[Utterance]:
+        """The gaps ``parts``, each recognised in the one of ``spans`` that holds it; ``words`` are known, in time order."""
         decoded = self._decoded(block, spans, self._name(), timestamps=self._rule.timestamps)
         result = []
-        for hole, padded, one in zip(parts, spans, decoded, strict=True):
-            utterance = _utterance(padded, one, block.speech)
-            good = not one.doubtful and not anomalous(utterance.words)
-            inside = [w for w in utterance.words if hole[0] - EDGE_S <= (w.start + w.end) / 2 <= hole[1] + EDGE_S] if good else []
-            result.append(Utterance(hole, tuple(new_words(inside, words)), one))
+        for hole, span, one in zip(parts, spans, decoded, strict=True):
+            utterance = _utterance(span, one, block.speech)
+            inside = words_in(hole, span, utterance.words, words if self._rule.around_s else ())
+            good = not one.doubtful and not anomalous(inside)
+            result.append(Utterance(hole, tuple(new_words(inside, words)) if good else (), one))
         return result
 
     @staticmethod
@@ -300,47 +297,12 @@ def block_parts(block: Block, hole: Span, rule: Listening) -> list[Span]:
     return parted(hole, rule.window_s - 2 * PAD_S, lambda low, high: low + quietest(block.cut((low, high))))
 
 
-def anomalous(words: Sequence[Word]) -> bool:
-    """Whether words are probably hallucinated: improbable, or much too short or long. faster-whisper's rule, over the first eight
-    words."""
-
-    def strange(word: Word) -> float:
-        length = word.end - word.start
-        return (word.probability < 0.15) + max(0.0, 0.133 - length) * 15 + max(0.0, length - 2.0)
-
-    looked_at = words[:_ANOMALOUS_WORDS]
-    score = sum(strange(w) for w in looked_at)
-    return bool(looked_at) and (score >= 3 or score + 0.01 >= len(looked_at))
-
-
-def new_words(words_found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
-    """The words of a gap without those that its neighbours already have. ``known`` in time order."""
-    words = list(words_found)
-    if words and (before := [w for w in known if w.start < words[0].start][-1:]) and _same(before[0], words[0]):
-        words.pop(0)
-    if words and (after := next((w for w in known if w.start >= words[-1].start), None)) and _same(after, words[-1]):
-        words.pop()
-    return words
-
-
-def stretched(word: Word, speech: Sequence[Span]) -> bool:
-    """Whether a word lasts so long that it must cover others, to which the alignment gave no time."""
-    if word.end - word.start <= LONG_WORD_S:
-        return False
-    return seconds_of([(max(a, word.start), min(b, word.end)) for a, b in speech if b > word.start and a < word.end]) > LONG_WORD_S
-
-
 def _without_replaced(utterance: Utterance, speech: Sequence[Span], again: Sequence[Span]) -> Utterance:
     """The utterance without the stretched words whose time was recognised again with words as a result."""
     words = tuple(
         w for w in utterance.words if not (stretched(w, speech) and any(a <= (w.start + w.end) / 2 <= b for a, b in again))
     )
     return replace(utterance, words=words)
-
-
-def _same(a: Word, b: Word) -> bool:
-    near = max(a.start, b.start) - min(a.end, b.end) < 2 * PAD_S
-    return near and _NOT_IN_WORDS.sub("", a.text.lower()) == _NOT_IN_WORDS.sub("", b.text.lower())
 
 
 def _utterance(span: Span, decoded: DecodedWindow, speech: Sequence[Span]) -> Utterance:

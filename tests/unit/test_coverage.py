@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainstage.engine.speech.block_recogniser import anomalous, new_words, stretched
 from gainstage.engine.speech.coverage import HOLE_S, coverage, holes, summed
+from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, stretched, words_in
+from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.times import EDGE_S, snapped
 from gainstage.engine.speech.windows import Span, packed, seconds_of, without
 from gainstage.engine.terms import Coverage, Word
@@ -128,3 +129,29 @@ def test_words_of_a_hole_are_not_said_twice() -> None:
     found = [word(1.1, 1.3, "Said"), word(1.5, 2.0, "cut"), word(2.6, 2.9, "stop.")]
     assert [w.text for w in new_words(found, known)] == ["cut"]
     assert [w.text for w in new_words([word(1.9, 2.2, "said")], known)] == ["said"], "a second later it is said again"
+
+
+def test_a_gap_is_recognised_with_whole_words_beside_it_in_a_short_window() -> None:
+    rule = Listening(around_s=2.5, short_s=8.0)
+    known = [word(0.0, 0.4), word(7.8, 8.4), word(8.4, 9.9), word(12.2, 12.6), word(12.6, 14.4), word(14.4, 16.0)]
+    assert around((10.0, 12.0), known, 60.0, rule) == (pytest.approx(7.7), pytest.approx(14.5))
+    low, high = around((10.0, 17.5), known, 60.0, rule)
+    assert (low, high) == (10.0 - PAD_S, 17.5 + PAD_S), "too long to have words beside it"
+    assert around((10.0, 12.0), known, 60.0, Listening(around_s=0.0)) == (10.0 - PAD_S, 12.0 + PAD_S)
+    assert around((0.1, 0.9), [], 1.0, rule) == (0.0, 1.0), "within the block"
+
+
+@given(some_spans, st.floats(0.0, 30.0), st.floats(0.6, 20.0))
+def test_what_is_recognised_for_a_gap_holds_it_and_stays_short(spans: list[Span], start: float, length: float) -> None:
+    rule, gap = Listening(), (start, start + length)
+    low, high = around(gap, [word(*span) for span in spans], start + length + 5.0, rule)
+    assert low <= gap[0] < gap[1] <= high
+    assert high - low <= max(rule.short_s, length + 2 * PAD_S) + 1e-6
+
+
+def test_words_beside_a_gap_are_not_taken_for_words_in_it_however_their_times_moved() -> None:
+    known = [word(0.0, 0.4, "said"), word(0.4, 0.9, "happily."), word(3.0, 3.4, "I"), word(3.4, 3.8, "mean")]
+    texts = ["Said", "happily", "practitioners", "endow", "it", "I", "mean"]
+    found = [word(0.5 * k, 0.5 * k + 0.4, text) for k, text in enumerate(texts)]
+    assert [w.text for w in words_in((0.95, 3.0), (0.0, 3.8), found, known)] == ["practitioners", "endow", "it"]
+    assert [w.text for w in words_in((0.95, 3.0), (0.0, 3.8), found, ())] == ["practitioners", "endow", "it", "I"]
