@@ -65,6 +65,10 @@ def test_the_fullest_gpu_is_that_with_the_largest_share_in_use(busy: Snapshot) -
     found = case(replace(busy, devices=empty)).fullest
     assert found is not None
     assert found.index == 0, "both are empty: the first"
+    half = tuple(replace(card, index=n, memory_used=used, memory_total=80) for n, used in enumerate((10, 40, 20)))
+    found = case(replace(busy, devices=half)).fullest
+    assert found is not None
+    assert found.index == 1
     without = replace(card, index=2, memory_total=0)
     assert case(replace(busy, devices=(without,))).fullest is None
 
@@ -255,6 +259,7 @@ def test_voices_that_ran_out_of_memory_twice_get_a_smaller_batch(busy: Snapshot)
     assert found((1, 120.0), (2, 60.0)) is None, "once in this time"
     assert found((1, 120.0), (3, 60.0)) is not None
     assert found((0, 120.0), (2, 60.0), setting=119.0) is None, "lowered since"
+    assert new(found((0, 45.0), (2, 22.5), setting=45.0)) == 22.5, "seconds need not be whole"
     assert rules.smaller_voice_batch(case(replace(busy, batchers=()))) is None
     low = float(SPECS["voice.batch_seconds"].low or 0)
     assert found((0, low), (2, low), setting=low) is None
@@ -391,6 +396,16 @@ def test_a_stage_that_is_not_full_or_cannot_grow_is_no_second_one(
     assert pair(MORE, case(full, watch__memory_limit=92.5)) is not None
     with_gain(monkeypatch, 0.2)
     assert pair(MORE, case(change(full), watch__memory_limit=92.5, **settings)) is None
+
+
+def test_a_fuller_stage_that_cannot_grow_hides_no_other(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = stage(busy, "decode", busy_share=0.95)
+    for other, used in (("store", 20), ("segment", 20), ("diarize", 62)):
+        with_gain(monkeypatch, 0.2)
+        full = gpu(stage(decode, other, busy_share=1.0), memory_used=used * GIB)
+        found = pair(MORE, case(full, watch__memory_limit=92.5))
+        assert found is not None, other
+        assert found.id == "more-transcribe-decode", other
 
 
 def test_on_the_gpu_two_slots_more_must_fit_and_both_must_be_worth_it(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
