@@ -119,7 +119,8 @@ class Shadow:
         finally:
             _end(child)
         if standing(database, [r.id for r in recordings]).left:
-            last = clean_text(log.read_text("utf-8", "replace")[-600:], 600)
+            lines = log.read_text("utf-8", "replace").split("\n")
+            last = clean_text(next((line for line in reversed(lines) if line.strip()), ""), 600)
             hint = "What the engine wrote last stands above; leave those recordings out, or run it again."
             raise Permanent(f"the engine of the experiment ended early: {last}", cause="experiment: engine ended", hint=hint)
         shutil.rmtree(home.data, ignore_errors=True)

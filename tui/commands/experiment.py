@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from dataclasses import asdict, replace
@@ -109,6 +110,8 @@ def experiment(args: argparse.Namespace) -> int:
             raise DeskError("none of these references is named after a recording of the experiment: its id, title or file")
         if alive(desk) and speaking(args):
             print("an engine works beside it: times are less sure", file=sys.stderr)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupted)
         try:
             outcome = run_trial(spec, desk, paths_of(args), _reporter(args), truth, simulated=args.simulated)
         except KeyboardInterrupt:
@@ -122,6 +125,11 @@ def experiment(args: argparse.Namespace) -> int:
         row = find(desk.database, outcome.id)
     show(row, args)
     return 0
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """A signal that ends the program ends the experiment as Ctrl-C does: its engine and its database go, what was measured is kept."""
+    raise KeyboardInterrupt
 
 
 def _spec(args: argparse.Namespace, desk: PostgresDesk, sets: list[str]) -> ExperimentSpec:
