@@ -15,6 +15,7 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.bands import HARMLESS_THROTTLE, THROTTLED_WARN
 from gainstage.engine.advisor.bottleneck import BUSY
 from gainstage.engine.stages import GPU_SLOT_STAGES, OUTSIDE_STAGES
+from gainstage.engine.views.machine import HostView
 from gainstage.engine.views.snapshot import Advice, BatcherView, Bottleneck, DeviceView, Forecast, Snapshot
 
 Confidence = Literal["low", "medium", "high"]
@@ -159,7 +160,12 @@ def cpu_ceiling(case: Case) -> Advice | None:
     cpu = case.now.host.cpu
     if case.bottleneck.kind != "stage" or case.bottleneck.stage in OUTSIDE_STAGES or cpu is None or cpu < 0.9 or case.now.devices:
         return None
-    shares = case.now.host.split
+    return cpu_full(case.now.host)
+
+
+def cpu_full(host: HostView) -> Advice:
+    """Whose work fills the CPU of a machine."""
+    cpu, shares = host.cpu or 1.0, host.split
     if shares is None:
         return Advice("cpu-full", "The CPU is full; whose work fills it is not known", evidence=f"CPU {cpu:.0%}", confidence="low")
     evidence = f"CPU {cpu:.0%}: {shares.text}"

@@ -9,6 +9,7 @@ from math import ceil
 from statistics import median
 
 from gainstage.engine.advisor import forecast
+from gainstage.engine.advisor.advice import cpu_full
 from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.advisor.verdict import Finding, health_findings
 from gainstage.engine.desk.merged import merge
@@ -125,8 +126,7 @@ def fleet_verdict(
 ) -> Verdict:
     """The verdict on the last of the merged frames in ``history``, with what is ``wrong`` with single engines named."""
     limiting = bottleneck(history)
-    advices = [f.verdict.advice for f in frames if f.verdict.advice and f.verdict.bottleneck.stage == limiting.stage]
-    advice = advices[0] if advices else None
+    advice = next((a for f in frames if (a := _advice(f, frames)) and f.verdict.bottleneck.stage == limiting.stage), None)
     if advice is None and more is not None:
         advice = Advice("more-engines", more.partition(":")[0], expected=more.partition(": ")[2], evidence=left.basis)
     before = history[-2].verdict if len(history) > 1 else None
@@ -141,6 +141,12 @@ def fleet_verdict(
         forecast=left,
         why=(*why, *([f"· {more}"] if more else [])),
     )
+
+
+def _advice(frame: Snapshot, frames: Sequence[Snapshot]) -> Advice | None:
+    """What an engine advises. What others use of its CPU may be the work of the engines beside it, which it does not know."""
+    advice, beside = frame.verdict.advice, [f for f in frames if f.host.name == frame.host.name]
+    return cpu_full(merge(beside).host) if advice is not None and advice.id == "cpu-others" and len(beside) > 1 else advice
 
 
 def _troubled(frames: Sequence[Snapshot]) -> list[str]:

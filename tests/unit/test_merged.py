@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from gainstage.engine.advisor.advice import cpu_full
+from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.desk.fleet_rows import fleet_rows
-from gainstage.engine.desk.fleet_view import FleetView, more_engines
+from gainstage.engine.desk.fleet_view import FleetView, fleet_verdict, more_engines
 from gainstage.engine.desk.merged import merge
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.views.frame_json import dumps, loads
@@ -105,6 +107,20 @@ def test_slow_idle_and_different_engines_are_named() -> None:
     assert any("snail" in line for line in later.why)
     worked = [replace(f, wall=f.wall + 12, flights=quick[0].flights) for f in frames]
     assert "sloth" not in view.frame(worked, 24).verdict.reason
+
+
+@pytest.mark.parametrize(("engine_cpu", "advised"), [(0.9, "cpu-bound"), (0.3, "cpu-others")])
+def test_the_work_of_the_engines_beside_an_engine_is_not_somebody_elses(engine_cpu: float, advised: str) -> None:
+    """Seen with three engines on two cores: "something else takes 89 % of the CPU", and it was the other two."""
+    alone = frame("e0", 200)
+    host = replace(alone.host, cpu=1.0, cores=2, engine_cpu=engine_cpu, postgres_cpu=0.0)
+    verdict = replace(alone.verdict, bottleneck=bottleneck([replace(alone, host=host)]), advice=cpu_full(host))
+    assert verdict.advice is not None
+    assert verdict.advice.id == "cpu-others"
+    frames = [replace(alone, engine=name, host=host, verdict=verdict, devices=()) for name in ("e0", "e1")]
+    shown = fleet_verdict([merge(frames)], frames, Forecast(None, None, None), None, frozenset())
+    assert shown.advice is not None
+    assert shown.advice.id == advised
 
 
 def test_a_run_is_judged_by_all_its_engines() -> None:
