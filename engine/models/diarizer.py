@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ OPTIONS = {
 """Options of a pipeline that its config may contain."""
 
 MOST_CONFIG = 256 * 1024
+MOST_PLDA = 64 * 1024 * 1024
 DEEPEST, MOST_VALUES = 8, 20_000
 """Limits of a config, in bytes, levels and values."""
 
@@ -117,21 +119,29 @@ def load_diarizer(resolved: ResolvedModel, device: str, voice_at: VoiceAt) -> Di
     check_folder(resolved)
     config = _config(resolved)
     with quiet.importing():
-        from pyannote.audio.core.plda import PLDA
-
         try:
             return DiarizerParts(
                 label=f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name,
                 device=device,
                 segmentation=_model(resolved, config.parts["segmentation"]),
                 embedding=_embedding(resolved, config.parts["embedding"], voice_at),
-                plda=PLDA.from_pretrained(_beside(resolved, config.parts["plda"])),
+                plda=_plda(_beside(resolved, config.parts["plda"])),
                 options=config.options,
                 parameters=config.parameters,
                 pad_s=config.pad_s,
             )
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise _unusable(resolved, str(error)) from error
+
+
+def _plda(folder: Path) -> Any:
+    """``PLDA.from_pretrained`` of a local folder, which leaves its files open and takes a FIFO for one."""
+    from pyannote.audio.core.plda import PLDA
+
+    try:
+        return PLDA(*(io.BytesIO(read_regular(folder / name, MOST_PLDA)) for name in ("xvec_transform.npz", "plda.npz")))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{folder.name} holds no arrays, or is broken: {error}") from error
 
 
 def _config(resolved: ResolvedModel) -> _Config:

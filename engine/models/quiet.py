@@ -59,6 +59,8 @@ _HARMLESS = (
     (RuntimeWarning, r"invalid value encountered in (scalar )?divide"),
     # pyannote turns TensorFloat-32 off for reproducible results, and warns about it
     (UserWarning, r"\s*TensorFloat-32 \(TF32\) has been disabled"),
+    # a line of a damaged subtitle file that may have been a time: what can be read of the file is used
+    (UserWarning, r"Possible missed subtitle start"),
 )
 
 _import_lock = threading.RLock()

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from gainstage.engine.clean import clean_text
+from gainstage.engine.models import quiet
 from gainstage.engine.terms import Caption, Captions
 
 MOST_CUES = 100_000
@@ -121,7 +122,8 @@ def _of_subtitles(text: str, format: str) -> Iterator[Caption]:
 
     text = "\n".join(text.splitlines()[: 8 * MOST_CUES])
     try:
-        events = pysubs2.SSAFile.from_string(text, format_=format, keep_html_tags=True, keep_unknown_html_tags=True)
+        with quiet.working():
+            events = pysubs2.SSAFile.from_string(text, format_=format, keep_html_tags=True, keep_unknown_html_tags=True)
     except (pysubs2.exceptions.Pysubs2Error, *_FAULTS) as error:
         raise NoCaptions(f"it is no {format}: {clean_text(str(error), 100)}") from error
     for event in events:

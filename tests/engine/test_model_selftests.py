@@ -208,3 +208,10 @@ def test_parts_of_two_diarizers_do_not_fit(copied: Callable[[str], Path]) -> Non
         wider = {"mean1": np.tile(arrays["mean1"], 2), "mean2": arrays["mean2"], "lda": np.tile(arrays["lda"], (2, 1))}
     np.savez(file, **wider)
     assert refused("diarization", folder).cause == "model files do not fit"
+
+
+def test_half_an_archive_of_arrays_is_named(copied: Callable[[str], Path]) -> None:
+    folder = copied("diarization")
+    file = folder / "plda" / "xvec_transform.npz"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "plda holds no arrays, or is broken" in refused("diarization", folder).message

@@ -168,7 +168,7 @@ def test_a_killed_engine_goes_on_where_it_was(kills: int, minutes: float, slow: 
     assert result["kills"] >= 1
     assert result["identical"]
     assert result["redone_s_p95"] <= 30
-    assert result["recognised_s_p95"] + result["diarized_s_p95"] >= result["redone_s_p95"]
+    assert result["recognised_s_p95"] + result["diarized_s_p95"] >= result["redone_s_p95"] - 0.15  # each is rounded to 0.1 s
 
 
 def test_little_of_one_recording_is_under_way_at_once_however_long_its_windows() -> None:
