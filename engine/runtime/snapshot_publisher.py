@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -222,8 +223,9 @@ class SnapshotPublisher:
                     self._start_recording()
             except OSError as error:  # a full disk must not end the figures
                 self.context.journal.log("warning", f"the run is not recorded any more: {error}", kind="state")
-                self._recorder.close()
-                self._recorder = None
+                recorder, self._recorder = self._recorder, None
+                with suppress(OSError):  # it tries once more to write what the disk has refused
+                    recorder.close()
 
     def _new_changes(self, frame: Snapshot) -> tuple[ChangeRow, ...]:
         """Changes of settings that are new or whose effect is; read when there is a new revision, and once a minute."""

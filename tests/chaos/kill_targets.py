@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from gainstage.config.settings import Settings
+from gainstage.config.settings import Fetch, Settings
 from gainstage.config.whole_files import write_whole
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
@@ -21,6 +21,7 @@ from gainstage.engine.flow.work_folder import WorkFolders
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.schema import ensure
 from gainstage.engine.sources.fetch import Fetcher
+from gainstage.engine.sources.ytdlp_fetch import fetch_with_ytdlp
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.export import export_recording
 from gainstage.engine.store.recordings import RecordingStore
@@ -44,6 +45,17 @@ def download(url: str, folder: str, source: str, ids: list[str]) -> None:
             wanted = Recording(id, f"url:{id}", f"{source}/{id}.mp3", id, extra={"fetch": "http"})
             fetcher.fetch(wanted, work, token=CancelToken(), progress=lambda _: None)
         time.sleep(60)
+
+
+def download_streams(urls: list[str], folder: str) -> None:
+    """Fetch streams of many pieces one after the other, as an engine's child does."""
+    settings = Fetch.model_validate({"allow_private": True, "timeout": 5})
+    for n, url in enumerate(urls):
+        place, whole = Path(folder) / f"stream{n}", Path(folder) / f"stream{n}.media"
+        place.mkdir(exist_ok=True)
+        if not whole.exists():
+            fetch_with_ytdlp(url, place, settings, token=CancelToken(), progress=lambda _: None).replace(whole)
+    time.sleep(60)
 
 
 def store_recordings(url: str, folder: str, count: int) -> None:
@@ -123,6 +135,9 @@ ENGINE = [
 ]
 """What an engine imports when it starts."""
 
+SITES = ["yt_dlp", "yt_dlp.extractor.extractors", "gainstage.engine.sources.ytdlp_guard"]
+"""What its child imports for a site."""
+
 
 def engine(arguments: list[str], log: str, url: str) -> None:
     """An engine as ``gainstage engine`` runs it: in a session of its own, its output in ``log``."""
@@ -142,7 +157,7 @@ def engine(arguments: list[str], log: str, url: str) -> None:
 def context() -> ForkServerContext:
     """Processes that start in milliseconds: everything above, and what an engine needs, is imported once."""
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload([__name__, *ENGINE])
+    made.set_forkserver_preload([__name__, *ENGINE, *SITES])
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,42 @@ def test_downloads_killed_in_mid_transfer_go_on_and_are_never_kept_in_part(
     process.join()
     look()
     assert [path.name for path in kept.iterdir() if path.suffix in (".part", ".etag", ".size")] == []
+
+
+def test_streams_killed_between_and_in_their_pieces_are_never_kept_short_or_long(server: Server, tmp_path: Path) -> None:
+    pieces = [random.Random(n).randbytes(20_000) for n in range(12)]
+    urls, names = [], "".join(f"#EXTINF:2.0,\n/piece{n}.ts\n" for n in range(len(pieces)))
+    text = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n{names}#EXT-X-ENDLIST\n".encode()
+
+    def slow(piece: bytes) -> Callable[[Request], None]:
+        def answer(request: Request) -> None:
+            request.server.ending.wait(0.01)
+            request.answer(200, piece, Content_Type="video/mp2t")
+
+        return answer
+
+    for n, piece in enumerate(pieces):
+        server.serve(f"/piece{n}.ts", slow(piece))
+    for n in range(max(2, KILLS // 6)):
+        urls.append(server.serve(f"/talk{n}.m3u8", lambda r: r.answer(200, text, Content_Type="application/vnd.apple.mpegurl")))
+    whole = b"".join(pieces)
+
+    def look() -> None:
+        for path in tmp_path.glob("*.media"):
+            assert path.read_bytes() == whole, path
+
+    arguments = (urls, str(tmp_path))
+    met = kill_again_and_again(targets.download_streams, arguments, KILLS, random.Random(11), 1.5, look)
+    assert met > KILLS // 2
+    process = targets.context().Process(target=targets.download_streams, args=arguments, daemon=True)
+    process.start()
+    end = time.monotonic() + 240
+    while len(list(tmp_path.glob("*.media"))) < len(urls):
+        assert time.monotonic() < end, sorted(path.name for path in tmp_path.iterdir())
+        process.join(0.1)
+    process.kill()
+    process.join()
+    look()
 
 
 def test_stores_killed_at_any_moment_leave_every_recording_whole(database: Database, database_url: str, tmp_path: Path) -> None:

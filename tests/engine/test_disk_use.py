@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from engine_kit import make_engine, queue, running
 
 from gainstage.engine.runtime.disk_use import trim_runs
@@ -54,6 +55,23 @@ def test_an_engine_that_records_goes_on_in_new_files_and_keeps_within_the_bound(
         writing = engine.threads.publisher.recording()
         assert writing is not None
         assert writing.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_ends_the_recording_of_a_run_and_no_figure(database: Database, tmp_path: Path) -> None:
+    engine = make_engine(database, tmp_path, watch__record=True)
+    with running(engine):
+        publisher = engine.threads.publisher
+        recorder = publisher._recorder
+        assert recorder is not None
+        whole, recorder._file = recorder._file, open("/dev/full", "wb")  # noqa: SIM115  (closed by the recorder)
+        whole.close()
+        until(lambda: publisher.recording() is None)
+        frames = publisher.frames
+        until(lambda: publisher.frames > frames + 2)
+        texts = [event.text for event in engine.context.journal.after(0, 10_000).items]
+    assert sum("not recorded any more" in text for text in texts) == 1
+    assert [text for text in texts if "figures" in text] == []
 
 
 LOG = """

@@ -6,7 +6,7 @@
     python -m tests.fuzz.text --seed 4711 names            # one case again
 
 A case is a target and a seed, nothing else: the same seed makes the same input. It may end well or with one of gainstage's typed
-errors. Any other exception, ten seconds, 500 MB more memory or the death of the process is a finding: it is printed, and kept in
+errors. Any other exception, ten seconds of a processor, 500 MB more memory or the death of the process is a finding: it is printed, and kept in
 ``seeds.txt``, whose cases run with the tests from then on.
 """
 
@@ -28,6 +28,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
+import psutil
+
 from gainstage.config.origins import SettingError, load, profile_names, profile_text
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import forecast
@@ -47,6 +49,12 @@ from gainstage.tui.render.values import BadValue, read_value
 from tests.frames_kit import story
 
 LIMIT_S = 10.0
+"""Seconds of processor time of one case, its parsers included."""
+
+STUCK_S = 120.0
+"""Seconds of the clock after which a case is stuck, on a machine of any load."""
+
+LOOK_S = 1.0
 MOST_BYTES = 500 * 1024**2
 SEEDS = Path(__file__).with_name("seeds.txt")
 TYPED = (EngineError, SettingError, BadFrame, BadValue)
@@ -205,6 +213,28 @@ def _work(pipe: Connection, target: str, first: int) -> None:
         pipe.send(("end", seed, case(target, seed)))
 
 
+def worked_s(pid: int | None) -> float:
+    """Processor time of a process and what it has started; 0 after its end."""
+    total = 0.0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = each.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def stuck(pipe: Connection, pid: int | None) -> str | None:
+    """Wait for the next word of a child; why it is waited for no longer."""
+    began, worked = time.monotonic(), worked_s(pid)
+    while not pipe.poll(LOOK_S):
+        clock_s, own_s = time.monotonic() - began, worked_s(pid) - worked
+        if own_s > LIMIT_S or clock_s > STUCK_S:
+            return f"{own_s:.1f} s of a processor, {clock_s:.0f} s of the clock"
+    return None
+
+
 def findings(target: str, first: int, seconds: float) -> Iterator[tuple[int, str | None]]:
     """(seed, finding or None) of case after case for so many seconds, in a child that is watched and replaced when it hangs."""
     end, seed = time.monotonic() + seconds, first
@@ -215,8 +245,8 @@ def findings(target: str, first: int, seconds: float) -> Iterator[tuple[int, str
         there.close()
         try:
             while time.monotonic() < end:
-                if not here.poll(LIMIT_S):
-                    yield seed, f"longer than {LIMIT_S:.0f} s"
+                if why := stuck(here, child.pid):
+                    yield seed, why
                     break
                 what, seed, found = here.recv()
                 if what == "end":
