@@ -28,7 +28,7 @@ def known_faults(requirements: Path, service: str) -> list[str] | str:
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        return (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        return (done.stderr.strip().splitlines() or ["it said nothing"])[-1].split(":")[0][-80:]
     if not any("vulns" in package for package in packages):
         return "it knows none of the packages"
     return [f"{p['name']} {p['version']}: {v['id']}" for p in packages for v in p.get("vulns", ())]

@@ -204,6 +204,9 @@ class Fetcher:
                 return
             self._swept = time.monotonic()
         kept = {path.name.split(".")[0]: path for path in self._partial.iterdir()}
+        draft = kept.pop("", None)  # of captions, left by a kill
+        if draft is not None and _is_old(draft):
+            draft.unlink(missing_ok=True)
         if not kept:
             return
         with self._database.connection() as connection:

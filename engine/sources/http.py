@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 
 from gainstage.config.settings import Fetch
-from gainstage.config.whole_files import write_whole
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Permanent, Rejected, Throttled, Transient
 from gainstage.engine.flow.cancel import CancelToken
@@ -112,7 +111,7 @@ def _check_end(partial: Path, mark: Path, size: Path) -> None:
     with contextlib.suppress(OSError):
         if size.read_text() == str(have):
             return
-    write_whole(size, str(have))
+    size.write_text(str(have))
     if not mark.exists():  # nothing that a later attempt could go on from
         partial.unlink()
     raise Transient(
@@ -172,7 +171,11 @@ def _remember(response: httpx.Response, mark: Path) -> None:
     tag = response.headers.get("etag") or response.headers.get("last-modified")
     ranged = response.headers.get("accept-ranges", "bytes") != "none" and "content-encoding" not in response.headers
     if tag and ranged and not tag.startswith("W/") and MARK.fullmatch(tag):
-        write_whole(mark, tag)
+        try:
+            mark.write_text(tag, encoding="latin-1")
+        except OSError:  # half a mark would be another file's
+            mark.unlink(missing_ok=True)
+            raise
     else:
         mark.unlink(missing_ok=True)
 
