@@ -123,7 +123,15 @@ class WorkFolders:
                 cause="unsafe id",
                 hint="It was not queued by gainstage: see who else writes to this database.",
             )
-        return self.root / recording_id
+        return self._own(self.root / recording_id)
+
+    def _own(self, path: Path) -> Path:
+        """The path of a folder that is about to be emptied: one in the root, whatever it is called."""
+        if path.parent != self.root or path.name in ("", "..") or path.is_symlink():
+            raise Permanent(
+                f"{path} is no work folder of {self.root}", cause="unsafe id", hint="See who else writes to this database."
+            )
+        return path
 
     def _door(self) -> FileLock:
         return FileLock(self.root / _DOOR)
