@@ -142,15 +142,32 @@ def test_nothing_is_left_when_all_have_ended(busy: Snapshot) -> None:
 
 
 def test_the_stages_that_take_the_time_must_be_measured(busy: Snapshot) -> None:
-    new = {"rtfx": None, "done": 0}
-    assert basis(stage(busy, "transcribe", rtfx=None)) == "no recording is through transcribe yet"
+    idle = {"rtfx": None, "done": 0, "busy": 0, "depth": 0}
+    half = "; of {} nothing is known yet"
+    assert basis(stage(busy, "transcribe", rtfx=None)).endswith(half.format("transcribe"))
     both = stage(stage(busy, "transcribe", rtfx=None), "diarize", rtfx=None)
-    assert basis(both) == "no recording is through transcribe and diarize yet"
-    assert basis(run(stage(busy, "diarize", **new), stored=0)) == "no recording is through diarize yet"
-    assert left(run(stage(busy, "diarize", **new), stored=1)) > 0, "all that is stored did without it"
-    assert left(stage(busy, "decode", rtfx=None)) > 0, "it takes no time to speak of"
-    nothing = replace(busy, stages=tuple(replace(s, rtfx=None, done=0) for s in busy.stages))
+    assert basis(both) == "no recording is through transcribe or diarize yet"
+    assert basis(run(stage(busy, "diarize", **idle), stored=0)).endswith(half.format("diarize"))
+    for working in ({"done": 1}, {"busy": 1}, {"depth": 1}):
+        assert basis(run(stage(busy, "diarize", **{**idle, **working}), stored=1)).endswith(half.format("diarize"))
+    assert basis(run(stage(busy, "diarize", **idle), stored=1)).endswith("x"), "all that is stored did without it"
+    assert basis(stage(busy, "decode", rtfx=None)).endswith("x"), "it takes no time to speak of"
+    nothing = replace(busy, stages=tuple(replace(s, **idle) for s in busy.stages))
     assert basis(run(nothing, stored=5)) == "no recording is through a stage yet"
+
+
+def test_a_stage_of_which_nothing_is_known_takes_no_time_or_that_of_the_slowest(busy: Snapshot) -> None:
+    bare = stage(stage(long_queue(busy, (150.0,) * 60), "transcribe", capacity=2), "diarize", rtfx=None, capacity=1)
+    estimate = forecast.eta(bare, 24)
+    pipeline, (jobs, beyond) = forecast.pipeline_of(bare, 24), forecast.jobs_of(bare)
+    slowest = replace(pipeline.stages["transcribe"], capacity=1)
+    without = forecast.left_s(pipeline, jobs, beyond)
+    like = forecast.left_s(replace(pipeline, stages={**pipeline.stages, "diarize": slowest}), jobs, beyond)
+    relative = (expected_share(0.0, 100) - 1.08) / 1.6
+    assert like > without
+    assert estimate.left_s == round((without + like) / 2)
+    assert estimate.low_s == round(without * (1 - 1.2 * relative))
+    assert estimate.high_s == round(like * (1.08 + 1.6 * relative))
 
 
 def test_a_speed_is_known_from_the_progress_of_what_is_under_way(busy: Snapshot) -> None:
@@ -169,8 +186,16 @@ def test_a_speed_is_known_from_the_progress_of_what_is_under_way(busy: Snapshot)
     for silent in (SlotView(0, "0", "busy", 0.99), SlotView(0, None, "idle", 10.0), SlotView(0, "gone", "busy", 10.0)):
         assert speed(silent) is None
         assert speed(silent, SlotView(1, "1", "busy", 10.0)) == 30.0
+    fetched = replace(first, stage="fetch")
+    assert (
+        forecast.speed_under_way(
+            replace(busy, flights=(fetched,)),
+            replace(next(s for s in busy.stages if s.name == "fetch"), slots=(SlotView(0, "0", "busy", 10.0),)),
+        )
+        is None
+    ), "how long a host takes says nothing of the next"
     first = replace(first, progress=None)
-    assert speed(SlotView(0, "0", "busy", 10.0)) is None
+    assert speed(SlotView(0, "0", "busy", 20.0)) == 15.0, "half of it, where nothing is said"
     first = replace(first, progress=0.5, duration_s=None)
     assert speed(SlotView(0, "0", "busy", 10.0)) is None
     slots = (SlotView(0, "1", "busy", 10.0),)
@@ -210,7 +235,8 @@ def high_share(frame: Snapshot) -> float:
 
 
 def expected_share(spread: float, jobs: int) -> float:
-    return 1.08 + 1.6 * 1.28 * float((spread**2 + 0.09 / jobs + 0.35**2 / 26) ** 0.5)  # after 25 passes
+    few = 0.35 / 26**0.5 + 0.25 / 26**2  # after 25 passes
+    return 1.08 + 1.6 * 1.28 * float((spread**2 + 0.09 / jobs + few**2) ** 0.5)
 
 
 def long_queue(frame: Snapshot, history: tuple[float | None, ...]) -> Snapshot:

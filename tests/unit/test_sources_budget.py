@@ -290,5 +290,7 @@ def test_waits_of_less_than_a_second_are_waits() -> None:
     full = HostState(counts=((0, 5),), last=10.0)
     assert ask(full, 61 * 60.0 - 0.5, 5)[1] == BudgetAnswer(0.5, "budget")
     assert throttled(HostState(), 100.0, 100.0, 0.5).until == 100.5
+    ahead = HostState(paced=1000.5 + (BURST - 1) * even_gap_s(100))
+    assert ask(ahead, 1000.0, 100, even=True)[1] == BudgetAnswer(0.5, "pace")
     cooling = HostState(breaker="open", until=100.5, opened=50.0)
     assert throttled(cooling, 100.0, 10.0, None).until == 100.5, "no delay was named"

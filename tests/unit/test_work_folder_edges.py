@@ -218,7 +218,17 @@ def test_bytes_of_links_are_their_own(tmp_path: Path) -> None:
     outside.mkdir()
     (outside / "large").write_bytes(b"x" * 1_000_000)
     (folders.root / "link").symlink_to(outside)
+    (folders.root / "file").symlink_to(outside / "large")
     assert folders.bytes_used() < 100_000
+
+
+def test_a_link_in_a_work_folder_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    with WorkFolders(tmp_path / "work").open("rec") as path:
+        (path / "link").symlink_to(outside)
+    assert not path.exists()
+    assert outside.is_dir()
 
 
 def test_bytes_of_what_vanishes_while_counting_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
