@@ -75,7 +75,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "engine/speech/words.py": ("tests/engine/test_words.py",),
     "engine/text/segments.py": ("tests/engine/test_segments.py",),
-    "engine/advisor/advice.py": ("tests/unit/test_advice_exact.py", *RULES),
+    "engine/advisor/advice.py": ("tests/unit/test_advice_exact.py", "tests/unit/test_advice_chosen.py", *RULES),
     "engine/advisor/bands.py": ("tests/unit/test_advisor_bands.py",),
     "engine/advisor/bottleneck.py": ("tests/unit/test_bottleneck.py",),
     "engine/advisor/forecast.py": (

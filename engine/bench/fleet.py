@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gainstage.engine.bench.fleet_claims import WORKERS, Part, drive, ms, seconds_of
+from gainstage.engine.bench.fleet_claims import WORKERS, ClaimsPart, drive, ms, seconds_of
 from gainstage.engine.bench.fleet_engines import TIMES
 from gainstage.engine.bench.fleet_model import SIZES, Costs, errors, fit, predicted
 from gainstage.engine.bench.fleet_server import ServerWatch, dead_share, number, sizes
@@ -51,8 +51,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure with so many recordings queued and as many stored.
 
-    ``minutes``: how long claims are made; ``fleets``: numbers of engines on one server; ``beside``: processes beside each other;
-    ``window_s``: length of each other measurement.
+    ``minutes``: how long claims are made; ``fleets``: numbers of engines on one server; ``beside``: processes beside each other.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gainstage-bench-", ignore_cleanup_errors=True)))
@@ -110,10 +109,10 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{name:<24} {value}" for name, value in result.items() if name not in named]
     lines += [f"{'grown ' + name:<24} {share:+.1%}" for name, share in result["grown"].items()]
     lines += [f"{'dead rows ' + name:<34} {share:.1%}" for name, share in result["dead"].items()]
-    return "\n".join([*lines, "", *parts_table([Part(**part) for part in result["parts"]]), *fleets_table(result)])
+    return "\n".join([*lines, "", *parts_table([ClaimsPart(**part) for part in result["parts"]]), *fleets_table(result)])
 
 
-def parts_table(parts: Sequence[Part]) -> list[str]:
+def parts_table(parts: Sequence[ClaimsPart]) -> list[str]:
     """Lines of a long measurement: what claims took, and how large the tables with their indexes were, part by part."""
     if not parts:
         return []

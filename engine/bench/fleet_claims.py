@@ -30,7 +30,7 @@ COMMIT = "select pg_logical_emit_message(true, 'gainstage bench', '')"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ClaimsPart:
     """A stretch of a long measurement: claims a second, quantiles in ms, bytes and dead rows of the tables at its end."""
 
     minute: float
@@ -49,7 +49,7 @@ class Claims:
     took: list[float] = field(default_factory=list)
     trips: list[float] = field(default_factory=list)
     commits: list[float] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[ClaimsPart] = field(default_factory=list)
     load: Load = field(default_factory=lambda: Load(0, 0.0, 0.0, 0.0))
 
 
@@ -113,7 +113,7 @@ def _tell(database: Database, claims: Claims, every_s: float, ending: threading.
         took, commits = claims.took[counted:], claims.commits[timed:]
         counted, timed = counted + len(took), timed + len(commits)
         claims.parts.append(
-            Part(
+            ClaimsPart(
                 round((time.monotonic() - began) / 60, 1),
                 round(len(took) / every_s, 1),
                 ms(took, 0.5),

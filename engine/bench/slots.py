@@ -52,7 +52,7 @@ More = Callable[[int], Sequence[Recording]]
 
 
 @dataclass(slots=True)
-class Measured:
+class SlotsMeasured:
     """What was finished with some slots: on a clock that runs only while they are measured."""
 
     seconds: float = 0.0
@@ -93,7 +93,7 @@ class DemoMachine:
                 raise TimeoutError(f"not reached in {patience_s:.0f} s")
             time.sleep(0.1)
 
-    def measure(self, slots: Slots, into: Measured, window_s: float) -> None:
+    def measure(self, slots: Slots, into: SlotsMeasured, window_s: float) -> None:
         """From the end of one recording to the end of another, about ``window_s`` later."""
         self.set(slots)
         since = time.time() + SETTLE_S
@@ -133,13 +133,13 @@ def run(repeats: int = ROUNDS, *, machine: Machine | None = None) -> dict[str, A
         tempfile.TemporaryDirectory(prefix="gainstage-slots-", ignore_cleanup_errors=True) as folder,
         working(Path(folder)) as engine,
     ):
-        tried = {slots: Measured() for slots in every}
+        tried = {slots: SlotsMeasured() for slots in every}
         for n in range(repeats):
             for slots in every if n % 2 == 0 else reversed(every):
                 engine.measure(slots, tried[slots], WINDOW_S)
         best, start = max(every, key=lambda s: tried[s].rtfx), min(every, key=lambda s: tried[s].rtfx)
         found, changed = engine.tune(start, most)
-        sides = {found: Measured(), best: Measured()}
+        sides = {found: SlotsMeasured(), best: SlotsMeasured()}
         for n in range(repeats + 1 if found != best else 0):
             for slots in (found, best) if n % 2 == 0 else (best, found):
                 engine.measure(slots, sides[slots], WINDOW_S)

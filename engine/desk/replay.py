@@ -54,7 +54,6 @@ from gainstage.engine.views.snapshot import DecisionRow, FlightView, Snapshot
 
 HELD = 128
 """Decoded frames kept."""
-
 MARKED = ("change", "failure")
 """Kinds of events that a replay jumps to."""
 
