@@ -25,7 +25,6 @@ from gainstage.engine.store import trouble, vector_types
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
-from gainstage.engine.store.recent_use import RecentUse
 from gainstage.engine.views.snapshot import DatabaseView
 
 if TYPE_CHECKING:
@@ -106,7 +105,6 @@ class Database:
         self._reserved: Pool | None = None
 
     def _make_pool(self, most: int) -> Pool:
-        use = RecentUse()
         return ConnectionPool(
             self._address,
             kwargs=self._manner,
@@ -114,8 +112,7 @@ class Database:
             max_size=most,
             open=True,
             configure=self._configure,
-            check=use.check,
-            reset=use.note,
+            check=ConnectionPool.check_connection,
             reconnect_timeout=1.5,  # then it waits to be asked: no long silence after a long outage
             num_workers=2,
             name="gainstage",

@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store import database as database_module
-from gainstage.engine.store import recent_use
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.store.migrate import Migration
@@ -298,20 +297,3 @@ def test_a_frozen_holder_of_a_transaction_is_cut_off(database: Database) -> None
 def test_a_password_is_in_no_text_about_a_database(database_url: str, tmp_path: Path) -> None:
     with Database.open(database_url.replace("postgres@", "postgres:h3rr1ng@"), tmp_path) as db:
         assert "h3rr1ng" not in f"{db} {db!r} {db.where} {db.view()} {db.check()}"
-
-
-@pytest.mark.parametrize(("fresh_s", "found"), [(0.0, True), (3600.0, False)])
-def test_a_connection_that_was_of_use_a_moment_ago_is_not_asked_whether_it_lives(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_s: float, found: bool
-) -> None:
-    monkeypatch.setattr(recent_use, "FRESH_S", fresh_s)
-    with Database.open(database_url, tmp_path, pool_size=1) as db:
-        pid = one(db, "select pg_backend_pid()")
-        with psycopg.connect(database_url, autocommit=True) as other:
-            other.execute("select pg_terminate_backend(%s)", [pid])
-            until(lambda: other.execute("select count(*) from pg_stat_activity where pid = %s", [pid]).fetchone() == (0,))
-        if not found:
-            with pytest.raises(Transient) as lost:
-                one(db, "select 1")
-            assert lost.value.cause == Database.AWAY
-        assert one(db, "select pg_backend_pid()") != pid, "the pool has made another"
