@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -54,24 +54,6 @@ def nearest(key: str) -> str:
         return f": it is gone. {RETIRED[key]} Remove it."
     close = [k for k in SPECS if k.split(".")[-1] == key] or difflib.get_close_matches(key, SPECS, n=1, cutoff=0.4)
     return f"; did you mean {close[0]}?" if close else "; `gainstage config schema` lists them all"
-
-
-def split_scope(key: str) -> tuple[str, str]:
-    """(setting, scope) of ``workers.transcribe@gpu-07``: a value for the engines of one host, or for one of them by ``host/name``;
-    the scope is "" for all.
-    """
-    name, _, scope = key.partition("@")
-    return name, scope
-
-
-def with_scope(key: str, scope: str) -> str:
-    """The key of a value for ``scope`` alone; see :func:`split_scope`."""
-    return f"{key}@{scope}" if scope else key
-
-
-def scope_of(key: str, places: Sequence[str]) -> str:
-    """The scope of a new value for an engine with these places: the narrowest; what consoles alone read has none."""
-    return places[-1] if places and not key.startswith("console.") else ""
 
 
 def spec_of(key: str) -> Spec:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gainstage.config.origins import Loaded, scope_of, shown_with_origins, with_scope
+from gainstage.config.origins import Loaded, shown_with_origins
+from gainstage.config.setting_keys import scope_of, with_scope
 from gainstage.config.settings import SPECS, Settings
 from gainstage.engine.desk import correcting, experiment_lines, playing, predicting, searching
 from gainstage.engine.desk.fleet_reader import FleetReader

@@ -41,5 +41,7 @@ def divide(settings: Settings) -> int | None:
 def follow() -> None:
     """Use the present number of threads in the calling thread: PyTorch keeps one for each, from its first call on."""
     if _threads is not None and getattr(_local, "threads", None) != _threads:
-        sys.modules["torch"].set_num_threads(_threads)
+        import torch  # another thread may be at it: this waits until it is whole
+
+        torch.set_num_threads(_threads)
         _local.threads = _threads

@@ -14,7 +14,8 @@ from psycopg.sql import SQL, Literal
 from pydantic import SecretStr, ValidationError
 
 from gainstage.config.errors import SettingError
-from gainstage.config.origins import MASK, explain, parse, spec_of, split_scope, with_scope
+from gainstage.config.origins import MASK, explain, parse, spec_of
+from gainstage.config.setting_keys import split_scope, with_scope
 from gainstage.config.settings import SPECS, Effect, Settings, Spec, changed, value_of
 from gainstage.engine.clean import value_text
 from gainstage.engine.queue.rows import Link, document, plain

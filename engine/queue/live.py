@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gainstage.config.origins import RETIRED, explain, nearest, split_scope
+from gainstage.config.origins import RETIRED, explain, nearest
+from gainstage.config.setting_keys import split_scope
 from gainstage.config.settings import SPECS, Settings, changed, value_of
 from gainstage.engine.backoff import Backoff
 from gainstage.engine.errors import EngineError

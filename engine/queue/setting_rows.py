@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gainstage.config.origins import scope_of, split_scope, with_scope
+from gainstage.config.setting_keys import scope_of, split_scope, with_scope
 from gainstage.config.settings import SPECS
 from gainstage.engine.views.rows import SettingRow
 

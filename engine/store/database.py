@@ -59,6 +59,11 @@ class Latency:
         return trips[min(len(trips) - 1, int(share * len(trips)))] if trips else None
 
 
+logging.getLogger("psycopg").addHandler(
+    logging.NullHandler()
+)  # what Ctrl-C breaks off inside a rollback is no message for a terminal
+
+
 class Database:
     """Connections to one database, with schema and types set up. Made by :meth:`open`, ended by :meth:`close`.
 

@@ -152,7 +152,7 @@ def test_what_a_dead_engine_said_is_there_and_status_says_how_it_ended(
 def test_the_line_for_a_phone_is_cut_in_whole_parts() -> None:
     figures = {
         "wall": NOW, "health": "healthy", "stored": 134, "of": 202, "failed": 2, "rtfx": 21.8, "bottleneck": "transcribe",
-        "left_s": 725.0, "gpu": 0.61, "cpu": 0.92,
+        "left_s": 725.0, "low_s": 700.0, "high_s": 760.0, "gpu": 0.61, "cpu": 0.92,
     }  # fmt: skip
     whole = top.line(figures)
     assert whole.endswith(" healthy 134/202 22× transcribe 12m05s left 2 failed gpu 61% cpu 92%")

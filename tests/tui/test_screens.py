@@ -104,7 +104,7 @@ async def test_the_mouse_works_and_is_never_needed(driven: Run, desk_at: Run) ->
         await d.pilot.click("#flights", offset=(20, 6))
         await d.settle()
         assert d.app.desk_screen.flights.cursor == 4
-        await d.pilot.click("#stages", offset=(64, 3))
+        await d.pilot.click("#stages", offset=(20, 5))
         await d.settle()
         assert d.app.desk_screen.stages.current == "diarize"
         await d.pilot.click("#footer", offset=(3, 0))

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +99,23 @@ assert len(pools) >= 2, pools
 assert {pool["num_threads"] for pool in pools} == {1}, pools
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_threads_are_divided_while_another_thread_still_imports_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        "import threading\nhalf = threading.Event()\ngo = threading.Event()\nhalf.set()\ngo.wait(30)\n"
+        "def set_num_threads(count): print('threads', count)\n"
+    )
+    code = (
+        "import sys, threading, time\n"
+        "from gainstage.config.settings import Settings\n"
+        "from gainstage.engine.models import cpu_threads\n"
+        "threading.Thread(target=lambda: __import__('torch')).start()\n"
+        "while 'torch' not in sys.modules or not hasattr(sys.modules['torch'], 'go'): time.sleep(0.001)\n"
+        "threading.Timer(0.2, sys.modules['torch'].go.set).start()\n"
+        "cpu_threads.divide(Settings())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("threads "), done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from gainstage.config.origins import split_scope, with_scope
+from gainstage.config.setting_keys import split_scope, with_scope
 from gainstage.engine.views.commands import Ack, Command, DeskError
 from gainstage.engine.views.desk import Desk
 from gainstage.tui.console.offload import offload

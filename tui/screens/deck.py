@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from gainstage.config.origins import split_scope
+from gainstage.config.setting_keys import split_scope
 from gainstage.engine.views.commands import Command, CommandName
 from gainstage.engine.views.snapshot import ModelView
 from gainstage.tui.render import format as fmt

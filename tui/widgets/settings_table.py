@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gainstage.config.origins import split_scope
+from gainstage.config.setting_keys import split_scope
 from gainstage.engine.views.rows import SettingRow
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gainstage.config.origins import split_scope
+from gainstage.config.setting_keys import split_scope
 from gainstage.engine.views.rows import PredictedEffect, SettingRow
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
