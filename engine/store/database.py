@@ -59,9 +59,8 @@ class Latency:
         return trips[min(len(trips) - 1, int(share * len(trips)))] if trips else None
 
 
-logging.getLogger("psycopg").addHandler(
-    logging.NullHandler()
-)  # what Ctrl-C breaks off inside a rollback is no message for a terminal
+# what Ctrl-C breaks off inside a rollback is no message for a terminal
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 class Database:
