@@ -1,4 +1,4 @@
-"""Frames and cases of a busy pipeline, with what a test of the advice changes in them."""
+"""Frames and cases of a busy pipeline, with what a test of the advisor changes in them."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from gainstage.config.settings import SPECS
 from gainstage.engine.advisor.verdict import verdict
 from gainstage.engine.advisor.verdict_cache import VerdictCache
 from gainstage.engine.views.snapshot import HostBudget, ModelView, Snapshot, Verdict
+from tests.advice_kit import host, run, stage
 from tests.frames_kit import busy_frame
 
 SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
@@ -21,18 +22,6 @@ SETTINGS |= {"workers.fetch": 8, "workers.diarize": 3}
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
     return busy_frame()
-
-
-def run(frame: Snapshot, **what: Any) -> Snapshot:
-    return replace(frame, run=replace(frame.run, **what))
-
-
-def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
-    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
-
-
-def host(frame: Snapshot, **what: Any) -> Snapshot:
-    return replace(frame, host=replace(frame.host, **what))
 
 
 def database(frame: Snapshot, **what: Any) -> Snapshot:

@@ -12,6 +12,7 @@ from gainstage.engine.advisor.bottleneck import bottleneck, waiting_audio_s
 from gainstage.engine.advisor.forecast import GPU_CEILING
 from gainstage.engine.stages import FEEDERS, STAGES
 from gainstage.engine.views.snapshot import FlightView, HostBudget, HostView, Snapshot
+from tests.advice_kit import stage
 from tests.frames_kit import random_frame
 
 
@@ -37,10 +38,6 @@ def calm(full: Snapshot) -> Snapshot:
 
 def running(frame: Snapshot, **what: Any) -> Snapshot:
     return replace(frame, run=replace(frame.run, **what))
-
-
-def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
-    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 import pytest
 
@@ -12,20 +11,13 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.forecast import Expected
 from gainstage.engine.advisor.simulation import Job, Pipeline, StageModel, backlog, simulate
 from gainstage.engine.views.snapshot import SlotView, Snapshot
+from tests.advice_kit import run, stage
 from tests.frames_kit import busy_frame
 
 
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
     return busy_frame()
-
-
-def run(frame: Snapshot, **what: Any) -> Snapshot:
-    return replace(frame, run=replace(frame.run, **what))
-
-
-def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
-    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
 
 
 def left(frame: Snapshot, in_flight: int = 24) -> float:

@@ -19,6 +19,7 @@ from gainstage.engine.advisor.verdict import (
     verdict,
 )
 from gainstage.engine.views.snapshot import Forecast, HostBudget, ModelView, Snapshot, StageView
+from tests.advice_kit import run, stage
 from tests.frames_kit import busy_frame
 
 SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
@@ -27,14 +28,6 @@ SETTINGS: dict[str, Any] = {key: spec.default for key, spec in SPECS.items()}
 @pytest.fixture(scope="module")
 def busy() -> Snapshot:
     return busy_frame()
-
-
-def run(frame: Snapshot, **what: Any) -> Snapshot:
-    return replace(frame, run=replace(frame.run, **what))
-
-
-def stage(frame: Snapshot, name: str, **what: Any) -> Snapshot:
-    return replace(frame, stages=tuple(replace(s, **what) if s.name == name else s for s in frame.stages))
 
 
 def view(frame: Snapshot, name: str) -> StageView:
