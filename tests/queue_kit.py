@@ -16,6 +16,7 @@ from gainstage.engine.queue.engines import EngineRegistry
 from gainstage.engine.queue.jobs import Claim, JobQueue
 from gainstage.engine.queue.live import Follower, LiveSettings
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.writing import CLAIM_OVER
 from gainstage.engine.terms import Recording
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.snapshot import Snapshot
@@ -60,7 +61,7 @@ def store(db: Database, queue: JobQueue, claim: Claim) -> None:
     """What the store does with a claim, as short as can be: results and the end of the job in one transaction."""
     with db.transaction() as connection, connection.cursor() as cursor:
         queue.finish_in(cursor, claim)
-        cursor.execute("update recording set status = 'stored', stored = now() where id = %s", [claim.recording.id])
+        cursor.execute(f"update recording set status = 'stored', stored = now(), {CLAIM_OVER} where id = %s", [claim.recording.id])
 
 
 def column(db: Database, id: str, name: str) -> Any:

@@ -18,12 +18,15 @@ from gainstage.engine.bench.fleet_model import RATE, Load
 from gainstage.engine.bench.fleet_server import ServerWatch, dead_rows, sizes
 from gainstage.engine.queue.jobs import JobQueue
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.writing import CLAIM_OVER
 
 PACE = 1.1 * RATE
 WORKERS, HEARTBEAT_S = 64, 10.0
 LONG_S = 120.0
 """A measurement of this length on is also told in parts."""
 PARTS = 20
+
+STORED = f"update recording set status = 'stored', stored = now(), changed = now(), {CLAIM_OVER} where id = %s"
 
 COMMIT = "select pg_logical_emit_message(true, 'gainstage bench', '')"
 """A commit that writes a few bytes of WAL and waits for them to be on disk."""
@@ -82,7 +85,7 @@ def drive(database: Database, watch: ServerWatch, seconds: float, beside: Load, 
                 return
             with database.transaction() as connection, connection.cursor() as cursor:
                 queue.finish_in(cursor, claim)
-                cursor.execute("update recording set status = 'stored', stored = now() where id = %s", [claim.recording.id])
+                cursor.execute(STORED, [claim.recording.id])
             due += WORKERS / pace
 
     def work() -> None:

@@ -192,15 +192,10 @@ class JobQueue(Backlog):
     def finish_in(self, cursor: Transaction, claim: Claim) -> None:
         """Fence, and end the job inside the caller's store transaction, so that stored and finished are one thing.
 
-        The recording's ``status`` is the caller's to set; what a failed attempt left on the row is cleared here.
+        The recording's row is the caller's to write, in one update: its status with :data:`gainstage.engine.store.writing.CLAIM_OVER`.
         """
         self.fence(cursor, claim)
         self._close(cursor, claim.job, "succeeded")
-        cursor.execute(
-            "update recording set job = null, engine = null, stage = null, next_try = null, wish = null, deaths = 0, cause = null, "
-            "error = null, hint = null, traceback = null, changed = now() where id = %s",
-            [claim.recording.id],
-        )
 
     def fail(
         self, claim: Claim, error: EngineError, traceback: str, retry: Retry, *, spans: Sequence[StageSpan] = ()

@@ -19,7 +19,17 @@ from gainstage.engine.store.database import Database
 from gainstage.engine.store.relabelled_turns import balance_of
 from gainstage.engine.store.rows import StoredDecision, StoredRecording
 from gainstage.engine.store.vectors import Role, VectorTable, ensure_table, tables
-from gainstage.engine.store.writing import Fence, PreparedRecording, SegmentLabel, Stored, begin, committed, prepared, replace
+from gainstage.engine.store.writing import (
+    CLAIM_OVER,
+    Fence,
+    PreparedRecording,
+    SegmentLabel,
+    Stored,
+    begin,
+    committed,
+    prepared,
+    replace,
+)
 from gainstage.engine.terms import (
     Audio,
     Balance,
@@ -251,9 +261,11 @@ class RecordingStore:
             for table in ("segment", "decision", "label_history"):
                 cursor.execute(SQL("delete from {} where recording = %s").format(Identifier(table)), [id])
             cursor.execute(
-                "update recording set status = %s, cause = %s, error = %s, hint = '', duplicate_of = %s, fingerprint = %s, duration = %s,"
-                " segments = null, speakers = null, speech_s = null, labelled_s = null, unknown_s = null, stored = null, warnings = '[]',"
-                " stage = null, traceback = null, retryable = false, next_try = null, changed = now() where id = %s",
+                SQL(
+                    "update recording set status = %s, cause = %s, error = %s, hint = '', duplicate_of = %s, fingerprint = %s,"
+                    " duration = %s, segments = null, speakers = null, speech_s = null, labelled_s = null, unknown_s = null,"
+                    " stored = null, warnings = '[]', traceback = null, retryable = false, {over}, changed = now() where id = %s"
+                ).format(over=SQL(CLAIM_OVER)),
                 [str(Status.SKIPPED), DUPLICATE, f"same audio as {twin}", twin, audio.fingerprint, audio.seconds, id],
             )
 

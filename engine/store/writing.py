@@ -25,6 +25,11 @@ Fence = Callable[[Cursor[TupleRow]], object]
 
 LOCK_WAIT = "30s"
 
+CLAIM_OVER = "job = null, engine = null, stage = null, next_try = null, wish = null, deaths = 0"
+"""What the update that ends a recording sets besides its results: nobody holds it. One update, not two: each is a row version and an
+entry in every index.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -187,10 +192,11 @@ def replace(
     kept = {"id", "key", "priority"}
     cursor.execute(
         SQL(
-            "insert into recording ({names}, stored) values ({values}, now()) on conflict (id) do update set {changes},"
-            " stage = null, cause = null, error = null, hint = null, traceback = null, retryable = null, next_try = null,"
-            " duplicate_of = null, stored = now(), changed = now()"
+            "insert into recording ({names}, stored) values ({values}, now()) on conflict (id) do update set {changes}, {over},"
+            " cause = null, error = null, hint = null, traceback = null, retryable = null, duplicate_of = null, stored = now(),"
+            " changed = now()"
         ).format(
+            over=SQL(CLAIM_OVER),
             names=SQL(", ").join(map(Identifier, columns)),
             values=SQL(", ").join(SQL("%s") for _ in columns),
             changes=SQL(", ").join(SQL("{0} = excluded.{0}").format(Identifier(c)) for c in columns if c not in kept),
