@@ -44,6 +44,14 @@ def test_the_file_is_a_header_and_a_record_for_each_result(tmp_path: Path) -> No
         assert (again.get(b"one"), again.get(b"two")) == (b"first", b"")
 
 
+def test_a_header_is_the_same_in_whatever_order_its_parts_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.kept"
+    with KeptResults(path, {"model": "m@1", "audio": "a"}) as kept:
+        kept.put(b"one", b"first")
+    with KeptResults(path, {"audio": "a", "model": "m@1"}) as again:
+        assert again.get(b"one") == b"first"
+
+
 def test_after_the_end_nothing_is_kept_and_nothing_breaks(tmp_path: Path) -> None:
     before = descriptors()
     kept = KeptResults(tmp_path / "a.kept", HEADER)

@@ -76,6 +76,14 @@ def test_passes_without_audio_count_and_give_no_speed() -> None:
     assert (sums[FINISHED], sums[AUDIO], sums[SERVED]) == (2, 60.0, 4.0)
 
 
+def test_a_part_adds_its_service_to_that_of_the_pass_whose_audio_it_belongs_to() -> None:
+    utilisation = running(10.0)
+    utilisation.finished_part(3.0)
+    utilisation.finished(60.0, 4.0)
+    sums = utilisation.window(60)[1]
+    assert (sums[FINISHED], sums[AUDIO], sums[SERVED]) == (1, 60.0, 7.0)
+
+
 def test_work_is_measured_from_its_first_moment_and_anew_on_request() -> None:
     utilisation = Utilisation(0.0)
     assert utilisation.worked_s() is None
