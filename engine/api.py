@@ -36,7 +36,8 @@ from gainstage.engine.stages import ROLES
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import Cast, Decision, DiarizationResult, ModelId, Segment, SpeakerTurn, Vector, Word
 from gainstage.engine.views.commands import Command, DeskError
-from gainstage.engine.views.rows import Query, RecordingRow, SearchHit
+from gainstage.engine.views.rows import Query, RecordingRow
+from gainstage.engine.views.search_rows import SearchHit
 
 AnyPath = str | PathLike[str]
 Voices = Mapping[str, AnyPath | Sequence[AnyPath]]

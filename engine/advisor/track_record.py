@@ -14,6 +14,8 @@ RIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrackRecord:
+    """How many predictions of gains came true, of how many that were measured."""
+
     right: int
     of: int
     median_error: float | None  # of the predicted gain, absolute

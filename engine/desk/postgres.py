@@ -36,22 +36,20 @@ from gainstage.engine.views.frame_json import BadFrame
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
-    ContextLine,
     EngineRow,
     FailureGroup,
     FleetRow,
-    IndexHealth,
     PredictedEffect,
     Preview,
     ProfileRow,
     Query,
     RecordingDetail,
     RecordingPage,
-    SearchResult,
     SettingRow,
     WhatIf,
 )
 from gainstage.engine.views.scopes import with_counts, without_engine
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 
 WATCH_EVERY_S = 3.0

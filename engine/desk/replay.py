@@ -33,11 +33,9 @@ from gainstage.engine.views.frame_json import MALFORMED, build, loads
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
-    ContextLine,
     EngineRow,
     FailureGroup,
     FleetRow,
-    IndexHealth,
     PredictedEffect,
     Preview,
     ProfileRow,
@@ -45,11 +43,11 @@ from gainstage.engine.views.rows import (
     RecordingDetail,
     RecordingPage,
     RecordingRow,
-    SearchResult,
     SettingRow,
     WhatIf,
     WhatIfDiff,
 )
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, FlightView, Snapshot
 
 HELD = 128

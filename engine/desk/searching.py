@@ -10,7 +10,7 @@ from gainstage.engine.errors import EngineError
 from gainstage.engine.store.database import Database
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.views.commands import DeskError
-from gainstage.engine.views.rows import SearchResult
+from gainstage.engine.views.search_rows import SearchResult
 
 
 def search(

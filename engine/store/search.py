@@ -20,7 +20,7 @@ from gainstage.engine.store.vector_index import indexes, valid_index
 from gainstage.engine.store.vectors import LONGEST_INDEXED, VectorTable, rows_about, tables
 from gainstage.engine.terms import ModelId, Vector
 from gainstage.engine.text.sentences import spaced
-from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchHit
 
 Mode = OneOf["meaning", "words", "both"]
 

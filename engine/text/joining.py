@@ -33,10 +33,7 @@ def joint(left: str, right: str, language: str) -> str:
     """
     if spaced(language) or right[:1].isspace():
         return " "
-    a, b = left.rstrip(), right.lstrip()
-    if not a or not b:
-        return ""
-    return " " if same_word(a, b) else ""
+    return " " if same_word(left.rstrip(), right) else ""
 
 
 def join(words: Sequence[str], language: str) -> str:

@@ -27,6 +27,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Events:
+    """Events after a cursor, oldest first; ``cursor`` is for the next call, ``dropped`` are those after it that are gone."""
+
     items: tuple[Event, ...]
     cursor: int
     dropped: int

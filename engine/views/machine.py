@@ -21,6 +21,8 @@ class CpuSplit:
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
+    """A process on a GPU, its memory there in bytes; ``ours`` is the engine that reports it."""
+
     pid: int
     name: str
     memory: int | None
@@ -73,6 +75,8 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
+    """The machine of an engine. Shares are 0 to 1 (of one core above 1 with several), sizes are bytes; unknown is None."""
+
     name: str
     cpu: float | None = None  # share of all cores
     cores: int | None = None

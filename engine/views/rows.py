@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RecordingRow:
+    """A recording in a list: its state in the queue and, once stored, the size of its result. Walls are seconds since 1970."""
+
     id: str
     title: str
     source: str
@@ -59,6 +61,8 @@ class FleetRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordingPage:
+    """A part of a list of recordings: ``total`` there are, of which ``matched`` match the query."""
+
     rows: tuple[RecordingRow, ...]
     total: int
     matched: int
@@ -96,6 +100,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RecordingDetail:
+    """All a screen shows of one recording: its way through the stages, its decisions, its events, its speakers."""
+
     row: RecordingRow
     spans: tuple[Span, ...]
     decisions: tuple[DecisionRow, ...]
@@ -108,6 +114,8 @@ class RecordingDetail:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
+    """Failed recordings of one cause, with its hint; ``ids`` are all of them."""
+
     cause: str
     count: int
     hint: str
@@ -117,6 +125,8 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
+    """A setting as the schema describes it, with the value in force and where that came from."""
+
     key: str
     value: Any
     default: Any
@@ -202,6 +212,8 @@ class PredictedEffect:
 
 @dataclass(frozen=True, slots=True)
 class WhatIfDiff:
+    """A cluster whose name would change, and how many seconds of speech it is."""
+
     recording: str
     title: str
     cluster: str
@@ -212,6 +224,8 @@ class WhatIfDiff:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
+    """What other limits would decide over ``clusters`` that are stored: splits before and after, whose name changes, in how many recordings."""
+
     changes: dict[str, Any]
     clusters: int
     split_before: int
@@ -224,6 +238,8 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
+    """A voice profile. ``cohesion`` is the mean cosine of its exemplars, ``threshold`` one set by hand, ``suggested`` the calibrated one."""
+
     id: int
     name: str
     version: int
@@ -238,48 +254,6 @@ class ProfileRow:
     dimension: int
     created_wall: float
     provenance: str
-
-
-@dataclass(frozen=True, slots=True)
-class SearchHit:
-    recording: str
-    title: str
-    start: float
-    end: float
-    speaker: str
-    text: str
-    score: float
-    url: str | None
-    segment: int
-    captioned: bool = False  # its words are the publisher's, not recognised ones
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    hits: tuple[SearchHit, ...]
-    took_s: float
-    embed_s: float | None
-    mode: str
-    note: str | None = None  # what an operator should know of the way it was searched
-
-
-@dataclass(frozen=True, slots=True)
-class ContextLine:
-    start: float
-    end: float
-    speaker: str
-    text: str
-    here: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexHealth:
-    segments: int
-    embedded: int
-    orphans: int
-    dimension: int | None
-    index: str  # "exact scan", "hnsw 1.1 GB"
-    last_write_wall: float | None
 
 
 @dataclass(frozen=True, slots=True)

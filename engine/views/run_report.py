@@ -11,6 +11,8 @@ from gainstage.engine.views.runs import RunRow
 
 @dataclass(frozen=True, slots=True)
 class ReportedRecording:
+    """One recording of a run: how it ended, and seconds waited and served over all stages."""
+
     id: str
     title: str
     source: str
@@ -41,6 +43,8 @@ class StageShare:
 
 @dataclass(frozen=True, slots=True)
 class ReportedFailure:
+    """Failed recordings of one cause."""
+
     cause: str
     count: int
     hint: str | None
@@ -49,6 +53,8 @@ class ReportedFailure:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTotal:
+    """A speaker over a run: seconds of speech, and in how many recordings."""
+
     name: str
     seconds: float
     recordings: int
@@ -65,6 +71,8 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
+    """All a report says of a run. ``coverage`` maps what was found in recordings to its share, ``kwh`` is None where power is not known."""
+
     run: RunRow
     recordings: tuple[ReportedRecording, ...]
     stages: tuple[StageShare, ...]

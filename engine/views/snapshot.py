@@ -246,6 +246,8 @@ class DecisionsView:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseView:
+    """The database as the engine meets it: latencies of its statements in seconds, its pool, the size of the data in bytes."""
+
     up: bool
     where: str  # host and database, never a password
     embedded: bool
@@ -263,6 +265,8 @@ class DatabaseView:
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
+    """A model and where it is loaded; ``load_s`` in seconds, ``memory`` in bytes of the device."""
+
     role: str  # "asr", "diarization", "voice", "embed"
     name: str
     revision: str | None
@@ -287,6 +291,8 @@ class HostBudget:
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
+    """What holds the run up, in words, and its busy share from 0 to 1."""
+
     stage: str | None  # None: no bottleneck, or the source is
     kind: Literal["stage", "source", "none", "unknown"]
     text: str  # "transcribe 2/2 busy for 11 m · 31 waiting (oldest 6m40s)"

@@ -295,7 +295,7 @@ def test_exports_never_overwrite(tmp_path: Path) -> None:
 
 
 def test_links_open_at_their_time() -> None:
-    from gainstage.engine.views.rows import SearchHit
+    from gainstage.engine.views.search_rows import SearchHit
 
     hit = SearchHit("r", "t", 764.2, 770.0, "s", "x", 0.9, "https://www.youtube.com/watch?v=r", 1)
     assert link_of(hit) == "https://www.youtube.com/watch?v=r&t=764"

@@ -11,7 +11,8 @@ import pytest
 
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.events import Events
-from gainstage.engine.views.rows import IndexHealth, RecordingPage
+from gainstage.engine.views.rows import RecordingPage
+from gainstage.engine.views.search_rows import IndexHealth
 from gainstage.engine.views.snapshot import DecisionsView
 from gainstage.tui.render.theme import no_palette
 from tests.tui.conftest import SIZES, Bent

@@ -30,6 +30,7 @@ def test_a_sign_of_a_script_with_spaces(sign: str) -> None:
         ("中", "文", False),
         ("中a", "b中", True),  # the signs that meet decide
         ("a中", "中b", False),
+        ("-a", "b-", True),
         ("", "a", False),
         ("a", "", False),
     ],
@@ -99,6 +100,8 @@ def test_languages_with_spaces(language: str, is_spaced: bool) -> None:
         ("ab.", True),
         ("...", True),
         ("Ναι;", True),
+        ("α;", True),
+        ("xα;", True),
         ("yes;", False),
         (";", False),
         ("α", False),

@@ -78,5 +78,14 @@ def test_the_ratio_that_is_needed_gives_just_that_probability(people: int, prima
         assert probabilities(one, [needed], 3.0, scale(people)) == (0.9,)
 
 
+def test_of_a_person_who_is_not_said_to_be_the_primary() -> None:
+    assert least_log_ratio(0.9, 6) == least_log_ratio(0.9, 6, primary=False) == pytest.approx(math.log(9.0 * 0.5 / 0.05))
+
+
+def test_a_score_for_each_candidate_is_required() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        probabilities([ANN, BOB], [1.0], 3.0, scale(2))
+
+
 def test_of_fewer_than_one_person_is_as_of_one() -> None:
     assert least_log_ratio(0.9, 0) == pytest.approx(math.log(9.0))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -22,11 +23,9 @@ from gainstage.engine.views.frame_json import loads
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
-    ContextLine,
     EngineRow,
     FailureGroup,
     FleetRow,
-    IndexHealth,
     PredictedEffect,
     Preview,
     ProfileRow,
@@ -34,12 +33,13 @@ from gainstage.engine.views.rows import (
     RecordingDetail,
     RecordingPage,
     RecordingRow,
-    SearchResult,
     SettingRow,
     WhatIf,
 )
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 from gainstage.tui.bench.terminal import SIZE
+from gainstage.tui.cli import COLLECT_EVERY
 
 if TYPE_CHECKING:
     from gainstage.tui.console.app import GainstageApp
@@ -304,6 +304,7 @@ def long_list(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    gc.set_threshold(COLLECT_EVERY)  # as every console of `gainstage` runs
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--mode", choices=("child", "hour", "table"), default="child")
     parser.add_argument("--frames", type=Path, required=True)

@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.desk import Desk
-from gainstage.engine.views.rows import SearchHit, SearchResult
+from gainstage.engine.views.search_rows import SearchHit, SearchResult
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line, sides
 from gainstage.tui.render.theme import Palette

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gainstage.engine.views.rows import ContextLine, IndexHealth, SearchHit, SearchResult
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchHit, SearchResult
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line

@@ -34,21 +34,19 @@ from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
-    ContextLine,
     EngineRow,
     FailureGroup,
     FleetRow,
-    IndexHealth,
     PredictedEffect,
     Preview,
     ProfileRow,
     Query,
     RecordingDetail,
     RecordingPage,
-    SearchResult,
     SettingRow,
     WhatIf,
 )
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import SCHEMA, DecisionRow, Snapshot
 
 START_WALL = 1_795_347_280.0

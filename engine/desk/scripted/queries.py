@@ -15,9 +15,7 @@ from gainstage.engine.desk.scripted.voices import conclude
 from gainstage.engine.desk.scripted.world import MODELS, World
 from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.rows import (
-    ContextLine,
     FailureGroup,
-    IndexHealth,
     ModelNeed,
     Preview,
     PreviewRow,
@@ -27,11 +25,11 @@ from gainstage.engine.views.rows import (
     RecordingPage,
     RecordingRow,
     RunPlan,
-    SearchResult,
     Span,
     WhatIf,
     WhatIfDiff,
 )
+from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import Forecast
 
 _HINTS = {

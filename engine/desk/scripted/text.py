@@ -9,7 +9,7 @@ from random import Random
 
 from gainstage.engine.desk.scripted.cast import HOST
 from gainstage.engine.desk.scripted.items import Item
-from gainstage.engine.views.rows import ContextLine, SearchHit
+from gainstage.engine.views.search_rows import ContextLine, SearchHit
 
 LINES = (
     "The claim that fibre feeds your gut bacteria comes from work in mice, and mice are not small people.",
