@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from gainstage.tui.commands.registry import COMMANDS, GROUPS, module_of, parser_of
-
-COLLECT_EVERY = 20_000
-"""Objects made between two searches of the garbage collector: at Python's 700 they take a tenth of the time of a short command."""
+from gainstage.tui.state.collector import COLLECT_EVERY
 
 EXAMPLES = """examples:
   gainstage demo                             the first minute: a console on a running demo

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gainstage.tui.cli import COLLECT_EVERY
+from gainstage.tui.state.collector import COLLECT_EVERY
 
 HEAVY = {"numpy", "pgvector", "torch", "av", "textual", "rich", "httpx", "yt_dlp", "gainstage.engine.advisor.forecast"}
 """What the commands below never need; each takes 20 ms and more of a processor."""

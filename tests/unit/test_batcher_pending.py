@@ -165,6 +165,42 @@ def test_a_higher_priority_goes_before_all_that_wait_and_age_still_counts_for_ev
     assert due(pile, 99.0) == ("other key", "age")
 
 
+def test_an_item_has_no_rank_and_no_weight_unless_it_is_given_one() -> None:
+    item = PendingItem("x", 0, "owner", 1.0, 0.0, 0.0)
+    assert (item.rank, item.arrived, item.weight) == ((0, 0), 0.0, 0.0)
+
+
+def test_of_three_groups_the_last_may_hold_the_first_item() -> None:
+    pile: PendingItems[str] = PendingItems(sorts=False)
+    for order, key in ((2, "second"), (3, "third"), (1, "first")):
+        pile.add(PendingItem(key, 0, "owner", 1.0, 0.0, 0.0, order, 0.0), key)
+    assert due(pile, 9.0) == ("first", "age")
+    waiting: PendingItems[str] = PendingItems(sorts=False, most_running=1.0)
+    held = Submission[str](1)
+    held.running = 1.0
+    for order, (key, owner) in enumerate([("held", held), ("free", Submission[str](1))], 1):
+        waiting.add(PendingItem(key, 0, owner, 1.0, 0.0, 0.0, order, 0.0, weight=1.0), key)
+    assert due(waiting, 9.0) == ("free", "age")
+
+
+def test_a_new_owner_has_all_of_its_limit() -> None:
+    pile: PendingItems[str] = PendingItems(sorts=False, most_running=30.0)
+    owner = Submission[str](2)
+    for n, weight in enumerate([20.0, 10.0]):
+        pile.add(PendingItem(f"{n}", n, owner, 1.0, 0.0, 0.0, n + 1, 0.0, weight=weight), None)
+    assert [entry.item for entry in pile.take(None, budget=9.0, max_items=None)] == ["0", "1"]
+
+
+def test_the_end_of_a_wait_ends_the_wait_for_its_begin_too() -> None:
+    submission = Submission[str](1)
+    assert not submission.begins.acquire(blocking=False)
+    submission.close()
+    assert submission.begins.acquire(blocking=False)
+    assert submission.wake.acquire(blocking=False)
+    submission.close()
+    assert not submission.begins.acquire(blocking=False)
+
+
 def test_one_owner_has_only_so_much_in_calls_at_once_but_always_one_item() -> None:
     pile: PendingItems[str] = PendingItems(sorts=False, most_running=30.0)
     one, other = Submission[str](4), Submission[str](1)

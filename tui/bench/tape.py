@@ -39,7 +39,7 @@ from gainstage.engine.views.rows import (
 from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 from gainstage.tui.bench.terminal import SIZE
-from gainstage.tui.cli import COLLECT_EVERY
+from gainstage.tui.state.collector import COLLECT_EVERY
 
 if TYPE_CHECKING:
     from gainstage.tui.console.app import GainstageApp
