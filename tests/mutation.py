@@ -44,6 +44,7 @@ EXPLAINED = ROOT / "tests" / "mutation-survivors.md"
 
 RULES = ("tests/unit/test_advisor.py", "tests/unit/test_advisor_edges.py")
 STAGE = (
+    "tests/unit/test_stage_exact.py",
     "tests/unit/test_stage.py",
     "tests/unit/test_stage_figures.py",
     "tests/unit/test_stage_totals.py",
@@ -67,7 +68,7 @@ VOICES = (
 QUEUE = ("tests/engine/test_queue_claims.py", "tests/engine/test_queue_recover.py", "tests/engine/test_queue_engines.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "engine/voices/analysis.py": VOICES,
-    "engine/voices/labelling.py": VOICES,
+    "engine/voices/labelling.py": ("tests/unit/test_labelling_exact.py", *VOICES),
     "engine/voices/fast_path.py": (
         "tests/unit/test_fast_path.py",
         "tests/unit/test_voices_probabilities.py",
@@ -87,7 +88,11 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/unit/test_advisor_edges.py",
     ),
     "engine/advisor/happenings.py": ("tests/unit/test_happenings.py",),
-    "engine/advisor/measured_effects.py": ("tests/unit/test_effects.py", "tests/unit/test_effects_limits.py"),
+    "engine/advisor/measured_effects.py": (
+        "tests/unit/test_effects_exact.py",
+        "tests/unit/test_effects.py",
+        "tests/unit/test_effects_limits.py",
+    ),
     "engine/advisor/measured_gain.py": ("tests/unit/test_measured_gain_exact.py", "tests/unit/test_measured_gain.py"),
     "engine/advisor/predicted.py": ("tests/unit/test_predicted.py",),
     "engine/advisor/run_summary.py": ("tests/unit/test_run_summary.py",),

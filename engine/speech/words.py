@@ -6,7 +6,7 @@ their own; the first or last word of a sentence would get the speaker before or 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -133,7 +133,5 @@ class _Spans:
         return any(bisect_left(edges, start - BORDER_S) < bisect_left(edges, end + BORDER_S) for edges in (self.starts, self.ends))
 
     def touch(self, start: float, end: float) -> bool:
-        k = bisect_left(self.ends, start)
-        while k < len(self.starts) and self.ends[k] <= start:
-            k += 1
+        k = bisect_right(self.ends, start)
         return k < len(self.starts) and self.starts[k] < end
