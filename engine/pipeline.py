@@ -67,6 +67,7 @@ def fetch(flight: Flight, context: EngineContext, folder: Path) -> tuple[Path, C
 
 
 def decode(flight: Flight, context: EngineContext, media: Path, folder: Path) -> Audio:
+    """The recording's audio, decoded into its folder; a typed error for what cannot be decoded."""
     from gainstage.engine.speech.decode import decode_recording
     from gainstage.engine.speech.keeping import kept_or_warned
 
@@ -205,6 +206,7 @@ def monologue(flight: Flight, context: EngineContext, audio: Audio, token: Cance
 
 
 def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, token: CancelToken) -> DiarizationResult:
+    """Who speaks when, by cluster; a recording with a line for each speaker needs no model."""
     from gainstage.engine.speech.lines import turns_of
 
     with flight.stage("diarize", token=token, audio_s=audio.seconds) as slot:
@@ -258,6 +260,7 @@ def identify(
 
 
 def segment(flight: Flight, context: EngineContext, audio: Audio, transcript: Transcript, cast: Cast) -> tuple[Segment, ...]:
+    """Passages of one speaker each, with their words; none where nobody speaks."""
     from gainstage.engine.speech.emptiness import why_nothing
     from gainstage.engine.speech.lines import named
     from gainstage.engine.speech.words import assign

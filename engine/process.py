@@ -178,6 +178,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def add_arguments(parser: Any) -> None:
+    """The options of an engine's process, as the command line and a service manager give them."""
     parser.add_argument("--home", type=Path, help="keep everything under this folder")
     parser.add_argument("--database", help="Postgres URL; left out, the embedded server")
     parser.add_argument("--profile", help="bundled profile or .toml file")
@@ -201,6 +202,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def run(args: Any) -> int:
+    """Run one engine, or the supervisor of several, until it ends. Exit status: 2 for wrong settings, else that of :func:`serve`."""
     try:
         paths = Paths.of(args.home).ensure()
         overrides = dict(_pair(text) for text in args.set)

@@ -32,6 +32,7 @@ class Standing:
 
 
 def standing(database: Database, ids: list[str]) -> Standing:
+    """Which of these recordings have ended and how, in order of their end, and how many have not."""
     with database.connection() as connection:
         rows = connection.execute(
             "select id, status, title, coalesce(error, segments || ' segments, ' || speakers || ' speakers', '') from recording"

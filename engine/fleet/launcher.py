@@ -85,6 +85,7 @@ class Scaling(Protocol):
 
 
 def plan_file(paths: Paths) -> Path:
+    """Where the plan of the fleet is stored."""
     return paths.data / "fleet.json"
 
 

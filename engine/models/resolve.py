@@ -203,6 +203,7 @@ def hub_host() -> str:
 
 
 def unreachable(role: str, name: str, revision: str | None) -> Misconfigured:
+    """The error for a model that is not on this machine while its hub cannot be reached."""
     pin = f" --revision {revision}" if revision else ""
     offline = "HF_HUB_OFFLINE is set: unset it. " if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
     command = f"`hf download {repo}{pin}`" if (repo := repository(name)) else "the same setting"

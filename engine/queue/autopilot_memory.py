@@ -40,6 +40,7 @@ def _numbers(values: dict[str, Any]) -> dict[str, int]:
 
 
 def remember(db: Database, machine: str, models: str, learned: Learned) -> None:
+    """Store what was learned about a machine with a set of models; it replaces what was known."""
     with db.transaction() as connection:
         connection.execute(
             "insert into autopilot_memory (machine, models, best, tried, too_much) values (%s, %s, %s, %s, %s)"

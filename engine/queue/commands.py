@@ -108,6 +108,7 @@ def ack(db: Database, id: int) -> Ack:
 
 
 def answers(db: Database, id: int) -> tuple[CommandResult, ...]:
+    """What every engine answered to a command, by the engine's name."""
     with db.transaction() as connection:
         return read_answers(connection, id)
 
@@ -125,6 +126,7 @@ def wait(db: Database, id: int, engine: str, within_s: float) -> CommandResult |
 
 
 def read_answers(connection: Link, id: int) -> tuple[CommandResult, ...]:
+    """See :func:`answers`, inside a transaction of the caller's."""
     rows = connection.execute(
         "select a.engine, a.state, a.text, a.data, extract(epoch from a.at - c.created)::float8 "
         "from command_answer a join command c on c.id = a.command where a.command = %s order by a.engine",

@@ -146,6 +146,7 @@ def unclear(state: HostState, now: float) -> HostState:
 
 
 def to_json(state: HostState) -> dict[str, Any]:
+    """The state as it is stored between engines."""
     return {
         "counts": [list(pair) for pair in state.counts],
         "last": state.last,
@@ -159,4 +160,5 @@ def to_json(state: HostState) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> HostState:
+    """The state from its stored form; a new one where nothing is stored."""
     return HostState(**{**data, "counts": tuple((int(m), int(n)) for m, n in data["counts"])}) if data else HostState()

@@ -9,6 +9,7 @@ from gainstage.engine.sources.parsing_child import serve
 
 
 def prepare() -> Callable[[bytes], Any]:
+    """The function that reads captions, after what it needs is imported."""
     from gainstage.engine.text.captions import NoCaptions, parse
 
     def answer(body: bytes) -> Any:

@@ -15,6 +15,7 @@ TRANSCRIPTS = "every_transcript"
 
 
 def prepare() -> Callable[[bytes], Any]:
+    """The function that reads feeds, after what it needs is imported."""
     import feedparser
 
     keep_transcripts(feedparser)

@@ -245,6 +245,7 @@ def list_url(
 
 
 def is_media_url(url: str) -> bool:
+    """Whether an address ends like a media file."""
     return PurePosixPath(unquote(split_url(url).path)).suffix.lower() in MEDIA
 
 

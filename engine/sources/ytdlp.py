@@ -144,6 +144,7 @@ def open_ytdlp(settings: Fetch, token: CancelToken, **more: Any) -> Iterator[Any
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version, for comparing."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 

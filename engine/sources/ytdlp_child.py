@@ -25,6 +25,7 @@ Send = Callable[[str, Any], None]
 
 
 def list_site(send: Send, url: str, settings: Settings) -> None:
+    """Send each recording of a list as it is found."""
     from gainstage.engine.sources.ytdlp_list import list_with_ytdlp
 
     for recording in list_with_ytdlp(url, settings, token=CancelToken()):
@@ -32,12 +33,14 @@ def list_site(send: Send, url: str, settings: Settings) -> None:
 
 
 def look_up_page(send: Send, recording: Recording, settings: Fetch) -> Recording:
+    """The recording with what its page says of it."""
     from gainstage.engine.sources.ytdlp_list import look_up
 
     return look_up(recording, settings, token=CancelToken())
 
 
 def fetch_media(send: Send, url: str, folder: Path, settings: Fetch, captions: str | None, captions_file: Path) -> Path:
+    """Download into the folder, with progress as a share from 0 to 1; the file."""
     return with_captions(url, folder, settings, captions, captions_file, CancelToken(), lambda share: send("progress", share))
 
 

@@ -31,6 +31,7 @@ PAGE = 100
 
 
 def is_youtube(url: str) -> bool:
+    """Whether an address is one of YouTube's."""
     host = split_url(url).hostname or ""
     return host in ("youtu.be", "youtube.com") or host.endswith(".youtube.com")
 

@@ -33,6 +33,7 @@ def speech_spans(audio: Audio, token: CancelToken) -> tuple[Span, ...]:
 
 
 def seconds_of(spans: Sequence[Span]) -> float:
+    """Seconds that the spans last together."""
     return sum(end - start for start, end in spans)
 
 

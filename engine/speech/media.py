@@ -134,4 +134,5 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def corrupt(message: str) -> Permanent:
+    """The error for a damaged file."""
     return Permanent(message, cause="corrupt media", hint="Get the file again: it is damaged or was cut short.")

@@ -90,6 +90,7 @@ def words_document(segment: Segment) -> Jsonb:
 
 
 def words_of(rows: Sequence[Sequence[Any]], speaker: str) -> tuple[Word, ...]:
+    """Words from their stored rows (text, start, end, probability, speaker, overlap); ``speaker`` where a row names none."""
     return tuple(
         Word(text, start, end, probability, who or speaker, overlap) for text, start, end, probability, who, overlap in rows
     )

@@ -100,6 +100,7 @@ def _harmless(segment: Segment, signs: dict[int, str]) -> Segment:
 
 
 def language_of(stored: StoredRecording) -> str:
+    """The recording's language code, empty where it is not known."""
     return str(stored.facts.get("language") or "")
 
 

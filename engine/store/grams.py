@@ -11,6 +11,7 @@ _SIGNS = re.compile(
 
 
 def has_grams(text: str) -> bool:
+    """Whether a text has signs of a script that is searched by pairs of signs."""
     return bool(_SIGNS.search(text))
 
 

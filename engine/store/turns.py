@@ -10,6 +10,8 @@ from gainstage.engine.terms import Segment
 
 
 class NamedTurn(NamedTuple):
+    """A stored turn in seconds, with the name of its speaker."""
+
     start: float
     end: float
     speaker: str

@@ -110,6 +110,7 @@ def prepared(
 
 
 def balance_columns(balance: Balance) -> dict[str, float]:
+    """The seconds of speech, of named speech and of unknown speech, by column."""
     return {"speech_s": balance.speech, "labelled_s": balance.labelled, "unknown_s": balance.unknown}
 
 
@@ -132,6 +133,7 @@ def _vectors(values: Iterable[Any], model: ModelId | None, what: str) -> tuple[H
 
 
 def decision_row(recording: str, ordinal: int, d: Decision) -> tuple[Any, ...]:
+    """A decision as a row of its table without its number, in the order of :data:`DECISION_COLUMNS`."""
     record = document(d)
     numbers = (float(d.seconds), d.turns, *(None if v is None else float(v) for v in (d.mean, d.variance, d.low, d.high, d.spread)))
     return (
@@ -213,6 +215,7 @@ def replace(
 
 
 def insert_decisions(cursor: Cursor[TupleRow], rows: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
+    """Write rows of :func:`decision_row`; their new numbers, in order."""
     ids = numbers(cursor, "decision", len(rows))
     _copy(cursor, "decision", DECISION_COLUMNS, ((n, *row) for n, row in zip(ids, rows, strict=True)))
     return ids

@@ -58,6 +58,7 @@ class Record:
 
 
 def pack(value: Any) -> bytes:
+    """A value of JSON as a compressed document."""
     return zlib.compress(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), 6)
 
 

@@ -32,6 +32,7 @@ class Counted(Protocol):
 
 
 def scope_of(snapshot: Snapshot, name: ScopeName) -> ScopeView | None:
+    """The part of the run with this name; None in frames that do not have it."""
     return next((scope for scope in snapshot.scopes if scope.name == name), None)
 
 

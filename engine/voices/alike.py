@@ -51,6 +51,8 @@ class StoredSpeaker:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
+    """A stored passage that is compared with others: its name, its seconds of speech and its voice, a unit vector."""
+
     recording: str
     title: str
     ordinal: int

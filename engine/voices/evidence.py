@@ -204,6 +204,7 @@ def _to_main(matrix: NDArray[np.float32], picked: Sequence[int], seconds: NDArra
 
 
 def reference_of(name: str) -> Reference:
+    """The reference as it is typed; an unknown name is the cluster itself."""
     return "primary" if name == "primary" else "main" if name == "main" else "self"
 
 
