@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.coverage import coverage, holes
-from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, stretched, words_in
+from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, read, stretched, words_in
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, features_of
 from gainstage.engine.speech.times import snapped
@@ -151,9 +151,10 @@ class BlockRecogniser:
         """The utterances of a block in time order, and its coverage. ``done`` is called with seconds decoded and total seconds."""
         first = self._first(block, self._windows(block), done)
         sure = [u for u in first if not u.decoded.doubtful]
-        again = self._again(block, [w for u in sure for w in u.words if not stretched(w, block.speech)])
+        again, moved = self._again(block, [w for u in sure for w in u.words if not stretched(w, block.speech)])
         kept = self._better([u for u in first if u.decoded.doubtful], [u for u in again if u.words])
         sure = [_without_replaced(u, block.speech, [k.span for k in again if k.words]) for u in sure]
+        sure = [_moved(u, moved) for u in sure]
         utterances = sorted((u for u in [*sure, *kept] if u.words), key=lambda u: u.words[0].start)
         silent = [u.span for u in again if not u.words and u.decoded.silent]
         words = [word for u in utterances for word in u.words]
@@ -192,30 +193,36 @@ class BlockRecogniser:
         most = max(self._votes, key=lambda name: self._votes[name])
         return most, self._certain[most] / sum(self._votes.values())
 
-    def _again(self, block: Block, words: Sequence[Word]) -> list[Utterance]:
-        """Recognise every gap between ``words`` again: with the words beside it, and where that gives none, alone. Its words when
-        they are reliable enough, else none.
+    def _again(self, block: Block, known: Sequence[Word]) -> tuple[list[Utterance], dict[Word, Word]]:
+        """Recognise every gap between the ``known`` words again: with the words beside it, and alone where that leaves it open.
+
+        Returns for each gap its words when they are reliable enough, else none, and the known words that have other times now.
         """
-        words = sorted(words, key=lambda w: w.start)
+        words = sorted(known, key=lambda w: w.start)
         parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
         alone = block.padded(parts, PAD_S)
         wide = [around(part, words, block.seconds, self._rule) for part in parts]
-        beside = [k for k, span in enumerate(wide) if span != alone[k]]
-        result = dict(zip(beside, self._gaps(block, [parts[k] for k in beside], [wide[k] for k in beside], words), strict=True))
-        rest = [k for k in range(len(parts)) if k not in result or not result[k].words]
-        result |= zip(rest, self._gaps(block, [parts[k] for k in rest], [alone[k] for k in rest], words), strict=True)
-        return [result[k] for k in range(len(parts))]
+        result: dict[int, Utterance] = {}
+        moved: dict[Word, Word] = {}
+        beside = [k for k in range(len(parts)) if wide[k] != alone[k]]
+        for k, one in zip(beside, self._read(block, [wide[k] for k in beside]), strict=True):
+            reading = read(parts[k], wide[k], one.words, words)
+            if one.decoded.doubtful or anomalous(reading.words):
+                continue
+            words = reading.applied(words)
+            moved = {w: reading.moved.get(now, now) for w, now in moved.items()} | dict(reading.moved)
+            if reading.words or reading.settled:
+                result[k] = replace(one, span=parts[k], words=reading.words)
+        rest = [k for k in range(len(parts)) if k not in result]
+        for k, one in zip(rest, self._read(block, [alone[k] for k in rest]), strict=True):
+            inside = words_in(parts[k], alone[k], one.words, words if self._rule.around_s else ())
+            good = not one.decoded.doubtful and not anomalous(inside)
+            result[k] = replace(one, span=parts[k], words=tuple(new_words(inside, words)) if good else ())
+        return [_moved(result[k], moved) for k in range(len(parts))], moved
 
-    def _gaps(self, block: Block, parts: Sequence[Span], spans: Sequence[Span], words: Sequence[Word]) -> list[Utterance]:
-        """The gaps ``parts``, each recognised in the one of ``spans`` that holds it; ``words`` are known, in time order."""
+    def _read(self, block: Block, spans: Sequence[Span]) -> list[Utterance]:
         decoded = self._decoded(block, spans, self._name(), timestamps=self._rule.timestamps)
-        result = []
-        for hole, span, one in zip(parts, spans, decoded, strict=True):
-            utterance = _utterance(span, one, block.speech)
-            inside = words_in(hole, span, utterance.words, words if self._rule.around_s else ())
-            good = not one.doubtful and not anomalous(inside)
-            result.append(Utterance(hole, tuple(new_words(inside, words)) if good else (), one))
-        return result
+        return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
 
     @staticmethod
     def _better(doubtful: Sequence[Utterance], again: Sequence[Utterance]) -> list[Utterance]:
@@ -295,6 +302,10 @@ def decoded_from(payload: bytes) -> DecodedWindow:
 def block_parts(block: Block, hole: Span, rule: Listening) -> list[Span]:
     """A gap in parts that fit the model's window together with their padding."""
     return parted(hole, rule.window_s - 2 * PAD_S, lambda low, high: low + quietest(block.cut((low, high))))
+
+
+def _moved(utterance: Utterance, moved: Mapping[Word, Word]) -> Utterance:
+    return replace(utterance, words=tuple(moved.get(w, w) for w in utterance.words))
 
 
 def _without_replaced(utterance: Utterance, speech: Sequence[Span], again: Sequence[Span]) -> Utterance:

@@ -6,9 +6,11 @@ All times are seconds in one block of a recording.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
+from gainstage.engine.speech.coverage import HOLE_S
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.windows import Span, seconds_of
 from gainstage.engine.terms import Word
@@ -26,6 +28,12 @@ _TORN_S = 0.1
 """Kept beside a known word at the end of what is recognised again, in seconds, so that it is not cut off."""
 
 _NEAR_S = 0.3
+
+SHRUNK_S = 0.3
+"""A known word that another reading has shorter by more than this covered words that were not recognised."""
+
+_JITTER_S = 0.1
+"""How much longer a word may be in another reading of the same speech, in seconds."""
 
 _ANOMALOUS_WORDS = 8
 _NOT_IN_WORDS = re.compile(r"[\W_]+")
@@ -45,12 +53,77 @@ def around(gap: Span, known: Sequence[Word], seconds: float, rule: Listening) ->
     return low, high
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What recognition of a gap with the words beside it says: ``words`` are new, ``moved`` has known words with their better times.
+    ``settled`` says that the same words as before were found on both sides, and none between them.
+    """
+
+    words: tuple[Word, ...]
+    moved: Mapping[Word, Word] = field(default_factory=dict)
+    settled: bool = False
+
+    def applied(self, known: Sequence[Word]) -> list[Word]:
+        """The known words together with these, in time order."""
+        return sorted([*(self.moved.get(w, w) for w in known), *self.words], key=lambda w: w.start)
+
+
+def read(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) -> Reading:
+    """The words of a gap among those ``found`` in ``span``: not those that are ``known`` beside it, matched in order by their text.
+
+    Where the first recognition left words out, it often gave their time to a neighbour. A known word that lies elsewhere now, or is
+    much shorter, takes its new time, and the words found in its former time are new as well.
+    """
+    pairs, fresh = _matched(span, found, known)
+    beside = _beside(span, known)
+    moved = _in_order(beside, {w: replace(w, start=f.start, end=f.end) for w, f in pairs if _misplaced(w, f)})
+    free = [gap, *((w.start, w.end) for w in moved)]
+    words = tuple(w for w in fresh if any(_within(w, one) for one in free))
+    sides = [[_middle(w) < gap[0] for w in lot] for lot in (beside, [w for w, _ in pairs])]
+    both = [(any(side), not all(side)) for side in sides]
+    covered = seconds_of([(max(gap[0], w.start), min(gap[1], w.end)) for w in found if w.end > gap[0] and w.start < gap[1]])
+    return Reading(words, moved, settled=bool(pairs) and both[0] == both[1] and not words and not moved and covered < HOLE_S)
+
+
 def words_in(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
     """The words of a gap among those ``found`` in ``span``: not those that are ``known`` beside it, matched in order by their text."""
-    beside = [w for w in known if span[0] - _NEAR_S <= _middle(w) <= span[1] + _NEAR_S]
+    return [w for w in _matched(span, found, known)[1] if _within(w, gap)]
+
+
+def _beside(span: Span, known: Sequence[Word]) -> list[Word]:
+    return [w for w in known if span[0] - _NEAR_S <= _middle(w) <= span[1] + _NEAR_S]
+
+
+def _matched(span: Span, found: Sequence[Word], known: Sequence[Word]) -> tuple[list[tuple[Word, Word]], list[Word]]:
+    """Pairs of a known word in or beside a span and its match among those found there, and the words found without a match."""
+    beside = _beside(span, known)
     matcher = SequenceMatcher(None, [plain(w) for w in beside], [plain(w) for w in found], autojunk=False)
-    matched = {block.b + k for block in matcher.get_matching_blocks() for k in range(block.size)}
-    return [w for k, w in enumerate(found) if k not in matched and gap[0] - EDGE_S <= _middle(w) <= gap[1] + EDGE_S]
+    places = [(m.a + k, m.b + k) for m in matcher.get_matching_blocks() for k in range(m.size)]
+    taken = {b for _, b in places}
+    return [(beside[a], found[b]) for a, b in places], [w for k, w in enumerate(found) if k not in taken]
+
+
+def _within(word: Word, span: Span) -> bool:
+    return span[0] - EDGE_S <= _middle(word) <= span[1] + EDGE_S
+
+
+def _in_order(words: Sequence[Word], moved: Mapping[Word, Word]) -> dict[Word, Word]:
+    """The moves after which ``words`` still begin one after the other."""
+    kept = dict(moved)
+    while True:
+        starts = [kept.get(w, w).start for w in words]
+        crossed = [w for k, w in enumerate(words) if w in kept and not max(starts[:k], default=0.0) <= starts[k] <= min(starts[k:])]
+        if not crossed:
+            return kept
+        for word in crossed:
+            del kept[word]
+
+
+def _misplaced(known: Word, found: Word) -> bool:
+    """Whether a known word, found again, lies elsewhere or is much shorter."""
+    length, new = known.end - known.start, found.end - found.start
+    apart = found.start >= known.end or found.end <= known.start
+    return (apart and new <= length + _JITTER_S) or length - new > SHRUNK_S
 
 
 def anomalous(words: Sequence[Word]) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gainstage.engine.speech.coverage import HOLE_S, coverage, holes, summed
-from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, stretched, words_in
+from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, read, stretched, words_in
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.times import EDGE_S, snapped
 from gainstage.engine.speech.windows import Span, packed, seconds_of, without
@@ -155,3 +157,46 @@ def test_words_beside_a_gap_are_not_taken_for_words_in_it_however_their_times_mo
     found = [word(0.5 * k, 0.5 * k + 0.4, text) for k, text in enumerate(texts)]
     assert [w.text for w in words_in((0.95, 3.0), (0.0, 3.8), found, known)] == ["practitioners", "endow", "it"]
     assert [w.text for w in words_in((0.95, 3.0), (0.0, 3.8), found, ())] == ["practitioners", "endow", "it", "I"]
+
+
+def test_words_under_a_stretched_neighbour_are_new_and_it_takes_its_new_time() -> None:
+    """ "I" was given the time of "If the medical", which the first recognition left out, beside a gap."""
+    known = [word(1.4, 2.5, "I"), word(2.5, 2.7, "said"), word(2.7, 3.3, "happily."), word(6.0, 6.2, "I"), word(6.2, 6.6, "mean")]
+    texts = ["If", "the", "medical", "I", "said", "happily", "practitioners", "I", "mean"]
+    starts = [1.4, 1.5, 1.7, 2.4, 2.5, 2.7, 3.6, 6.0, 6.2]
+    found = [word(start, start + 0.1, text) for start, text in zip(starts, texts, strict=True)]
+    reading = read((3.3, 6.0), (1.3, 6.6), found, known)
+    assert [w.text for w in reading.words] == ["If", "the", "medical", "practitioners"]
+    assert reading.moved == {known[0]: replace(known[0], start=2.4, end=2.5), known[2]: replace(known[2], end=pytest.approx(2.8))}
+    assert [w.text for w in reading.applied(known)] == [
+        "If",
+        "the",
+        "medical",
+        "I",
+        "said",
+        "happily.",
+        "practitioners",
+        "I",
+        "mean",
+    ]
+    assert not reading.settled
+
+
+def test_a_word_found_elsewhere_moves_there_but_past_no_other() -> None:
+    known = [word(1.0, 1.2, "The"), word(2.8, 3.2, "unusual"), word(3.2, 3.5, "thing")]
+    found = [word(1.0, 1.1, "Is"), word(1.1, 1.2, "it"), word(1.3, 1.4, "the"), word(1.4, 1.7, "duty"), word(2.8, 3.2, "unusual")]
+    reading = read((1.2, 2.8), (0.9, 3.5), found, known)
+    assert " ".join(w.text for w in reading.applied(known)) == "Is it The duty unusual thing"
+    crossed = [word(1.0, 1.1, "Is"), word(3.3, 3.4, "the")]
+    assert read((1.2, 2.8), (0.9, 3.5), crossed, known).moved == {}
+
+
+def test_a_gap_between_the_same_words_again_is_settled() -> None:
+    known = [word(1.0, 1.4, "at"), word(1.4, 2.0, "hand."), word(4.0, 4.4, "Something"), word(4.4, 4.8, "is")]
+    assert read((2.0, 4.0), (0.9, 4.8), known, known).settled
+    assert not read((2.0, 4.0), (0.9, 4.8), known[:2], known).settled, "what follows was not found"
+    assert not read((2.0, 4.0), (0.9, 4.8), [], known).settled
+    over = [*known[:2], word(2.9, 4.4, "Something"), known[3]]
+    assert not read((2.0, 4.0), (0.9, 4.8), over, known).settled, "a word lies over the gap now"
+    assert not read((2.0, 4.0), (0.9, 4.8), [*known[:2], word(2.5, 2.9, "so"), *known[2:]], known).settled
+    assert not read((2.0, 4.0), (0.9, 4.8), [word(2.5, 2.9, "so")], ()).settled
