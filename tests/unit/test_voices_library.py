@@ -214,6 +214,7 @@ def test_the_table_of_rules_says_what_each_is_worth() -> None:
                     "cllr": {"value": 0.1319, "low": 0.1036, "high": 0.158},
                     "min_cllr": {"value": 0.0981, "low": 0.0571, "high": 0.1109},
                     "cllr_one_session": 0.1153,
+                    "cllr_crossed": 0.1112,
                     "perfect": (0.103, 0.0827),
                 }
             ],
@@ -224,7 +225,7 @@ def test_the_table_of_rules_says_what_each_is_worth() -> None:
     assert f"{'diarizer, unsure':40s}    80.5    80.5\n" in text
     assert "13 s" in text
     assert "normalised against the cohort 1.06 %" in text
-    assert f"{'186 + 5022':>14s}   0.1319  0.1036 to 0.1580   0.0981       0.1153   0.1030 (0.0827)\n" in text
+    assert f"{'186 + 5022':>14s}   0.1319  0.1036 to 0.1580   0.0981       0.1153   0.1112   0.1030 (0.0827)\n" in text
 
 
 def test_perfect_scores_cost_more_than_the_least_of_their_own_trials() -> None:
