@@ -24,6 +24,7 @@ EXAMPLES = {
   peers           beside a plain script and the old way, on the same recordings and weights
   resume          what is done again after kill -9
   quality         word, diarization and speaker errors, against the truth
+  people          how often the number of speakers is right, one to six
   sources         long feeds listed, many downloads, against the server's own speed
   advice          predicted gains and times left against simulated pipelines
   autopilot       the search for slots against pipelines tried exhaustively
@@ -50,6 +51,7 @@ MODULES = {
     "peers": "gainstage.engine.bench.peers",
     "resume": "gainstage.engine.bench.resume",
     "quality": "gainstage.engine.bench.quality",
+    "people": "gainstage.engine.bench.people",
     "recogniser": "gainstage.engine.bench.recogniser",
     "console": "gainstage.tui.bench.console",
     "search": "gainstage.engine.bench.search",
@@ -72,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--recordings",
         type=int,
-        help="pipeline, live, fleet, corrections, peers: how many; truth: moments, advice, autopilot: pipelines",
+        help="pipeline, live, fleet, corrections, peers, people: how many; truth: moments, advice, autopilot: pipelines",
     )
     parser.add_argument("--fresh", type=int, help="quality: new recordings by the generator, beside the bundled ones")
     parser.add_argument("--kills", type=int, help="resume: how many")
