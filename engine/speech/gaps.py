@@ -54,7 +54,7 @@ def around(gap: Span, known: Sequence[Word], seconds: float, rule: Listening) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GapReading:
     """What recognition of a gap with the words beside it says: ``words`` are new, ``moved`` has known words with their better times.
     ``settled`` says that the same words as before were found on both sides, and none between them.
     """
@@ -68,7 +68,7 @@ class Reading:
         return sorted([*(self.moved.get(w, w) for w in known), *self.words], key=lambda w: w.start)
 
 
-def read(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) -> Reading:
+def read(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) -> GapReading:
     """The words of a gap among those ``found`` in ``span``: not those that are ``known`` beside it, matched in order by their text.
 
     Where the first recognition left words out, it often gave their time to a neighbour. A known word that lies elsewhere now, or is
@@ -82,7 +82,7 @@ def read(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) ->
     sides = [[_middle(w) < gap[0] for w in lot] for lot in (beside, [w for w, _ in pairs])]
     both = [(any(side), not all(side)) for side in sides]
     covered = seconds_of([(max(gap[0], w.start), min(gap[1], w.end)) for w in found if w.end > gap[0] and w.start < gap[1]])
-    return Reading(words, moved, settled=bool(pairs) and both[0] == both[1] and not words and not moved and covered < HOLE_S)
+    return GapReading(words, moved, settled=bool(pairs) and both[0] == both[1] and not words and not moved and covered < HOLE_S)
 
 
 def words_in(gap: Span, span: Span, found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
