@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gainstage.engine.bench.voices_calibrated import perfect
+from gainstage.engine.bench.voices_calibrated import crossed, perfect
 from gainstage.engine.bench.voices_quality import EnrolledPeople, table, two_in_one
 from gainstage.engine.bench.voices_smoothing import EER_AT_1S, GAP_S, SmoothingTalk, disturbed, in_pieces, sweep, unsure
+from gainstage.engine.evaluation.names import Trial, cllr, min_cllr
 from gainstage.engine.evaluation.quality import Spoken, Truth
 from gainstage.engine.terms import Audio, ModelId, Turn
 from gainstage.engine.voices.check import judged
@@ -238,3 +239,19 @@ def test_perfect_scores_cost_more_than_the_least_of_their_own_trials() -> None:
     assert 0.7 * exact < least < cost
     few = perfect(0.0668, 40, 800)
     assert few[1] / few[0] < least / cost, "the fewer trials, the less the least says"
+
+
+def test_a_recalibration_on_other_voices_costs_more_than_one_on_the_trials_themselves_and_little_more_than_perfect_ratios() -> None:
+    """Scores whose log-ratio is 10 (s - 1/2): normal with the variance 0.1 around 1 and 0."""
+    rng, people = np.random.default_rng(0), 12
+    tables = [rng.normal(np.arange(people) == k, np.sqrt(0.1), (30, people)) for k in range(people)]
+    trials = crossed(tables, 3.0)
+    exact = [
+        Trial(1 / (1 + np.exp(-10 * (s - 0.5))), k == n) for n, one in enumerate(tables) for row in one for k, s in enumerate(row)
+    ]
+    cost, perfect_cost, least = cllr(trials), cllr(exact), min_cllr(exact)
+    assert len(trials) == len(exact)
+    assert cost is not None
+    assert perfect_cost is not None
+    assert least is not None
+    assert least < cost < 1.1 * perfect_cost
