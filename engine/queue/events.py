@@ -7,10 +7,7 @@ from typing import Any
 
 from gainstage.engine.queue.rows import document, plain
 from gainstage.engine.store.database import Database
-from gainstage.engine.views.events import Event, Events
-
-KEPT = 20_000
-"""Events kept; older ones are dropped and counted."""
+from gainstage.engine.views.events import EVENTS_KEPT, Event, Events
 
 COLUMNS = "seq, wall, level, kind, text, stage, recording, engine, thread, data, traceback"
 
@@ -18,7 +15,7 @@ TRIM_EVERY = 500
 """Events between two trims."""
 
 
-def write_events(db: Database, engine: str, events: Sequence[Event], *, kept: int = KEPT) -> None:
+def write_events(db: Database, engine: str, events: Sequence[Event], *, kept: int = EVENTS_KEPT) -> None:
     """Write a batch in one transaction; numbers are given here, in the order of writing over all engines.
 
     Its commit does not wait for the disk, as all engines wait for the one row that gives the numbers. A crash of the server may

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
 
+EVENTS_KEPT = 20_000
+"""Newest events that a database and a console keep."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

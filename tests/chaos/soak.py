@@ -27,11 +27,12 @@ from psycopg.sql import SQL, Identifier
 from gainstage.config.paths import Paths
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.queue.backlog import Backlog
-from gainstage.engine.queue.events import KEPT, TRIM_EVERY
+from gainstage.engine.queue.events import TRIM_EVERY
 from gainstage.engine.runtime.simulated import simulated_recordings
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.terms import Recording
+from gainstage.engine.views.events import EVENTS_KEPT
 from gainstage.engine.views.snapshot import Snapshot
 from tests.chaos.kit import EngineProcess, cared_for
 from tests.chaos.soak_frames import play
@@ -59,7 +60,7 @@ RECORDINGS_A_DAY = 4_800
 RESULTS = {"recording", "segment", "decision", "commit_log"}
 """Tables that hold what was found: they grow by design. Those of vectors too."""
 
-BOUNDED = {"event": KEPT + TRIM_EVERY}
+BOUNDED = {"event": EVENTS_KEPT + TRIM_EVERY}
 """Tables that are kept up to a number of rows, which a short run does not reach."""
 
 LEAST_DISK = 3 * LOG_BYTES + 20e6

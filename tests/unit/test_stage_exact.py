@@ -224,3 +224,10 @@ def test_parts_are_served_time_of_the_pass_that_ends_them_and_no_passes_of_their
     assert (totals.done, totals.served_s, totals.audio_s) == (1, 10.0, 60.0)
     assert totals.service_p50_s == pytest.approx(6.0, rel=0.02)
     assert stage.figures(600.0).finished == 1
+
+
+def test_passes_that_took_no_time_let_none_be_expected() -> None:
+    stage, _, _ = made()
+    with stage.enter("a", token=CancelToken(), audio_s=60.0):
+        pass
+    assert stage.expected_s(60.0) == 0.0

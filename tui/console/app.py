@@ -22,7 +22,7 @@ from textual.worker import Worker, WorkerState
 from gainstage.config.paths import Paths
 from gainstage.engine.views.commands import Command
 from gainstage.engine.views.desk import Desk
-from gainstage.engine.views.events import Event
+from gainstage.engine.views.events import EVENTS_KEPT, Event
 from gainstage.engine.views.rows import SettingRow
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.crash import write_report
@@ -32,7 +32,7 @@ from gainstage.tui.console.frame_builder import FrameBuilder
 from gainstage.tui.console.global_actions import GlobalActions
 from gainstage.tui.console.live_settings import ShownSettings
 from gainstage.tui.console.pace import RefreshRate, allowed_hz
-from gainstage.tui.console.poller import EVENTS_KEPT, News, Poller
+from gainstage.tui.console.poller import News, Poller
 from gainstage.tui.console.terminal_alerts import TerminalAlerts
 from gainstage.tui.console.terminal_guard import guard_terminal
 from gainstage.tui.console.timeline import Timeline

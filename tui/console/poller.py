@@ -14,12 +14,11 @@ from typing import Any
 
 from gainstage.engine.views.commands import Ack, DeskError
 from gainstage.engine.views.desk import Desk
-from gainstage.engine.views.events import Event
+from gainstage.engine.views.events import EVENTS_KEPT, Event
 from gainstage.engine.views.snapshot import Snapshot
 from gainstage.tui.console.ring import Ring
 from gainstage.tui.state.feeds import Feed, FeedResult
 
-EVENTS_KEPT = 20_000
 ACK_EVERY_S = 0.1
 SILENT_AFTER_S = 2.0
 """A desk that has not answered for this long counts as silent: nothing is known of the engine then."""

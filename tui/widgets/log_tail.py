@@ -8,7 +8,7 @@ from datetime import datetime
 
 from textual import events
 
-from gainstage.engine.views.events import Event
+from gainstage.engine.views.events import EVENTS_KEPT, Event
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render import safe
 from gainstage.tui.render.cells import Line
@@ -18,7 +18,6 @@ from gainstage.tui.widgets.filter_table import FilterTable
 from gainstage.tui.widgets.table import Column, Table
 from gainstage.tui.widgets.ticker import sign_of
 
-KEPT = 20_000
 RATE_S = 60.0
 LEVELS = ("debug", "info", "warning", "error")
 WORDS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
@@ -107,7 +106,7 @@ class LogTail(FilterTable[LogLine]):
         if not events:
             return
         self.events.extend(events)
-        surplus = len(self.events) - KEPT
+        surplus = len(self.events) - EVENTS_KEPT
         if surplus > 0:
             del self.events[:surplus]
         fresh = {e.engine for e in events if e.engine}
@@ -117,8 +116,8 @@ class LogTail(FilterTable[LogLine]):
         wanted = [e for e in events if self._wanted(e)]
         for e in wanted:
             self._append(e)
-        if len(self.entries) > KEPT:
-            del self.entries[: len(self.entries) - KEPT]
+        if len(self.entries) > EVENTS_KEPT:
+            del self.entries[: len(self.entries) - EVENTS_KEPT]
         self._show()
 
     def measure(self, now: float) -> None:

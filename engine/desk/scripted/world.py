@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 
+from gainstage.engine.backoff import doubled
 from gainstage.engine.desk.scripted.cast import FAILURES, HOST, SKIPS
 from gainstage.engine.desk.scripted.items import Decided, Item, ScriptedPass
 from gainstage.engine.desk.scripted.records import Records
@@ -136,7 +137,7 @@ class World(Records):
                 self._trip()
                 if item.part.fate.startswith("failed:HTTP 429"):
                     item.attempt = item.attempts
-            wait = float(self.settings["retry.backoff"]) * 2 ** (item.attempt - 1) * self._dice(one).uniform(0.9, 1.2)
+            wait = doubled(float(self.settings["retry.backoff"]), item.attempt - 1, 3600.0) * self._dice(one).uniform(0.9, 1.2)
             text = f"{item.id} {cause}, attempt {item.attempt}/{item.attempts}, again in {wait:.0f} s"
             self.log_event("warning", "retry", text, item, one.stage, slot=one.slot)
             self.retry_later(item, one.stage, cause, wait)
