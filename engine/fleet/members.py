@@ -100,9 +100,9 @@ def _cards(wanted: str, environ: Mapping[str, str]) -> tuple[tuple[int, str], ..
         return found
     by_index = dict(found)
     if missing := [n for n in numbers if n not in by_index]:
-        there = ", ".join(map(str, by_index)) or "none"
+        gpus = ", ".join(map(str, by_index)) or "none"
         raise Misconfigured(
-            f"engines.gpus names GPU {missing[0]}, which is not there", cause="no GPU", hint=f"GPUs of this machine: {there}."
+            f"engines.gpus names GPU {missing[0]}, which is not there", cause="no GPU", hint=f"GPUs of this machine: {gpus}."
         )
     return tuple((n, by_index[n]) for n in numbers)
 

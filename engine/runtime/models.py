@@ -196,11 +196,11 @@ class Models:
         wrong = damaged(resolved.folder) if resolved.origin == "hub" else []
         if not wrong:
             return None
-        blob = (resolved.folder / wrong[0]).resolve()
+        file = shlex.quote(str((resolved.folder / wrong[0]).resolve()))
         return Misconfigured(
             f"{role} model {name}: the cached file {wrong[0]} is damaged",
             cause="cached model damaged",
-            hint=f"Run: rm {shlex.quote(str(blob))}   The next start fetches it again.",
+            hint=f"Run: rm {file}   The next start fetches it again.",
         )
 
     def _find(self, role: str, name: str, revision: str | None, shown_as: str | None = None) -> ResolvedModel:

@@ -109,7 +109,7 @@ def place_of(folder: Path) -> ServerPlace:
                 raise Misconfigured(
                     f"the embedded database of {folder} was in {base}, which is gone",
                     cause="embedded database: gone",
-                    hint=f"Bring it back, or remove {note} to begin with an empty one.",
+                    hint=f"Bring it back, or remove the file {note} to begin with an empty one.",
                 )
         account = _owner(base / "data") or _owner(folder) or _system_account()
         if base == folder and not account.searches(folder.parent):

@@ -35,7 +35,7 @@ class ProcessLimits:
 
     def shortage(self, in_flight: int) -> Misconfigured | None:
         """The refusal of an engine that would meet a limit with so many recordings in flight; None where there is room."""
-        for noun, limit, need, hint in (
+        for resource, limit, need, names in (
             ("open files", self.files, OWN_FILES + FILES_EACH * in_flight, "ulimit -n, LimitNOFILE of systemd"),
             (
                 "threads",
@@ -46,9 +46,9 @@ class ProcessLimits:
         ):
             if limit is not None and limit < need:
                 return Misconfigured(
-                    f"{limit} {noun} are allowed here, and an engine with in_flight {in_flight} needs {need}",
-                    cause=f"too few {noun}",
-                    hint=f"Raise the limit ({hint}), or lower in_flight.",
+                    f"{limit} {resource} are allowed here, and an engine with in_flight {in_flight} needs {need}",
+                    cause=f"too few {resource}",
+                    hint=f"Raise the limit ({names}), or lower in_flight.",
                 )
         return None
 

@@ -85,10 +85,11 @@ def _here(store: RecordingStore, ask: CorrectionAsk) -> CorrectedPlace:
     if ask.of is not None:
         chosen = [n for n, s in enumerate(segments) if s.speaker == ask.of]
         if not chosen:
+            speakers = ", ".join(sorted({s.speaker for s in segments}))
             raise Permanent(
                 f"nobody called {ask.of} speaks in {ask.recording}",
                 cause="no such speaker",
-                hint=f"Speakers there: {', '.join(sorted({s.speaker for s in segments}))}.",
+                hint=f"Speakers there: {speakers}.",
             )
         return CorrectedPlace(stored, tuple(segments), tuple(chosen), None)
     at = float(ask.at or 0.0)
