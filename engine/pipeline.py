@@ -171,8 +171,8 @@ def captioned(
 
     if captions is None or flight.settings.fetch.captions != "prefer":
         return None
-    asked = flight.settings.asr.language
-    language = base(captions.language) or ("" if asked == "auto" else asked)
+    wanted = flight.settings.asr.language
+    language = base(captions.language) or ("" if wanted == "auto" else wanted)
     try:
         return transcript_of(captions, audio, language or context.models.transcriber().language_of(audio, token), token)
     except NoCaptions as error:

@@ -43,10 +43,10 @@ def bottleneck(history: Sequence[Snapshot]) -> Bottleneck:
 
 def _held(now: Snapshot) -> Bottleneck | None:
     """The paused stage that recordings have waited at for longest; None where none waits at one."""
-    held = [s for s in now.stages if s.paused and s.depth]
-    if not held:
+    paused = [s for s in now.stages if s.paused and s.depth]
+    if not paused:
         return None
-    first = max(held, key=lambda s: s.oldest_wait_s or 0.0)
+    first = max(paused, key=lambda s: s.oldest_wait_s or 0.0)
     return Bottleneck(None, "none", f"{first.name} is paused: {_waiting(first)}")
 
 

@@ -48,8 +48,8 @@ class Gain:
     @property
     def text(self) -> str:
         """``+12% audio/h (+6 to +19%)``, and whether it cannot be told from noise."""
-        told = f"{self.gain * 100:+.0f}% audio/h ({self.low * 100:+.0f} to {self.high * 100:+.0f}%)"
-        return told if self.certain else f"{told} cannot be told from noise"
+        words = f"{self.gain * 100:+.0f}% audio/h ({self.low * 100:+.0f} to {self.high * 100:+.0f}%)"
+        return words if self.certain else f"{words} cannot be told from noise"
 
 
 def measured_gain(

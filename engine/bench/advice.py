@@ -160,16 +160,16 @@ def time_left_holds(seed: int) -> tuple[str, bool]:
     past, ahead = world.jobs(SEEN, random), world.jobs(random.randint(20, 300), random)
     seen, pipeline, share = world.run(past, seed)
     frame = frame_of(world, seen, pipeline, share, ahead, random)
-    told = forecast.eta(frame, world.pipeline.in_flight, seed=7)
+    estimate = forecast.eta(frame, world.pipeline.in_flight, seed=7)
     really = world
     if kind == "throttled hosts":
         fetch = world.pipeline.stages["fetch"]
         slower = replace(fetch, per_audio_s=fetch.per_audio_s * random.uniform(1.0, 3.0))
         really = replace(world, pipeline=replace(world.pipeline, stages={**world.pipeline.stages, "fetch": slower}))
     took = warped(really.run(ahead, seed + 1)[0].left_s, speed_of(kind, random))
-    assert told.low_s is not None
-    assert told.high_s is not None
-    return kind, told.low_s <= took <= told.high_s
+    assert estimate.low_s is not None
+    assert estimate.high_s is not None
+    return kind, estimate.low_s <= took <= estimate.high_s
 
 
 def early_holds(seed: int) -> bool:
@@ -179,11 +179,11 @@ def early_holds(seed: int) -> bool:
     past, ahead = world.jobs(random.randint(1, EARLY), random), world.jobs(random.randint(4, 60), random)
     seen, pipeline, share = world.run(past, seed)
     frame = frame_of(world, seen, pipeline, share, ahead, random)
-    told = forecast.eta(replace(frame, run=replace(frame.run, rtfx_history=())), world.pipeline.in_flight, seed=7)
+    estimate = forecast.eta(replace(frame, run=replace(frame.run, rtfx_history=())), world.pipeline.in_flight, seed=7)
     took = world.run(ahead, seed + 1)[0].left_s
-    assert told.low_s is not None
-    assert told.high_s is not None
-    return told.low_s <= took <= told.high_s
+    assert estimate.low_s is not None
+    assert estimate.high_s is not None
+    return estimate.low_s <= took <= estimate.high_s
 
 
 def speed_of(kind: str, random: Random) -> Callable[[float], float]:

@@ -91,17 +91,17 @@ def diff_time(database: Database, hours: int, seed: int, repeats: int) -> dict[s
     store, wrong = fill(database, hours, seed)
     ask = CorrectionAsk(wrong[0][0], 5.0 + TURN_S * wrong[0][1], speaker=wrong[0][2])
     preview(store, ask, LIMITS)
-    times, found = [], preview(store, ask, LIMITS)
+    times, planned = [], preview(store, ask, LIMITS)
     for _ in range(repeats):
         began = time.perf_counter()
-        found = preview(store, ask, LIMITS)
+        planned = preview(store, ask, LIMITS)
         times.append(time.perf_counter() - began)
     return {
         "hours": hours,
         "turns": hours * PER_HOUR,
         "seconds": round(statistics.median(times), 3),
-        "recordings": found.recordings,
-        "seconds_moved": round(found.seconds_moved),
+        "recordings": planned.recordings,
+        "seconds_moved": round(planned.seconds_moved),
     }
 
 

@@ -135,7 +135,7 @@ def _errors(folder: Path) -> tuple[dict[str, float | None], str | None]:
         return load_voice_encoder(find("voice", str((config / name).resolve()), None, folder), "cpu")
 
     parts = load_diarizer(find("diarization", str(folder / "diarization"), None, folder), "cpu", voice_at)
-    shares, found = FrameReader.can_read(parts.embedding), {}
+    shares, errors = FrameReader.can_read(parts.embedding), {}
     diarizer = Diarizer(parts)
     for engine in ENGINES if shares else ENGINES[:2]:
         settings, total = demo_settings({"diarization.engine": engine}).diarization, None
@@ -146,9 +146,9 @@ def _errors(folder: Path) -> tuple[dict[str, float | None], str | None]:
             quality = score(load_truth(path.with_suffix(".json")), Hypothesis([], said, said))
             total = quality if total is None else total + quality
         assert total is not None, "the demo brings recordings"
-        found[engine] = round(float(total.der), 4)
+        errors[engine] = round(float(total.der), 4)
     why = None if shares else f"{type(parts.embedding).__name__} cannot share frames over a recording; a WeSpeaker ResNet can"
-    return {engine: found.get(engine) for engine in ENGINES}, why
+    return {engine: errors.get(engine) for engine in ENGINES}, why
 
 
 def table(result: dict[str, Any]) -> str:

@@ -85,10 +85,10 @@ def run(
             one.end = began + max(0.0, end - began) / (len(PARTS) - n)
             meter.take()
             try:
-                found: Row = {"rows": list(part(one))}
+                measured: Row = {"rows": list(part(one))}
             except (EngineError, OSError, RuntimeError, ValueError, ImportError, MemoryError, AttributeError) as error:
-                found = {"rows": [], "error": f"{type(error).__name__}: {error}"[:300]}
-            parts[name] = {**found, "seconds": round(time.monotonic() - began, 1), **meter.take()}
+                measured = {"rows": [], "error": f"{type(error).__name__}: {error}"[:300]}
+            parts[name] = {**measured, "seconds": round(time.monotonic() - began, 1), **meter.take()}
     card = torch.cuda.get_device_name() if chosen == "cuda" else "none"
     return {"device": chosen, "card": card, "tiny": tiny, "parts": parts}
 
@@ -283,9 +283,9 @@ def out_of_memory(one: GpuRun) -> Iterator[Row]:
     batcher: Batcher[int, int] = Batcher("drill", call, cost=lambda _: 1.0, budget=64, linger_s=0.0, is_oom=is_out_of_memory)
     with batcher:
         items = [*range(40), -1]
-        found = batcher.submit(items, token=CancelToken())
+        results = batcher.submit(items, token=CancelToken())
         after = batcher.submit(list(range(8)), token=CancelToken())
-    lost = [item for item, result in zip(items, found, strict=True) if isinstance(result, Exception)]
+    lost = [item for item, result in zip(items, results, strict=True) if isinstance(result, Exception)]
     yield {"items": len(items), "calls": len(calls), "refused": lost, "fine": lost == [-1] and after == list(range(8))}
 
 

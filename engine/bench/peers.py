@@ -65,7 +65,7 @@ def run(
             for way in (PLAIN, OURS) if turn % 2 == 0 else (OURS, PLAIN):
                 alone[way].append(_measured(way, whole, models))
     return {
-        **{way: _best(found) for way, found in measured.items()},
+        **{way: _best(times) for way, times in measured.items()},
         "whisperx": None,
         "whisperx_why": why_no_whisperx(),
         "ratio_plain": _ratios(measured[OURS], measured[PLAIN]),
@@ -119,10 +119,10 @@ def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[s
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{way} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(done.stdout.splitlines()[-1])
     quality: Quality | None = None
     for sample in samples:
-        result = found["results"][sample.path.name]
+        result = answer["results"][sample.path.name]
         words = [SimpleNamespace(text=text, start=start) for text, start in result["words"]]
         turns = [Spoken(start, end, cluster) for start, end, cluster in result["turns"]]
         one = score(sample.truth, Hypothesis(words, turns, turns))
@@ -130,14 +130,14 @@ def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[s
     assert quality is not None
     audio_s = sum(s.truth.duration for s in samples)
     return {
-        "rtfx": audio_s / found["wall_s"],
-        "peak_mb": found["peak_mb"],
+        "rtfx": audio_s / answer["wall_s"],
+        "peak_mb": answer["peak_mb"],
         "wer": float(quality.wer),
         "der": float(quality.der),
         "audio_s": audio_s,
-        "processor_s": found["processor_s"],
-        "import_s": found["import_s"],
-        "phases": found["phases"],
+        "processor_s": answer["processor_s"],
+        "import_s": answer["import_s"],
+        "phases": answer["phases"],
     }
 
 

@@ -97,13 +97,13 @@ def plain(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float
 
     models = LoadedModels(weights)
     batched = BatchedInferencePipeline(models.recogniser)
-    began, found = time.perf_counter(), {}
+    began, texts = time.perf_counter(), {}
     for path in paths:
         with phase("decode"):
             audio = decode_audio(str(path), sampling_rate=SAMPLE_RATE)
         with phase("recognise"):
             segments, _ = batched.transcribe(audio, batch_size=BATCH, beam_size=BEAM, word_timestamps=True, language="en")
-            heard = list(segments)
+            segments_list = list(segments)
         with phase("diarize"):
             turns = _diarized(models, audio)
         with phase("voices"):
@@ -111,9 +111,9 @@ def plain(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float
                 if end - start >= SHORTEST_S:
                     models.voice.embed(_cut(audio, start, end)[None])
         with phase("texts"):
-            models.texts.encode([s.text for s in heard] or [""])
-        found[path.name] = _result(heard, turns)
-    return time.perf_counter() - began, found
+            models.texts.encode([s.text for s in segments_list] or [""])
+        texts[path.name] = _result(segments_list, turns)
+    return time.perf_counter() - began, texts
 
 
 def seed(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float, dict[str, Result]]:
@@ -124,7 +124,7 @@ def seed(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float,
     import soundfile
     from faster_whisper import decode_audio
 
-    began, found = time.perf_counter(), {}
+    began, texts = time.perf_counter(), {}
     for path in paths:
         with phase("load"):
             models = LoadedModels(weights)
@@ -134,7 +134,7 @@ def seed(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float,
                 soundfile.write(wav, decode_audio(str(path), sampling_rate=SAMPLE_RATE), SAMPLE_RATE)
             with phase("recognise"):
                 options = {"beam_size": BEAM, "word_timestamps": True, "language": "en", **weights.known}
-                heard = list(models.recogniser.transcribe(str(wav), **options)[0])
+                segments_list = list(models.recogniser.transcribe(str(wav), **options)[0])
             with phase("diarize"):
                 audio, _rate = soundfile.read(wav, dtype="float32")
                 turns = _diarized(models, audio)
@@ -147,10 +147,10 @@ def seed(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float,
                         models.voice.embed(again[None])
                         piece.unlink()
             with phase("texts"):
-                for segment in heard:
+                for segment in segments_list:
                     models.texts.encode([segment.text])
-        found[path.name] = _result(heard, turns)
-    return time.perf_counter() - began, found
+        texts[path.name] = _result(segments_list, turns)
+    return time.perf_counter() - began, texts
 
 
 def ours(
@@ -189,7 +189,7 @@ def ours(
                 engine.run()
             finally:
                 engine.close()
-            store, found = RecordingStore(database), {}
+            store, texts = RecordingStore(database), {}
             last = began[0]
             for id, name in recordings.items():
                 stored = store.get(id)
@@ -197,8 +197,8 @@ def ours(
                     raise RuntimeError(f"{name} was not stored: {stored and stored.row.error}")
                 last = max(last, stored.stored_wall)
                 words = sorted(((w.text, w.start) for s in store.segments(id) for w in s.words), key=lambda w: w[1])
-                found[name] = {"words": words, "turns": stored.facts["diarized"]}
-    return last - began[0], found
+                texts[name] = {"words": words, "turns": stored.facts["diarized"]}
+    return last - began[0], texts
 
 
 def engine(paths: Sequence[Path], weights: Weights, _phase: Phases) -> tuple[float, dict[str, Result]]:

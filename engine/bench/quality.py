@@ -81,10 +81,10 @@ class Chain:
         self.settings = settings
         self._token = CancelToken()
         self._folder = tempfile.TemporaryDirectory()
-        found = {role: find(role, str(folder), None, folder) for role, folder in models.items()}
-        loaded = encoder or load_voice_encoder(found["voice"], "cpu")
-        self.transcriber = load_transcriber(found["asr"], "cpu", "int8", threads=2, workers=1, warn=print)
-        self.diarizer = Diarizer(load_diarizer(found["diarization"], "cpu", lambda _name, _folder: loaded))
+        resolved = {role: find(role, str(folder), None, folder) for role, folder in models.items()}
+        loaded = encoder or load_voice_encoder(resolved["voice"], "cpu")
+        self.transcriber = load_transcriber(resolved["asr"], "cpu", "int8", threads=2, workers=1, warn=print)
+        self.diarizer = Diarizer(load_diarizer(resolved["diarization"], "cpu", lambda _name, _folder: loaded))
         self.extractor = VoiceExtractor(lambda: loaded, voice_batcher(lambda: loaded, lambda: settings.voice.batch_seconds))
         people = {path.stem: path for path in sorted((DEMO / "voices").iterdir())} if voices is None else voices
         self.profiles = [self._enrolled(k, name, path) for k, (name, path) in enumerate(people.items(), 1)]
@@ -149,8 +149,8 @@ class Chain:
         from gainstage.engine.voices.identify import as_primary
 
         people = as_primary(self.profiles, self.settings.identify.primary)
-        found = calibrate(people, cohort.listen(self.extractor, self._token), self.extractor.model)
-        return None if found is None else found.calibration
+        calibration = calibrate(people, cohort.listen(self.extractor, self._token), self.extractor.model)
+        return None if calibration is None else calibration.calibration
 
     def _enrolled(self, id: int, name: str, path: Path) -> Profile:
         from gainstage.engine.voices.evidence import Refusal
@@ -260,8 +260,8 @@ def document(rows: list[Row]) -> dict[str, Any]:
     from gainstage.engine.evaluation.scored import HELP, figures
 
     scores = [row.scored for row in rows if row.scored is not None]
-    found = figures(scores)
-    shown = {key: found.get(key, Figure(None)) for key in HELP} if scores else {}
+    totals = figures(scores)
+    shown = {key: totals.get(key, Figure(None)) for key in HELP} if scores else {}
     return {
         **{key: asdict(one) for key, one in shown.items()},
         "rows": [asdict(replace(row, scored=None, cast=Cast((), ()))) for row in rows],

@@ -71,13 +71,13 @@ def run(
         audios = _recordings(Path(name), recordings, seed)
         _timed(transcriber, audios[:1], IN_TURN, batch)  # warm
         cost: dict[str, list[float]] = {way: [] for way in WAYS}
-        found = {}
+        texts = {}
         for turn in range(repeats):
             for way in WAYS if turn % 2 == 0 else WAYS[::-1]:
                 transcripts, seconds, made = _timed(transcriber, audios, way, batch)
                 cost[way].append(seconds)
-                found[way] = transcripts, made
-        (alone, calls_alone), (together, calls) = found[OWN], found[SHARED]
+                texts[way] = transcripts, made
+        (alone, calls_alone), (together, calls) = texts[OWN], texts[SHARED]
     return RecogniserFigures(
         fill=_fill(calls, batch),
         fill_alone=_fill(calls_alone, batch),

@@ -85,11 +85,11 @@ def run(kills: int = KILLS, minutes: float = MINUTES, seed: int = 0, slow: float
                 process.wait(_PATIENCE_S)
             _wait_stored(database, recording.id)
             whole = [(s.start, s.text) for s in store.segments(recording.id)]
-    redone, heard = _redone(runs), _redone(runs, "window ")
-    diarized = [both - one for both, one in zip(redone, heard, strict=True)]
+    redone, windows = _redone(runs), _redone(runs, "window ")
+    diarized = [both - one for both, one in zip(redone, windows, strict=True)]
     return {
         "redone_s_p95": _p95(redone),
-        "recognised_s_p95": _p95(heard),
+        "recognised_s_p95": _p95(windows),
         "diarized_s_p95": _p95(diarized),
         "kills": len(redone),
         "redone_s": [round(seconds, 1) for seconds in redone],

@@ -128,11 +128,11 @@ def run(segments: int = 20_000, seed: int = 0, *, queries: int = 100, home: Path
             with database.own_connection() as connection:
                 connection.execute("vacuum analyze")
         talk.read(database)
-        asked = talk.passages(queries)
+        queried = talk.passages(queries)
         ways = {
-            "all": _searched(database, talk, asked, None, 10),
-            "all, 100 hits": _searched(database, talk, asked[: queries // 2], None, 100),
-            **{f"only {name}, {share:.1%}": _searched(database, talk, asked, name, 10) for name, share in SPEAKERS.items()},
+            "all": _searched(database, talk, queried, None, 10),
+            "all, 100 hits": _searched(database, talk, queried[: queries // 2], None, 100),
+            **{f"only {name}, {share:.1%}": _searched(database, talk, queried, name, 10) for name, share in SPEAKERS.items()},
         }
     p95 = {name: float(np.quantile(values, 0.95)) for name, values in figures.items() if values}
     ratio = p95["during"] / p95["before"] if "during" in p95 else None
@@ -194,10 +194,10 @@ def _fill(database: Database, talk: PassageVectors) -> None:
 def _is_filled(database: Database, segments: int) -> bool:
     """Whether this is a kept home of so many passages, its index built."""
     with database.connection() as connection:
-        if not (found := tables(connection, "embed")):
+        if not (there := tables(connection, "embed")):
             return False
-        rows = rows_about(connection, found[0].name, segments)
-        if rows < segments or valid_index(connection, found[0]) is None:
+        rows = rows_about(connection, there[0].name, segments)
+        if rows < segments or valid_index(connection, there[0]) is None:
             raise Misconfigured(f"its store has about {rows:,} passages, or no index: name another --home", cause="another store")
     return True
 
@@ -264,8 +264,8 @@ def _beside_build(database: Database, stores: _Stores) -> tuple[list[float], flo
 def _searched(database: Database, talk: PassageVectors, asked: NDArray[np.float32], speaker: str | None, k: int) -> dict[str, Any]:
     def hits(query: NDArray[np.float32]) -> tuple[float, set[int]]:
         began = time.perf_counter()
-        found = search(database, "", query, MODEL, "meaning", speaker, k)
-        return time.perf_counter() - began, {hit.segment for hit in found}
+        answer = search(database, "", query, MODEL, "meaning", speaker, k)
+        return time.perf_counter() - began, {hit.segment for hit in answer}
 
     for query in asked[:10]:  # what is read for the first time comes from the disk, and statements are prepared
         hits(query)
@@ -274,9 +274,9 @@ def _searched(database: Database, talk: PassageVectors, asked: NDArray[np.float3
     processor_s = (_processor_s(database) - before) / len(asked)
     took = [seconds for seconds, _ in answers]
     recalls = []
-    for query, (_, found) in zip(asked, answers, strict=True):
+    for query, (_, matches) in zip(asked, answers, strict=True):
         true = talk.nearest(query, k, speaker)
-        recalls.append(len(found & true) / len(true))
+        recalls.append(len(matches & true) / len(true))
     return {
         "k": k,
         "queries": len(took),

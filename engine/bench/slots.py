@@ -138,18 +138,18 @@ def run(repeats: int = ROUNDS, *, machine: Machine | None = None) -> dict[str, A
             for slots in every if n % 2 == 0 else reversed(every):
                 engine.measure(slots, tried[slots], WINDOW_S)
         best, start = max(every, key=lambda s: tried[s].rtfx), min(every, key=lambda s: tried[s].rtfx)
-        found, changed = engine.tune(start, most)
-        sides = {found: SlotsMeasured(), best: SlotsMeasured()}
-        for n in range(repeats + 1 if found != best else 0):
-            for slots in (found, best) if n % 2 == 0 else (best, found):
+        chosen, changed = engine.tune(start, most)
+        sides = {chosen: SlotsMeasured(), best: SlotsMeasured()}
+        for n in range(repeats + 1 if chosen != best else 0):
+            for slots in (chosen, best) if n % 2 == 0 else (best, chosen):
                 engine.measure(slots, sides[slots], WINDOW_S)
     gain = None
-    if found != best:
-        gain = measured_gain(sides[found].finished, sides[found].seconds, sides[best].finished, sides[best].seconds)
+    if chosen != best:
+        gain = measured_gain(sides[chosen].finished, sides[chosen].seconds, sides[best].finished, sides[best].seconds)
     return {
         "best": _named(best),
         "start": _named(start),
-        "found": _named(found),
+        "found": _named(chosen),
         "changes": changed,
         "start_of_best": round(tried[start].rtfx / tried[best].rtfx, 4),
         "found_of_best": 1.0 if gain is None else round(1 / (1 + gain.gain), 4),

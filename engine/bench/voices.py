@@ -173,13 +173,13 @@ def _in_turn(
         name = ""
         for child in children.values():
             name = str(child.answer()["device"])
-        found: dict[str, list[list[Mapping[str, float]]]] = {way: [[] for _ in slices] for way in ways}
+        parts: dict[str, list[list[Mapping[str, float]]]] = {way: [[] for _ in slices] for way in ways}
         for number, (which, order) in enumerate(turns(ways, len(slices), repeats), 1):
             for way in order:
                 _progress(f"slice {number} of {len(slices) * repeats}: {WORDS[way]}")
-                found[way][which].append(children[way].ask(slices[which]))
+                parts[way][which].append(children[way].ask(slices[which]))
         _progress("")
-    return {way: VoiceFigures(tuple(tuple(answers) for answers in by_slice)) for way, by_slice in found.items()}, name
+    return {way: VoiceFigures(tuple(tuple(answers) for answers in by_slice)) for way, by_slice in parts.items()}, name
 
 
 def _progress(text: str) -> None:
@@ -211,8 +211,8 @@ class _WayProcess:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise self._ended()
-        found: dict[str, Any] = json.loads(line)
-        return found
+        parsed: dict[str, Any] = json.loads(line)
+        return parsed
 
     def _ended(self) -> RuntimeError:
         status = self.process.wait()

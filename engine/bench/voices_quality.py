@@ -104,9 +104,11 @@ def table(result: Mapping[str, Any]) -> str:
             f"{row['saved_s']:.1f} s",
         ]
         lines.append(f"{row['recording']:34s}{cells[0]:>12s}{cells[1]:>8s}{cells[2]:>12s}{cells[3]:>12s}{cells[4]:>10s}")
-    if found := result["normalisation"]:
-        lines += ["", f"identification among {found['people']} people by {found['seconds']:.0f} s, equal error rate"]
-        lines.append(f"plain {100 * found['plain']:.2f} %, normalised against the cohort {100 * found['normalised']:.2f} %")
+    if normalised := result["normalisation"]:
+        lines += ["", f"identification among {normalised['people']} people by {normalised['seconds']:.0f} s, equal error rate"]
+        lines.append(
+            f"plain {100 * normalised['plain']:.2f} %, normalised against the cohort {100 * normalised['normalised']:.2f} %"
+        )
     return "\n".join(lines)
 
 
@@ -202,7 +204,7 @@ Pairs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 def _verification(chain: Chain, people: EnrolledPeople) -> list[tuple[dict[str, Any], Pairs]]:
     """For each length the rates by group, and the cosines of all pairs."""
-    found = []
+    rows = []
     for seconds in LENGTHS_S:
         named = list(people.spans(seconds))
         vectors, kept = _voices(chain, people.audio, [span for _, _, span in named])
@@ -215,8 +217,8 @@ def _verification(chain: Chain, people: EnrolledPeople) -> list[tuple[dict[str, 
             point = equal_error(same, different)
             row[group] = point.rate
         row |= {"threshold": point.threshold, "pairs": len(same) + len(different)}
-        found.append((row, (same, different)))
-    return found
+        rows.append((row, (same, different)))
+    return rows
 
 
 def _pairs(vectors: NDArray[np.float32], names: NDArray[Any]) -> Pairs:
@@ -227,9 +229,9 @@ def _pairs(vectors: NDArray[np.float32], names: NDArray[Any]) -> Pairs:
 
 
 def _voices(chain: Chain, audio: Audio, spans: Sequence[Span]) -> tuple[NDArray[np.float32], list[bool]]:
-    found = chain.extractor.extract(audio, spans, token=CancelToken()).voices
-    kept = [not isinstance(v, Refusal) for v in found]
-    return np.stack([v for v in found if not isinstance(v, Refusal)]), kept
+    vectors = chain.extractor.extract(audio, spans, token=CancelToken()).voices
+    kept = [not isinstance(v, Refusal) for v in vectors]
+    return np.stack([v for v in vectors if not isinstance(v, Refusal)]), kept
 
 
 def _normalisation(chain: Chain, people: EnrolledPeople, seconds: float = 2.0) -> dict[str, Any]:
@@ -268,8 +270,8 @@ def _calibration(chain: Chain, people: EnrolledPeople) -> list[dict[str, Any]]:
         for seconds in LENGTHS_S:
             spans = [(float(at), float(at) + seconds) for at in np.arange(middle, end - seconds + 1e-6, seconds)]
             speech[seconds][number] = _voices(chain, people.audio, spans)[0]
-    heard = cohort.listen(chain.extractor, CancelToken())
-    return voices_calibrated.measured(enrolled, speech, heard, chain.extractor.model)
+    cohort_voices = cohort.listen(chain.extractor, CancelToken())
+    return voices_calibrated.measured(enrolled, speech, cohort_voices, chain.extractor.model)
 
 
 # -- fast path ------------------------------------------------------------------------------------------------------

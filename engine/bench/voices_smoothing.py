@@ -63,12 +63,12 @@ def accuracy(talks: Iterable[tuple[Truth, Evidence | None]], limits: Limits) -> 
 
 def in_pieces(turns: Iterable[Turn], longest_s: float = PIECE_S) -> list[Turn]:
     """Each turn as equal pieces of at most ``longest_s`` with tiny gaps between them."""
-    found = []
+    pieces = []
     for t in turns:
         count = math.ceil((t.end - t.start) / longest_s)
         marks = [t.start + (t.end - t.start) * k / count for k in range(count)] + [t.end + GAP_S]
-        found += [Turn(start, end - GAP_S, t.cluster) for start, end in itertools.pairwise(marks)]
-    return [t for t in found if t.end > t.start]
+        pieces += [Turn(start, end - GAP_S, t.cluster) for start, end in itertools.pairwise(marks)]
+    return [t for t in pieces if t.end > t.start]
 
 
 def unsure(same: ArrayLike, different: ArrayLike, rate: float = EER_AT_1S, seed: int = 0) -> float:
@@ -79,8 +79,8 @@ def unsure(same: ArrayLike, different: ArrayLike, rate: float = EER_AT_1S, seed:
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        found = equal_error(pairs[0] + middle * noise[0], pairs[1] + middle * noise[1]).rate
-        low, high = (middle, high) if found < rate else (low, middle)
+        measured = equal_error(pairs[0] + middle * noise[0], pairs[1] + middle * noise[1]).rate
+        low, high = (middle, high) if measured < rate else (low, middle)
     return (low + high) / 2
 
 

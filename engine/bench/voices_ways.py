@@ -58,12 +58,12 @@ class Bench:
 def spans_of(count: int, seed: int) -> list[Span]:
     """Spans like those of a diarizer: log-normal lengths around 3 s, anywhere in the recording, in arrival order."""
     rng = random.Random(seed)
-    found = []
+    spans = []
     for _ in range(count):
         length = min(LONGEST_S, max(SHORTEST_S, rng.lognormvariate(1.1, 0.6)))
         start = rng.uniform(0, 60 * MINUTES - length)
-        found.append((round(start, 3), round(start + length, 3)))
-    return found
+        spans.append((round(start, 3), round(start + length, 3)))
+    return spans
 
 
 def full_size(device: str, seed: int = 0) -> tuple[VoiceEncoder, Any]:
@@ -91,8 +91,8 @@ def full_size(device: str, seed: int = 0) -> tuple[VoiceEncoder, Any]:
     modules = [part.to(device).eval() for part in (features, norm, network)]
     names = ("compute_features", "mean_var_norm", "embedding_model")
     mods = SimpleNamespace(**dict(zip(names, modules, strict=True)))
-    found = ResolvedModel("full-size ECAPA-TDNN, random weights", Path(), str(seed), "memory")
-    return VoiceEncoder(SimpleNamespace(mods=mods), found, device), mods
+    resolved = ResolvedModel("full-size ECAPA-TDNN, random weights", Path(), str(seed), "memory")
+    return VoiceEncoder(SimpleNamespace(mods=mods), resolved, device), mods
 
 
 def noise(seconds: float, seed: int) -> NDArray[np.float32]:

@@ -16,19 +16,19 @@ DOUBTFUL = 0.6
 def transcript(database: Database, id: str) -> StoredTranscript:
     """The passages of a recording. Raises :class:`Permanent` when nothing is stored under ``id``."""
     with database.connection() as connection:
-        found = connection.execute("select title, source, duration from recording where id = %s", [id]).fetchone()
+        stored = connection.execute("select title, source, duration from recording where id = %s", [id]).fetchone()
         rows = connection.execute(
             "select s.ordinal, s.start_s, s.end_s, s.speaker, s.confidence, s.provenance, s.text, coalesce(w.overlap, false),"
             " s.looped or coalesce(w.sure < %s, false) from segment s left join lateral (select bool_or((e ->> 5)::bool) as overlap,"
             " avg((e ->> 3)::float8) as sure from jsonb_array_elements(s.words) e) w on true where s.recording = %s order by s.ordinal",
             [DOUBTFUL, id],
         ).fetchall()
-    if found is None or not rows:
+    if stored is None or not rows:
         raise Permanent(
             f"no passages are stored of {id!r}", cause="no passages", hint="`gainstage recordings` shows where it stands."
         )
     lines = tuple(TranscriptLine(*row) for row in rows)
-    title, source, duration = found
+    title, source, duration = stored
     return StoredTranscript(id, title, source, source if source.startswith(("http://", "https://")) else None, duration, lines)
 
 

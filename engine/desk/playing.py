@@ -26,8 +26,8 @@ def playable(store: RecordingStore, id: str, at: float, audio: Path | None, clus
 
     Raises :class:`Permanent` when there is no such recording, or when no media file and no address of it is known here.
     """
-    found = store.get(id)
-    if found is None:
+    stored = store.get(id)
+    if stored is None:
         raise Permanent(f"no recording {id!r}", cause="no such recording", hint="`gainstage recordings` lists them.")
     with store.db.connection() as connection:
         passage = connection.execute(
@@ -35,10 +35,10 @@ def playable(store: RecordingStore, id: str, at: float, audio: Path | None, clus
             " order by start_s desc limit 1",
             {"id": id, "at": at},
         ).fetchone()
-    recording, fingerprint, duration = found.recording, found.fingerprint, found.recording.duration
+    recording, fingerprint, duration = stored.recording, stored.fingerprint, stored.recording.duration
     if duration is not None and at > duration:
         raise Permanent(f"{id} ends at {duration:.0f} s", cause="nothing there", hint="Choose an earlier time.")
-    turns = [(t[0], t[1], t[3]) for t in found.facts.get("turns") or () if t[2] == cluster]
+    turns = [(t[0], t[1], t[3]) for t in stored.facts.get("turns") or () if t[2] == cluster]
     longest = max(turns, key=lambda t: t[1] - t[0], default=None)
     start, end, speaker = longest or passage or (at, at + ALONE_S, "")
     end = min(end, start + LONGEST_S)

@@ -81,8 +81,8 @@ class Change:
         """``-18 % (-24 to -12 %)``, and whether it cannot be told from noise."""
         if self.change is None or self.low is None or self.high is None:
             return "too few pairs to compare"
-        told = f"{self.change:+.0%} ({self.low:+.0%} to {self.high:+.0%})"
-        return told if self.certain else f"{told}, cannot be told from noise"
+        words = f"{self.change:+.0%} ({self.low:+.0%} to {self.high:+.0%})"
+        return words if self.certain else f"{words}, cannot be told from noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,12 @@ def _change(what: str, one: Sequence[SideRun], two: Sequence[SideRun]) -> Change
     old, new = pooled(list(before.values())), pooled(list(after.values()))
     if old is None or new is None or old <= 0:
         return None
-    found = paired(before, after, place=lambda key: key)
+    pairs = paired(before, after, place=lambda key: key)
     recordings = 0 if what == WHOLE else len({id for id, _ in names})
-    if found is None:
+    if pairs is None:
         return Change(what, old, new, len(names), recordings=recordings)
-    low, high = found.shares or (found.low / old, found.high / old)
-    return Change(what, old, new, len(names), found.difference / old, low, high, found.p, _certain(found), recordings)
+    low, high = pairs.shares or (pairs.low / old, pairs.high / old)
+    return Change(what, old, new, len(names), pairs.difference / old, low, high, pairs.p, _certain(pairs), recordings)
 
 
 def _certain(found: Paired) -> bool:

@@ -175,8 +175,8 @@ def diarization_parts(truth: Sequence[TimedPart], turns: Sequence[TimedPart], co
     if not any(part.end > part.start for part in [*truth, *turns]):
         return {}
     whole = _whole(truth, turns)
-    found = DiarizationErrorRate(collar=2 * collar)(_annotation(truth), _annotation(turns), uem=whole, detailed=True)
-    return {key: float(found[key]) for key in ("total", "missed detection", "false alarm", "confusion")}
+    parts = DiarizationErrorRate(collar=2 * collar)(_annotation(truth), _annotation(turns), uem=whole, detailed=True)
+    return {key: float(parts[key]) for key in ("total", "missed detection", "false alarm", "confusion")}
 
 
 def _whole(truth: Sequence[TimedPart], turns: Sequence[TimedPart]) -> Any:

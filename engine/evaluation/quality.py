@@ -231,8 +231,8 @@ def _word_errors(truth: Sequence[str], hypothesis: Sequence[str]) -> int:
     """Substitutions, deletions and insertions between normalised words."""
     if not truth or not hypothesis:
         return len(truth) + len(hypothesis)
-    found = jiwer.process_words(" ".join(truth), " ".join(hypothesis))
-    return int(found.substitutions + found.deletions + found.insertions)
+    aligned = jiwer.process_words(" ".join(truth), " ".join(hypothesis))
+    return int(aligned.substitutions + aligned.deletions + aligned.insertions)
 
 
 def _share(errors: int, of: int) -> float:
@@ -248,10 +248,10 @@ def _start_errors(truth: list[tuple[str, float]], hypothesis: list[tuple[str, fl
     """Distances in seconds of the starts of equal words along a shortest edit path."""
     if not truth or not hypothesis:
         return ()
-    found = jiwer.process_words(" ".join(word for word, _ in truth), " ".join(word for word, _ in hypothesis))
+    aligned = jiwer.process_words(" ".join(word for word, _ in truth), " ".join(word for word, _ in hypothesis))
     return tuple(
         abs(hypothesis[chunk.hyp_start_idx + k][1] - truth[chunk.ref_start_idx + k][1])
-        for chunk in found.alignments[0]
+        for chunk in aligned.alignments[0]
         if chunk.type == "equal"
         for k in range(chunk.ref_end_idx - chunk.ref_start_idx)
     )

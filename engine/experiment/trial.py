@@ -153,9 +153,9 @@ def run(
                 order = list(sides) if repeat % 2 == 0 else list(reversed(sides))
                 for side in order:
                     words = f"run {next(number)} of {total}, {side}"
-                    measured, found = _one(made, side, repeat, recordings, sides[side], words, report, simulated)
+                    measured, stored = _one(made, side, repeat, recordings, sides[side], words, report, simulated)
                     outcome.runs.append(measured)
-                    results.setdefault(side, found)
+                    results.setdefault(side, stored)
                     _keep(desk.database, outcome, sides, results, truth, "running")
     except KeyboardInterrupt:
         _keep(desk.database, outcome, sides, results, truth, "ended early")
@@ -168,7 +168,7 @@ def run(
 
 
 def _recordings(spec: ExperimentSpec, desk: PostgresDesk, paths: Paths, simulated: bool) -> list[Recording]:
-    found = []
+    recordings = []
     for id in spec.recordings:
         stored = desk.store.get(id)
         one = stored.recording if simulated and stored else local_of(desk.store, id, paths.audio)
@@ -179,8 +179,8 @@ def _recordings(spec: ExperimentSpec, desk: PostgresDesk, paths: Paths, simulate
                 hint=WITH_AUDIO,
                 recording=id,
             )
-        found.append(one)
-    return found
+        recordings.append(one)
+    return recordings
 
 
 def _one(
@@ -214,7 +214,7 @@ def _measured(database: Database, ids: list[str]) -> tuple[list[MeasuredRecordin
         rows = connection.execute(
             "select id, status, cause, coalesce(duration, 0), spans from recording where id = any(%s)", [ids]
         ).fetchall()
-    found, starts, ends = [], [], []
+    stored, starts, ends = [], [], []
     for id, status, cause, duration, spans in rows:
         whole = [s for s in spans or () if s.get("note") != PARTIAL]
         stages: dict[str, float] = {}
@@ -225,8 +225,8 @@ def _measured(database: Database, ids: list[str]) -> tuple[list[MeasuredRecordin
         if whole:
             starts.append(first)
             ends.append(last)
-        found.append(MeasuredRecording(id, status, float(duration), last - first, stages, cause))
-    return found, max(ends) - min(starts) if ends else 0.0
+        stored.append(MeasuredRecording(id, status, float(duration), last - first, stages, cause))
+    return stored, max(ends) - min(starts) if ends else 0.0
 
 
 def _results(store: RecordingStore, measured: Sequence[MeasuredRecording]) -> Results:

@@ -87,7 +87,7 @@ def _cards(wanted: str, environ: Mapping[str, str]) -> tuple[tuple[int, str], ..
         return ()
     numbers = _numbers(wanted)
     try:
-        found = visible(read_cards(), environ.get(VISIBLE))
+        cards = visible(read_cards(), environ.get(VISIBLE))
     except Lost as lost:
         if numbers is None:
             return ()
@@ -97,8 +97,8 @@ def _cards(wanted: str, environ: Mapping[str, str]) -> tuple[tuple[int, str], ..
             hint="Check the driver with nvidia-smi, or set engines.gpus to none.",
         ) from None
     if numbers is None:
-        return found
-    by_index = dict(found)
+        return cards
+    by_index = dict(cards)
     if missing := [n for n in numbers if n not in by_index]:
         gpus = ", ".join(map(str, by_index)) or "none"
         raise Misconfigured(

@@ -135,14 +135,14 @@ class RayLauncher:
         calls = {name: self._actor(name).state.remote() for name in self._names() if name != SCALER}
         if calls:
             self.ray.wait(list(calls.values()), num_returns=len(calls), timeout=ANSWER_S)
-        found = []
+        jobs = []
         for name, call in calls.items():
             state, where = self._answer(call, 0.1) or ("waiting", "")
             if state == "ended":
                 self._kill(name)
             else:
-                found.append(Launched(name, state, where))
-        return tuple(found)
+                jobs.append(Launched(name, state, where))
+        return tuple(jobs)
 
     def stop(self, names: Sequence[str], *, now: bool = False) -> None:
         for name in names:

@@ -58,15 +58,14 @@ class SlurmLauncher:
         return f"#!/bin/sh\nexec {shlex.join([*words, *self.plan.arguments])}\n"
 
     def list(self) -> tuple[Launched, ...]:
-        found = []
+        jobs = []
         for line in _command(["squeue", "--me", "--noheader", "--format=%i|%j|%T|%N"]).splitlines():
             id, job, state, where = (*line.split("|"), "", "", "")[:4]
             number = re.match(r"\d+", id)  # 12, 12_3 of an array, 12+0 of a heterogeneous job
             if job.startswith(f"{JOB}:") and number:
-                found.append((int(number[0]), Launched(job.partition(":")[2], state.lower(), where)))
+                jobs.append((int(number[0]), Launched(job.partition(":")[2], state.lower(), where)))
         return tuple(
-            Launched(e.name, DRAINING if e.state == "completing" else e.state, e.where)
-            for _, e in sorted(found, key=lambda f: f[0])
+            Launched(e.name, DRAINING if e.state == "completing" else e.state, e.where) for _, e in sorted(jobs, key=lambda f: f[0])
         )
 
     def stop(self, names: Sequence[str], *, now: bool = False) -> None:

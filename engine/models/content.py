@@ -28,9 +28,9 @@ def weight_files(role: str, folder: Path) -> list[Path]:
         return files or sorted(folder.glob("*.ckpt"))
     if role == "asr":
         return [folder / "model.bin"]
-    found = [path for path in sorted(folder.rglob("*")) if not _OTHER_RUNTIMES & set(path.relative_to(folder).parts[:-1])]
+    weights = [path for path in sorted(folder.rglob("*")) if not _OTHER_RUNTIMES & set(path.relative_to(folder).parts[:-1])]
     for ending in (".safetensors", ".bin"):
-        if files := [path for path in found if path.suffix == ending and path.is_file()]:
+        if files := [path for path in weights if path.suffix == ending and path.is_file()]:
             return files
     return []
 

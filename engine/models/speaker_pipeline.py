@@ -69,10 +69,10 @@ class Work:
 
     def recalled(self, step: str, total: int) -> list[Floats]:
         """The kept results of the first chunks of a step, without a gap."""
-        found: list[Floats] = []
-        while self.kept is not None and len(found) < total and (payload := self.kept.get(_key(step, len(found)))) is not None:
-            found.append(np.load(io.BytesIO(zlib.decompress(payload)), allow_pickle=False))
-        return found
+        parts: list[Floats] = []
+        while self.kept is not None and len(parts) < total and (payload := self.kept.get(_key(step, len(parts)))) is not None:
+            parts.append(np.load(io.BytesIO(zlib.decompress(payload)), allow_pickle=False))
+        return parts
 
     def keep(self, step: str, first: int, results: Floats) -> None:
         """Keep the results of chunks from ``first`` on, one record a chunk."""

@@ -65,23 +65,23 @@ class Notifier:
             self._seen, frame, failed_share=settings.notify.failed_share / 100, disk_floor=settings.fetch.disk_floor
         )
         self._watched |= self._seen.open_runs
-        found = [one for one in new if one.kind != "done"]  # with several runs the database says which have ended
+        alerts_now = [one for one in new if one.kind != "done"]  # with several runs the database says which have ended
         if time.monotonic() - self._asked_at >= DATABASE_S:
-            found += self._from_database()
+            alerts_now += self._from_database()
             self._asked_at = time.monotonic()
-        for one in found:
+        for one in alerts_now:
             self._send_once(one)
 
     def _from_database(self) -> list[Happening]:
         database = self.context.database
-        found = [lost(*engine) for engine in alerts.lost_engines(database, self.context.id)]
+        alerts_now = [lost(*engine) for engine in alerts.lost_engines(database, self.context.id)]
         ended = alerts.ended_runs(database, sorted(self._watched), self.context.started_wall, sorted(self._ended))
-        found += [
+        alerts_now += [
             done(id, name, at, stored=stored, failed=failed, skipped=skipped) for id, name, at, stored, failed, skipped in ended
         ]
         self._ended |= {id for id, *_ in ended}
         self._watched -= {id for id, *_ in ended}
-        new = [one for one in found if one.key not in self._told]
+        new = [one for one in alerts_now if one.key not in self._told]
         self._told |= {one.key for one in new}
         return new
 

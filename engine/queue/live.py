@@ -109,10 +109,10 @@ class LiveSettings:
 
 def values_at(values: Mapping[str, Any], places: Sequence[str]) -> dict[str, Any]:
     """The live values that hold at ``places``: those for all engines, over them those of each place in turn."""
-    held = {key: value for key, value in values.items() if "@" not in key}
+    everywhere = {key: value for key, value in values.items() if "@" not in key}
     for place in places:
-        held |= {name: value for key, value in values.items() for name, scope in [split_scope(key)] if scope == place}
-    return held
+        everywhere |= {name: value for key, value in values.items() for name, scope in [split_scope(key)] if scope == place}
+    return everywhere
 
 
 def read_live(connection: Link) -> tuple[dict[str, Any], int]:

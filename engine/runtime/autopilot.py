@@ -197,8 +197,8 @@ class AutopilotLoop:
         outcome = search.note(trial.change, row.gain if certain else None, out_of_memory=ran_out)
         if outcome != "kept":
             self._set(trial.before)
-        told = "out of memory" if ran_out else row.effect_text or "its effect cannot be told"
-        self._say(f"{_text(trial.change)} {outcome if outcome == 'kept' else 'taken back'}: {told}")
+        effect = "out of memory" if ran_out else row.effect_text or "its effect cannot be told"
+        self._say(f"{_text(trial.change)} {outcome if outcome == 'kept' else 'taken back'}: {effect}")
         self._trial = None
         learned = Learned(dict(search.at), tuple(sorted(search.tried)), tuple(search.too_much))
         remember(self.context.database, *self._place(), learned)

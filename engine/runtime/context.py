@@ -143,9 +143,9 @@ class EngineContext:
         if self.settings.identify.scale == "cosine":
             self._report_missed(profiles, model, None)
             return None
-        found = self.through_outage(lambda: self.calibrations.current(profiles, model, lambda: self.voices, token), token)
-        self._report_missed(profiles, model, found)
-        return found
+        current = self.through_outage(lambda: self.calibrations.current(profiles, model, lambda: self.voices, token), token)
+        self._report_missed(profiles, model, current)
+        return current
 
     def _report_missed(self, profiles: Sequence[Profile], model: ModelId, calibration: Calibration | None) -> None:
         """Report people who would not be known again by their own voices, once for each set of profiles."""
@@ -163,8 +163,8 @@ class EngineContext:
 
     def kept_audio(self, recording: Recording) -> Path | None:
         """The audio kept of a recording of which a stage is done again, if there is some."""
-        found = self.store.get(recording.id) if "redo" in recording.extra else None
-        return kept_file(self.paths.audio, found.fingerprint) if found is not None and found.fingerprint else None
+        stored = self.store.get(recording.id) if "redo" in recording.extra else None
+        return kept_file(self.paths.audio, stored.fingerprint) if stored is not None and stored.fingerprint else None
 
     def through_outage(
         self,

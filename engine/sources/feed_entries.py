@@ -86,10 +86,10 @@ def item_of(entry: dict[str, Any], feed: str, base: str, channel: str | None, sh
             "channel": channel,
         }
         return FeedItem(to_recording({**info, "upload_date": (published or "").replace("-", "")}), title)
-    found = enclosure_of(entry)
-    if found is None:
+    enclosure = enclosure_of(entry)
+    if enclosure is None:
         return FeedItem(None, title or clean_text(str(entry["link"] or "?"), 200), "no audio or video in its entry")
-    href, size = found
+    href, size = enclosure
     try:
         href = urljoin(base, href)
         split_url(href)

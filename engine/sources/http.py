@@ -105,8 +105,8 @@ def _check_end(partial: Path, mark: Path, size: Path) -> None:
     """
     have = partial.stat().st_size
     with partial.open("rb") as file:
-        found = structure(file, have)
-    if not (found.missing or found.open_end):
+        layout = structure(file, have)
+    if not (layout.missing or layout.open_end):
         return
     with contextlib.suppress(OSError):
         if size.read_text() == str(have):

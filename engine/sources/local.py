@@ -154,8 +154,8 @@ def content_hash(path: Path, token: CancelToken | None = None) -> str:
                 token.check()
     if len(_hashes) >= MOST_HASHES:
         _hashes.clear()
-    _hashes[version] = found = digest.hexdigest()
-    return found
+    _hashes[version] = digest_hex = digest.hexdigest()
+    return digest_hex
 
 
 def place_of(source: str) -> Path:
@@ -281,14 +281,14 @@ def has_writer(path: Path) -> bool | None:
 
 def grew_from(path: Path, size: int, digest: str, token: CancelToken | None = None) -> bool:
     """Whether a file starts with content of ``size`` bytes and sha256 ``digest`` (hex) and is longer."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     with contextlib.suppress(OSError), path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= size:
             return False
         left = size
         while left and (block := file.read(min(BLOCK, left))):
             left -= len(block)
-            found.update(block)
+            content.update(block)
             if token is not None:
                 token.check()
-    return found.hexdigest() == digest
+    return content.hexdigest() == digest

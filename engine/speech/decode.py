@@ -245,7 +245,7 @@ class _Decoder:
         tracks = [track for track, _ in parts]
         audios = [track.audio() for track in tracks]
         spans = [speech_spans(audio, self.token) if audio.samples else () for audio in audios]
-        speaking = [k for k, found in enumerate(spans) if seconds_of(found) >= choosing.SPEAKS_S]
+        speaking = [k for k, track_spans in enumerate(spans) if seconds_of(track_spans) >= choosing.SPEAKS_S]
         if not speaking:
             loudest = max(range(len(tracks)), key=lambda k: (tracks[k].peak > 0, -k))
             return tracks[loudest], []

@@ -85,8 +85,8 @@ def looked_into(source: Path) -> tuple[bool, float | None]:
         with opened(source) as file:
             head = file.read(16)
             file.seek(0)
-            with container(source, file, head) as found, reading(source):
-                return bool(found.streams.audio), found.duration / av.time_base if found.duration else None
+            with container(source, file, head) as container_in, reading(source):
+                return bool(container_in.streams.audio), container_in.duration / av.time_base if container_in.duration else None
     except (EngineError, OSError):
         return False, None
 

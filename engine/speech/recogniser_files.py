@@ -45,7 +45,7 @@ def misfit(folder: Path) -> str | None:
 
 def sizes_of(path: Path) -> Sizes:
     """The sizes in the header of CTranslate2 weights (binary version 6)."""
-    found: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
     try:
         with path.open("rb") as file:
             version = _number(file, "<I")
@@ -59,10 +59,10 @@ def sizes_of(path: Path) -> Sizes:
                 _number(file, "<B")
                 file.seek(_number(file, "<I"), 1)
                 if name in (MELS, ROWS):
-                    found[name] = shape
+                    sizes[name] = shape
     except (OSError, struct.error, UnicodeDecodeError):
         return Sizes()
-    return Sizes(found[MELS][1] if len(found.get(MELS, ())) > 1 else None, found[ROWS][0] if found.get(ROWS) else None)
+    return Sizes(sizes[MELS][1] if len(sizes.get(MELS, ())) > 1 else None, sizes[ROWS][0] if sizes.get(ROWS) else None)
 
 
 def mels_of(path: Path) -> int:

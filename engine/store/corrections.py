@@ -84,20 +84,20 @@ def kept(
     A place is found by its words near its time, else by the time alone; a passage that holds more than the place is cut between
     words. The turns of the facts follow.
     """
-    language, found, changes = str(facts.get("language") or ""), list(segments), []
+    language, passages, changes = str(facts.get("language") or ""), list(segments), []
     for correction in corrections:
         for place in correction.places:
-            start, end = located(found, place)
+            start, end = located(passages, place)
             if end <= start:
                 continue
-            found = _cut(_cut(found, start, language), end, language)
+            passages = _cut(_cut(passages, start, language), end, language)
             if correction.kind != "split":
-                found = [_renamed(s, correction) if start <= (s.start + s.end) / 2 < end else s for s in found]
+                passages = [_renamed(s, correction) if start <= (s.start + s.end) / 2 < end else s for s in passages]
                 changes.append(Renamed(start, end, None, correction.speaker, str(Provenance.MANUAL), None))
     turns = facts.get("turns")
     if changes and isinstance(turns, list | tuple):
         facts = {**facts, "turns": renamed_turns(turns, changes)}
-    return tuple(found), facts
+    return tuple(passages), facts
 
 
 def _renamed(segment: Segment, correction: Correction) -> Segment:

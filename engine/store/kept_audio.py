@@ -24,8 +24,8 @@ def kept_file(folder: Path, fingerprint: str) -> Path | None:
     """The file kept of an audio, if there is one."""
     if not re.fullmatch(r"[0-9A-Za-z_-]+", fingerprint):  # of a row of a shared database: no pattern, no path
         return None
-    found = [p for p in folder.glob(f"{fingerprint}.*") if not p.name.endswith(".part") and p.is_file()]
-    return found[0] if found else None
+    files = [p for p in folder.glob(f"{fingerprint}.*") if not p.name.endswith(".part") and p.is_file()]
+    return files[0] if files else None
 
 
 def sweep(database: Database, folder: Path) -> int:

@@ -43,20 +43,20 @@ class Restored:
 
 def restored(store: RecordingStore, id: str) -> Restored | None:
     """What is stored of a recording; None where it is too little: nothing stored, no turns kept, or a track for each person."""
-    found = store.get(id)
-    if found is None or found.fingerprint is None or not found.facts.get("turns"):
+    stored = store.get(id)
+    if stored is None or stored.fingerprint is None or not stored.facts.get("turns"):
         return None
-    facts, segments = found.facts, store.segments(id, vectors=True)
+    facts, segments = stored.facts, store.segments(id, vectors=True)
     rows: Sequence[Sequence[Any]] = facts["turns"]
-    heard: Sequence[Sequence[Any]] = facts.get("diarized") or ()
-    if not heard or any(len(row) < 6 for row in rows) or any(str(row[2]).startswith(LINE) for row in rows):
+    diarized: Sequence[Sequence[Any]] = facts.get("diarized") or ()
+    if not diarized or any(len(row) < 6 for row in rows) or any(str(row[2]).startswith(LINE) for row in rows):
         return None
-    seconds = found.recording.duration or max(row[1] for row in rows)
+    seconds = stored.recording.duration or max(row[1] for row in rows)
     return Restored(
-        audio=Audio(Path(os.devnull), round(seconds * SAMPLE_RATE), found.fingerprint),
+        audio=Audio(Path(os.devnull), round(seconds * SAMPLE_RATE), stored.fingerprint),
         transcript=_transcript(facts, segments),
         diarization=DiarizationResult(
-            tuple(Turn(start, end, cluster) for start, end, cluster in heard),
+            tuple(Turn(start, end, cluster) for start, end, cluster in diarized),
             tuple(Turn(start, end, cluster) for start, end, cluster, *_ in rows),
             str(facts.get("diarizer") or ""),
         ),

@@ -118,8 +118,8 @@ def page(db: Database, query: Query, attempts: int) -> RecordingPage:
         if matched is None and len(values["ids"]) < limit and (values["ids"] or not offset):
             matched = offset + len(values["ids"])
         elif matched is None:
-            found = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
-            matched = int(found[0]) if found else 0
+            counted = connection.execute(SQL("select count(*) from recording where {}").format(where), values).fetchone()
+            matched = int(counted[0]) if counted else 0
     return RecordingPage(shown, total, matched)
 
 

@@ -60,8 +60,8 @@ def indexes(connection: Connection[TupleRow], table: VectorTable) -> tuple[Vecto
         " where i.indrelid = to_regclass(%s) and a.amname = 'hnsw'",
         [table.name],
     ).fetchall()
-    found = [VectorIndex(name, valid, _number_in(condition), size) for name, valid, condition, size in rows]
-    return tuple(sorted(found, key=lambda index: (not index.valid, index.upto is not None, -(index.upto or 0))))
+    known = [VectorIndex(name, valid, _number_in(condition), size) for name, valid, condition, size in rows]
+    return tuple(sorted(known, key=lambda index: (not index.valid, index.upto is not None, -(index.upto or 0))))
 
 
 def _number_in(condition: str | None) -> int | None:

@@ -83,8 +83,8 @@ def _between(before: Any, after: Any) -> GpmShares:
     for place, metric in enumerate(_METRICS):
         question.metrics[place].metricId = metric
     answer = pynvml.nvmlGpmMetricsGet(question)
-    found = [answer.metrics[place] for place in range(len(_METRICS))]
-    return GpmShares(*(_share(m.value) if m.nvmlReturn == pynvml.NVML_SUCCESS else None for m in found))
+    values = [answer.metrics[place] for place in range(len(_METRICS))]
+    return GpmShares(*(_share(m.value) if m.nvmlReturn == pynvml.NVML_SUCCESS else None for m in values))
 
 
 def _share(percent: float) -> float | None:

@@ -89,13 +89,13 @@ def same_voice(voice: Vector, others: NDArray[np.float32], seconds: Sequence[flo
 def _modes(values: NDArray[np.float32]) -> tuple[float, float]:
     """Distance between the two groups that the best cut separates (Otsu), and the cut."""
     ranked = np.sort(values.astype(np.float64))
-    best, found = 0.0, (0.0, 0.0)
+    best, split = 0.0, (0.0, 0.0)
     for k in range(1, len(ranked)):
         low, high = float(ranked[:k].mean()), float(ranked[k:].mean())
         between = k * (len(ranked) - k) * (high - low) ** 2
         if between > best:
-            best, found = between, (high - low, float(ranked[k - 1] + ranked[k]) / 2)
-    return found
+            best, split = between, (high - low, float(ranked[k - 1] + ranked[k]) / 2)
+    return split
 
 
 def speakers_near(
@@ -125,13 +125,13 @@ def speakers_near(
         [MANUAL, ids, *without],
         binary=True,
     ).fetchall()
-    found = []
+    speakers = []
     for recording, title, name, profile, start, seconds, passages, mean in rows:
         vector = np.asarray(mean.to_numpy(), np.float32)
         length = float(np.linalg.norm(vector))
         if length > 1e-6:
-            found.append(StoredSpeaker(recording, title, name, profile, start, seconds, passages, vector / np.float32(length)))
-    return tuple(found)
+            speakers.append(StoredSpeaker(recording, title, name, profile, start, seconds, passages, vector / np.float32(length)))
+    return tuple(speakers)
 
 
 def passages_near(
@@ -172,15 +172,15 @@ def touched(speakers: Sequence[StoredSpeaker], before: ProfileIndex, after: Prof
         return set()
     voices = np.stack([s.voice for s in speakers])
     old, new = before.scores(before.similarities(voices)), after.scores(after.similarities(voices))
-    found = set()
+    recordings = set()
     for k, speaker in enumerate(speakers):
         by_id = {c.id: old[k, column] for column, c in enumerate(before.candidates)}
         for column, c in enumerate(after.candidates):
             least = limits.threshold(c.primary, c.threshold) / bonus(speaker.seconds)
             score, earlier = new[k, column], by_id.get(c.id, -1.0)
             if score != earlier and max(score, earlier) >= least - limits.margin:
-                found.add(speaker.recording)
-    return found
+                recordings.add(speaker.recording)
+    return recordings
 
 
 def decided(speakers: Sequence[StoredSpeaker], index: ProfileIndex, limits: Limits) -> dict[tuple[str, str], NewName]:
@@ -202,10 +202,10 @@ def decided(speakers: Sequence[StoredSpeaker], index: ProfileIndex, limits: Limi
             turns=(),
         )
         by_recording.setdefault(speaker.recording, []).append(evidence)
-    found = {}
+    decisions = {}
     for recording, clusters in by_recording.items():
         for ruling in judge(clusters, limits):
             who = ruling.accepted
             new = NewName(who.id, who.name, ruling.label.confidence if ruling.label else None) if who else NewName(None, "", None)
-            found[recording, ruling.evidence.cluster] = new
-    return found
+            decisions[recording, ruling.evidence.cluster] = new
+    return decisions

@@ -277,8 +277,8 @@ def _turn_label(evidence: ClusterEvidence, turn: int, limits: Limits) -> TurnLab
 
 def _turn_probabilities(evidence: ClusterEvidence, turn: int, limits: Limits) -> list[float]:
     row = evidence.turns[turn]
-    found = probabilities(evidence.candidates, row.scores, row.end - row.start, limits.calibration) if row.scores else ()
-    return [p or 0.0 for p in found]
+    sure = probabilities(evidence.candidates, row.scores, row.end - row.start, limits.calibration) if row.scores else ()
+    return [p or 0.0 for p in sure]
 
 
 def _best_other(evidence: ClusterEvidence, scores: Sequence[float], primary: int | None, limits: Limits) -> int | None:

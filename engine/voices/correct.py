@@ -148,7 +148,7 @@ def _diff(made: Plan, number: int | None, began: float, *, applied: bool) -> Cor
 def history(store: RecordingStore, limit: int = 50, recording: str | None = None) -> tuple[CorrectionRow, ...]:
     """The newest corrections first, undone ones too."""
     with store.db.connection() as connection:
-        found = last_corrections(connection, limit, recording)
+        corrections = last_corrections(connection, limit, recording)
     return tuple(
         CorrectionRow(
             id=c.id,
@@ -164,7 +164,7 @@ def history(store: RecordingStore, limit: int = 50, recording: str | None = None
             effect=c.effect,
             undone=c.undone_wall is not None,
         )
-        for c in found
+        for c in corrections
     )
 
 
@@ -177,32 +177,32 @@ def undo(store: RecordingStore, number: int | None, by: str) -> CorrectionUndone
     Raises :class:`Permanent` when there is none, or when labels were rewritten since on top of it.
     """
     with store.db.connection() as connection:
-        found = next((c for c in last_corrections(connection, 1000) if c.undone_wall is None and number in (None, c.id)), None)
-        if found is None:
+        last = next((c for c in last_corrections(connection, 1000) if c.undone_wall is None and number in (None, c.id)), None)
+        if last is None:
             what = "no correction stands" if number is None else f"no correction {number} stands"
             raise Permanent(what, cause="nothing to undo", hint="`gainstage correct --list` shows all.")
         query = "select distinct recording from label_history where correction = %s"
-        touched = {str(id) for (id,) in connection.execute(query, [found.id])}
+        touched = {str(id) for (id,) in connection.execute(query, [last.id])}
     with store.db.transaction() as connection, connection.cursor() as cursor:
-        for id in sorted({found.recording, *touched}):
+        for id in sorted({last.recording, *touched}):
             begin(connection, id)
         row = cursor.execute(
             "update correction set undone = now(), undone_by = %s where id = %s and undone is null returning id",
-            [plain(by), found.id],
+            [plain(by), last.id],
         ).fetchone()
         if row is None:
             raise Permanent(
-                f"correction {found.id} was undone meanwhile", cause="nothing to undo", hint="`gainstage correct --list` shows all."
+                f"correction {last.id} was undone meanwhile", cause="nothing to undo", hint="`gainstage correct --list` shows all."
             )
         for id in sorted(touched):
-            _restored(cursor, id, found)
-        if found.recording not in touched:
-            _named_back(cursor, store, found)
-        if found.made_profile:
+            _restored(cursor, id, last)
+        if last.recording not in touched:
+            _named_back(cursor, store, last)
+        if last.made_profile:
             used = "select 1 from segment where profile = %(id)s union all select 1 from correction where profile = %(id)s and undone is null"
-            if cursor.execute(used, {"id": found.profile}).fetchone() is None:
-                cursor.execute("delete from profile where id = %s", [found.profile])
-    return CorrectionUndone(found.id, found.was, found.speaker, tuple(sorted(touched | {found.recording})))
+            if cursor.execute(used, {"id": last.profile}).fetchone() is None:
+                cursor.execute("delete from profile where id = %s", [last.profile])
+    return CorrectionUndone(last.id, last.was, last.speaker, tuple(sorted(touched | {last.recording})))
 
 
 def _restored(cursor: Cursor[TupleRow], id: str, found: Correction) -> None:

@@ -48,11 +48,11 @@ def decide_likes(store: RecordingStore, made: Plan, here: CorrectedPlace, limits
     if fast and len(here.chosen) < len(here.segments):
         made.note = "the recording was not diarized (fast path), its voice is that of the whole: nothing else is decided by it"
         return
-    heard = said + _own(made, here, _mean(said))
-    if sum(seconds for _, seconds in heard) < SURE_S:
+    voices = said + _own(made, here, _mean(said))
+    if sum(seconds for _, seconds in voices) < SURE_S:
         made.note = f"a voice shorter than {SURE_S:g} s is too uncertain: nothing else is decided by it"
         return
-    made.voice = _mean(heard)
+    made.voice = _mean(voices)
     before = on_cosines([_without(p, made, store) for p in profiles.load(made.model, primary)])
     _elsewhere(store, made, ProfileIndex(before, made.model), ProfileIndex(_with(before, made), made.model), limits)
 
@@ -110,15 +110,15 @@ def _with(profiles: Sequence[Profile], made: Plan) -> list[Profile]:
     def joined(rows: NDArray[np.float32] | None) -> NDArray[np.float32]:
         return row if rows is None else np.concatenate([rows, row])
 
-    found = []
+    changed = []
     for p in profiles:
         if p.id == made.person.profile:
-            found.append(replace(p, confirmed=joined(p.confirmed)))
+            changed.append(replace(p, confirmed=joined(p.confirmed)))
         elif p.id == made.was.profile:
-            found.append(replace(p, denied=joined(p.denied)))
+            changed.append(replace(p, denied=joined(p.denied)))
         else:
-            found.append(p)
-    return [*found, profile(NEW, made.person.name, made.model, row)] if made.person.new else found
+            changed.append(p)
+    return [*changed, profile(NEW, made.person.name, made.model, row)] if made.person.new else changed
 
 
 def _elsewhere(store: RecordingStore, made: Plan, before: ProfileIndex, after: ProfileIndex, limits: Limits) -> None:
@@ -168,7 +168,7 @@ def _move_speakers(
         " and provenance <> 'manual' group by 1, 2",
         [sorted({s.recording for s, _ in moved})],
     ).fetchall()
-    ordinals = {(recording, speaker): found for recording, speaker, found in rows}
+    ordinals = {(recording, speaker): ordinal for recording, speaker, ordinal in rows}
     for s, now in moved:
         where = [made.after_cut(s.recording, n) for n in ordinals.get((s.recording, s.name), [])]
         labels = [SegmentLabel(n, now.name, now.profile, now.score, Provenance.CORRECTED) for n in where]
@@ -186,6 +186,6 @@ def _move_passages(made: Plan, near: Sequence[StoredPassage], after: ProfileInde
     for p, margin, score in zip(near, lead.tolist(), scores[:, column].tolist(), strict=True):
         if margin >= limits.margin:
             grouped.setdefault((p.recording, p.title, p.name), []).append((p.ordinal, p.seconds, score))
-    for (recording, title, name), found in grouped.items():
-        labels = [SegmentLabel(n, made.person.name, made.person.profile, s, Provenance.CORRECTED) for n, _, s in found]
-        made.move(recording, title, name, labels, sum(seconds for _, seconds, _ in found))
+    for (recording, title, name), passages in grouped.items():
+        labels = [SegmentLabel(n, made.person.name, made.person.profile, s, Provenance.CORRECTED) for n, _, s in passages]
+        made.move(recording, title, name, labels, sum(seconds for _, seconds, _ in passages))

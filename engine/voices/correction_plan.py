@@ -189,9 +189,9 @@ def _person(ask: CorrectionAsk, here: CorrectedPlace, store: RecordingStore) -> 
 def _standing(store: RecordingStore, made: Plan) -> Correction | None:
     """The correction that said the same of the same place, where it was made before."""
     with store.db.connection() as connection:
-        held = corrections_of(connection, made.recording)
+        standing = corrections_of(connection, made.recording)
     start, end = made.places[0].start, made.places[-1].end
-    for c in reversed(held):
+    for c in reversed(standing):
         if c.kind == made.kind and c.speaker == made.person.name and c.places[0].start < end and c.places[-1].end > start:
             return c
     return None

@@ -191,8 +191,8 @@ class VoiceExtractor:
         """Whether the cache has an entry for each span, by the model in use."""
         if self.cache is None:
             return False
-        asked = list(dict.fromkeys((round(start * 1000), round(end * 1000)) for start, end in spans))
-        return len(self.cache.get(fingerprint, asked, self.model, PREPROCESSING)) == len(asked)
+        spans_ms = list(dict.fromkeys((round(start * 1000), round(end * 1000)) for start, end in spans))
+        return len(self.cache.get(fingerprint, spans_ms, self.model, PREPROCESSING)) == len(spans_ms)
 
     def _make(
         self, audio: Audio, spans: Sequence[tuple[int, int]], model: ModelId, token: CancelToken

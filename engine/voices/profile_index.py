@@ -169,14 +169,14 @@ def _corrected(voices: NDArray[np.float64], scores: NDArray[np.float64], people:
     confirmed = {k: _nearest(voices, p.confirmed) for k, p in enumerate(people) if p.confirmed is not None and len(p.confirmed)}
     for k, near in confirmed.items():
         reach[:, k] = np.maximum(reach[:, k], near)
-    found = scores.copy()
+    corrected = scores.copy()
     for k, near in confirmed.items():
         ahead = near >= np.delete(reach, k, axis=1).max(axis=1, initial=-1.0)
-        found[:, k] = np.where(ahead, np.maximum(found[:, k], near), found[:, k])
+        corrected[:, k] = np.where(ahead, np.maximum(corrected[:, k], near), corrected[:, k])
     for k, p in enumerate(people):
         if p.denied is not None and len(p.denied):
-            found[:, k] -= DENIED_WEIGHT * np.maximum(0.0, _nearest(voices, p.denied) - reach[:, k])
-    return np.clip(found, -1.0, 1.0)
+            corrected[:, k] -= DENIED_WEIGHT * np.maximum(0.0, _nearest(voices, p.denied) - reach[:, k])
+    return np.clip(corrected, -1.0, 1.0)
 
 
 def _nearest(voices: NDArray[np.float64], rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -260,13 +260,13 @@ def voices_said(connection: Connection[TupleRow], model: int, dimension: int) ->
         "select profile, was_profile, voice from correction where undone is null and voice is not null and model = %s order by id",
         [model],
     ).fetchall()
-    found: dict[tuple[int, bool], list[bytes]] = {}
+    vectors: dict[tuple[int, bool], list[bytes]] = {}
     for said, was, voice in rows:
         if said is not None:
-            found.setdefault((said, True), []).append(voice)
+            vectors.setdefault((said, True), []).append(voice)
         if was is not None and was != said:
-            found.setdefault((was, False), []).append(voice)
-    return {key: _matrix(voices[-MOST_EXEMPLARS:], dimension) for key, voices in found.items()}
+            vectors.setdefault((was, False), []).append(voice)
+    return {key: _matrix(voices[-MOST_EXEMPLARS:], dimension) for key, voices in vectors.items()}
 
 
 _IN_USE = "from profile p join profile_version v on v.profile = p.id and v.version = p.version"

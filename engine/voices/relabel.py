@@ -79,11 +79,11 @@ def _rewrite(store: RecordingStore, recording: str, changes: Mapping[str, float]
 def turns_after(store: RecordingStore, recording: str, after: Cast) -> list[list[Any]] | None:
     """The named turns of a recording under a new cast; those set by hand, or that follow from one, stay. None where none are kept."""
     stored = store.get(recording)
-    held = stored.facts.get("turns") if stored is not None else None
-    if not held:
+    turns = stored.facts.get("turns") if stored is not None else None
+    if not turns:
         return None
     rows = [[round(t.start, 3), round(t.end, 3), t.cluster, t.speaker, str(t.provenance), t.confidence] for t in after.turns]
-    fixed = [t for t in held if len(t) > 5 and t[4] in FIXED]
+    fixed = [t for t in turns if len(t) > 5 and t[4] in FIXED]
     return renamed_turns(rows, [Renamed(start, end, None, name, how, sure) for start, end, _, name, how, sure in fixed])
 
 

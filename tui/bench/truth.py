@@ -72,12 +72,12 @@ def run(recordings: int = 200, seed: int = 0, *, database_url: str | None = None
         source = Supply(database, random.Random(seed))
         source.more()
         with _running(engine):
-            found, exact = asyncio.run(_moments(database, folder, source, recordings, random.Random(seed + 1)))
+            disagreements, exact = asyncio.run(_moments(database, folder, source, recordings, random.Random(seed + 1)))
     return {
         "moments": recordings,
-        "disagreements": len(found),
+        "disagreements": len(disagreements),
         "unmoved": exact,
-        "examples": [asdict(one) for one in found[:10]],
+        "examples": [asdict(one) for one in disagreements[:10]],
     }
 
 
@@ -119,7 +119,7 @@ class Supply:
 async def _moments(
     database: Database, folder: Path, source: Supply, moments: int, draw: random.Random
 ) -> tuple[list[Disagreement], int]:
-    found: list[Disagreement] = []
+    disagreements: list[Disagreement] = []
     exact = 0
     desk = PostgresDesk(database)
     app = GainstageApp(desk, manual=True, log=folder / "console.log", exports=folder)
@@ -141,7 +141,7 @@ async def _moments(
             status = desk.snapshot()
             after, _ = _rows(database, scope, desk, run)
             if frame is None or status is None:
-                found.append(Disagreement(moment, scope, "nothing is shown"))
+                disagreements.append(Disagreement(moment, scope, "nothing is shown"))
                 continue
             said = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
             problems = [*screen_problems(frame, said), *bracket_problems(frame, before, after, "screen")]
@@ -150,9 +150,9 @@ async def _moments(
             problems += [] if shown["run"]["stored"] == scoped(status, scope).run.stored else ["status --json is not the snapshot"]
             total = sum(getattr(status.run, name) for name in STATUSES)
             problems += [] if page.total == total else [f"the table holds {page.total}, the database {total}"]
-            found += [Disagreement(moment, scope, text) for text in problems]
+            disagreements += [Disagreement(moment, scope, text) for text in problems]
             exact += before == after
-    return found, exact
+    return disagreements, exact
 
 
 def screen_problems(frame: Snapshot, said: str) -> list[str]:

@@ -227,10 +227,10 @@ def _missed(args: argparse.Namespace, database: Database, model: ModelId | None,
     if identify.scale == "calibrated" and extractor is not None:
         scale = calibrations.current(profiles, model, lambda: extractor, CancelToken())
     elif identify.scale == "calibrated":
-        found = calibrations.stored(profiles, model)
-        if found is None:
+        calibration = calibrations.stored(profiles, model)
+        if calibration is None:
             return []
-        scale = found.calibration
+        scale = calibration.calibration
     return [m.text for m in missed(profiles, model, Limits.from_settings(identify, scale)) if m.name == args.name]
 
 

@@ -40,8 +40,8 @@ class ActionDispatcher:
 
     def _everywhere(self, handler: str) -> Callable[[str], Any] | None:
         """The method that does an action on every screen; None for one that only screens do."""
-        found: Callable[[str], Any] | None = getattr(self._global, handler, None) or getattr(self._past, handler, None)
-        return found
+        handler_of: Callable[[str], Any] | None = getattr(self._global, handler, None) or getattr(self._past, handler, None)
+        return handler_of
 
     def run_line(self, line: str) -> None:
         """Do what a line of the command line says."""
