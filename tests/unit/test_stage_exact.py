@@ -196,10 +196,14 @@ def test_while_shares_are_held_a_view_shows_those_of_the_last_work() -> None:
         clock.now += 10.0
     stage.hold_shares(True)
     clock.now += 10.0
+    stage.hold_shares(True)
     held = stage.view()
     assert (held.busy_share, held.starved_share, held.blocked_share) == (0.5, 0.5, 0.0)
-    stage.hold_shares(False)
-    assert stage.view().busy_share == 0.25
+    for _ in range(2):
+        stage.hold_shares(False)
+        assert stage.view().busy_share == 0.25
+    clock.now += 20.0
+    assert stage.view().busy_share == 0.125
 
 
 def test_a_service_is_expected_from_those_before_by_the_length_of_the_recording() -> None:
