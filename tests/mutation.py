@@ -52,6 +52,7 @@ STAGE = (
     "tests/unit/test_flow_edges.py",
 )
 BATCH = (
+    "tests/unit/test_batcher_exact.py",
     "tests/unit/test_batcher.py",
     "tests/unit/test_batcher_pending.py",
     "tests/unit/test_batcher_failures.py",
