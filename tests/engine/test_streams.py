@@ -79,7 +79,7 @@ def test_a_home_that_cannot_be_written_is_said_in_one_sentence(place: str, args:
 
 NOBODY = """
 import os, sys
-import gainstage.tui.cli, gainstage.config.paths, platformdirs, argparse, getpass, pwd, encodings.idna
+import gainstage.tui.cli, gainstage.config.paths, platformdirs, argparse, getpass, pwd, encodings.idna, gettext, locale
 for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
     os.environ.pop(name, None)
 os.environ["XDG_DATA_HOME"] = ""

@@ -146,10 +146,12 @@ def test_what_cannot_be_removed_is_reported_and_stays(tmp_path: Path, monkeypatc
 
 def test_an_error_without_words_of_the_system_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = WorkFolders(tmp_path)
-    owned(tmp_path / "a")
+    broken, real = owned(tmp_path / "a"), os.scandir
 
     def fail(path: Any) -> Any:
-        raise OSError("odd")
+        if isinstance(path, int) or Path(path) == broken:
+            raise OSError("odd")
+        return real(path)
 
     monkeypatch.setattr(os, "scandir", fail)
     assert folders.sweep().failed == (("a", "odd"),)
