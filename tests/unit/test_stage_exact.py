@@ -235,3 +235,11 @@ def test_passes_that_took_no_time_let_none_be_expected() -> None:
     with stage.enter("a", token=CancelToken(), audio_s=60.0):
         pass
     assert stage.expected_s(60.0) == 0.0
+
+
+def test_a_pass_without_audio_adds_none() -> None:
+    stage, clock, _ = made()
+    with stage.enter("a", token=CancelToken()):
+        clock.now += 2.0
+    totals = stage.totals()
+    assert (totals.done, totals.served_s, totals.audio_s) == (1, 2.0, 0.0)
