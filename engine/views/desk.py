@@ -9,13 +9,10 @@ not for a database that is away, but for a frame that cannot be read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gainstage.engine.views.commands import Ack, Command
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.events import Events
-from gainstage.engine.views.experiments import ExperimentLine
-from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
     EngineRow,
@@ -30,8 +27,13 @@ from gainstage.engine.views.rows import (
     SettingRow,
     WhatIf,
 )
-from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
+
+if TYPE_CHECKING:  # a console shows the Deck without them
+    from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
+    from gainstage.engine.views.experiments import ExperimentLine
+    from gainstage.engine.views.playing import Playable
+    from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 
 
 class Playback(Protocol):

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gainstage.engine.views.commands import Ack, Command, DeskError
-from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
 from gainstage.engine.views.desk import Desk
 from gainstage.engine.views.events import Event, Events
 from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.frame_json import loads
-from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
     EngineRow,
@@ -36,12 +34,14 @@ from gainstage.engine.views.rows import (
     SettingRow,
     WhatIf,
 )
-from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
 from gainstage.engine.views.snapshot import DecisionRow, Snapshot
 from gainstage.tui.bench.terminal import SIZE
 from gainstage.tui.state.collector import COLLECT_EVERY
 
 if TYPE_CHECKING:
+    from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, CorrectionUndone, StoredTranscript
+    from gainstage.engine.views.playing import Playable
+    from gainstage.engine.views.search_rows import ContextLine, IndexHealth, SearchResult
     from gainstage.tui.console.app import GainstageApp
 
 ROWS = 100_000
