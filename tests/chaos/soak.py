@@ -1,16 +1,19 @@
 """Days in minutes: what an engine holds (memory, threads, files, connections, disk, rows) must not grow with what it has done.
 
-``python -m tests.chaos.soak --minutes 40 --days 7`` (``make soak``) has two parts. An engine works through simulated recordings while a
-console watches: ``days * RECORDINGS_A_DAY`` of them, and what an engine does by the clock comes as much more often as the days are
-longer (:mod:`tests.chaos.hurried`). Then the frames that it made are played until they are one for each second of the days
-(:mod:`tests.chaos.soak_frames`). How many days each part amounts to is printed: a machine that is too slow covers fewer. In both,
-samples of the second quarter are compared with those of the last. Exit status 1 when something grew, or the days were not covered.
+``python -m tests.chaos.soak --minutes 40 --days 7`` (``make soak``) has two parts, which run side by side. An engine works through
+simulated recordings while a console watches and changes settings: ``days * RECORDINGS_A_DAY`` of them, and what an engine does by the
+clock comes as much more often as the days are longer (:mod:`tests.chaos.hurried`). The first frames that it made are played in a process
+and a database of their own until they are one for each second of the days (:mod:`tests.chaos.soak_frames`). How many days each part
+amounts to is printed: a machine that is too slow covers fewer. In both, samples of the second quarter are compared with those of the
+last. Exit status 1 when something grew, or the days were not covered. The server writes durably, as at work: TMPDIR=/dev/shm keeps a slow
+disk out of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import psutil
+import psycopg
 from psycopg.sql import SQL, Identifier
 
 from gainstage.config.paths import Paths
@@ -32,21 +36,25 @@ from gainstage.engine.runtime.simulated import simulated_recordings
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.terms import Recording
+from gainstage.engine.views.commands import Command
 from gainstage.engine.views.events import EVENTS_KEPT
 from gainstage.engine.views.snapshot import Snapshot
 from tests.chaos.kit import EngineProcess, cared_for
-from tests.chaos.soak_frames import play
+from tests.chaos.soak_frames import Played, play
 
 BATCH = 200
 SAMPLE_S = 5.0
-WORK_SHARE = 0.6
-"""Of the minutes, for the recordings; the rest is for the frames."""
+LAST_S = 60.0
+"""Seconds beyond the minutes for the player of frames to end and report."""
 
 AHEAD = 1.2
 """Recordings are offered this many times as fast as the minutes need, so that a pause of the machine can be caught up with."""
 
-FRAMES = 400
-"""Frames of the engine that are kept to be played."""
+STAGES = 0.25
+"""Of the usual seconds of a simulated stage: 50 recordings a second at most, where a week in 35 minutes needs 16."""
+
+FRAMES = 60
+"""Frames of the engine at work that are played."""
 
 FAILING, FLAKY = 0.01, 0.02
 """Shares of the recordings that fail for good, and once."""
@@ -56,6 +64,9 @@ DAY_S = 86_400.0
 
 RECORDINGS_A_DAY = 4_800
 """Of a quarter of an hour each, at 50 hours of audio per hour: a workstation that is never idle."""
+
+CHANGES_A_DAY = 24
+"""Of settings, by an operator or the autopilot."""
 
 RESULTS = {"recording", "segment", "decision", "commit_log"}
 """Tables that hold what was found: they grow by design. Those of vectors too."""
@@ -99,7 +110,8 @@ class Soaked:
     samples: list[Sample] = field(default_factory=list)
     frame_samples: list[Sample] = field(default_factory=list)
     ended: int = 0
-    played: int = 0
+    changes: int = 0
+    played: Played = field(default_factory=Played)
     frames: list[Snapshot] = field(default_factory=list)
     events: int = 0
     middle: dict[str, int] = field(default_factory=dict)
@@ -154,7 +166,7 @@ def grown(samples: Sequence[Sample], rows: Mapping[str, int], disk: float) -> li
 def recordings(number: int) -> list[Recording]:
     """A batch, some of which fail once and some for good."""
     made = []
-    for n, recording in enumerate(simulated_recordings(BATCH, seed=number)):
+    for n, recording in enumerate(simulated_recordings(BATCH, seed=number, scale=STAGES)):
         fault = {"fail": "transcribe"} if n < FAILING * BATCH else {"flaky": "diarize"} if n < (FAILING + FLAKY) * BATCH else {}
         made.append(replace(recording, extra={**recording.extra, **fault}))
     return made
@@ -163,23 +175,54 @@ def recordings(number: int) -> list[Recording]:
 def soak(home: Path, minutes: float, days: float) -> Soaked:
     """A run of ``minutes`` with the work of ``days``, as far as this machine can."""
     soaked = Soaked()
-    with EmbeddedPostgres(Paths.of(home).ensure().database) as server, Database.open(server.url, home) as database:
-        work(soaked, home, server.url, database, WORK_SHARE * minutes, days)
-        for file in (home / "engine" / "runs").glob("*.gsr"):
-            file.unlink()
-        mine = psutil.Process()
-
-        def look() -> None:
-            held, soaked.last = sample(mine, database, home / "frames")
-            soaked.frame_samples.append(held)
-
-        limits = {"runs_bytes": str(10 * RUNS_BYTES), "log_bytes": str(LOG_BYTES)}
-        soaked.played = play(home / "frames", database, soaked.frames, days, (1 - WORK_SHARE) * minutes, look, **limits)
+    with EmbeddedPostgres(Paths.of(home).ensure().database) as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("create database frames")
+        frames_url = server.url.replace("/postgres?", "/frames?")
+        with Database.open(server.url, home) as database, Database.open(frames_url, home) as frames_database:
+            work(
+                soaked,
+                home,
+                server.url,
+                database,
+                Playing(soaked, home / "frames", frames_url, frames_database, days),
+                minutes,
+                days,
+            )
     return soaked
 
 
-def work(soaked: Soaked, home: Path, url: str, database: Database, minutes: float, days: float) -> None:
-    """The recordings of ``days`` through one engine while a console watches, in at most ``minutes``."""
+class Playing:
+    """The part with the frames, in a process of its own."""
+
+    def __init__(self, soaked: Soaked, home: Path, url: str, database: Database, days: float) -> None:
+        self.soaked, self.home, self.url, self.database, self.days = soaked, home, url, database, days
+        self._spawn = multiprocessing.get_context("spawn")
+        self._process: psutil.Process | None = None
+
+    def look(self, minutes: float) -> bool:
+        """Begin when there are frames enough, with ``minutes`` to go; a sample; whether it has ended."""
+        if self._process is None:
+            if len(self.soaked.frames) < FRAMES:
+                return False
+            self._results, sender = self._spawn.Pipe(duplex=False)
+            limits = {"runs_bytes": str(10 * RUNS_BYTES), "log_bytes": str(LOG_BYTES)}
+            arguments = (sender, self.home, self.url, self.soaked.frames, self.days, minutes, limits)
+            self._child = self._spawn.Process(target=play, args=arguments, daemon=True)
+            self._child.start()
+            sender.close()
+            self._process = psutil.Process(self._child.pid)
+        if self._results.poll():
+            self.soaked.played = self._results.recv()
+            self._child.join(60)
+            return True
+        held, _ = sample(self._process, self.database, self.home)
+        self.soaked.frame_samples.append(held)
+        return False
+
+
+def work(soaked: Soaked, home: Path, url: str, database: Database, playing: Playing, minutes: float, days: float) -> None:
+    """The recordings of ``days`` through one engine while a console watches, and its frames beside it, in at most ``minutes``."""
     began, number, wanted = time.monotonic(), 0, round(days * RECORDINGS_A_DAY)
     rate = AHEAD * wanted / (60 * minutes)
     queue, desk = Backlog(database), PostgresDesk(database)
@@ -187,8 +230,8 @@ def work(soaked: Soaked, home: Path, url: str, database: Database, minutes: floa
     engine = EngineProcess(home / "engine", url, hurry=days * DAY_S / (60 * minutes), log="logs/engine.log", **settings)
     process = psutil.Process(engine.process.pid)
     with cared_for(engine):
-        sampled = began
-        while (passed_s := time.monotonic() - began) < 60 * minutes and soaked.ended < wanted:
+        sampled, played = began, False
+        while (passed_s := time.monotonic() - began) < 60 * minutes + LAST_S and (soaked.ended < wanted or not played):
             if engine.process.poll() is not None:
                 raise RuntimeError(f"the engine ended:\n{engine.tail()}")
             counts = queue.counts()
@@ -197,13 +240,21 @@ def work(soaked: Soaked, home: Path, url: str, database: Database, minutes: floa
                 queue.add(recordings(number))
                 number += 1
             frame = desk.snapshot()
-            if frame is not None and (not soaked.frames or frame.seq != soaked.frames[-1].seq):
-                soaked.frames = [*soaked.frames[1 - FRAMES :], frame]
+            fresh = frame is not None and (not soaked.frames or frame.seq != soaked.frames[-1].seq)
+            if len(soaked.frames) < FRAMES and fresh and frame is not None and frame.run.stored:
+                soaked.frames.append(frame)
+            if soaked.changes < soaked.ended * CHANGES_A_DAY / RECORDINGS_A_DAY:
+                soaked.changes += 1
+                ack = desk.send(Command("set", {"key": "in_flight", "value": 8 + soaked.changes % 5}, by="soak"))
+                if ack.state == "refused":
+                    raise RuntimeError(f"a change was refused: {ack.text}")
             if time.monotonic() - sampled >= SAMPLE_S:
                 sampled = time.monotonic()
-                held, soaked.last = sample(process, database, home / "engine")
-                soaked.samples.append(held)
-                soaked.middle = soaked.middle if soaked.ended > wanted / 2 else soaked.last
+                played = played or playing.look(minutes - passed_s / 60)
+                if soaked.ended < wanted:
+                    held, soaked.last = sample(process, database, home / "engine")
+                    soaked.samples.append(held)
+                    soaked.middle = soaked.middle if soaked.ended > wanted / 2 else soaked.last
             time.sleep(0.5)
     with suppress(OSError, ValueError, IndexError):
         soaked.events = json.loads((home / "engine" / "logs" / "journal.jsonl").read_text().splitlines()[-1])["seq"]
@@ -239,10 +290,13 @@ def main() -> int:
         if rows > soaked.middle.get(name, 0) + 20:
             print(f"rows of {name}: {soaked.middle.get(name, 0):,} at the middle of the recordings, {rows:,} at the end")
     report("frames", soaked.frame_samples)
-    worked, framed = soaked.ended / RECORDINGS_A_DAY, soaked.played / DAY_S
+    played = soaked.played
+    worked, framed = soaked.ended / RECORDINGS_A_DAY, played.frames / DAY_S
     print(f"\nasked for {days:g} days in at most {args.minutes:g} minutes")
-    print(f"{soaked.ended:,} recordings, as many work folders and {soaked.events:,} journal lines: {worked:.1f} days")
-    print(f"{soaked.played:,} frames: {framed:.1f} days of one a second")
+    print(f"{soaked.ended:,} recordings, as many work folders and {soaked.events:,} journal lines: {worked:.1f} days", end=", ")
+    print(f"with {soaked.changes} changes of settings")
+    print(f"{played.frames:,} frames, {played.events:,} events, {played.run_bytes:,} bytes of recorded runs", end=": ")
+    print(f"{framed:.1f} days of one frame a second")
     faults = [f"recordings: {fault}" for fault in grown(soaked.samples, soaked.last, LEAST_DISK + 1.5 * RUNS_BYTES)]
     faults += [f"frames: {fault}" for fault in grown(soaked.frame_samples, {}, LEAST_DISK + 15 * RUNS_BYTES)]
     for fault in faults:
