@@ -15,6 +15,9 @@ APP = "gainstage"
 
 ENGINE_LOCK = "engine.lock"
 
+PASSED = 0o711
+"""The mode of a home of root's: its Postgres runs as another user, who has to pass through and sees no names."""
+
 
 class HomeError(SettingError):
     """The home cannot be found or written."""
@@ -122,14 +125,14 @@ class Paths:
         return self.logs / "engine.log"
 
     def ensure(self) -> Paths:
-        """Make every folder that is missing. What was said, by whom, and who asked for it is for their owner only.
+        """Make every folder that is missing, for their owner only, whatever the umask: settings, names and what was said lie in them.
 
-        Raises :class:`HomeError` for a folder that cannot be written.
+        A folder that is there keeps its mode. Raises :class:`HomeError` for one that cannot be written.
         """
-        private = (self.logs, self.work, self.runs)
-        for folder in (self.config, self.data, self.cache, *private):
+        reached = (self.config, self.data)
+        for folder in (*reached, self.cache, *((self.members,) if self.name else ()), self.logs, self.work, self.runs):
             try:
-                folder.mkdir(mode=0o700 if folder in private else 0o777, parents=True, exist_ok=True)
+                folder.mkdir(mode=PASSED if folder in reached and os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:

@@ -54,7 +54,7 @@ def serving(paths: Paths) -> Iterator[None]:
     lock = lock_of(paths)
     if not _acquired(lock):
         raise Served(f"an engine serves {paths.own} already (pid {engine_pid(paths)}); `gainstage status` shows it")
-    write_whole(paths.engine_pid, str(os.getpid()))
+    write_whole(paths.engine_pid, str(os.getpid()), mode=0o600)
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ def read_wanted(paths: Paths) -> WantedMembers | None:
 
 def write_wanted(paths: Paths, wanted: WantedMembers) -> None:
     """Tell the supervisor of this home which engines are to run."""
-    paths.members.mkdir(parents=True, exist_ok=True)
+    paths.members.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(paths.members / "wanted.json", json.dumps({"names": wanted.names, "now": wanted.now}))
 
 

@@ -73,7 +73,7 @@ class Fetcher:
         """
         if "://" not in recording.source:
             return self._local_file(recording)
-        self._partial.mkdir(parents=True, exist_ok=True)
+        self._partial.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._partial.chmod(0o700)  # files fetched with somebody's cookies are private
         self._sweep()
         target, kept = folder / "media", self._partial / f"{recording.id}{KEPT}"

@@ -14,7 +14,8 @@ from random import Random
 import psutil
 import pytest
 
-from gainstage.config.paths import Paths
+from gainstage.config.paths import PASSED, Paths
+from gainstage.engine.fleet.home import serving
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
 from gainstage.engine.views.frame_json import dumps
@@ -140,11 +141,18 @@ def _servers(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def test_folders_of_what_was_said_are_their_owners(tmp_path: Path) -> None:
-    before = os.umask(0o022)
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_folders_of_a_home_are_their_owners(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
-        paths = Paths.of(tmp_path / "home").ensure()
+        home = Paths.of(tmp_path / "home").ensure()
+        member = home.member("gpu-1").ensure()
+        with serving(member):
+            assert stat.S_IMODE(member.engine_pid.stat().st_mode) == 0o600
     finally:
         os.umask(before)
-    for folder in (paths.runs, paths.work, paths.logs):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700, folder
+    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in (home.data, *home.data.rglob("*")) if folder.is_dir()}
+    at_the_top = modes.pop(home.data)
+    assert at_the_top == (PASSED & ~umask if os.geteuid() == 0 else 0o700)
+    assert set(modes.values()) == {0o700}, modes
+    assert member.members in modes

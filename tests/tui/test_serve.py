@@ -115,6 +115,10 @@ async def test_only_who_was_told_the_address_and_nobody_elses_page(served: tuple
             (root + "/", {}, 404),
             (root + "/ws", {}, 404),
             (url, {"Host": "evil.example"}, 403),
+            (url, {"Host": "127.0.0.1.evil.example"}, 403),
+            (url, {"Host": "127.0.0.1:80'><b>"}, 403),
+            (url, {"Host": "127.0.0.1:80@evil.example"}, 403),
+            (url, {"Host": ""}, 403),
             (url, {"Origin": "http://evil.example"}, 403),
             (url + "static/", {}, 403),
         ]:

@@ -246,7 +246,7 @@ def demo(args: argparse.Namespace) -> int:
         args.home = Paths.of().data / "demo"
     loaded = settings_of(args)
     if not paths_of(args).ensure().settings_file.exists():  # so that search and show in this home use the demo's models
-        write_whole(paths_of(args).settings_file, profile_text("demo"))
+        write_whole(paths_of(args).settings_file, profile_text("demo"), mode=0o600)
     with open_desk(args, loaded, make=True) as desk:
         recordings = demo_recordings()
         with desk.database.transaction() as connection:

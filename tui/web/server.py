@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -16,8 +17,9 @@ import textual_serve
 from aiohttp import web
 from textual_serve.server import Server
 
-HERE = ("127.0.0.1", "localhost", "[::1]")
-"""Names a browser on this machine, or at the end of a tunnel, calls us by; any other name points here by DNS rebinding."""
+LOOPBACK = "127.0.0.1"
+HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
+"""How a browser on this machine, or at the end of a tunnel, names us; any other name points here by DNS rebinding, and the page holds it."""
 
 CLOSING_S = 5.0
 """How long consoles may take to end when the server does."""
@@ -42,7 +44,7 @@ class ConsoleServer:
         self._inner = Server(command)
         self._tabs: set[asyncio.Task[object]] = set()
 
-    def url(self, port: int, host: str = HERE[0]) -> str:
+    def url(self, port: int, host: str = LOOPBACK) -> str:
         return f"http://{host}:{port}/{self.secret}/"
 
     def app(self) -> web.Application:
@@ -105,15 +107,14 @@ class ConsoleServer:
 @web.middleware
 async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse other names for this machine (DNS rebinding) and other sites' pages (browsers let any page open a websocket)."""
-    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
     origin = request.headers.get("Origin")
-    if host not in HERE or (origin is not None and urlsplit(origin).netloc != request.host):
+    if HERE.fullmatch(request.host) is None or (origin is not None and urlsplit(origin).netloc != request.host):
         raise web.HTTPForbidden(text="only from this machine, or through a tunnel to it\n")
     return await handler(request)
 
 
 def listen(port: int) -> socket.socket:
     """A socket on loopback; port 0 takes a free one. Raises ``OSError``."""
-    listening = socket.create_server((HERE[0], port), backlog=64)
+    listening = socket.create_server((LOOPBACK, port), backlog=64)
     listening.setblocking(False)
     return listening
