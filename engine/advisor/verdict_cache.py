@@ -16,7 +16,7 @@ from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case, expected
 from gainstage.engine.advisor.verdict import explained, health_findings, verdict
 from gainstage.engine.views.scopes import scoped
-from gainstage.engine.views.snapshot import Advice, Forecast, ScopeView, Snapshot
+from gainstage.engine.views.snapshot import CLOCK_BACK_S, Advice, Forecast, ScopeView, Snapshot
 
 PARTS = 5.0
 """A forecast is made anew at least so often until its end."""
@@ -41,6 +41,9 @@ class VerdictCache:
     def judge(self, frame: Snapshot, settings: Mapping[str, Any], *, keep: bool = True) -> Snapshot:
         """The frame with its verdict. One frame a second is kept as history; ``keep`` False leaves no trace of this one."""
         history = self._history
+        if history and frame.wall < history[-1].wall - CLOCK_BACK_S:
+            history.clear()
+            self._left = self._left_run = self._expected = None
         while history and history[0].wall < frame.wall - self.keep_s:
             history.popleft()
         history.append(frame)

@@ -14,7 +14,7 @@ from gainstage.engine.advisor.bottleneck import bottleneck
 from gainstage.engine.advisor.verdict import Finding, health_findings
 from gainstage.engine.desk.merged import merge
 from gainstage.engine.views.scopes import refreshed, scoped
-from gainstage.engine.views.snapshot import Advice, Forecast, Health, ScopeView, Snapshot, Verdict
+from gainstage.engine.views.snapshot import CLOCK_BACK_S, Advice, Forecast, Health, ScopeView, Snapshot, Verdict
 
 KEEP_S = 900.0
 FORECAST_S = 5.0
@@ -45,6 +45,10 @@ class FleetView:
         if len(frames) == 1:
             return merged
         history = self._history
+        if history and merged.wall < history[-1].wall - CLOCK_BACK_S:
+            history.clear()
+            self._idle_since.clear()
+            self._left = self._left_run = None
         if history and merged.wall - history[-1].wall < 0.95:
             return replace(merged, verdict=history[-1].verdict, scopes=refreshed(history[-1].scopes, merged.scopes))
         while history and (history[0].wall < merged.wall - KEEP_S):

@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,7 +128,7 @@ class ReplayDesk(NoExperiments):
         if not self._frames:
             raise BadRecording("the recorded run holds no frame")
         self._events.sort(key=lambda e: e.seq)
-        self._event_walls = [e.wall for e in self._events]
+        self._event_walls = list(accumulate((e.wall for e in self._events), max))  # a clock may have been put back
 
     @property
     def playback(self) -> ReplayDesk:

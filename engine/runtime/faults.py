@@ -31,7 +31,7 @@ class Faults:
     def database_back(self) -> None:
         """Note the end of an outage, if there was one."""
         if self.away_since is not None:
-            away = time.time() - self.away_since
+            away = max(0.0, time.time() - self.away_since)
             self.away_since = None
             self._journal.log("info", f"database back after {away:.1f} s", kind="state")
 

@@ -59,11 +59,11 @@ class RunTotals:
         """A recording was stored; ``served_s`` are the service seconds of all its stages."""
         now = time.monotonic()
         with self._lock:
-            self.last_commit_wall = time.time()
+            self.last_commit_wall = wall = time.time()
             self.audio_s += audio_s
-            self._throughput.stored(time.time(), audio_s)
-            self._finished.append(Finished(time.time(), audio_s, served_s))
-            while self._finished[0].at_s < time.time() - FINISHED_S:
+            self._throughput.stored(wall, audio_s)
+            self._finished.append(Finished(wall, audio_s, served_s))
+            while not wall - FINISHED_S <= self._finished[0].at_s <= wall:  # too old, or the clock was put back since
                 self._finished.popleft()
             self._stored.append((now, run))
             while self._stored[0][0] < now - WINDOW_S:

@@ -217,6 +217,9 @@ class SnapshotPublisher:
         self._recorded = events.cursor  # only now: what could not be written in an outage is written after it
         if self._recorder:
             try:
+                if not self._recorder.follows(frame):
+                    self._recorder.close()
+                    self._start_recording()
                 self._recorder.append(frame, fresh, self._new_changes(frame))
                 if self._recorder.size > self.context.settings.watch.runs_bytes // SHARE:
                     self._recorder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,9 @@ STOP_S = 60.0
 TOOL_S = 120.0
 LOG_BYTES = 4_000_000
 POLL_S = 0.01
+
+_REASON = re.compile(r"(?:FATAL|PANIC):\s+(.*)")
+"""Why a server ended, in a line of its log."""
 
 
 def tuned() -> dict[str, str]:
@@ -221,9 +225,11 @@ class Server:
 
     def _last_words(self) -> str:
         try:
-            return " ".join(self.place.log.read_text(errors="replace")[-2000:].split())[-600:]
+            log = self.place.log.read_text(errors="replace")[-4000:]
         except OSError:
             return "it left no log"
+        reasons = _REASON.findall(log)
+        return " ".join((reasons[-1] if reasons else log).split())[-600:]
 
 
 def _recovers(server: psutil.Process) -> bool:

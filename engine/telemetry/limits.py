@@ -62,6 +62,8 @@ def limits(groups: Path = GROUPS, membership: Path = Path("/proc/self/cgroup")) 
         import resource
 
         files = _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        if (addresses := _finite(resource.getrlimit(resource.RLIMIT_AS)[0])) is not None:  # ulimit -v
+            memory.append(addresses)
         if hasattr(resource, "RLIMIT_NPROC"):
             threads += [n for n in (_finite(resource.getrlimit(resource.RLIMIT_NPROC)[0]),) if n is not None]
     return ProcessLimits(files, min(threads, default=None), min(memory))

@@ -21,7 +21,7 @@ from gainstage.engine.telemetry import delta
 from gainstage.engine.views.events import Event
 from gainstage.engine.views.frame_json import tree
 from gainstage.engine.views.rows import ChangeRow, SettingRow
-from gainstage.engine.views.snapshot import SCHEMA, Snapshot
+from gainstage.engine.views.snapshot import CLOCK_BACK_S, SCHEMA, Snapshot
 
 MAGIC = b"GSR1"
 RECORD = struct.Struct("<cIId")
@@ -128,6 +128,10 @@ class Recorder:
         self._file: BinaryIO = open(path, "xb")  # noqa: SIM115 - closed by close()
         self._file.write(MAGIC)
         self._write("H", 0.0, {"schema": SCHEMA, "label": label, "settings": tree(tuple(settings))})
+
+    def follows(self, frame: Snapshot) -> bool:
+        """False when the clock was put back since the last frame: the run then goes on in a new file, as times only rise in one."""
+        return frame.wall >= self._frame_wall - CLOCK_BACK_S
 
     def append(self, frame: Snapshot, events: Sequence[Event] = (), changes: Sequence[ChangeRow] = ()) -> bool:
         """Write what is new; True when the frame was due (they are a second apart) and written."""

@@ -16,6 +16,9 @@ __all__ = ["CpuSplit", "DeviceView", "GpuProcess", "HostView"]
 SCHEMA = 1
 """Raised when a field changes meaning; a console that speaks another schema is read-only."""
 
+CLOCK_BACK_S = 5.0
+"""A frame that lies longer before the one before it comes of a clock that was put back: what is kept by wall time begins anew."""
+
 RunState = Literal["starting", "running", "paused", "draining", "stopping", "stopped", "done"]
 Health = Literal["healthy", "degraded", "stalled", "paused", "draining", "failed", "stale", "offline", "done", "starting"]
 

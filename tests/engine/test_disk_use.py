@@ -13,6 +13,7 @@ from engine_kit import make_engine, queue, running
 
 from gainstage.engine.runtime.disk_use import trim_runs
 from gainstage.engine.store.database import Database
+from gainstage.engine.telemetry.recorder import records
 from tests.queue_kit import until
 
 
@@ -55,6 +56,34 @@ def test_an_engine_that_records_goes_on_in_new_files_and_keeps_within_the_bound(
         writing = engine.threads.publisher.recording()
         assert writing is not None
         assert writing.exists()
+
+
+def test_a_clock_that_is_put_back_costs_no_frame_and_no_finished_recording(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(database, tmp_path, watch__record=True)
+    with running(engine):
+        publisher, totals = engine.threads.publisher, engine.context.totals
+        until(lambda: publisher.frames > 2)
+        before = publisher.recording()
+        totals.stored(60.0)
+        clock = time.time
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda: clock() - 3600.0)
+            until(lambda: publisher.recording() not in (None, before))
+            after = publisher.recording()
+            assert after is not None
+            until(lambda: len(frames(after)) >= 2)
+            totals.stored(61.0)
+            assert [f.audio_s for f in totals.finished()] == [61.0]
+            walls = frames(after)
+            assert walls == sorted(walls)
+            assert walls[-1] < clock() - 3000.0
+
+
+def frames(path: Path) -> list[float]:
+    with path.open("rb") as file:
+        return [record.wall for record in records(file) if record.kind in "KD"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -243,3 +243,12 @@ def test_a_server_that_hangs_without_recovering_is_started_again(folder: Path, m
         running.revive()
         assert running.pid not in (None, pid)
         assert ask(running, "select answer from kept_too") == 7
+
+
+def test_a_server_that_does_not_start_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gainstage.engine.store.embedded_server.AFTER_KILL_S", 0.0)
+    with pytest.raises(Transient) as caught:
+        EmbeddedPostgres(folder, settings={**QUICK, "shared_preload_libraries": "none_such"}).start()
+    assert caught.value.message == (
+        'the embedded database does not start: could not access file "none_such": No such file or directory'
+    )

@@ -57,6 +57,18 @@ def test_where_there_are_no_groups_the_machine_is_the_limit(tmp_path: Path) -> N
     assert limits(tmp_path, tmp_path / "nothing").memory == psutil.virtual_memory().total
 
 
+def test_a_limit_of_the_address_space_counts_as_memory() -> None:
+    script = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, resource.RLIM_INFINITY))\n"
+        "from gainstage.engine.store.embedded_server import tuned\n"
+        "from gainstage.engine.telemetry.limits import memory_limit\n"
+        "print(memory_limit() // 2**20, tuned()['shared_buffers'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "600 150MB\n"
+
+
 def test_memory_in_use_is_within_the_limit() -> None:
     used = memory_in_use()
     assert used is None or 0 < used < limits().memory

@@ -211,6 +211,16 @@ def test_frames_closer_than_a_second_are_not_written(recorded: Recorded, tmp_pat
     assert sum(written) == 6
 
 
+def test_a_run_is_not_gone_on_with_once_the_clock_was_put_back(recorded: Recorded, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "back.gsr")
+    base = recorded.frames[0]
+    assert recorder.follows(base)
+    recorder.append(base)
+    assert recorder.follows(replace(base, wall=base.wall - 2.0))
+    assert not recorder.follows(replace(base, wall=base.wall - 3600.0))
+    recorder.close()
+
+
 def test_a_second_of_a_run_costs_few_bytes(recorded: Recorded) -> None:
     """A frame is about 34,000 characters; a day of two kilobytes a second is under 200 MB."""
     per_frame = recorded.path.stat().st_size / len(recorded.frames)

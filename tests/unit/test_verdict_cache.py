@@ -49,6 +49,16 @@ def test_a_quarter_of_an_hour_is_kept(busy: Snapshot) -> None:
     assert fed(busy, 0.0, 100.0, 900.5) == [100.0, 900.5]
 
 
+def test_a_clock_that_is_put_back_begins_the_history_and_the_forecast_anew(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fed(busy, 7200.0, 7201.0, 3600.0, 3601.0, 3602.0) == [3600.0, 3601.0, 3602.0]
+    assert fed(busy, 100.0, 101.0, 99.0)[0] == 100.0  # a clock that is set a little is not put back
+    judge = VerdictCache()
+    made = counted(monkeypatch, forecast, "eta")
+    for wall in (7200.0, 3600.0):
+        judge.judge(replace(busy, wall=wall), SETTINGS)
+    assert len(made) == 2
+
+
 def test_a_frame_that_is_not_kept_leaves_no_trace(busy: Snapshot) -> None:
     judge = VerdictCache()
     judge.judge(busy, SETTINGS)
