@@ -119,9 +119,6 @@ def _serve(
     from gainstage.engine.store.database import Database
     from gainstage.engine.store.reach import POOL
 
-    raise_open_files()
-    if shortage := limits().shortage(loaded.settings.in_flight):
-        raise shortage
     database = retry_until(
         lambda: Database.open(database_url, paths.database, engine=True, pool_size=max(POOL, loaded.settings.workers.store)),
         CancelToken(),
@@ -215,6 +212,10 @@ def run(args: Any) -> int:
         return supervise(args, loaded, paths, members)
     if members:
         os.environ.update(members[0].environment(os.environ))  # before a model library is loaded
+    raise_open_files()
+    if shortage := limits().shortage(loaded.settings.in_flight):  # before a library meets the limit, which ends it in its own way
+        print(f"error: {clean_text(str(shortage))}", file=sys.stderr)
+        return 2
     if args.member:
         paths = paths.member(args.member)
         threading.Thread(target=_drain_without, args=(os.getppid(),), name="parent", daemon=True).start()

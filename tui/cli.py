@@ -162,6 +162,11 @@ def guarded(run: object, name: str, args: argparse.Namespace, *, as_json: bool =
             return int(run(name, args) or 0)  # type: ignore[operator]
     except (SettingError, DeskError, EngineError) as error:
         return refused(name, str(error), 2 if isinstance(error, SettingError) else 1, as_json=as_json, error=error)
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        why = "no thread can be started: raise the limit of this user or of memory (ulimit -u, ulimit -v, TasksMax of systemd)"
+        return refused(name, why, 1, as_json=as_json)
     except WrongUsage as wrong:  # found by the command itself
         wrong.parser.print_usage(sys.stderr)
         return refused(name, f"error: {wrong}", 2, as_json=as_json)

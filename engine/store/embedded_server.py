@@ -159,7 +159,7 @@ class Server:
         )
         if made.returncode:
             raise Misconfigured(
-                f"initdb failed: {' '.join(made.stdout.split())[-600:]}",
+                f"initdb failed: {_reason(made.stdout)}",
                 cause="embedded database: initdb",
                 hint="Check the disk and the folder, or name a server in store.database.",
             )
@@ -228,8 +228,13 @@ class Server:
             log = self.place.log.read_text(errors="replace")[-4000:]
         except OSError:
             return "it left no log"
-        reasons = _REASON.findall(log)
-        return " ".join((reasons[-1] if reasons else log).split())[-600:]
+        return _reason(log)
+
+
+def _reason(output: str) -> str:
+    """What a tool or a server said last of why it ended; else the end of what it wrote."""
+    reasons = _REASON.findall(output)
+    return " ".join((reasons[-1] if reasons else output).split())[-600:]
 
 
 def _recovers(server: psutil.Process) -> bool:

@@ -121,7 +121,9 @@ class Soaked:
 def sample(process: psutil.Process, database: Database, home: Path) -> tuple[Sample, dict[str, int]]:
     """What is held now, and the rows of each table that holds no results."""
     with database.connection() as connection:
-        row = connection.execute("select count(*) from pg_stat_activity where datname = current_database()").fetchone()
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend'"
+        ).fetchone()
         tables = connection.execute(
             "select relname, pg_total_relation_size(oid) from pg_class where relkind = 'r' and relnamespace = 'gainstage'::regnamespace"
             " and relname <> all(%s) and relname not like '%%\\_vector\\_%%' order by relname",

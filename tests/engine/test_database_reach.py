@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +105,20 @@ def test_the_limit_of_a_database_counts_too(database_url: str, tmp_path: Path, m
         connection.execute(f"alter database {name_of(database_url)} connection limit 4")  # type: ignore[arg-type]
         with pytest.raises(Misconfigured, match="may have 4 connections"):
             Database.open(url, tmp_path, engine=True)
+
+
+def test_a_command_that_may_start_no_thread_says_so(database_url: str, tmp_path: Path) -> None:
+    script = (
+        "import sys, threading\n"
+        "from gainstage.tui.cli import main\n"
+        "threading.stack_size(2**46)\n"  # no address space holds it
+        "sys.exit(main(['status', '--home', sys.argv[1], '--database', sys.argv[2]]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), database_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gainstage status: no thread can be started")
 
 
 # -- start-up waits -----------------------------------------------------------------------------------------------------
