@@ -1,8 +1,8 @@
 """What an experiment says: the same recordings under two settings in alternation, compared pair by pair. Pure.
 
 A pair is one recording in one repetition, under either side; the test and the interval are those of
-:func:`gainstage.engine.evaluation.intervals.paired`. The interval draws recordings and repetitions anew: what five recordings say,
-however often repeated, is known of five, and a slow minute slows all that ran in it. Of the whole run, repetitions are compared.
+:func:`gainstage.engine.evaluation.intervals.repeated`: what five recordings say, however often repeated, is known of five, and a slow
+minute slows all that ran in it. Of the whole run, repetitions are compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gainstage.engine.evaluation.intervals import Paired, Share, paired, pooled
+from gainstage.engine.evaluation.intervals import Share, pooled, repeated
 from gainstage.engine.stages import STAGES
 
 BASE = "before"
@@ -146,16 +146,13 @@ def _change(what: str, one: Sequence[SideRun], two: Sequence[SideRun]) -> Change
     old, new = pooled(list(before.values())), pooled(list(after.values()))
     if old is None or new is None or old <= 0:
         return None
-    pairs = paired(before, after, place=lambda key: key)
+    pairs = repeated(before, after)
     recordings = 0 if what == WHOLE else len({id for id, _ in names})
     if pairs is None:
         return Change(what, old, new, len(names), recordings=recordings)
-    low, high = pairs.shares or (pairs.low / old, pairs.high / old)
-    return Change(what, old, new, len(names), pairs.difference / old, low, high, pairs.p, _certain(pairs), recordings)
-
-
-def _certain(found: Paired) -> bool:
-    return found.p <= SURE_P and (found.low > 0 or found.high < 0)
+    return Change(
+        what, old, new, len(names), pairs.change, pairs.low, pairs.high, pairs.p, pairs.p <= SURE_P, recordings=recordings
+    )
 
 
 def _shares(what: str, runs: Sequence[SideRun]) -> dict[tuple[str, int], Share]:
