@@ -142,11 +142,10 @@ class Stage:
     def begin_measuring(self) -> None:
         """Work comes after an idle time: shares are measured from the next pass on."""
         with self._lock:
-            self._advance()
-            self._stats.begin_anew()
+            self._stats.begin_anew(self._advance())
 
     def hold_shares(self, held: bool) -> None:
-        """While held, a view shows the shares of the moment it began: what a stage did last, not how long ago that was."""
+        """While held, a view shows shares and passes per minute of the moment it began: what a stage did last, not how long ago that was."""
         with self._lock:
             self._stats.hold(self._advance(), held)
 

@@ -18,7 +18,10 @@ LEAST_EXPECTED_S = 5.0
 """What a short recording may take in any case where others take as long: a pass has a part that does not grow with length."""
 
 LEAST_S = 4.0
-"""Shares over less work than this are not known yet."""
+"""Shares and passes per minute over less work than this are not known yet."""
+
+NOTICED_S = 1.0
+"""Time in which work is noticed to have begun: what ended in it counts."""
 
 
 class StageStats:
@@ -35,7 +38,8 @@ class StageStats:
         self._waited_s = self._served_s = self._audio_s = 0.0
         self._retries = 0
         self._last_error: str | None = None
-        self._held: Shares | None = None
+        self._anew_at: float | None = None
+        self._held: tuple[Shares, float | None] | None = None
 
     def advance(self, now: float) -> None:
         """Before the gate changes: account for the time up to now."""
@@ -73,9 +77,10 @@ class StageStats:
             return service_p95_s
         return max(pace_p95 * audio_s, min(service_p50_s or 0.0, LEAST_EXPECTED_S))
 
-    def begin_anew(self) -> None:
-        """Measure shares from the next work on."""
+    def begin_anew(self, now: float) -> None:
+        """Measure shares from the next work on, and passes per minute from now."""
         self._utilisation.begin_anew()
+        self._anew_at = now
 
     def figures(self, now: float, window_s: float) -> StageFigures:
         length, sums = self._utilisation.window(window_s)
@@ -107,9 +112,9 @@ class StageStats:
         )
 
     def hold(self, now: float, held: bool) -> None:
-        """Keep the shares as they are now, or let them move again."""
+        """Keep shares and passes per minute as they are now, or let them move again."""
         if held and self._held is None:
-            self._held = self._shares(now)
+            self._held = self._shares(now), self._per_minute(now)
         elif not held:
             self._held = None
 
@@ -121,10 +126,17 @@ class StageStats:
         figures = self.figures(now, min(SHARE_S, worked_s))
         return figures.busy_share, figures.starved_share, figures.blocked_share
 
+    def _per_minute(self, now: float) -> float | None:
+        """Passes per minute since the engine's work began, of the last minute at most; None until that is known."""
+        worked_s = SHARE_S if self._anew_at is None else now - self._anew_at
+        if worked_s < LEAST_S:
+            return None
+        return self.figures(now, min(SHARE_S, worked_s + NOTICED_S)).per_minute
+
     def view(self, name: str, note: str | None, now: float) -> StageView:
         gate = self._gate
         figures = self.figures(now, SHARE_S)
-        busy, starved, blocked = self._held or self._shares(now)
+        (busy, starved, blocked), per_minute = self._held or (self._shares(now), self._per_minute(now))
         _, sums = self._utilisation.window(SPAN_S)
         wait_p50_s, wait_p95_s = self._waits.median_and_p95(now)
         service_p50_s, service_p95_s = self._services.median_and_p95(now)
@@ -137,7 +149,7 @@ class StageStats:
             paused=bool(gate.pausers),
             done=self._counts["ok"],
             failed=self._counts["failed"],
-            per_minute=figures.per_minute,  # what ended, whenever the work began
+            per_minute=per_minute,
             wait_p50_s=wait_p50_s,
             wait_p95_s=wait_p95_s,
             service_p50_s=service_p50_s,

@@ -221,8 +221,8 @@ def test_shares_begin_with_the_first_work_and_anew_after_an_idle_time() -> None:
         assert stage.view().busy_share == 1.0
 
 
-def test_passes_per_minute_count_what_ended_before_the_shares_began() -> None:
-    """Seen in the demo: fetch had done five recordings in a moment and showed 0.0 a minute."""
+def test_passes_per_minute_count_the_time_with_work_and_what_ended_as_it_began() -> None:
+    """Seen in the demo: fetch had done five recordings in a moment and showed 0.0 a minute; and it went on falling after the end."""
     clock = Clock()
     stage = Stage("fetch", 1, clock=clock)
     clock.now += 30.0
@@ -230,5 +230,17 @@ def test_passes_per_minute_count_what_ended_before_the_shares_began() -> None:
         with stage.enter(name, token=CancelToken()):
             pass
     stage.begin_measuring()
-    clock.now += 30.0
+    clock.now += 3.0
+    assert stage.view().per_minute is None, "three seconds say nothing"
+    clock.now += 26.0
+    assert stage.view().per_minute == pytest.approx(10.0)
+    stage.hold_shares(True)
+    clock.now += 600.0
+    assert stage.view().per_minute == pytest.approx(10.0), "an idle time is no slow time"
+    stage.begin_measuring()
+    stage.hold_shares(False)
+    with stage.enter("f", token=CancelToken()):
+        clock.now += 11.0
     assert stage.view().per_minute == pytest.approx(5.0)
+    clock.now += 120.0
+    assert stage.view().per_minute == 0.0, "there is work, and nothing comes out"
