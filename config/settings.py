@@ -30,8 +30,8 @@ Device = Literal["auto", "cpu", "cuda"]
 class Workers(Section):
     fetch: int = workers(12, 64, "fetch", "more requests at once: throttling by the host above the polite rate")
     decode: int = workers(2, 16, "decode")
-    transcribe: int = workers(2, 16, "transcribe", "more GPU memory in use")
-    diarize: int = workers(1, 8, "diarize", "one diarizer instance per slot: more GPU memory in use")
+    transcribe: int = workers(2, 16, "transcribe", "more memory in use")
+    diarize: int = workers(1, 8, "diarize", "one diarizer instance per slot: more memory in use")
     identify: int = workers(2, 16, "identify")
     embed: int = workers(2, 16, "embed")
     store: int = workers(2, 16, "store", "one database connection per slot")

@@ -210,7 +210,7 @@ class Expected:
     def text(self) -> str:
         if abs(self.gain) < LITTLE:
             return f"audio/h about the same, done in {span(self.left_before_s)}"
-        words = f"{self.gain * 100:+.0f}% audio/h, done in {span(self.left_before_s)} → {span(self.left_after_s)}"
+        words = f"{round(self.gain * 100):+d}% audio/h, done in {span(self.left_before_s)} → {span(self.left_after_s)}"
         return words + (f" (the {self.full} is then full)" if self.full else "")
 
 

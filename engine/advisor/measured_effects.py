@@ -156,7 +156,7 @@ def words(before: Figures, after: Figures, frame: Snapshot, gain: Gain | None = 
     if gain is not None:
         parts.append(gain.text)
     elif before.audio_hours_per_hour and after.audio_hours_per_hour is not None:
-        parts.append(f"{(after.audio_hours_per_hour / before.audio_hours_per_hour - 1) * 100:+.0f}% audio/h")
+        parts.append(f"{round((after.audio_hours_per_hour / before.audio_hours_per_hour - 1) * 100):+d}% audio/h")
     if before.service_p95_s is not None and after.service_p95_s is not None:
         parts.append(f"p95 {_change(before.service_p95_s, after.service_p95_s)}")
     total = max((d.memory_total for d in frame.devices if d.memory_total), default=None)

@@ -48,7 +48,7 @@ class Gain:
     @property
     def text(self) -> str:
         """``+12% audio/h (+6 to +19%)``, and whether it cannot be told from noise."""
-        words = f"{self.gain * 100:+.0f}% audio/h ({self.low * 100:+.0f} to {self.high * 100:+.0f}%)"
+        words = f"{round(self.gain * 100):+d}% audio/h ({round(self.low * 100):+d} to {round(self.high * 100):+d}%)"
         return words if self.certain else f"{words} cannot be told from noise"
 
 

@@ -129,7 +129,7 @@ class StageStats:
     def _per_minute(self, now: float) -> float | None:
         """Passes per minute since the engine's work began, of the last minute at most; None until that is known."""
         worked_s = SHARE_S if self._anew_at is None else now - self._anew_at
-        if worked_s < LEAST_S:
+        if worked_s < LEAST_S or not (self._counts["ok"] or self._anew_at is not None):
             return None
         return self.figures(now, min(SHARE_S, worked_s + NOTICED_S)).per_minute
 

@@ -40,7 +40,8 @@ _ROW = """id, title, source, status, duration as duration_s, stage, attempt, %(a
     extract(epoch from added)::float8 as added_wall, extract(epoch from changed)::float8 as changed_wall, segments, speakers,
     cause, error, hint, engine, extract(epoch from next_try)::float8 as next_try_wall,
     case when source ~ '^https?://' then source end as url,
-    case when status = 'stored' then warnings -> 0 ->> 'cause' end as warning"""
+    case when status = 'stored' then warnings -> 0 ->> 'cause' end as warning,
+    extract(epoch from stored)::float8 as stored_wall"""
 
 
 @dataclass(frozen=True, slots=True)

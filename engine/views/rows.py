@@ -37,6 +37,7 @@ class RecordingRow:
     next_try_wall: float | None = None
     url: str | None = None
     warning: str | None = None  # the cause of the first warning of a stored recording
+    stored_wall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

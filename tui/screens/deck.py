@@ -24,7 +24,7 @@ from gainstage.tui.widgets.machine import MachinePanel
 from gainstage.tui.widgets.stages import Planned, StagesPanel
 from gainstage.tui.widgets.throughput import ThroughputPanel, changes_of
 from gainstage.tui.widgets.ticker import TickerPanel
-from gainstage.tui.widgets.verdict import VerdictPanel
+from gainstage.tui.widgets.verdict import VerdictPanel, nothing_to_try
 from gainstage.tui.widgets.voices_panel import VoicesPanel
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ class DeckScreen(RecordingActionsScreen):
         self.stages.show(s.stages, stage, self._planned(), gauges_of(s), tuple(wall for wall, _ in changes), s.wall)
         gpu = f"gpu{s.devices[0].index}" if s.devices else ""
         names = (f"{gpu}.sm", f"{gpu}.memory", f"{gpu}.temperature", "disk")
-        self.machine.show(s.devices, s.host, console.memory_limit, tuple(console.alerts.of(n) for n in names), s.run.rtfx)
+        self.machine.show(
+            s.devices, s.host, console.memory_limit, tuple(console.alerts.of(n) for n in names), s.run.rtfx, self.stages.wide
+        )
         self.voices.show(s.batchers, s.decisions)
         self.throughput.show(s.run, s.wall, changes, frame.past_s or 0.0)
         self.flights.empty = why_empty(frame, max(40, self.flights.inner[0] - 6))
@@ -202,7 +204,7 @@ class DeckScreen(RecordingActionsScreen):
         s = self.frame.snapshot
         advice = s.verdict.advice if s else None
         if advice is None or advice.key is None:
-            console.notice("no advice to try", "info")
+            console.notice(nothing_to_try(s.verdict if s else None), "info")
             return
         lines = [
             *(

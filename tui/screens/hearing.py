@@ -23,7 +23,7 @@ def hear(console: ConsoleApp, recording: str, at: float = 0.0, cluster: str | No
     def then(answer: tuple[Playable, Path | None]) -> None:
         what, clip = answer
         if clip is not None:
-            console.notice(f"no player (mpv, ffplay) is here: written {clip}", "ok")
+            console.notice(f"clip written: {clip.name} (no player is here: mpv or ffplay)", "ok")
             return
         command = player_command(what)
         if command is None:

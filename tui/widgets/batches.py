@@ -69,7 +69,7 @@ class BatchesPanel(Panel):
             .add(f"{fmt.span(b.wait_p50_s)}", p["text"])
             .add(f" p95 {fmt.span(b.wait_p95_s)}", p["muted"])
         )
-        waits.add("  run ", p["muted"]).add(fmt.span(b.service_p50_s), p["text"]).add(
+        waits.add(" run ", p["muted"]).add(fmt.span(b.service_p50_s), p["text"]).add(
             f" p95 {fmt.span(b.service_p95_s)}", p["muted"]
         )
         lines = [head, sizes, fill, waits]

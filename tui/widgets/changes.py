@@ -19,7 +19,7 @@ def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
     if change.state == "pending":
         return line.add("waiting for the engine …", p["muted"])
     if change.predicted_gain is not None:
-        line.add(f"predicted {change.predicted_gain * 100:+.0f}%  ", p["muted"])
+        line.add(f"predicted {round(change.predicted_gain * 100):+d}%  ", p["muted"])
     if change.effect_text:
         line.add("so far " if change.interim else "measured ", p["muted"]).clip(
             change.effect_text.removesuffix(" so far"),
@@ -29,7 +29,7 @@ def effect_line(change: ChangeRow, width: int, p: Palette, now: float) -> Line:
     elif complete(change.wall, now):  # its engine ended first, or there was none
         line.add("effect was not measured", p["faint"])
     else:
-        line.add("effect is being measured", p["faint"])
+        line.add("effect is being measured, while there is work", p["faint"])
     if change.predicted and change.predicted_gain is None and width - line.used > 20:
         line.clip(f"   {change.predicted}", width - line.used, p["muted"])
     return line

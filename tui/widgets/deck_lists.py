@@ -52,7 +52,7 @@ def read_lists(desk: Desk) -> DeckLists:
 
     return DeckLists(
         next_in_line=tuple(sorted(waiting.values(), key=turn)[: SHOWN + SPARE]),
-        last_stored=desk.recordings(Query(status=("stored",), sort="changed", descending=True, limit=SHOWN)).rows,
+        last_stored=desk.recordings(Query(status=("stored",), sort="stored", descending=True, limit=SHOWN)).rows,
         failures=desk.failures()[:SHOWN],
         changes=tuple(change for change in desk.changes(SHOWN) if change.state == "applied"),
         wall=wall,
@@ -110,7 +110,7 @@ def _queued(row: RecordingRow, width: int, now: float, p: Palette) -> Line:
 def _stored(row: RecordingRow, width: int, now: float, p: Palette) -> Line:
     line = Line().add("▲ " if row.warning else "✓ ", p["warn" if row.warning else "ok"])
     line.fit(row.title, width - 24, p["text"]).gap(1, p["ground"]).fit(fmt.runtime(row.duration_s), 8, p["muted"], ">")
-    return line.gap(1, p["ground"]).fit(f"{fmt.roughly(now - row.changed_wall)} ago", 12, p["muted"], ">")
+    return line.gap(1, p["ground"]).fit(f"{fmt.roughly(now - (row.stored_wall or row.changed_wall))} ago", 12, p["muted"], ">")
 
 
 def _failure(group: FailureGroup, width: int, p: Palette) -> Line:

@@ -196,10 +196,7 @@ class DetailPanel(Panel):
         if d.facts:
             lines.append(Line())
             cells = min(22, max(len(name) for name, _ in d.facts))
-            lines += [
-                Line().fit(name, cells, p["muted"]).gap(2, p["ground"]).clip(value, width - cells - 2, p["text"])
-                for name, value in d.facts
-            ]
+            lines += [line for name, value in d.facts for line in _fact(name, value, cells, width, p)]
         if d.decisions:
             lines += [Line(), Line().add("decisions", p["title+b"])]
             lines += [self._decision(x, width, p) for x in d.decisions[:6]]
@@ -261,3 +258,10 @@ class DetailPanel(Panel):
             text = e.text.removeprefix(f"{self.detail.row.id} ")
             lines.append(line.clip(text, width - line.used, p["text"]))
         return lines
+
+
+def _fact(name: str, value: str, cells: int, width: int, p: Palette) -> list[Line]:
+    """A name and what is known of it, on as many lines as that takes."""
+    first, *rest = safe.wrapped(value, width - cells - 2) or [""]
+    line = Line().fit(name, cells, p["muted"]).gap(2, p["ground"]).add(first, p["text"])
+    return [line, *(Line().gap(cells + 2, p["ground"]).add(more, p["text"]) for more in rest)]

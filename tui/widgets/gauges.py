@@ -30,6 +30,8 @@ def gauges_of(s: Snapshot) -> tuple[Gauge, ...]:
         memory = f"{fmt.percent(share_of(d.memory_used, d.memory_total))} of memory"
         others = f" of {len(s.devices)}" if len(s.devices) > 1 else ""
         gauges.append(Gauge(f"GPU {d.use_name}", d.sm, f"GPU {d.index}{others}", memory, d.sm_history))
-    now = f"now {fmt.times(run.rtfx)}" if run.rtfx is not None else ""
-    gauges.append(Gauge("audio/h", None, now, f"scale to {fmt.times(top)}" if known else "", run.rtfx_trend, top))
+    now = f"now {fmt.times(run.rtfx)}" if run.rtfx is not None else "measuring" if run.running else "idle"
+    more = [f"{fmt.times(run.rtfx_overall)} in all"] if run.rtfx_overall else []
+    more += [f"scale to {fmt.times(top)}"] if known else []
+    gauges.append(Gauge("audio/h", None, now, " · ".join(more), run.rtfx_trend, top))
     return tuple(gauges)

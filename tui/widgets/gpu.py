@@ -133,7 +133,7 @@ class GpuPanel(Panel):
         if self.host is None or height < 9:
             return lines
         history = self.host.cpu_history
-        graph = self._graph("CPU", history, min(12, height - 4), max(12, width - 36), ("100%", "0"), "spark", p)
+        graph = self._graph("CPU", history, height - 4, max(12, width - 36), ("100%", "0"), "spark", p)
         recent = [v for v in history[-round(self.window_s / SAMPLE_S) :] if v is not None]
         side = [
             Line().add("now  ", p["muted"]).add(fmt.percent(self.host.cpu), p["bright+b"]),

@@ -40,15 +40,22 @@ class MachinePanel(Panel):
         self.limit: float | None = None
         self.levels: tuple[str, ...] = ("ok", "ok", "ok", "ok")
         self.rtfx: float | None = None
+        self.beside = False
 
     def show(
-        self, devices: tuple[DeviceView, ...], host: HostView, limit: float | None, levels: tuple[str, ...], rtfx: float | None
+        self,
+        devices: tuple[DeviceView, ...],
+        host: HostView,
+        limit: float | None,
+        levels: tuple[str, ...],
+        rtfx: float | None,
+        beside: bool = False,
     ) -> None:
-        """``levels`` of sm, memory, temperature and disk."""
+        """``levels`` of sm, memory, temperature and disk. ``beside``: another panel has the use of the CPU; here is its load."""
         device = devices[0] if devices else None
-        fresh = (device, host, max(0, len(devices) - 1), limit, levels, rtfx)
-        if fresh != (self.device, self.host, self.more, self.limit, self.levels, self.rtfx):
-            self.device, self.host, self.more, self.limit, self.levels, self.rtfx = fresh
+        fresh = (device, host, max(0, len(devices) - 1), limit, levels, rtfx, beside)
+        if fresh != (self.device, self.host, self.more, self.limit, self.levels, self.rtfx, self.beside):
+            self.device, self.host, self.more, self.limit, self.levels, self.rtfx, self.beside = fresh
             self.redraw()
 
     def heading(self, p: Palette) -> Line:
@@ -71,7 +78,7 @@ class MachinePanel(Panel):
             return [Line().add("not known yet", p["faint"])]
         if height <= 2:
             return [self._one_line(width, p)]
-        lines = self._gpu(width, p)
+        lines = self._gpu(width, height, p)
         bar = max(6, width - 34)
 
         def row(name: str, share: float | None, text: str, tail: str, token: str = "bar", limit: float | None = None) -> Line:
@@ -83,7 +90,17 @@ class MachinePanel(Panel):
         tail = f" {spark(h.cpu_history, 8)} {cores}"
         if h.split is not None and h.postgres_cpu is not None:
             tail = " " + split_words(h.split, width - bar - 13)
-        lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), tail if bar + 13 + len(tail) <= width else tail[:9]))
+        if self.beside:
+            lines.append(
+                row(
+                    "load",
+                    share_of(h.load, h.cores),
+                    fmt.UNKNOWN if h.load is None else f"{h.load:.1f}",
+                    f" on {cores}" if cores else "",
+                )
+            )
+        else:
+            lines.append(row("CPU", h.cpu, fmt.percent(h.cpu), tail if bar + 13 + len(tail) <= width else f" {cores}"))
         lines.append(
             row("RAM", share_of(h.memory_used, h.memory_total), fmt.size(h.memory_used), f" of {fmt.size(h.memory_total, 0)}")
         )
@@ -97,17 +114,17 @@ class MachinePanel(Panel):
         lines.append(disk)
         return lines
 
-    def _gpu(self, width: int, p: Palette) -> list[Line]:
+    def _gpu(self, width: int, height: int, p: Palette) -> list[Line]:
         d = self.device
         h = self.host
         if d is None:
             note = (h.gpu_note if h else None) or "no GPU on this machine"
             from gainstage.tui.render.safe import wrapped
 
-            return [
-                *(Line().add(t, p["muted"]) for t in wrapped(note if note.startswith("GPU") else f"GPU: {note}", width)[:2]),
-                Line().add("Work goes on; its bands and advice are off.", p["faint"]),
-            ]
+            rows = max(0, height - 3)  # the processor, memory and disk follow
+            words = [Line().add(t, p["muted"]) for t in wrapped(note if note.startswith("GPU") else f"GPU: {note}", width)[:rows]]
+            rest = wrapped("Work goes on; its bands and advice are off.", width)
+            return words + [Line().add(t, p["faint"]) for t in rest] if len(words) + len(rest) <= rows else words
         bar = max(6, width - 34)
 
         def row(name: str, which: int | None, share: float | None, text: str, tail: Line, limit: float | None = None) -> Line:

@@ -32,7 +32,7 @@ _WIDE = (
     Column("key", "SETTING", 22, keep=10),
     Column("now", "NOW", 14, ">", keep=10),
     Column("new", "NEW", 8, ">", keep=10),
-    Column("range", "RANGE", 9, ">", keep=5),
+    Column("range", "RANGE", 10, ">", keep=5),
     Column("effect", "APPLIES", 9, keep=7),
     Column("origin", "FROM", 14, grow=True, keep=4),
 )

@@ -211,7 +211,10 @@ class Table(Panel, Generic[T]):
         self._clamp()
 
     def on_resize(self, event: events.Resize) -> None:
+        before = self.top
         self._show_cursor()
+        if self.top != before:  # it may have been drawn in its new size before this event came
+            self.redraw()
 
     # -- drawing
 

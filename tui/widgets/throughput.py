@@ -11,6 +11,9 @@ from gainstage.tui.widgets.glyphs import braille, nice_top, time_axis
 from gainstage.tui.widgets.panel import Panel
 
 WINDOWS_MIN = (15, 30, 60)
+YOUNG_MIN = 5
+"""With fewer minutes than these known, what was each five seconds is drawn: a run of half a minute is a picture too."""
+STEP_S = 5.0
 
 
 def stretched(values: list[float | None], points: int) -> list[float | None]:
@@ -61,21 +64,28 @@ class ThroughputPanel(Panel):
         rows = max(1, height - 2)
         label = 6
         cells = max(4, width - label)
-        known = [v for v in run.rtfx_history if v is not None]
-        window = next((w for w in WINDOWS_MIN if len(run.rtfx_history) <= w), WINDOWS_MIN[-1])
-        top = nice_top(max([*known, run.rtfx or 0.0, 1.0]))
+        recent, share, window = self._recent(run)
+        top = nice_top(max([1.0, *(v for v in recent if v is not None)]))
         lines: list[Line] = []
-        recent = list(run.rtfx_history[-window:])
-        recent.append(run.rtfx)  # None while idle: drawn as a gap
-        drawn = stretched(recent, round(2 * cells * min(1.0, len(recent) / (window + 1))))
+        drawn = stretched(recent, round(2 * cells * share))
         graph = braille(drawn, cells, rows, top)
         for i, text in enumerate(graph):
-            scale = top if i == 0 else top / 2 if i == rows // 2 else None
+            scale = top if i == 0 else top / 2 if i == rows // 2 and top >= 2 else None
             line = Line().fit(f"{fmt.brief(scale)}┤" if scale is not None else "┤", label, p["faint"], ">")
             lines.append(line.add(text, p["bar"]))
         lines.append(self._axis(window * 60.0, cells, label, p))
         lines.append(self._sums(width, p))
         return lines
+
+    @staticmethod
+    def _recent(run: Run) -> tuple[list[float | None], float, int]:
+        """What is drawn, oldest first and None while idle, the share of the axis that it fills, and the minutes of that."""
+        if len(run.rtfx_history) < YOUNG_MIN and any(v is not None for v in run.rtfx_trend):
+            trend = list(run.rtfx_trend)
+            return trend, min(1.0, len(trend) * STEP_S / (60.0 * YOUNG_MIN)), YOUNG_MIN
+        window = next((w for w in WINDOWS_MIN if len(run.rtfx_history) <= w), WINDOWS_MIN[-1])
+        recent = [*run.rtfx_history[-window:], run.rtfx]
+        return recent, min(1.0, len(recent) / (window + 1)), window
 
     def _axis(self, seconds: float, cells: int, label: int, p: Palette) -> Line:
         marks = [wall for wall, _ in self.changes]

@@ -18,6 +18,15 @@ def no_advice(verdict: Verdict) -> str:
     return {"stage": "no setting would help", "unknown": "not known yet"}.get(verdict.bottleneck.kind, "nothing to change")
 
 
+def nothing_to_try(verdict: Verdict | None) -> str:
+    """Why ``T`` does nothing, in words."""
+    if verdict is None:
+        return "no advice to try: no engine has said anything yet"
+    if verdict.advice is not None:
+        return f"no setting to try: {verdict.advice.text}"
+    return f"no advice to try: {'everything is done' if verdict.health == 'done' else no_advice(verdict)}"
+
+
 class VerdictPanel(Panel):
     TITLE = "verdict"
     HINT = "why? w"

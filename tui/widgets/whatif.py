@@ -8,6 +8,7 @@ from typing import Any
 from gainstage.engine.views.rows import SettingRow, WhatIf
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.safe import wrapped
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.render.values import BadValue, stepped
 from gainstage.tui.widgets.panel import Panel
@@ -123,9 +124,8 @@ class WhatIfPanel(Panel):
     def _result(self, width: int, p: Palette) -> list[Line]:
         r = self.result
         if not self.tried:
-            return [
-                Line().add(text, p["faint"]) for text in ("← → tries another limit on the", "stored decisions, without a model.")
-            ]
+            text = "← → tries another limit on the stored decisions, without a model."
+            return [Line().add(line, p["faint"]) for line in wrapped(text, width)]
         if r is None:
             return [Line().add("trying …", p["muted"])]
         change = r.split_after - r.split_before

@@ -78,6 +78,7 @@ def _stage(item: Item) -> str | None:
 
 _SORTS: dict[str, Any] = {
     "changed": lambda i: i.changed,
+    "stored": lambda i: i.changed,
     "added": lambda i: i.added,
     "id": lambda i: i.id,
     "title": lambda i: i.part.title.lower(),

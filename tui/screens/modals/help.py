@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.widgets import Input
 
 from gainstage.tui.render.cells import Line
+from gainstage.tui.render.safe import wrapped
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.modals.dialog import Dialog
 from gainstage.tui.state.actions import SCREEN_TITLES, Action, actions_on, refusal, shown_key
@@ -88,7 +89,7 @@ class HelpScreen(Dialog[None]):
             if lines:
                 lines.append(Line())
             lines.append(Line().add(name, p["title+b"]))
-            lines.extend(self._line(a, width, p) for a in group)
+            lines.extend(line for a in group for line in self._entry(a, width, p))
         if self.typed:
             return lines or [Line().add(f"nothing here matches {self.typed}", p["muted"])]
         lines += [
@@ -106,7 +107,7 @@ class HelpScreen(Dialog[None]):
         ]
         return lines
 
-    def _line(self, action: Action, width: int, p: Palette) -> Line:
+    def _entry(self, action: Action, width: int, p: Palette) -> list[Line]:
         console = self.console
         keymap = console.keymap
         refused = refusal(action, console.frame)
@@ -116,7 +117,9 @@ class HelpScreen(Dialog[None]):
         tail = 24 if width > 90 else 0
         asks = " Asks first." if action.dangerous else ""
         text = f"{action.help} Now refused: {refused}." if refused else action.help + asks
-        line.fit(text, width - line.used - tail, p["muted"])
+        start = line.used
+        first, *rest = wrapped(text, width - start - tail) or [""]
+        line.fit(first, width - start - tail, p["muted"])
         if tail:
             line.gap(1, p["ground"]).fit(command, tail - 1, p["faint"])
-        return line
+        return [line, *(Line().gap(start, p["ground"]).add(more, p["muted"]) for more in rest)]
