@@ -64,19 +64,9 @@ def _moved(case: Case, key: str, wanted: float) -> int | float | None:
     return None if new == old else new
 
 
-def slot_memory(snapshot: Snapshot) -> float | None:
-    """Bytes one more transcribe slot may take: the engine's memory on its fullest GPU over all its GPU slots.
-
-    Models are shared, so this is more than a slot needs: a careful guess.
-    """
-    slots = sum(s.capacity for s in snapshot.stages if s.name in GPU_SLOT_STAGES)
-    ours = [d.memory_ours for d in snapshot.devices if d.memory_ours is not None]
-    return max(ours) / slots if ours and slots else None
-
-
 def _memory_after(case: Case, slots: int) -> float | None:
     """Share of the fullest GPU's memory with ``slots`` more; None when it is unknown."""
-    device, each = case.fullest, slot_memory(case.now)
+    device, each = case.fullest, forecast.slot_memory(case.now)
     if device is None or each is None or not device.memory_total:
         return None
     return ((device.memory_used or 0) + slots * each) / device.memory_total

@@ -195,7 +195,7 @@ class Expected:
     rtfx_before: float
     rtfx_after: float
     left_before_s: float
-    full: str | None  # "GPU" or "CPU" when more was asked of it than it has
+    full: str | None  # "GPU", "CPU" or "memory" when more was asked of it than it has
 
     @property
     def gain(self) -> float:
@@ -217,13 +217,17 @@ class Expected:
 def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], seed: int = 0) -> Expected | None:
     """What ``workers.*`` and ``in_flight`` set to ``changes`` would do; None for other settings or without measurements."""
     now = pipeline_of(snapshot, in_flight)
-    then = now
+    then, bound, room = now, None, slots_that_fit(snapshot)
     for key, value in changes.items():
         name = key.removeprefix("workers.")
         if key == "in_flight":
             then = replace(then, in_flight=max(1, int(value)))
         elif key.startswith("workers.") and name in now.stages:
-            then = replace(then, stages={**then.stages, name: replace(then.stages[name], capacity=max(1, int(value)))})
+            wanted, there = max(1, int(value)), now.stages[name].capacity
+            if room is not None and name in GPU_SLOT_STAGES and wanted > there + room:
+                wanted, bound = there + room, "memory"
+            room = None if room is None else room - max(0, wanted - there) * (name in GPU_SLOT_STAGES)
+            then = replace(then, stages={**then.stages, name: replace(then.stages[name], capacity=wanted)})
         else:
             return None
     if not now.stages:
@@ -232,12 +236,11 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     mean = mean_s(run) or UNKNOWN_S
     full = backlog(max(160, 3 * min(now.in_flight, 80)), mean, seed)
     before, after = simulate(now, full, seed), simulate(then, full, seed)
-    bound = None
     for device, share, ceiling, stages in _ceilings(snapshot, now.sm):
         work = sum(busy for name, busy in before.busy.items() if name in stages)
-        wanted = share * sum(busy for name, busy in after.busy.items() if name in stages) / work if work > 0 else 0.0
-        if wanted > ceiling and wanted > share:
-            slower = wanted / max(ceiling, share)
+        asked = share * sum(busy for name, busy in after.busy.items() if name in stages) / work if work > 0 else 0.0
+        if asked > ceiling and asked > share:
+            slower = asked / max(ceiling, share)
             then = replace(then, stages={n: _slowed(m, slower) if n in stages else m for n, m in then.stages.items()})
             after = simulate(then, full, seed)
             bound = device
@@ -246,6 +249,27 @@ def expect(snapshot: Snapshot, in_flight: int, changes: Mapping[str, float], see
     if not rates[0] or not rates[1]:
         return None
     return Expected(rates[0], rates[1], left_s(now, jobs, beyond, seed), bound)
+
+
+def slot_memory(snapshot: Snapshot) -> float | None:
+    """Bytes one more transcribe slot may take: the engine's memory on its fullest GPU over all its GPU slots.
+
+    Models are shared, so this is more than a slot needs: a careful guess. Without a GPU that can be read: of the machine's memory.
+    """
+    slots = sum(s.capacity for s in snapshot.stages if s.name in GPU_SLOT_STAGES)
+    ours = [d.memory_ours for d in snapshot.devices if d.memory_ours is not None]
+    used = max(ours, default=None) if snapshot.devices else snapshot.host.engine_rss
+    return used / slots if used is not None and slots else None
+
+
+def slots_that_fit(snapshot: Snapshot) -> int | None:
+    """How many slots of the models more the memory has room for, of the GPU with the least or of the machine; None: not known."""
+    host, each = snapshot.host, slot_memory(snapshot)
+    if snapshot.devices:
+        free = [d.memory_total - d.memory_used for d in snapshot.devices if d.memory_total and d.memory_used is not None]
+    else:
+        free = [host.memory_total - host.memory_used] if host.memory_total and host.memory_used is not None else []
+    return max(0, int(min(free) // each)) if free and each else None
 
 
 def _ceilings(snapshot: Snapshot, sm: float | None) -> tuple[tuple[str, float, float, frozenset[str]], ...]:

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gainstage.engine.desk.scripted.desk import STORY, ScriptedDesk
 from gainstage.engine.queue.events import write_events
 from gainstage.engine.store.database import Database
 from gainstage.engine.views.events import Event
@@ -147,6 +149,18 @@ def test_what_a_dead_engine_said_is_there_and_status_says_how_it_ended(
     assert (document["last_ended"]["state"], document["last_ended"]["pid"]) == ("died", engine.process.pid)
     assert document["queue"]["queued"] + document["queue"]["running"] == 30
     assert "offline" in gainstage("top", "--count", "1", "--database", database_url).stdout
+
+
+def test_the_line_for_a_phone_says_nothing_of_what_a_stopped_engine_used() -> None:
+    frame = ScriptedDesk(start_at=STORY["bottleneck"]).snapshot()
+    assert frame is not None
+    assert "cpu" in top.line(top.figures(frame, NOW))
+    verdict, run = replace(frame.verdict, health="offline"), replace(frame.run, state="stopped")
+    words = top.line(top.figures(replace(frame, verdict=verdict, run=run), NOW)).split()
+    ended = run.queued + run.running + run.stored + run.failed
+    assert words[1:] == ["stopped", f"{run.stored}/{ended}", *([f"{run.failed}", "failed"] if run.failed else [])]
+    died = top.line(top.figures(replace(frame, verdict=verdict), NOW)).split()
+    assert died[1] == "offline"
 
 
 def test_the_line_for_a_phone_is_cut_in_whole_parts() -> None:

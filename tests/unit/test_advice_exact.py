@@ -10,6 +10,7 @@ import pytest
 
 from gainstage.config.settings import SPECS
 from gainstage.engine.advisor import advice as rules
+from gainstage.engine.advisor import forecast
 from gainstage.engine.advisor.advice import Case
 from gainstage.engine.views.snapshot import Advice, Bottleneck, Snapshot
 from tests.advice_kit import case, gpu, host, new, run, stage
@@ -46,11 +47,11 @@ def test_the_fullest_gpu_is_that_with_the_largest_share_in_use(busy: Snapshot) -
 
 
 def test_a_slot_may_take_what_the_engine_has_over_all_its_slots(busy: Snapshot) -> None:
-    assert rules.slot_memory(busy) == 6 * GIB  # 30 GiB over two of transcribe and three of diarize
+    assert forecast.slot_memory(busy) == 6 * GIB  # 30 GiB over two of transcribe and three of diarize
     two = replace(busy, devices=(*busy.devices, replace(busy.devices[0], index=1, memory_ours=50 * GIB)))
-    assert rules.slot_memory(two) == 10 * GIB
-    assert rules.slot_memory(gpu(busy, memory_ours=None)) is None
-    assert rules.slot_memory(replace(busy, stages=())) is None
+    assert forecast.slot_memory(two) == 10 * GIB
+    assert forecast.slot_memory(gpu(busy, memory_ours=None)) is None
+    assert forecast.slot_memory(replace(busy, stages=())) is None
 
 
 def test_reasons_to_be_slow_are_those_that_harm(busy: Snapshot) -> None:

@@ -170,6 +170,33 @@ def test_a_full_cpu_gives_no_more(busy: Snapshot) -> None:
     assert free.gain > 0.3
 
 
+def test_a_full_memory_gives_no_more(busy: Snapshot) -> None:
+    gib = 2**30
+    slots = sum(s.capacity for s in busy.stages if s.name in ("transcribe", "diarize"))
+    device = replace(busy.devices[0], sm=0.2, memory_total=40 * gib, memory_used=36 * gib, memory_ours=2 * gib * slots)
+    cramped = replace(busy, devices=(device,), host=replace(busy.host, cpu=0.1, engine_cpu=0.2))
+    assert forecast.slots_that_fit(cramped) == 2
+    room = replace(cramped, devices=(replace(device, memory_used=0),))
+    now = next(s.capacity for s in busy.stages if s.name == "transcribe")
+    two = forecast.expect(cramped, 24, {"workers.transcribe": now + 2})
+    many = forecast.expect(cramped, 24, {"workers.transcribe": now + 8})
+    free = forecast.expect(room, 24, {"workers.transcribe": now + 8})
+    assert two is not None
+    assert many is not None
+    assert free is not None
+    assert (two.full, many.full, free.full) == (None, "memory", None)
+    assert many.gain == two.gain > 0.3
+    full = replace(cramped, devices=(replace(device, memory_used=39 * gib),))
+    assert (none := forecast.expect(full, 24, {"workers.transcribe": now + 2})) is not None
+    assert (none.full, none.gain) == ("memory", 0.0)
+    assert "(the memory is then full)" in many.text
+    alone = replace(
+        cramped, devices=(), host=replace(cramped.host, memory_total=16 * gib, memory_used=15 * gib, engine_rss=2 * gib * slots)
+    )
+    assert forecast.slots_that_fit(alone) == 0
+    assert forecast.slots_that_fit(replace(alone, host=replace(alone.host, memory_used=None))) is None
+
+
 def test_what_it_cannot_know_it_does_not_say(busy: Snapshot) -> None:
     assert forecast.expect(busy, 24, {"identify.range_limit": 0.4}) is None
     bare = replace(busy, stages=tuple(replace(s, rtfx=None) for s in busy.stages))

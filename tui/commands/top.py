@@ -73,23 +73,27 @@ def figures_of(desk: Desk, scope: Any) -> dict[str, Any]:
 
 def figures(frame: Snapshot, wall: float) -> dict[str, Any]:
     run, verdict = frame.run, frame.verdict
-    busy = [d.sm for d in frame.devices if d.sm is not None]
+    at_work = verdict.health != "offline"  # what an engine that is gone used last is of no moment now
+    busy = [d.sm for d in frame.devices if d.sm is not None and at_work]
     return {
         "wall": wall,
         "engine": frame.engine,
         "health": verdict.health,
+        "state": run.state,
         "reason": verdict.reason,
         "stored": run.stored,
         "of": run.queued + run.running + run.stored + run.failed,
         "failed": run.failed,
         "running": run.running,
-        "rtfx": run.rtfx,
-        "bottleneck": verdict.bottleneck.stage or (verdict.bottleneck.kind if verdict.bottleneck.kind == "source" else None),
-        "left_s": verdict.forecast.left_s,
-        "low_s": verdict.forecast.low_s,
-        "high_s": verdict.forecast.high_s,
+        "rtfx": run.rtfx if at_work else None,
+        "bottleneck": None
+        if not at_work
+        else verdict.bottleneck.stage or (verdict.bottleneck.kind if verdict.bottleneck.kind == "source" else None),
+        "left_s": verdict.forecast.left_s if at_work else None,
+        "low_s": verdict.forecast.low_s if at_work else None,
+        "high_s": verdict.forecast.high_s if at_work else None,
         "gpu": sum(busy) / len(busy) if busy else None,
-        "cpu": frame.host.cpu,
+        "cpu": frame.host.cpu if at_work else None,
     }
 
 
@@ -97,7 +101,8 @@ def line(f: dict[str, Any], columns: int | None = None) -> str:
     """The figures in one line of at most ``columns``, whole parts left out at its end."""
     from gainstage.tui.render import format as fmt
 
-    parts = [fmt.clock(f["wall"]), str(f["health"])]
+    word = "stopped" if f["health"] == "offline" and f.get("state") == "stopped" else str(f["health"])
+    parts = [fmt.clock(f["wall"]), word]
     if "stored" not in f:
         parts.append(plain(f["reason"]))
     else:
