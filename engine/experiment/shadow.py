@@ -26,6 +26,7 @@ from gainstage.config.write_back import write_back
 from gainstage.engine.clean import clean_text
 from gainstage.engine.desk.summary import standing
 from gainstage.engine.errors import Permanent
+from gainstage.engine.experiment.leftovers import PREFIX, SERVER, note, remove_leftovers
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.queue.schema import ensure
 from gainstage.engine.store.database import Database
@@ -132,11 +133,13 @@ class Shadow:
 
 
 @contextmanager
-def shadow(source: Database, paths: Paths) -> Iterator[Shadow]:
-    """A shadow of a real database, removed with all that is in it."""
-    folder = Path(tempfile.mkdtemp(prefix="gainstage-experiment-"))
-    server = EmbeddedPostgres(folder / "postgres")
+def shadow(source: Database, paths: Paths, experiment: int) -> Iterator[Shadow]:
+    """A shadow of a real database, removed with all that is in it; so is what experiments left that were killed."""
+    remove_leftovers(source, paths)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    server = EmbeddedPostgres(folder / SERVER)
     try:
+        note(folder, experiment, paths)
         with server:
             made = Shadow(server, folder, paths)
             made.prepare(source)

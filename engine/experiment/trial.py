@@ -148,7 +148,7 @@ def run(
     results: dict[str, Results] = {}
     number, total = itertools.count(1), len(sides) * spec.repeat
     try:
-        with shadow(desk.database, paths) as made:
+        with shadow(desk.database, paths, outcome.id) as made:
             for repeat in range(spec.repeat):
                 order = list(sides) if repeat % 2 == 0 else list(reversed(sides))
                 for side in order:

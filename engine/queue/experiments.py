@@ -55,6 +55,12 @@ def keep(
         )
 
 
+def end_early(db: Database, id: int) -> None:
+    """Its process was killed: it does not run any more, and what it measured is kept."""
+    with db.transaction() as connection:
+        connection.execute("update experiment set state = 'ended early' where id = %s and state = 'running'", [id])
+
+
 def list_experiments(db: Database, limit: int = 50) -> tuple[ExperimentRow, ...]:
     """The newest, newest first."""
     with db.transaction() as connection:

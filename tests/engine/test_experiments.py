@@ -10,6 +10,7 @@ from math import exp
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from gainstage.engine.evaluation.experiments import (
@@ -23,6 +24,7 @@ from gainstage.engine.evaluation.experiments import (
     moved_seconds,
 )
 from gainstage.engine.queue.backlog import Backlog
+from gainstage.engine.queue.experiments import list_experiments
 from gainstage.engine.runtime.simulated import simulated_recordings
 from gainstage.engine.store.database import Database
 from tests.chaos.kit import EngineProcess, cared_for, wait_for
@@ -184,6 +186,33 @@ def test_slots_are_tried_on_a_shadow_and_the_store_stays_as_it_is(stored: Path, 
     assert "did you mean" in json.loads(wrong.stdout)["error"]["message"]
     assert "nothing differs" in said("experiment", *where, status=1)
     assert "no experiment 9" in said("experiments", "show", 9, "--database", database_url, status=1)
+
+
+def test_one_that_is_killed_touches_no_store_and_the_next_removes_what_it_left(
+    stored: Path, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    where = ("--home", str(stored), "--database", database_url)
+    (temporary := tmp_path / "t").mkdir()
+    before = fingerprint(database)
+    words = ("experiment", "--sample", "2", "--set", "workers.transcribe=3", "--repeat", "9", "--simulated", *where)
+    environ = environment(TMPDIR=str(temporary))
+    with subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        try:
+            assert process.stderr is not None
+            wait_for(lambda: "run 2 of 18" in process.stderr.readline(), "the second run", timeout_s=200)  # type: ignore[union-attr]
+        finally:
+            process.kill()
+    assert fingerprint(database) == before
+    (left,) = temporary.iterdir()
+    assert [row.state for row in list_experiments(database)] == ["running"]
+    once = ("experiment", "--sample", "1", "--set", "workers.transcribe=3", "--repeat", "1", "--simulated", "--json", *where)
+    row = json.loads(gainstage(*once, environ={"TMPDIR": str(temporary)}).stdout)
+    assert (row["id"], row["state"]) == (2, "done")
+    assert list(temporary.iterdir()) == []
+    assert [row.state for row in list_experiments(database)] == ["done", "ended early"]
+    of_it = [p for p in psutil.process_iter(["cmdline"]) if any(str(left) in word for word in p.info["cmdline"] or ())]
+    assert [p for p in of_it if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert fingerprint(database) == before
 
 
 def test_an_interrupted_one_keeps_what_was_done_and_is_repeated_and_compared(
