@@ -140,6 +140,8 @@ def test_who_says_what_is_no_worse_than_from_the_bare_libraries(tmp_path: Path) 
         for kept, (words, result) in ((own, ours(audio)), (their, bare(audio))):
             for name, share in shares(truth, words, result).items():
                 kept.setdefault(name, {})[seed] = share
+        one, two = own["cpwer"][seed], their["cpwer"][seed]
+        print(f"\n{seed}: cpWER {one.errors:.0f} of {one.of:.0f} words, bare {two.errors:.0f}", end="", flush=True)
     print(f"\n{len(SEEDS)} talks of two readers; value, 95 % interval by talk")
     for name in ("wer", "cpwer", "tcpwer", "wder", "der", "speaker_count_right"):
         one, two = (figure(list(kept[name].values()), pooled) for kept in (own, their))
@@ -161,6 +163,7 @@ def test_words_where_two_speak_at_once_are_flagged_and_belong_to_one_of_them(tmp
         audio, truth = joined(tmp_path, seed, OVERLAPS)
         words, result = ours(audio)
         people = _people(truth, result)
+        print(f"\n{seed}: {flagged} of {total} words so far are flagged, {right} right", end="", flush=True)
         both = [(b.start, a.end, {a.speaker, b.speaker}) for a, b in pairwise(truth) if a.end > b.start]
         for word in words:
             middle = (word.start + word.end) / 2

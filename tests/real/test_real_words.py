@@ -58,7 +58,13 @@ def truth(clip: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("real")
+    """A place for decoded clips; every way was used once, so that none pays for what is loaded late."""
+    place = tmp_path_factory.mktemp("real")
+    short = stored(place, decode(CLIPS / "lj_tel8k.wav", place, token=CancelToken()).read(0.0, 5.0), "warm")
+    ours(short, "lj_tel8k.wav")
+    for batched in (True, False):
+        bare(short, "lj_tel8k.wav", batched=batched)
+    return place
 
 
 def audio_of(folder: Path, clip: str, noise_db: float | None = None) -> Audio:
