@@ -270,6 +270,9 @@ def supervise(args: Any, loaded: Loaded, paths: Paths, members: Sequence[Member]
     except Served as served:
         print(served, file=sys.stderr)
         return 3
+    except Misconfigured as error:
+        print(f"error: {clean_text(str(error))}", file=sys.stderr)
+        return 2
 
 
 def _drain_without(parent: int) -> None:

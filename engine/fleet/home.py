@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gainstage.config.paths import Paths
 from gainstage.config.whole_files import write_whole
+from gainstage.engine.errors import Misconfigured
 from gainstage.engine.flow.locks import FileLock
 
 LOOK_S = 1.0
@@ -50,11 +51,19 @@ def engine_pids(paths: Paths) -> frozenset[int]:
 
 @contextlib.contextmanager
 def serving(paths: Paths) -> Iterator[None]:
-    """Hold the home for the block. Raises :class:`Served` when another engine does."""
+    """Hold the home for the block. Raises :class:`Served` when another engine does, :class:`Misconfigured` where it cannot be written."""
     lock = lock_of(paths)
     if not _acquired(lock):
         raise Served(f"an engine serves {paths.own} already (pid {engine_pid(paths)}); `gainstage status` shows it")
-    write_whole(paths.engine_pid, str(os.getpid()), mode=0o600)
+    try:
+        write_whole(paths.engine_pid, str(os.getpid()), mode=0o600)
+    except OSError as error:
+        lock.release()
+        raise Misconfigured(
+            f"{paths.own} cannot be written: {error.strerror}",
+            cause="home: files",
+            hint="Check whether the disk is full, or choose another home with --home.",
+        ) from error
     try:
         yield
     finally:

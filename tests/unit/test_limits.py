@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gainstage.config.paths import Paths
 from gainstage.engine.telemetry.limits import FILES_EACH, OWN_FILES, ProcessLimits, limits, memory_in_use
 
 GIB = 1024**3
@@ -67,6 +68,20 @@ def test_a_limit_of_the_address_space_counts_as_memory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "600 150MB\n"
+
+
+def test_a_disk_without_room_refuses_the_engine_in_a_sentence(tmp_path: Path) -> None:
+    home = Paths.of(tmp_path / "home").ensure()
+    script = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from gainstage.engine.process import main\n"
+        "sys.exit(main(['--home', sys.argv[1], '--simulated', '--database', 'postgresql://127.0.0.1:1/none']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(home.data)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {home.data} cannot be written: File too large. Check whether the disk is full")
 
 
 def test_memory_in_use_is_within_the_limit() -> None:
