@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ BINS = 60
 """Stretches of the throughput picture, at most."""
 
 LEAST_BIN_S = 60.0
+"""How long each is at least, of a run of :data:`FEW_BINS` of them or longer."""
+FEW_BINS = 12
+"""Stretches of a shorter run."""
 
 JOULES_PER_KWH = 3.6e6
 
@@ -164,15 +168,16 @@ def throughput(recordings: Sequence[tuple[float | None, Sequence[dict[str, Any]]
     if not served:
         return ()
     first, last = min(start for start, _ in served), max(end for _, end in served)
-    width = max(LEAST_BIN_S, (last - first) / BINS)
-    edges = np.arange(first, max(last, first + 1e-6) + width, width)
+    span = max(last - first, 1.0)
+    width = max(span / BINS, min(LEAST_BIN_S, span / FEW_BINS))
+    edges = first + width * np.arange(ceil(span / width - 1e-9) + 1)
     audio, work = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for start, end, amount in dealt:
         audio += amount * _overlap(edges, start, end) / (end - start)
     for start, end in merged(served):
         work += _overlap(edges, start, end)
     return tuple(
-        Stretch(round(float(edge), 1), round(width, 1), round(float(a / w), 3) if w >= 0.05 * min(width, last - first) else None)
+        Stretch(round(float(edge), 3), round(width, 3), round(float(a / w), 3) if w >= 0.05 * width else None)
         for edge, a, w in zip(edges, audio, work, strict=False)
     )
 

@@ -94,6 +94,14 @@ def test_throughput_is_over_the_time_with_work() -> None:
     assert throughput([]) == ()
 
 
+def test_the_picture_of_a_short_run_ends_with_it() -> None:
+    spans = [{"stage": "x", "start_wall": 100.0, "wait_s": 0.0, "service_s": 14.0}]
+    stretches = throughput([(280.0, spans)])
+    assert len(stretches) == 12
+    assert stretches[-1].wall + stretches[-1].seconds == pytest.approx(114.0, abs=0.2)
+    assert {s.rtfx for s in stretches} == {20.0}
+
+
 def test_stretches_of_time_are_joined() -> None:
     assert merged([(5, 6), (0, 2), (1, 3), (3, 4)]) == [(0, 4), (5, 6)]
 
