@@ -96,6 +96,9 @@ class _Paced(io.RawIOBase):
             raise BrokenBody(error.message) from error
         return size
 
+    def flush(self) -> None:
+        """Nothing is written. The garbage collector may close this before the response above it, which flushes as it closes."""
+
     def close(self) -> None:
         self._inner.close()
         super().close()

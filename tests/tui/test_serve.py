@@ -40,12 +40,12 @@ def served() -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
 
 
 def consoles(server: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [p for p in psutil.Process(server.pid).children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE and _is_console(p)]
+    return [p for p in psutil.Process(server.pid).children(recursive=True) if _is_console(p)]
 
 
 def _is_console(process: psutil.Process) -> bool:
     try:
-        return "console" in process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and "console" in process.cmdline()
     except psutil.Error:  # it ends just now
         return False
 
