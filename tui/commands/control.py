@@ -14,6 +14,7 @@ from gainstage.engine.views.frame_json import dumps
 from gainstage.engine.views.scopes import scoped
 from gainstage.engine.views.snapshot import SCOPES, Snapshot
 from gainstage.tui.commands.common import alive, clock, open_desk, paths_of, place_arguments, plain, print_json, speaking, table
+from gainstage.tui.render.format import roughly
 from gainstage.tui.state.setting_scope import engine_named
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def none_runs(ended: EngineEnd | None, counts: QueueCounts, paths: Paths) -> Non
 
     print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
     if ended is not None:
-        ago = clock(max(0.0, time.time() - ended.at_wall))
+        ago = roughly(time.time() - ended.at_wall)
         print(f"last engine  {plain(ended.id)} on {plain(ended.host)}, {ago} ago: {ended.how}")
         if ended.state not in ("done", "stopped"):
             if ended.trouble:

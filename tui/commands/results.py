@@ -23,6 +23,7 @@ from gainstage.tui.commands.common import (
     speaking,
     table,
 )
+from gainstage.tui.render.format import roughly
 
 CAPTIONED = "  (publisher's captions)"
 CLIPS = "clips"
@@ -139,7 +140,7 @@ def recordings(args: argparse.Namespace) -> int:
 def _row(r: RecordingRow) -> list[str]:
     reason = r.cause or r.warning
     status = f"{'▲ ' if r.warning else ''}{r.status}" + (f": {plain(reason, 40)}" if reason else "")
-    ago = clock(max(0.0, time.time() - r.changed_wall))
+    ago = roughly(time.time() - r.changed_wall)
     return [
         r.id,
         clock(r.duration_s),

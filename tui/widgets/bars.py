@@ -60,7 +60,7 @@ def place(frame: Frame) -> tuple[str, str]:
     if frame.mode == "frozen":
         return f"❄ frozen {fmt.runtime(frame.frozen_for_s)}, {frame.newer:,} newer", "info"
     if frame.mode == "scrub" and frame.snapshot:
-        return f"◂ {fmt.clock(frame.snapshot.wall)}, {fmt.runtime(frame.now - frame.snapshot.wall)} ago", "change"
+        return f"◂ {fmt.clock(frame.snapshot.wall)}, {fmt.span(frame.now - frame.snapshot.wall)} ago", "change"
     if frame.age_s is None:
         return "waiting", "muted"
     if frame.contact in (Contact.LIVE, Contact.FOREIGN):
