@@ -85,6 +85,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "engine/advisor/bottleneck.py": ("tests/unit/test_bottleneck.py",),
     "engine/advisor/forecast.py": (
         "tests/unit/test_forecast_exact.py",
+        "tests/unit/test_forecast_edges_exact.py",
         "tests/unit/test_forecast.py",
         "tests/unit/test_advisor_edges.py",
     ),

@@ -143,4 +143,4 @@ def _slowest(now: Snapshot) -> str:
 def _busiest(now: Snapshot) -> str:
     known = [s for s in now.stages if s.busy_share is not None]
     top = max(known, key=lambda s: s.busy_share or 0.0, default=None)
-    return "" if top is None or (top.busy_share or 0.0) < 0.005 else f"busiest is {top.name} at {top.busy_share:.0%}"
+    return "" if top is None or (top.busy_share or 0.0) <= 0.005 else f"busiest is {top.name} at {top.busy_share:.0%}"

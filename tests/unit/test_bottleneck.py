@@ -83,6 +83,22 @@ def test_a_paused_stage_and_one_nobody_waits_for_hold_nothing_up(calm: Snapshot)
     assert bottleneck([stage(held, "transcribe", depth=0)]).kind == "none"
 
 
+def test_the_paused_stage_that_recordings_have_waited_at_for_longest_is_named(calm: Snapshot) -> None:
+    one = stage(calm, "decode", paused=True, depth=2, oldest_wait_s=10.0)
+    two = stage(one, "embed", paused=True, depth=3, oldest_wait_s=20.0)
+    found = bottleneck([two])
+    assert (found.stage, found.kind, found.text) == (None, "none", "embed is paused: 3 waiting (oldest 20s)")
+    fresh = stage(stage(two, "decode", oldest_wait_s=None), "embed", oldest_wait_s=0.5)
+    assert bottleneck([fresh]).text.startswith("embed is paused"), "a wait that is not known is none"
+    unknown = replace(one, stages=tuple(replace(s, busy_share=None) for s in one.stages))
+    assert bottleneck([unknown]).text == "decode is paused: 2 waiting (oldest 10s)"
+
+
+@pytest.mark.parametrize("what", [{"paused": True, "depth": 0}, {"paused": False, "depth": 3}])
+def test_a_paused_stage_without_work_and_a_stage_with_work_are_not_held(calm: Snapshot, what: dict[str, Any]) -> None:
+    assert bottleneck([stage(calm, "decode", **what)]).text == "no bottleneck"
+
+
 def test_between_several_the_one_with_most_audio_waiting_wins(calm: Snapshot, flights: tuple[FlightView, ...]) -> None:
     long, short = (
         replace(f, stage=name, waiting=True, side_stage=None, duration_s=seconds)
@@ -212,6 +228,18 @@ def test_the_evidence_of_work_on_the_cpu_is_its_share(calm: Snapshot) -> None:
 
 def test_without_a_bottleneck_the_busiest_stage_is_shown(calm: Snapshot) -> None:
     assert bottleneck([stage(calm, "embed", busy_share=0.61)]).evidence == "busiest is embed at 61%"
+    assert (
+        bottleneck([stage(stage(calm, "decode", busy_share=0.0), "embed", busy_share=0.61)]).evidence == "busiest is embed at 61%"
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "evidence"),
+    [(0.0, ""), (0.004, ""), (0.005, ""), (0.006, "busiest is fetch at 1%"), (0.3, "busiest is fetch at 30%")],
+)
+def test_a_share_that_rounds_to_nothing_is_not_shown(calm: Snapshot, share: float, evidence: str) -> None:
+    even = replace(calm, stages=tuple(replace(s, busy_share=share) for s in calm.stages))
+    assert bottleneck([even]).evidence == evidence
 
 
 @pytest.mark.parametrize(("at_work", "text"), [(0, "no bottleneck"), (1, "intake is finished: 1 to go")])

@@ -58,6 +58,14 @@ def test_a_gain_is_measured_from_the_recordings_by_the_clock_of_their_windows(te
     assert told.text.startswith(f"{expected.text}, p95 ")
 
 
+def test_each_side_is_a_rate_over_its_own_window(template: Snapshot) -> None:
+    """Ten minutes before the change, and 400 s after it."""
+    told = effect(history(template)[:-1], AT, "workers.transcribe", finished=[*EARLY, *LATE[:5]])
+    expected = measured_gain(shifted(EARLY, 600.0), 600.0, shifted(LATE[:5], -30.0), 400.0)
+    assert expected is not None
+    assert told.gain == expected
+
+
 def test_a_recording_that_ended_with_the_last_frame_counts_and_one_with_the_first_does_not(template: Snapshot) -> None:
     edges = ended(-600.0, 0.0, 30.0, 630.0)
     told = effect(history(template), AT, "workers.transcribe", finished=[*EARLY, *LATE, *edges])

@@ -40,3 +40,16 @@ def test_five_sources_are_named_in_full_and_energy_without_audio_has_no_rate() -
     assert lines[1] == "from a, b, c, d, e"
     assert summary_lines(replace(REPORT, run=replace(RUN, sources=tuple("abcdef"))))[1] == "from a, b, c, d, e and 1 more"
     assert lines[-1] == "0.250 kWh by the GPUs"
+
+
+def test_of_several_engines_sixteen_are_named_with_what_each_stored() -> None:
+    def engines(number: int) -> list[str]:
+        named = tuple((f"engine-{n}", 1000 * n) for n in range(1, number + 1))
+        return [line for line in summary_lines(replace(REPORT, engines=named)) if line.startswith("stored by")]
+
+    sixteen = ", ".join(f"engine-{n} {1000 * n:,}" for n in range(1, 17))
+    assert engines(1) == []
+    assert engines(2) == ["stored by 2 engines: engine-1 1,000, engine-2 2,000"]
+    assert engines(16) == [f"stored by 16 engines: {sixteen}"]
+    assert engines(17) == [f"stored by 17 engines: {sixteen} and 1 more"]
+    assert engines(20) == [f"stored by 20 engines: {sixteen} and 4 more"]

@@ -244,3 +244,20 @@ def test_passes_per_minute_count_the_time_with_work_and_what_ended_as_it_began()
     assert stage.view().per_minute == pytest.approx(5.0)
     clock.now += 120.0
     assert stage.view().per_minute == 0.0, "there is work, and nothing comes out"
+
+
+def test_passes_per_minute_are_known_with_a_first_pass_or_four_seconds_of_work() -> None:
+    clock = Clock()
+    stage = Stage("fetch", 1, clock=clock)
+    clock.now += 59.0
+    assert stage.view().per_minute is None, "no pass, and nothing is measured yet"
+    passed(stage, clock, 1.0)
+    assert stage.view().per_minute == pytest.approx(1.0), "a pass outside a run"
+    idle = Stage("fetch", 1, clock=clock)
+    idle.begin_measuring()
+    clock.now += 3.9
+    assert idle.view().per_minute is None
+    idle = Stage("fetch", 1, clock=clock)
+    idle.begin_measuring()
+    clock.now += 4.0
+    assert idle.view().per_minute == 0.0, "four seconds of work, and nothing came out"
