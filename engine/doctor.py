@@ -230,6 +230,8 @@ def _database(paths: Paths, url: str | None) -> Check:
         if database.pooler:
             text += f", through a pooler in {database.pooler} mode"
         problems = list(health.problems)
+        if apart := database.view().clock_trouble("this machine's clock"):
+            problems.append(f"{apart}: set both by NTP")
         if database.can_listen:
             with database.own_connection() as listener, database.connection() as speaker:
                 if not hears_notes(listener, speaker):

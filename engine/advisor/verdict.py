@@ -222,6 +222,8 @@ def _degraded(history: Sequence[Snapshot]) -> Finding:
         wrong.append(f"disk full in {forecast.span(host.disk_full_in_s)}")
     if database.latency_p95_s is not None and database.latency_p95_s > DATABASE_SLOW_S:
         wrong.append(f"database p95 {database.latency_p95_s:.1f} s")
+    if apart := database.clock_trouble():
+        wrong.append(apart)
     if reasons := slowed(now):
         wrong.append(f"GPU slowed: {reasons[0]}")
     return Finding("degraded", bool(wrong), ", ".join(wrong) or "errors, throttling, disk and devices are fine")

@@ -295,6 +295,7 @@ def _database(views: list[DatabaseView]) -> DatabaseView:
         segments=_most(v.segments for v in views),
         size=_most(v.size for v in views),
         reconnects=sum(v.reconnects for v in views),
+        clock_offset_s=max((v.clock_offset_s for v in views), key=abs),
     )
 
 

@@ -103,7 +103,7 @@ class PostgresDesk(experiment_lines.ExperimentLines):
         self._watch_at = float("-inf")
 
     def now(self) -> float:
-        return time.time()
+        return self.database.clock.now()
 
     def close(self) -> None:
         """Nothing is held."""
@@ -119,7 +119,9 @@ class PostgresDesk(experiment_lines.ExperimentLines):
                     self._watch_at = time.monotonic()
             seen = self._look_at_all(watching=watching) or self._look(watching=watching)
             with self.database.transaction() as connection:
-                scopes = read_scopes(connection, run=self.run)
+                if watching:
+                    self.database.clock.measure(connection)
+                scopes = read_scopes(connection, run=self.run, now=self.database.clock.local())
         except EngineError:
             return self._away()
         except BadFrame as error:
@@ -147,7 +149,7 @@ class PostgresDesk(experiment_lines.ExperimentLines):
 
     def _away(self) -> Snapshot | None:
         with self._lock:
-            self._lost_wall = self._lost_wall or time.time()
+            self._lost_wall = self._lost_wall or self.now()
             if self._last is None:
                 return None
             return replace(self._last, database=replace(self._last.database, up=False, down_since_wall=self._lost_wall))

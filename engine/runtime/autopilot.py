@@ -6,7 +6,6 @@ Each step is a change of settings like any other, made by :data:`NAME`: acknowle
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,12 +66,12 @@ def bounds_of(text: Mapping[str, str]) -> dict[str, Bounds]:
 class AutopilotLoop:
     """Stepped once a second by the publisher's thread. ``history`` holds this engine's frames, oldest first."""
 
-    def __init__(self, context: EngineContext, history: Sequence[Snapshot], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, context: EngineContext, history: Sequence[Snapshot], *, clock: Callable[[], float] | None = None) -> None:
         self.context = context
         self.history = history
         self.baseline_s, self.patience_s = BASELINE_S, PATIENCE_S
         self.doing: str | None = None  # for people; None while it is off
-        self._clock = clock
+        self._clock = clock or context.wall
         self._search: SlotSearch | None = None
         self._trial: SlotTrial | None = None
         self._paused_until = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +69,7 @@ class ChangeEffects:
         it is over. Figures are this engine's own."""
         if not self.context.live.revision:
             return
-        now = time.time()
+        now = self.context.wall()
         together = groups([c for c in changes.history(self.context.database, LATEST_CHANGES) if c.state == "applied"])
         frames, finished = list(self.history), self.context.totals.finished()
         for n, group in enumerate(together):

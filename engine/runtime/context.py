@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -85,16 +84,17 @@ class EngineContext:
         self.with_models = with_models
         self.title = title
         self.id = "-".join(filter(None, (socket.gethostname(), paths.name, str(os.getpid()), os.urandom(2).hex())))
-        self.started_wall = time.time()
+        self.wall = database.clock.now
+        self.started_wall = self.wall()
         self.token = CancelToken()
-        self.journal = Journal(paths.logs, engine=self.id)
-        self.faults = Faults(self.journal)
+        self.journal = Journal(paths.logs, engine=self.id, wall=self.wall)
+        self.faults = Faults(self.journal, self.wall)
         host = socket.gethostname()
         self.live = LiveSettings(loaded.settings, places=(host, f"{host}/{paths.name}") if paths.name else (host,))
         with database.connection() as connection:
             for why in self.live.load(*read_live(connection)):
                 self.journal.log("warning", f"live setting {why}", kind="change")
-        self.totals = RunTotals()
+        self.totals = RunTotals(self.wall)
         self.store = RecordingStore(database)
         self.queue = JobQueue(database, self.id, heartbeat_s=self.settings.queue.heartbeat, stalled_s=self.settings.queue.stalled)
         self.registry = EngineRegistry(database, self.id)
@@ -108,7 +108,12 @@ class EngineContext:
         self.stages = {name: self._stage(name) for name in STAGES}
         self.voices = VoiceExtractor(
             self.models.voice_encoder,
-            voice_batcher(self.models.voice_encoder, lambda: self.settings.voice.batch_seconds, on_batch=self.journal.batch),
+            voice_batcher(
+                self.models.voice_encoder,
+                lambda: self.settings.voice.batch_seconds,
+                on_batch=self.journal.batch,
+                wall=self.wall,
+            ),
             VoiceCache(database, lambda: self.settings.voice.cache),
             self.journal,
         )
@@ -216,7 +221,7 @@ class EngineContext:
     def _stage(self, name: str) -> Stage:
         # "segment" is pure CPU of milliseconds: its gate only keeps the figures, and is as wide as the engine
         capacity = getattr(self.settings.workers, name, None) or self.settings.in_flight
-        return Stage(name, capacity, on_span=self._keep_span, on_retire=_free_slot)
+        return Stage(name, capacity, wall=self.wall, on_span=self._keep_span, on_retire=_free_slot)
 
     def _text_batcher(self) -> Batcher[str, np.ndarray]:
         return Batcher(
@@ -231,6 +236,7 @@ class EngineContext:
             unit="texts",
             is_oom=is_out_of_memory,
             on_batch=self.journal.batch,
+            wall=self.wall,
         )
 
     def _window_batcher(self) -> Batcher[SpeechWindow, DecodedWindow]:
@@ -249,6 +255,7 @@ class EngineContext:
             on_batch=self.journal.batch,
             held=lambda: self.stages["transcribe"].held,
             runners=CALLS,
+            wall=self.wall,
         )
 
     def _text_producers(self) -> int:

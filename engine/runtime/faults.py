@@ -14,10 +14,11 @@ REPORT_AGAIN_S = 60.0
 
 
 class Faults:
-    """Shared by all threads of an engine. ``away_since`` is the wall time at which the database went away, else None."""
+    """Shared by all threads of an engine. ``away_since`` is the time by ``wall`` at which the database went away, else None."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, wall: Callable[[], float]) -> None:
         self._journal = journal
+        self._wall = wall
         self._lock = threading.Lock()
         self._reported: dict[tuple[str, str], float] = {}
         self.away_since: float | None = None
@@ -25,13 +26,13 @@ class Faults:
     def database_away(self, error: EngineError) -> None:
         """Note the beginning of an outage; later calls of the same outage change nothing."""
         if self.away_since is None:
-            self.away_since = time.time()
+            self.away_since = self._wall()
             self._journal.log("warning", f"database: {error.message}", kind="state")
 
     def database_back(self) -> None:
         """Note the end of an outage, if there was one."""
         if self.away_since is not None:
-            away = max(0.0, time.time() - self.away_since)
+            away = max(0.0, self._wall() - self.away_since)
             self.away_since = None
             self._journal.log("info", f"database back after {away:.1f} s", kind="state")
 

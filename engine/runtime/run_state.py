@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from gainstage.engine.errors import Transient
 from gainstage.engine.runtime.context import EngineContext
@@ -33,7 +32,7 @@ class RunStateMachine:
         self.in_flight = in_flight
         self._lock = threading.RLock()
         self._state: RunState = "starting"
-        self.since_wall = time.time()
+        self.since_wall = context.wall()
         self.by: str | None = None
         self.reason: str | None = None
         self._holds: dict[str, str] = {}
@@ -55,7 +54,7 @@ class RunStateMachine:
             if (state, by, reason) == (self._state, self.by, self.reason):
                 return True
             quiet = state == self._state == "running"  # only whether there is work
-            self._state, self.by, self.reason, self.since_wall = state, by, reason, time.time()
+            self._state, self.by, self.reason, self.since_wall = state, by, reason, self.context.wall()
         text = f"{state}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
         self.context.journal.log("debug" if quiet else "info", text, kind="state", state=state)
         self.in_flight.wake()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 
 from gainstage.config.settings import Identify
 from gainstage.engine.advisor.measured_gain import Finished
@@ -40,9 +41,10 @@ def _share_of_limit(decision: Decision, identify: Identify) -> float:
 
 
 class RunTotals:
-    """Counts of this engine since it started."""
+    """Counts of this engine since it started; ``wall`` gives the times of what is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
         self._lock = threading.Lock()
         self._throughput = Throughput()
         self.last_commit_wall: float | None = None
@@ -59,7 +61,7 @@ class RunTotals:
         """A recording was stored; ``served_s`` are the service seconds of all its stages."""
         now = time.monotonic()
         with self._lock:
-            self.last_commit_wall = wall = time.time()
+            self.last_commit_wall = wall = self._wall()
             self.audio_s += audio_s
             self._throughput.stored(wall, audio_s)
             self._finished.append(Finished(wall, audio_s, served_s))
@@ -94,7 +96,7 @@ class RunTotals:
     def look(self, working: bool) -> bool:
         """Several times a second: whether recordings are in flight. True when work begins after an idle time."""
         with self._lock:
-            return self._throughput.look(time.monotonic(), time.time(), working)
+            return self._throughput.look(time.monotonic(), self._wall(), working)
 
     @property
     def work_s(self) -> float:
@@ -110,7 +112,7 @@ class RunTotals:
     def rtfx_history(self) -> tuple[float | None, ...]:
         """One figure for each whole minute of the clock, oldest first, at most 60; None for an idle one."""
         with self._lock:
-            return self._throughput.history(time.time())
+            return self._throughput.history(self._wall())
 
     def rtfx_trend(self) -> tuple[float | None, ...]:
         """The rate "now" each five seconds, oldest first, at most 60; None while idle."""
@@ -118,7 +120,7 @@ class RunTotals:
             return self._throughput.trend()
 
     def decisions(self, recording: str, title: str, cast: Cast, ids: tuple[int, ...], identify: Identify) -> None:
-        wall = time.time()
+        wall = self._wall()
         with self._lock:
             self._counts["fast_path"] += cast.fast_path
             for id, d in zip(ids, cast.decisions, strict=True):

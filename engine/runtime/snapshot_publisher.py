@@ -198,12 +198,13 @@ class SnapshotPublisher:
         if energy_j is not None:
             used = max(0.0, energy_j - self._worked_j) if self._worked_j is not None else 0.0
         may_wait = flying == self._worked and elapsed < UNWRITTEN_S
-        if runs.count_work(self.context.database, self._worked, elapsed, energy_j=used, may_wait=may_wait):
+        today = self.context.database.clock.local().date()
+        if runs.count_work(self.context.database, self._worked, elapsed, energy_j=used, today=today, may_wait=may_wait):
             self._worked, self._worked_at, self._worked_j = flying, now, energy_j
         if now - self._counted_at >= min(COUNT_EVERY_S, self._scopes.engines / ENGINES_A_COUNT) - 0.1:
             self._counted_at = now
             with self.context.database.transaction() as connection:
-                self._scopes = read_scopes(connection)
+                self._scopes = read_scopes(connection, now=self.context.database.clock.local())
 
     def _energy_j(self) -> float | None:
         """Joules the GPUs have used since the engine started; None where none reports it."""
@@ -254,7 +255,7 @@ class SnapshotPublisher:
             engine=context.id,
             version=self.version,
             pid=os.getpid(),
-            wall=time.time(),
+            wall=context.wall(),
             monotonic=time.monotonic(),
             revision=context.live.revision,
             run=self._run_view(),

@@ -151,8 +151,16 @@ class _Chooser:
         self.left += [Left(r.title, f"over the limit of {self.selection.limit}", r) for r in over]
         again = tuple(r.id for r in self.taken if r.key in self.recheck)
         waiting = {r.id: self.waiting[r.id] for r in self.taken if r.id in self.waiting}
-        grown = tuple(r for r in self.taken if r.id in self.grown)
-        return Choice(tuple(self.taken), tuple(self.left), self.seen, again, self.unchecked, waiting, grown)
+        taken = tuple(map(self._dated, self.taken))
+        grown = tuple(r for r in taken if r.id in self.grown)
+        return Choice(taken, tuple(self.left), self.seen, again, self.unchecked, waiting, grown)
+
+    def _dated(self, recording: Recording) -> Recording:
+        """With the time of its look-up by the database's clock, by which the engine that downloads it compares."""
+        looked = recording.extra.get("counted")
+        if not isinstance(looked, int | float):
+            return recording
+        return replace(recording, extra={**recording.extra, "counted": round(looked + self.database.clock.offset_s)})
 
     def _fill(self, wanted: list[Recording]) -> list[Recording]:
         """Take wanted recordings up to the limit, each after its check; returns those over the limit."""

@@ -142,7 +142,11 @@ class Fetcher:
         """Whether an earlier request for its page was counted for this download too; a second download is counted separately."""
         looked = recording.extra.get("counted")
         with self._lock:
-            if not isinstance(looked, int | float) or not 0 <= time.time() - looked < COUNTED_S or recording.id in self._credited:
+            if (
+                not isinstance(looked, int | float)
+                or not 0 <= self._database.clock.now() - looked < COUNTED_S
+                or recording.id in self._credited
+            ):
                 return False
             self._credited[recording.id] = True
             return True

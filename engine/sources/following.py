@@ -129,7 +129,7 @@ class Following:
         new = added.added + added.requeued
         self._subscriptions.done(claim, new, engine=self._engine)
         if any(left.reason == WRITING for left in choice.left):
-            self._subscriptions.hurry(claim.id, time.time() + SETTLED_S)
+            self._subscriptions.hurry(claim.id, self._backlog.db.clock.now() + SETTLED_S)
         self._journal.log("info" if new else "debug", f"following {name}: {new} new", kind="state", new=new)
 
     def _watch_folders(self) -> None:

@@ -135,8 +135,8 @@ class Hosts:
             rows = connection.execute(
                 "select host, state, extract(epoch from clock_timestamp())::float8 from host order by host"
             ).fetchall()
-        rate = self._settings().rate
-        views = tuple(view for host, data, now in rows if (view := _view(host, budget.from_json(data), self._now(now), rate)))
+        rate, wall = self._settings().rate, self._database.clock.now()
+        views = tuple(view for host, data, now in rows if (view := _view(host, budget.from_json(data), self._now(now), rate, wall)))
         with self._lock:
             self._views = (time.monotonic(), views)
         return views
@@ -217,7 +217,7 @@ class Hosts:
         return place
 
 
-def _view(host: str, state: HostState, now: float, rate: int) -> HostBudget | None:
+def _view(host: str, state: HostState, now: float, rate: int, wall: float) -> HostBudget | None:
     used = state.used(now)
     cooling = state.breaker == "trial" or (state.breaker == "open" and now < state.until)
     if not used and not cooling:
@@ -227,6 +227,6 @@ def _view(host: str, state: HostState, now: float, rate: int) -> HostBudget | No
         used,
         rate,
         state.breaker if cooling else "closed" if state.breaker == "closed" else "open",
-        time.time() + state.until - now if cooling else None,
+        wall + state.until - now if cooling else None,
         state.throttled,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import floor
@@ -61,7 +60,7 @@ _COLUMNS = (
 
 class Subscriptions:
     """The stored subscriptions. Thread-safe; every call may raise :class:`gainstage.engine.errors.Transient`. ``now`` is in epoch
-    seconds and defaults to the system clock."""
+    seconds and defaults to the database's clock."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -87,7 +86,7 @@ class Subscriptions:
                   priority = excluded.priority, next_at = excluded.next_at, failures = 0, last_error = null
                 returning {_COLUMNS}
                 """,
-                [plain(absolute(source)), every_s, document(options or {}), priority, _now(now)],
+                [plain(absolute(source)), every_s, document(options or {}), priority, self._now(now)],
             ).fetchone()
         assert row is not None
         return Subscription(*row)
@@ -127,19 +126,19 @@ class Subscriptions:
                   order by next_at, id limit 1 for update skip locked)
                 returning {_COLUMNS}
                 """,
-                {"engine": engine, "now": _now(now), "lease": LEASE_S, "busy": list(busy)},
+                {"engine": engine, "now": self._now(now), "lease": LEASE_S, "busy": list(busy)},
             ).fetchone()
         return Subscription(*row) if row else None
 
     def done(self, claim: Subscription, new: int, *, engine: str, now: float | None = None) -> None:
         """Record a successful run with ``new`` recordings."""
-        at = _now(now)
+        at = self._now(now)
         ahead = claim.next_wall + claim.every_s * (floor(max(0.0, at - claim.next_wall) / claim.every_s) + 1)
         self._end(claim, engine, at, ahead, "last_new = %s, found = found + %s, last_error = null, failures = 0", [new, new])
 
     def failed(self, claim: Subscription, error: str, *, retry: bool, engine: str, now: float | None = None) -> None:
         """Record a failed run: tried again soon when that can help (``retry``), else at the next interval."""
-        at = _now(now)
+        at = self._now(now)
         soon = doubled(FIRST_RETRY_S, claim.failures, claim.every_s)
         self._end(
             claim, engine, at, at + (soon if retry else claim.every_s), "last_error = %s, failures = failures + 1", [plain(error)]
@@ -151,7 +150,7 @@ class Subscriptions:
             connection.execute(
                 "update subscription set next_at = case when claimed_by is null then least(next_at, to_timestamp(%(now)s))"
                 " else to_timestamp(%(now)s) end where id = %(id)s",
-                {"id": id, "now": _now(now)},
+                {"id": id, "now": self._now(now)},
             )
 
     def _end(self, claim: Subscription, engine: str, at: float, ahead: float, result: str, values: list[Any]) -> None:
@@ -163,6 +162,9 @@ class Subscriptions:
                 " where id = %s and claimed_by = %s",
                 [at, claim.next_wall, ahead, *values, claim.id, engine],
             )
+
+    def _now(self, now: float | None) -> float:
+        return self.database.clock.now() if now is None else now
 
 
 def absolute(source: str) -> str:
@@ -182,7 +184,3 @@ def absolute(source: str) -> str:
 
 def _place(source: str) -> str:
     return source if "://" in source or SEARCH.match(source) else str(Path(os.path.expanduser(source)).absolute())
-
-
-def _now(now: float | None) -> float:
-    return time.time() if now is None else now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -25,6 +24,7 @@ from gainstage.engine.store import trouble, vector_types
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
+from gainstage.engine.store.round_trips import DatabaseClock, Latency
 from gainstage.engine.views.snapshot import DatabaseView
 
 if TYPE_CHECKING:
@@ -42,21 +42,6 @@ ROOM_S = 5.0
 
 LOOK_S = 0.5
 SIZES_EVERY_S = 30.0
-
-
-class Latency:
-    """Round trips of the last minutes."""
-
-    def __init__(self) -> None:
-        self._trips: deque[float] = deque(maxlen=240)
-
-    def record(self, took_s: float) -> None:
-        self._trips.append(took_s)
-
-    def quantile(self, share: float) -> float | None:
-        """Seconds that ``share`` of the round trips took at most; None before the first."""
-        trips = sorted(self._trips)
-        return trips[min(len(trips) - 1, int(share * len(trips)))] if trips else None
 
 
 # what Ctrl-C breaks off inside a rollback is no message for a terminal
@@ -83,6 +68,7 @@ class Database:
         types: Sequence[TypeInfo],
         migrations: Sequence[Migration],
         stack: ExitStack,
+        clock: DatabaseClock,
         *,
         pooler: Pooler | None = None,
         path: str = SCHEMA,
@@ -99,6 +85,7 @@ class Database:
         self._reviving = threading.Lock()
         self._lock = threading.Lock()
         self.latency = Latency()
+        self.clock = clock
         self._down_since: float | None = None
         self._reconnects = 0
         self._sizes: tuple[float, int | None, int | None] = (float("-inf"), None, None)
@@ -147,7 +134,7 @@ class Database:
         """
         stack = ExitStack()
         try:
-            where, server = None, None
+            where, server, clock = None, None, DatabaseClock()
             if url is None:
                 from gainstage.engine.store.embedded import EmbeddedPostgres  # POSIX only
 
@@ -159,6 +146,7 @@ class Database:
             steps = (*store_migrations(), *migrations)
             with _first_connection(parts, application) as connection, trouble.words(parts, where):
                 check_writable(connection, where)
+                clock.measure(connection)
                 pooler = pooler_of(connection, parts)
                 path = f"{SCHEMA},{vector_schema(connection, where)},public"
                 # through a pooler per transaction, only within one transaction do we stay on one server connection
@@ -171,7 +159,7 @@ class Database:
                 if engine:
                     pool_size = _pool_of_engine(connection, where, pool_size)
             address = make_conninfo(url, **_manners(parts, application, None if pooler else path))
-            return cls(address, parts, where, server, pool_size, types, steps, stack, pooler=pooler, path=path)
+            return cls(address, parts, where, server, pool_size, types, steps, stack, clock, pooler=pooler, path=path)
         except BaseException:
             stack.close()
             raise
@@ -298,7 +286,7 @@ class Database:
 
     def _note_loss(self) -> None:
         with self._lock:
-            self._down_since = self._down_since or time.time()
+            self._down_since = self._down_since or self.clock.now()
 
     def _note_return(self) -> None:
         if self._down_since is not None:
@@ -320,11 +308,9 @@ class Database:
     # -- health -----------------------------------------------------------------------------------------------------
 
     def ping(self) -> float:
-        """Seconds of one round trip, kept for :meth:`view`. Raises :class:`Transient` while the server is away."""
+        """Seconds of one round trip, kept for :meth:`view`; measures the clock. Raises :class:`Transient` while the server is away."""
         with self.connection() as connection:
-            began = time.perf_counter()
-            connection.execute("select 1")
-            took = time.perf_counter() - began
+            took = self.clock.measure(connection)
             self.latency.record(took)
             if time.monotonic() - self._sizes[0] > SIZES_EVERY_S:
                 row = connection.execute(
@@ -348,6 +334,7 @@ class Database:
             segments=self._sizes[1],
             size=self._sizes[2],
             reconnects=self._reconnects,
+            clock_offset_s=self.clock.offset_s,
         )
 
     def newer_steps(self) -> tuple[str, ...]:

@@ -247,6 +247,10 @@ class DecisionsView:
     latest: tuple[DecisionRow, ...] = ()
 
 
+CLOCKS_APART_S = 5.0
+"""Clocks of an engine and its database that differ by more are reported; no time that is shown depends on the difference."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseView:
     """The database as the engine meets it: latencies of its statements in seconds, its pool, the size of the data in bytes."""
@@ -264,6 +268,14 @@ class DatabaseView:
     reconnects: int = 0
     index_phase: str | None = None  # of the build of a vector index that runs now, in Postgres's words
     index_share: float | None = None  # of that phase, 0 to 1
+    clock_offset_s: float = 0.0  # the database's clock minus the engine's; times of a snapshot are the database's
+
+    def clock_trouble(self, whose: str = "the engine's clock") -> str | None:
+        """That the clocks are more than :data:`CLOCKS_APART_S` apart, in words; None where they agree."""
+        if abs(self.clock_offset_s) <= CLOCKS_APART_S:
+            return None
+        side = "behind" if self.clock_offset_s > 0 else "ahead of"
+        return f"{whose} is {abs(self.clock_offset_s):,.0f} s {side} the database's"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ def voice_batcher(
     *,
     on_batch: Callable[[BatchRecord], object] | None = None,
     linger_s: float = LINGER_S,
+    wall: Callable[[], float] = time.time,
 ) -> VoiceBatcher:
     """The batcher that makes voices: each call holds windows of one length and at most ``budget()`` seconds of audio.
 
@@ -118,6 +119,7 @@ def voice_batcher(
         on_oom=_free_device_memory,
         on_batch=on_batch,
         runners=RUNNERS,
+        wall=wall,
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from engine_kit import make_engine, queue, running
+from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from gainstage.engine.runtime.disk_use import trim_runs
 from gainstage.engine.store.database import Database
@@ -68,8 +70,15 @@ def test_a_clock_that_is_put_back_costs_no_frame_and_no_finished_recording(
         before = publisher.recording()
         totals.stored(60.0)
         clock = time.time
+
+        def round_trip(connection: Connection[TupleRow]) -> float:
+            """The database's clock is this machine's and was put back with it: no offset between the two."""
+            connection.execute("select 1")
+            return 0.001
+
         with monkeypatch.context() as patched:
             patched.setattr(time, "time", lambda: clock() - 3600.0)
+            patched.setattr(database.clock, "measure", round_trip)
             until(lambda: publisher.recording() not in (None, before))
             after = publisher.recording()
             assert after is not None

@@ -76,7 +76,7 @@ def status(desk: PostgresDesk, args: argparse.Namespace) -> int:
         print_json(document | {"queue": asdict(counts), "last_ended": last})
         return 0 if any(e.alive for e in engines) else 1
     if not any(e.alive for e in engines):
-        none_runs(last_ended(desk.database), desk.queue.counts(), paths_of(args))
+        none_runs(last_ended(desk.database), desk.queue.counts(), paths_of(args), desk.now())
         return 1
     print(
         table(
@@ -91,13 +91,13 @@ def status(desk: PostgresDesk, args: argparse.Namespace) -> int:
     return 0
 
 
-def none_runs(ended: EngineEnd | None, counts: QueueCounts, paths: Paths) -> None:
+def none_runs(ended: EngineEnd | None, counts: QueueCounts, paths: Paths, now: float) -> None:
     """Print how the last engine ended and what waits for the next."""
     from gainstage.engine.fleet.home import member_names
 
     print("no engine runs on this database; `gainstage run` or `gainstage engine` starts one")
     if ended is not None:
-        ago = roughly(time.time() - ended.at_wall)
+        ago = roughly(now - ended.at_wall)
         print(f"last engine  {plain(ended.id)} on {plain(ended.host)}, {ago} ago: {ended.how}")
         if ended.state not in ("done", "stopped"):
             if ended.trouble:

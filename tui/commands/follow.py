@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 from gainstage.tui.commands.common import alive, open_desk, place_arguments, plain, print_json, speaking, table
 from gainstage.tui.commands.run import recording_arguments, recording_options, selection_arguments, selection_options
@@ -59,14 +58,13 @@ def following(args: argparse.Namespace) -> int:
     from gainstage.engine.sources.subscriptions import Subscriptions
 
     with open_desk(args) as desk:
-        rows = Subscriptions(desk.database).rows()
+        rows, now = Subscriptions(desk.database).rows(), desk.now()
     if not speaking(args):
         print_json(list(rows))
         return 0
     if not rows:
         print("nothing is followed; `gainstage follow SOURCE --every 6h` starts it")
         return 0
-    now = time.time()
     lines = [
         [
             str(row.id),

@@ -7,8 +7,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from datetime import time as datetime_time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gainstage.config.origins import Loaded
@@ -61,25 +65,30 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _since(text: str) -> float:
-    """Seconds since the epoch of ``10m`` (ago) or a local time; a time of the day is the last one of that name."""
+def _since(text: str) -> Callable[[float], float]:
+    """What makes epoch seconds of ``10m`` (ago) or a local time, given the present; a time of the day is the last one of that name."""
     from gainstage.engine.errors import Permanent
     from gainstage.engine.sources.selection import interval_s
 
-    try:
-        return time.time() - interval_s(text)
-    except Permanent:
-        pass
+    with suppress(Permanent):
+        ago_s = interval_s(text)
+        return lambda now: now - ago_s
     for form in TIMES:
         try:
             parsed = datetime.strptime(text, form)
         except ValueError:
             continue
-        if "%Y" in form:
-            return parsed.timestamp()
-        today = datetime.now().replace(hour=parsed.hour, minute=parsed.minute, second=parsed.second, microsecond=0).timestamp()
-        return today if today <= time.time() else today - 86_400
+        return partial(_at, parsed.timestamp()) if "%Y" in form else partial(_last_of_name, parsed.time())
     raise argparse.ArgumentTypeError(f"{text!r} is no time: write 10m, 2h, 14:05 or 2026-11-25")
+
+
+def _at(wall: float, now: float) -> float:
+    return wall
+
+
+def _last_of_name(of_day: datetime_time, now: float) -> float:
+    today = datetime.combine(datetime.fromtimestamp(now).date(), of_day).timestamp()
+    return today if today <= now else today - 86_400
 
 
 def run(name: str, args: argparse.Namespace) -> int:
@@ -87,7 +96,7 @@ def run(name: str, args: argparse.Namespace) -> int:
     from gainstage.engine.queue.event_search import EventFilter, pattern_of
 
     grep = pattern_of(args.grep) if args.grep is not None else None
-    chosen = EventFilter(args.level, args.stage, args.recording, tuple(args.engine), args.since, grep)
+    chosen = EventFilter(args.level, args.stage, args.recording, tuple(args.engine), None, grep)
     loaded = settings_of(args)
     try:
         return _print_all(chosen, args, loaded)
@@ -102,6 +111,8 @@ def _print_all(chosen: EventFilter, args: argparse.Namespace, loaded: Loaded) ->
     from gainstage.engine.queue.event_search import engines_seen, newest
 
     with open_database(args, loaded) as database:
+        if args.since is not None:
+            chosen = replace(chosen, since_wall=args.since(database.clock.now()))
         kept = newest(database, chosen, args.count)
         several = engines_seen(database, chosen) > 1
         show(kept.items, args, several=several)

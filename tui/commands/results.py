@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,6 +122,7 @@ def recordings(args: argparse.Namespace) -> int:
         page = desk.recordings(
             Query(text=args.match, status=tuple(args.status), cause=args.cause, sort=args.sort, limit=args.limit)
         )
+        now = desk.now()
     if not speaking(args):
         print_json(page)
         return 0
@@ -130,17 +130,21 @@ def recordings(args: argparse.Namespace) -> int:
         print("no recordings" + (" match" if page.total else "; `gainstage run SOURCE` takes some in"))
         return 0
     print(
-        table(["ID", "LENGTH", "STATUS", "SEGMENTS", "SPEAKERS", "CHANGED", "TITLE"], [_row(r) for r in page.rows], right=(1, 3, 4))
+        table(
+            ["ID", "LENGTH", "STATUS", "SEGMENTS", "SPEAKERS", "CHANGED", "TITLE"],
+            [_row(r, now) for r in page.rows],
+            right=(1, 3, 4),
+        )
     )
     if page.matched > len(page.rows):
         print(f"{len(page.rows)} of {page.matched:,}; --limit shows more")
     return 0
 
 
-def _row(r: RecordingRow) -> list[str]:
+def _row(r: RecordingRow, now: float) -> list[str]:
     reason = r.cause or r.warning
     status = f"{'▲ ' if r.warning else ''}{r.status}" + (f": {plain(reason, 40)}" if reason else "")
-    ago = roughly(time.time() - r.changed_wall)
+    ago = roughly(now - r.changed_wall)
     return [
         r.id,
         clock(r.duration_s),
