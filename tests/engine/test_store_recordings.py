@@ -124,6 +124,17 @@ def test_passes_of_a_stage_are_kept_for_the_time_line(recordings: RecordingStore
     assert (kept.outcome, kept.attempt, kept.note) == ("failed", 3, "no audio stream")
 
 
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_recording_that_was_never_claimed_is_stored_by_its_first_attempt(recordings: RecordingStore, queued: bool) -> None:
+    if queued:
+        recordings.add([recording(1)])
+        assert scalar(recordings.db, "select attempt from recording") == 0
+    store(recordings, recording(1), (), spans=[StageSpan("decode", "rec00001", 0, 0.0, 0.0, 1.0, "ok", None, 1000.0, 60.0)])
+    found = recordings.get("rec00001")
+    assert found is not None
+    assert [span.attempt for span in found.spans] == [1]
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -81,3 +82,17 @@ def test_the_numbers_of_a_decision_are_its_own_or_unknown() -> None:
     unknown = decision(mean=None, variance=None, low=None, high=None, spread=None, speaker=None)
     assert decision_row("rec", 0, unknown)[10:15] == (None,) * 5
     assert decision_row("rec", 0, unknown)[5] is None
+
+
+def test_a_wish_to_do_it_again_is_done_when_the_recording_is_stored() -> None:
+    result = prepared(
+        recording(1, extra={"redo": "asr", "note": "kept"}),
+        (),
+        (),
+        models=MODELS,
+        revision=3,
+        facts={},
+        fingerprint="print",
+        balance=Balance(0.0, 0.0, 0.0),
+    )
+    assert json.loads(result.columns["extra"].obj) == {"note": "kept"}
