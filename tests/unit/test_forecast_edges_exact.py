@@ -132,6 +132,75 @@ def test_a_full_card_is_no_limit_of_a_change_that_asks_nothing_of_it(busy: Snaps
     assert (then.gain, then.full) == (0.0, None)
 
 
+def roomy(frame: Snapshot, *devices: dict[str, int | None], **machine: int | None) -> Snapshot:
+    """The frame on such cards, of 100 bytes each where nothing else is said, or on a machine without one."""
+    card = replace(frame.devices[0], sm=0.2, sm_history=(), memory_total=100, memory_used=0, memory_ours=None)
+    quiet = host(frame, cpu=0.1, engine_cpu=0.2, **machine)
+    return replace(quiet, devices=tuple(replace(card, **what) for what in devices))  # type: ignore[arg-type]
+
+
+def test_a_slot_takes_its_part_of_the_memory_on_the_fullest_card(busy: Snapshot) -> None:
+    """Two slots of transcribe and three of diarize."""
+    assert forecast.slot_memory(roomy(busy, {"memory_ours": 20}, {"memory_ours": 30}, {})) == 6.0
+    assert forecast.slot_memory(roomy(busy, {"memory_ours": 0})) == 0.0
+    assert forecast.slot_memory(roomy(busy, {}, engine_rss=50)) is None, "the machine's memory is not the card's"
+    assert forecast.slot_memory(roomy(busy, engine_rss=50)) == 10.0
+    assert forecast.slot_memory(roomy(busy)) is None
+    none = stage(stage(roomy(busy, engine_rss=50), "transcribe", capacity=0), "diarize", capacity=0)
+    assert forecast.slot_memory(none) is None
+    assert forecast.slot_memory(stage(none, "diarize", capacity=1)) == 50.0
+
+
+def test_the_slots_that_fit_are_those_of_the_card_with_the_least_room(busy: Snapshot) -> None:
+    ours: dict[str, int | None] = {"memory_ours": 30}
+    assert forecast.slots_that_fit(roomy(busy, {**ours, "memory_used": 41}, {"memory_used": 10})) == 9
+    assert forecast.slots_that_fit(roomy(busy, {**ours, "memory_used": 101})) == 0, "more than it has"
+    assert forecast.slots_that_fit(roomy(busy, {**ours, "memory_used": 96}, {"memory_total": None}, {"memory_used": None})) == 0
+    assert forecast.slots_that_fit(roomy(busy, {**ours, "memory_used": None})) is None
+    assert forecast.slots_that_fit(roomy(busy, {"memory_ours": 0})) is None
+    assert forecast.slots_that_fit(roomy(busy, {})) is None
+    machine: dict[str, int | None] = {"engine_rss": 50, "memory_total": 100, "memory_used": 70}
+    assert forecast.slots_that_fit(roomy(busy, **machine)) == 3
+    for unknown in machine:
+        assert forecast.slots_that_fit(roomy(busy, **{**machine, unknown: None})) is None
+    assert forecast.slots_that_fit(roomy(busy, **{**machine, "memory_used": 0})) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "full"),
+    [
+        ({"transcribe": 4}, None),
+        ({"transcribe": 5}, "memory"),
+        ({"transcribe": 3, "diarize": 4}, None),
+        ({"transcribe": 3, "diarize": 5}, "memory"),
+        ({"transcribe": 2, "diarize": 5}, None),
+        ({"transcribe": 1, "diarize": 5}, None),
+        ({"transcribe": 1, "diarize": 6}, "memory"),
+        ({"decode": 12, "transcribe": 4}, None),
+        ({"decode": 12}, None),
+    ],
+)
+def test_slots_share_the_room_that_is_left(busy: Snapshot, changes: dict[str, float], full: str | None) -> None:
+    """Room for two slots of models more; a slot that only decodes needs none."""
+    frame = roomy(busy, {"memory_ours": 50, "memory_used": 75})
+    assert forecast.slots_that_fit(frame) == 2
+    then = forecast.expect(frame, 24, {f"workers.{name}": slots for name, slots in changes.items()})
+    assert then is not None
+    assert then.full == full
+
+
+def test_slots_beyond_the_room_are_left_out_of_the_figure(busy: Snapshot) -> None:
+    frame = roomy(busy, {"memory_ours": 50, "memory_used": 85})
+    one, many = (forecast.expect(frame, 24, {"workers.transcribe": n}) for n in (3, 9))
+    assert one is not None
+    assert many is not None
+    assert many.rtfx_after == one.rtfx_after > many.rtfx_before
+    unknown = roomy(busy, {"memory_ours": None})
+    free = forecast.expect(unknown, 24, {"workers.transcribe": 9})
+    assert free is not None
+    assert free.full is None
+
+
 # -- before a run -------------------------------------------------------------------------------------------------------------
 
 
