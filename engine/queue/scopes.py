@@ -66,7 +66,9 @@ class Scopes:
 
 
 def read_scopes(connection: Link, *, run: int | None = None, now: datetime | None = None) -> Scopes:
-    """The scopes at ``now`` (else this moment by this machine's clock), today in its time zone. The run at hand is ``run``, else the oldest being worked on, else the next, else the newest."""
+    """The scopes at ``now`` (else this moment by this machine's clock), today in its time zone. The run at hand is ``run``, else the
+    oldest being worked on, else the next, else the newest.
+    """
     midnight = (now or datetime.now().astimezone()).replace(hour=0, minute=0, second=0, microsecond=0)
     parts: dict[str, dict[str, tuple[int, float, int]]] = {"all": {}, "run": {}, "ahead": {}, "today": {}}
     at_hand: int | None = None
