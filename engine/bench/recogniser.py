@@ -129,7 +129,7 @@ def _timed(
         return Batcher(
             "windows",
             transcriber.decode,
-            cost=lambda _: 1.0,
+            cost=lambda window: window.share,
             budget=batch,
             linger_s=_LINGER_S,
             key=lambda window: window.decoding,

@@ -244,7 +244,7 @@ class EngineContext:
         return Batcher(
             "windows",
             self._recognise,
-            cost=lambda _: 1.0,
+            cost=lambda window: window.share,
             budget=self.settings.asr.batch,
             linger_s=WINDOW_LINGER_S,
             key=lambda window: window.decoding,

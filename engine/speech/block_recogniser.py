@@ -21,7 +21,7 @@ from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, re
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, features_of
 from gainstage.engine.speech.times import snapped
-from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest
+from gainstage.engine.speech.windows import Span, joined, packed, parted, quietest, united
 from gainstage.engine.terms import SAMPLE_RATE, Coverage, Word
 
 Submit = Callable[[Sequence[SpeechWindow], CancelToken], Sequence[Any]]
@@ -194,7 +194,8 @@ class BlockRecogniser:
         return most, self._certain[most] / sum(self._votes.values())
 
     def _again(self, block: Block, known: Sequence[Word]) -> tuple[list[Utterance], dict[Word, Word]]:
-        """Recognise every gap between the ``known`` words again: with the words beside it, and alone where that leaves it open.
+        """Recognise every gap between the ``known`` words again: with the words beside it, and alone where that leaves it open. Gaps
+        whose spans overlap share one reading while that is a short window.
 
         Returns for each gap its words when they are reliable enough, else none, and the known words that have other times now.
         """
@@ -205,8 +206,12 @@ class BlockRecogniser:
         result: dict[int, Utterance] = {}
         moved: dict[Word, Word] = {}
         beside = [k for k in range(len(parts)) if wide[k] != alone[k]]
-        for k, one in zip(beside, self._read(block, [wide[k] for k in beside]), strict=True):
-            reading = read(parts[k], wide[k], one.words, words)
+        shared = united([wide[k] for k in beside], self._rule.short_s)
+        spans = list(dict.fromkeys(shared))
+        found = dict(zip(spans, self._read(block, spans), strict=True))
+        for k, span in zip(beside, shared, strict=True):
+            one = found[span]
+            reading = read(parts[k], span, one.words, words)
             if one.decoded.doubtful or anomalous(reading.words):
                 continue
             words = reading.applied(words)

@@ -18,9 +18,10 @@ CUBLAS = "libcublas.so.12"
 """CUDA version that CTranslate2 is built for; PyTorch may install another major version."""
 
 TOGETHER = 1
-"""Windows decoded together on a CPU, where larger calls save little (Whisper base int8, processor time of eight windows: 16.3 s one by
-one, 14.7 s in twos, 15.4 s in fours, 15.9 s in one call; the bundled model is fastest one by one). What was decoded is kept when the
-engine is killed, so a small call is also little to do again."""
+"""Full windows, or their equal in short ones, decoded together on a CPU, where larger calls save little (Whisper base int8, processor
+time of eight full windows: 16.3 s one by one, 14.7 s in twos, 15.4 s in fours, 15.9 s in one call; of five windows padded to ten
+seconds: 2.8 s one by one, 2.3 s in twos, 2.0 s in threes and in one call; the bundled model is fastest one by one). What was decoded
+is kept when the engine is killed, so a small call is also little to do again."""
 
 UNDER_WAY_S = 30.0
 """Most audio of one recording in calls of a CPU at once, in seconds, but always one window: what a killed engine does again."""

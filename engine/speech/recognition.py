@@ -25,6 +25,9 @@ NO_SPEECH, DOUBT, REPETITIVE = 0.6, -1.0, 2.4
 """Whisper's own rules: above this probability of silence and below this mean log-probability a window has no speech; text with a
 higher compression ratio than this repeats itself."""
 
+FULL_CONTEXT_S = 30
+"""Seconds of audio that Whisper's encoder takes."""
+
 _SENTENCE_END = ".。!！?？"
 _PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 _LONGEST_USUAL_S = 0.7
@@ -57,6 +60,11 @@ class SpeechWindow:
     seconds: float
     decoding: Decoding
     done: Callable[[DecodedWindow], object] = lambda _: None  # called with the result, on the thread of the call
+
+    @property
+    def share(self) -> float:
+        """What it takes of the room in a call: one for a window padded to :data:`FULL_CONTEXT_S`, a third for one padded to ten."""
+        return self.decoding.context_s / FULL_CONTEXT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,21 @@ def decode(model: Any, windows: Sequence[SpeechWindow], device: str) -> list[Dec
         DecodedWindow(said, text.tokens, text.log_probability, text.no_speech, text.compression, language, probability)
         for said, text, (language, probability) in zip(words, texts, languages, strict=True)
     ]
+
+
+def calls_of(windows: Sequence[SpeechWindow], most: float | None) -> list[Sequence[SpeechWindow]]:
+    """The windows, in order, in calls whose shares sum to at most ``most``, or of one window; None is one call."""
+    if not windows:
+        return []
+    if most is None:
+        return [windows]
+    starts, taken = [0], 0.0
+    for k, window in enumerate(windows):
+        if k > starts[-1] and taken + window.share > most:
+            starts.append(k)
+            taken = 0.0
+        taken += window.share
+    return [windows[a:b] for a, b in pairwise([*starts, len(windows)])]
 
 
 def _languages(model: Any, encoded: Any, count: int, language: str | None) -> list[tuple[str, float]]:

@@ -25,7 +25,7 @@ from gainstage.engine.speech.block_recogniser import BlockRecogniser, Submit, Ut
 from gainstage.engine.speech.coverage import summed
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.loops import loops
-from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, decode, features_of
+from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, calls_of, decode, features_of
 from gainstage.engine.speech.times import with_valid_times
 from gainstage.engine.speech.windows import blocks
 from gainstage.engine.terms import SAMPLE_RATE, Audio, Coverage, Transcript, Word
@@ -58,13 +58,11 @@ class Transcriber:
         self.listening = listening or Listening()
 
     def decode(self, windows: Sequence[SpeechWindow], between: Callable[[], object] = lambda: None) -> list[DecodedWindow]:
-        """The results of windows of equal decoding, from calls of at most ``together`` windows; ``between`` is called before each.
-        Raises :class:`gainstage.engine.errors.OutOfMemory`.
+        """The results of windows of equal decoding, from calls of at most ``together`` full windows; ``between`` is called before
+        each. Raises :class:`gainstage.engine.errors.OutOfMemory`.
         """
         result: list[DecodedWindow] = []
-        step = self.together or len(windows)
-        for at in range(0, len(windows), step):
-            part = windows[at : at + step]
+        for part in calls_of(windows, self.together):
             between()
             with self.rate.timed(sum(window.seconds for window in part)):
                 decoded = decode(self._model, part, self.device)
@@ -144,10 +142,11 @@ class Transcriber:
             for k, window in enumerate(windows):
                 groups.setdefault(window.decoding, []).append(k)
             for group in groups.values():
-                for at in range(0, len(group), batch):
+                decoded: list[DecodedWindow] = []
+                for part in calls_of([windows[k] for k in group], batch):
                     token.check()
-                    part = group[at : at + batch]
-                    result |= zip(part, self.decode([windows[k] for k in part]), strict=True)
+                    decoded += self.decode(part)
+                result |= zip(group, decoded, strict=True)
             return [result[k] for k in range(len(windows))]
 
         return submit

@@ -57,6 +57,19 @@ def joined(pieces: Sequence[Span], gap_s: float) -> list[Span]:
     return result
 
 
+def united(spans: Sequence[Span], longest_s: float) -> list[Span]:
+    """For each span, in order, the one to use in its place: neighbours that overlap are one while it is at most ``longest_s``."""
+    result: list[Span] = []
+    for start, end in spans:
+        if result and start < result[-1][1] and (whole := max(end, result[-1][1])) - result[-1][0] <= longest_s:
+            before = result[-1]
+            result = [(before[0], whole) if one == before else one for one in result]
+            result.append(result[-1])
+        else:
+            result.append((start, end))
+    return result
+
+
 def parted(span: Span, longest_s: float, quiet: Callable[[float, float], float]) -> list[Span]:
     """A span in parts of at most ``longest_s`` that join without gap, each cut at ``quiet(low, high)`` in its second half."""
     start, end = span

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from gainstage.engine.errors import Cancelled, OutOfMemory
 from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.selftest import clip
-from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
-from gainstage.engine.terms import Audio, Transcript
+from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, calls_of, features_of
+from gainstage.engine.terms import SAMPLE_RATE, Audio, Transcript
 
 ASR = demo_settings().asr
 
@@ -61,6 +62,24 @@ def test_words_are_the_same_alone_and_in_any_company(audios: list[Audio], budget
     assert max(sizes) <= budget
     if budget == 16.0:
         assert max(sizes) > 2, "no call was shared"
+
+
+def test_short_windows_share_a_call_up_to_one_full_context_and_stay_the_same(audios: list[Audio]) -> None:
+    model = models().transcriber()
+    samples = audios[1].read()
+    how = Decoding("en", 5, context_s=10)
+    pieces = [samples[round(start * SAMPLE_RATE) :][: 4 * SAMPLE_RATE] for start in (0.0, 2.0, 4.0, 6.0)]
+    windows = [SpeechWindow(features_of(model._model, piece), len(piece) / SAMPLE_RATE, how) for piece in pieces]
+    alone = [model.decode([window])[0] for window in windows]
+    assert any(one.words for one in alone)
+    calls: list[None] = []
+    assert model.decode(windows, between=lambda: calls.append(None)) == alone
+    assert [len(call) for call in calls_of(windows, model.together)] == [3, 1]
+    assert len(calls) == 2
+    full = [replace(window, decoding=replace(how, context_s=30)) for window in windows]
+    assert [len(call) for call in calls_of(full, 2)] == [2, 2]
+    assert calls_of(full, None) == [full]
+    assert model.decode([]) == []
 
 
 def test_out_of_memory_in_a_shared_call_costs_no_recording_its_words(audios: list[Audio]) -> None:

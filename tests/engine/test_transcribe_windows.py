@@ -13,7 +13,7 @@ from speech_kit import audio_of, silence, tone
 
 from gainstage.engine.speech.loops import REPEATS, REPEATS_OF_ONE, loops
 from gainstage.engine.speech.times import EDGE_S, snapped, with_valid_times
-from gainstage.engine.speech.windows import blocks, joined, parted, quietest
+from gainstage.engine.speech.windows import blocks, joined, parted, quietest, united
 from gainstage.engine.terms import Word
 
 
@@ -52,6 +52,23 @@ def test_a_long_span_is_parted_without_gap_and_no_part_is_too_long(
     assert all(a[1] == b[0] for a, b in pairwise(parts))
     assert all(0 < b - a <= longest + 1e-6 for a, b in parts)
     assert len(parts) <= 2 * length / longest + 2
+
+
+def test_spans_that_overlap_are_one_while_it_is_short_enough() -> None:
+    assert united([(0, 3), (2, 5), (4, 9), (9, 10)], 8.0) == [(0, 5), (0, 5), (4, 9), (9, 10)]
+    assert united([(0, 3), (2, 5), (4, 8)], 8.0) == [(0, 8)] * 3
+    assert united([(0, 6), (1, 2), (7, 8)], 8.0) == [(0, 6), (0, 6), (7, 8)]
+    assert united([], 8.0) == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(0.1, 10))), st.floats(1, 10))
+def test_a_span_lies_within_the_one_used_in_its_place(starts_and_lengths: list[tuple[float, float]], longest: float) -> None:
+    spans = [(start, start + length) for start, length in sorted(starts_and_lengths)]
+    used = united(spans, longest)
+    assert len(used) == len(spans)
+    for (start, end), (low, high) in zip(spans, used, strict=True):
+        assert low <= start < end <= high
+        assert (low, high) == (start, end) or high - low <= longest
 
 
 # -- loops --------------------------------------------------------------------------------------------------------------
