@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gainstage.config.settings import Retry
 from gainstage.engine.errors import (
     Cancelled,
+    Elsewhere,
     EngineError,
     Misconfigured,
     NotYet,
@@ -124,3 +125,9 @@ def test_the_doubling_ends_at_an_hour_or_at_a_longer_first_wait() -> None:
 )
 def test_an_outcome_in_words(error: EngineError, words: str) -> None:
     assert decide(error, 1, RETRY, draw=0.5).text == words
+
+
+def test_what_only_another_host_can_do_is_left_to_its_engines_and_is_no_attempt() -> None:
+    left = decide(Elsewhere("a file of that host", host="gpu2"), 9, RETRY, draw=0.5)
+    assert (left.status, left.host, left.counted, left.pause, left.wait_s) == (Status.QUEUED, "gpu2", False, False, None)
+    assert left.text == "left to the engines of gpu2"
