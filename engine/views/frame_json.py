@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -26,8 +27,16 @@ MALFORMED = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What :func:`build` raises for a tree that is JSON and not what it should be."""
 
 
+_LONE_SURROGATE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+"""An escape for half a character, which no UTF-8 can hold; the text of a frame is what its writer made of it."""
+
+
 def loads(text: str | bytes | dict[str, Any]) -> Snapshot:
     """The snapshot behind :func:`dumps`; unknown fields of a newer engine are left out. Raises :class:`BadFrame`."""
+    if isinstance(text, str) and "\\u" in text:
+        text = _LONE_SURROGATE.sub(r"\\ufffd", text)
     try:
         built = build(Snapshot, text if isinstance(text, dict) else json.loads(text))
     except MALFORMED as error:

@@ -16,8 +16,10 @@ import pytest
 
 from gainstage.config.paths import PASSED, Paths
 from gainstage.engine.fleet.home import serving
+from gainstage.engine.queue.events import write_events
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.views.events import Event
 from gainstage.engine.views.frame_json import dumps
 from gainstage.tui.cli import main
 from tests.chaos.kit import wait_for
@@ -61,6 +63,16 @@ def hostile(database: Database, database_url: str) -> str:
             "insert into subscription (source, every_s, options, last_error, next_at) values (%s, 3600, '{}', %s, now())",
             [EVIL, EVIL],
         )
+        connection.execute("insert into run (name, kind, sources) values (%s, %s, %s)", [EVIL, EVIL, [EVIL]])
+        connection.execute(
+            "insert into alert (key, kind, title, text, engine, state) values (%s, %s, %s, %s, %s, 'sent')", [EVIL] * 5
+        )
+        connection.execute(
+            "insert into change (revision, by, key, old, new, text) values (1, %s, %s, to_jsonb(%s::text), to_jsonb(%s::text), %s)",
+            [EVIL] * 5,
+        )
+    line = Event(1, 1.0, "error", "log", EVIL, EVIL, EVIL, EVIL, EVIL, {EVIL: EVIL}, f"{EVIL}\n{EVIL}")
+    write_events(database, EVIL, [line])
     return database_url
 
 
@@ -76,6 +88,11 @@ COMMANDS = [
     ("decisions",),
     ("following",),
     ("settings",),
+    ("settings", "--history"),
+    ("runs",),
+    ("logs",),
+    ("top", "--count", "1"),
+    ("notify", "sent"),
     ("voices", "list"),
     ("doctor",),
 ]

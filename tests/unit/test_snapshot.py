@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,14 @@ def test_a_frame_comes_back_as_it_was(frame: Snapshot) -> None:
     assert loads(dumps(frame)) == frame
     assert loads(json.loads(dumps(frame))) == frame
     assert hash(loads(dumps(frame))) == hash(frame)
+
+
+def test_half_a_character_is_read_as_one_that_can_be_written(frame: Snapshot) -> None:
+    """JSON may escape what no UTF-8 can hold; a whole pair stays the character it stands for."""
+    written = dumps(replace(frame, engine="ENGINE")).replace("ENGINE", r"\ud800a\udfff \ud83d\ude00 \uD83D")
+    read = loads(written)
+    assert read.engine == "\ufffda\ufffd 😀 \ufffd"
+    assert loads(dumps(read).encode()) == read
 
 
 def test_fields_of_a_newer_engine_are_left_out(frame: Snapshot) -> None:
