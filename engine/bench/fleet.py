@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gainstage.engine.bench.fleet_claims import WORKERS, ClaimsPart, drive, ms, seconds_of
+from gainstage.engine.bench.fleet_claims import WORKERS, Claims, ClaimsPart, drive, ms, seconds_of
 from gainstage.engine.bench.fleet_engines import TIMES
 from gainstage.engine.bench.fleet_model import SIZES, Costs, Load, errors, fit, predicted
 from gainstage.engine.bench.fleet_server import ServerWatch, dead_share, number, sizes
@@ -83,14 +83,7 @@ def run(
     costs = fit(claims.load, loads[:-1] or loads, idle)
     return {
         f"linear_{beside}": round(several / (beside * one), 3),
-        "claims_per_s": round(claims.load.claims, 1),
-        "claim_p95_ms": ms(claims.took, 0.95),
-        "claim_p50_ms": ms(claims.took, 0.5),
-        "claim_p95_alone_ms": ms(alone.took, 0.95),
-        "durable_commit_p95_ms": ms(claims.commits, 0.95),
-        "durable_commit_p50_ms": ms(claims.commits, 0.5),
-        "round_trip_p95_ms": ms(claims.trips, 0.95),
-        "round_trip_p50_ms": ms(claims.trips, 0.5),
+        **claim_figures(claims, alone),
         "console_cpu_share": round(console, 3),
         "status_s": round(status_s, 3),
         "connections_per_engine": round(connections, 2),
@@ -103,6 +96,20 @@ def run(
         "costs": asdict(costs),
         "errors": {str(n): round(e, 3) for n, e in errors(costs, loads).items()},
         "parts": [asdict(part) for part in claims.parts],
+    }
+
+
+def claim_figures(claims: Claims, alone: Claims) -> dict[str, float]:
+    """Claims a second beside engines, and milliseconds of them, of those ``alone``, and of commits and round trips beside them."""
+    return {
+        "claims_per_s": round(claims.load.claims, 1),
+        "claim_p95_ms": ms(claims.took, 0.95),
+        "claim_p50_ms": ms(claims.took, 0.5),
+        "claim_p95_alone_ms": ms(alone.took, 0.95),
+        "durable_commit_p95_ms": ms(claims.commits, 0.95),
+        "durable_commit_p50_ms": ms(claims.commits, 0.5),
+        "round_trip_p95_ms": ms(claims.trips, 0.95),
+        "round_trip_p50_ms": ms(claims.trips, 0.5),
     }
 
 
