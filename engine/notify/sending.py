@@ -34,13 +34,18 @@ def addresses(urls: SecretStr | None) -> tuple[str, ...]:
 
 
 def services(urls: SecretStr | None) -> tuple[tuple[str, Any], ...]:
-    """(name, service of apprise) of every address. Raises :class:`Misconfigured` naming the place of one it cannot read."""
+    """(name, service of apprise) of every address; raises :class:`Misconfigured` naming the place of one it cannot read.
+
+    A service that answers with a redirect has failed: whoever answers for it does not choose where an alert goes, inside this
+    network or out. ``redirect=yes`` in an address allows it.
+    """
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its lines may quote an address
+    asset = apprise.AppriseAsset(http_redirects=False)
     made = []
     for number, address in enumerate(addresses(urls), 1):
-        service = apprise.Apprise.instantiate(address, suppress_exceptions=True)
+        service = apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
         if service is None:
             raise Misconfigured(
                 f"address {number} of notify.urls is none that apprise knows",

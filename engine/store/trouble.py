@@ -62,7 +62,7 @@ def without_secrets(text: str, parts: dict[str, str]) -> str:
 def unreachable(error: psycopg.Error, parts: dict[str, str]) -> EngineError:
     """Why a first connection failed, with what to do."""
     text, where = without_secrets(str(error), parts), where_of(parts)
-    if error.sqlstate in ("57P03", "53300") or "starting up" in text or "too many clients" in text:
+    if error.sqlstate in ("57P03", "53300") or "the database system is " in text or "too many clients" in text:
         return Transient(
             f"{where} takes no connection now: {text}", cause=AWAY, hint="Wait for it, or close other programs that use it."
         )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
+import socketserver
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +145,69 @@ def test_an_engine_waits_for_a_server_that_is_down_and_runs_when_it_is_up(
 
 
 # -- poolers ------------------------------------------------------------------------------------------------------------
+
+
+FATAL = b"SFATAL\x00VFATAL\x00C57P03\x00Mthe database system is %s\x00\x00"
+
+
+@contextmanager
+def not_yet(server: EmbeddedPostgres, url: str, state: str) -> Iterator[tuple[str, list[int], threading.Event]]:
+    """Address of a stand-in for a server that is still ``state``, the number of its refusals, and what makes it hand over to the real one."""
+    refusals, up = [0], threading.Event()
+
+    class Door(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            (size,) = struct.unpack("!I", self.request.recv(4, socket.MSG_WAITALL))
+            asked = self.request.recv(size - 4, socket.MSG_WAITALL)
+            if up.is_set():
+                self._hand_over(struct.pack("!I", size) + asked)
+            elif asked == struct.pack("!I", 80877103):  # whether it speaks TLS
+                self.request.sendall(b"N")
+                self.handle()
+            else:
+                refusals[0] += 1
+                text = FATAL % state.encode()
+                self.request.sendall(b"E" + struct.pack("!I", len(text) + 4) + text)
+
+        def _hand_over(self, first: bytes) -> None:
+            with socket.socket(socket.AF_UNIX) as real:
+                real.connect(f"{server.place.sockets}/.s.PGSQL.5432")
+                real.sendall(first)
+                ends = {self.request: real, real: self.request}
+                while True:
+                    for end in select.select(list(ends), [], [])[0]:
+                        if not (data := end.recv(65_536)):
+                            return
+                        ends[end].sendall(data)
+
+    class Stand(socketserver.ThreadingTCPServer):
+        daemon_threads, block_on_close = True, False
+
+    with Stand(("127.0.0.1", 0), Door) as stand:
+        thread = threading.Thread(target=stand.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{stand.server_address[1]}/{name_of(url)}", refusals, up
+        finally:
+            stand.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("state", ["starting up", "in recovery mode", "not yet accepting connections", "shutting down"])
+def test_an_engine_waits_for_a_foreign_server_that_is_not_up_yet(
+    shared_postgres: EmbeddedPostgres, database_url: str, tmp_path: Path, state: str
+) -> None:
+    with Database.open(database_url, tmp_path) as database:
+        queue(database, 2, scale=0.05)
+        with not_yet(shared_postgres, database_url, state) as (address, refusals, up):
+            engine = EngineProcess(tmp_path / "home", address, until_empty=True)
+            with cared_for(engine):
+                wait_for(lambda: refusals[0] >= 3 or engine.process.poll() is not None, "three refusals")
+                assert engine.process.poll() is None, engine.tail()
+                assert f"the database system is {state}" in engine.tail()
+                up.set()
+                assert engine.wait() == 0, engine.tail()
+        assert set(statuses(database).values()) == {"stored"}
 
 
 @needs_pooler

@@ -20,7 +20,7 @@ from gainstage.engine.advisor.happenings import SeenSoFar, look
 from gainstage.engine.desk.postgres import PostgresDesk
 from gainstage.engine.desk.scripted.desk import ScriptedDesk
 from gainstage.engine.errors import Misconfigured
-from gainstage.engine.notify.sending import addresses, services
+from gainstage.engine.notify.sending import addresses, send, services
 from gainstage.engine.queue import alerts, changes
 from gainstage.engine.queue.backlog import Backlog
 from gainstage.engine.runtime.simulated import simulated_recordings
@@ -59,17 +59,23 @@ class Inbox:
         return [m for m in self.messages if words in m["title"]]
 
 
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
+@contextmanager
+def running_server() -> Iterator[Server]:
     server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Inbox(server)
+        yield server
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with running_server() as server:
+        yield Inbox(server)
 
 
 def queued(database: Database, count: int, *, failing: int = 0, name: str = "talks", scale: float = 0.5) -> None:
@@ -259,6 +265,24 @@ def test_a_service_that_fails_is_logged_once_and_no_secret_is_anywhere(
         ]
     for text in (*shown, tried.stdout, tried.stderr, *kept, *rows):
         assert SECRET not in text
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed_only_where_the_operator_says_so(inbox: Inbox, status: int) -> None:
+    """The service on loopback stands for one outside; the inbox for what it would reach inside."""
+    with running_server() as outside:
+        outside.routes["/out"] = lambda request: request.answer(status, Location=inbox.server.url + "/in")
+        address = outside.url.replace("http:", "json:") + "/out"
+        (refused,) = send(services(SecretStr(address)), "title", "text")
+        assert not refused.sent
+        assert outside.hits["/out"] == 1
+        assert inbox.server.hits["/in"] == 0
+        if status in (307, 308):  # the others turn a POST into a GET
+            (allowed,) = send(services(SecretStr(f"{address}?redirect=yes")), "title", "text")
+            assert allowed.sent
+            assert [m["title"] for m in inbox.messages] == ["title"]
+    (direct,) = send(services(SecretStr(inbox.url)), "title", "text")
+    assert direct.sent, "a private address that the operator gives is used"
 
 
 def test_every_address_is_tried_at_once(tmp_path: Path, inbox: Inbox) -> None:
