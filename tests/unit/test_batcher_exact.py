@@ -285,11 +285,21 @@ def test_after_the_end_nothing_is_taken_and_the_first_reason_stands() -> None:
 
 
 def test_the_weight_in_calls_is_given_back_when_a_call_ends_and_may_be_changed() -> None:
-    worker = Worker()
-    with Batcher("b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, weight=float, most_running=2.0, runners=2) as batcher:
+    worker, looks = Worker(), threading.Semaphore(0)
+
+    def producers() -> int:  # asked whenever a runner looks for a batch, before it goes to sleep
+        looks.release()
+        return 99
+
+    with Batcher(
+        "b", worker, cost=lambda _: 1.0, budget=1.0, linger_s=0.0, weight=float, most_running=2.0, runners=2, producers=producers
+    ) as batcher:
+        for _ in range(2):
+            assert looks.acquire(timeout=PATIENCE_S)
         one = Submitter(batcher, [2, 2])
         assert worker.begun.acquire(timeout=PATIENCE_S)
-        waits_for(batcher, 1)
+        for _ in range(2):
+            assert looks.acquire(timeout=PATIENCE_S), "one runner takes a batch, the other finds none that may go and sleeps"
         assert worker.calls == [[2]]
         batcher.limit_running(4.0)
         assert worker.begun.acquire(timeout=PATIENCE_S)
