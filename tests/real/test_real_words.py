@@ -129,10 +129,20 @@ def bare(audio: Audio, clip: str, *, batched: bool) -> Run:
     ("clip", "noise_db", "slack"), [("conv_short.flac", None, 0.015), ("lj_tel8k.wav", None, 0.02), ("lj_tel8k.wav", 8.0, 0.02)]
 )
 def test_no_worse_than_the_bare_library_and_no_dearer(folder: Path, clip: str, noise_db: float | None, slack: float) -> None:
-    """A word or two of a clip this short are chance: ``slack``."""
+    """A word or two of a clip this short are chance: ``slack``.
+
+    The goal is 1.5 times the processor time of the batched pipeline. Both run twice, in turn, and the lesser time of each counts:
+    other work on the machine adds to it. Quick dialogue is near the goal, 1.41 to 1.47; one single run beside much other work
+    had 1.53.
+    """
     audio = audio_of(folder, clip, noise_db)
-    run, found = ours(audio, clip)
-    batched, sequential = bare(audio, clip, batched=True), bare(audio, clip, batched=False)
+    runs, bare_runs = [], []
+    for _ in range(2):
+        run, found = ours(audio, clip)
+        runs.append(run)
+        bare_runs.append(bare(audio, clip, batched=True))
+    run, batched = (min(several, key=lambda one: one.cpu_s) for several in (runs, bare_runs))
+    sequential = bare(audio, clip, batched=False)
     print(
         f"\n{clip}: WER, processor s: ours {run.wer:.3f} {run.cpu_s:.1f}, batched {batched.wer:.3f} {batched.cpu_s:.1f}, ", end=""
     )
