@@ -85,13 +85,14 @@ class Engine:
         self.context.close()
 
     def _sweep(self) -> None:
-        """Remove what dead engines left in the work folder."""
+        """Remove what dead engines left in the work folder, and downloads of recordings that have ended."""
         context, swept = self.context, self.context.sweep_work()
         context.journal.log(
             "info", f"engine {context.id} starts", kind="state", pid=os.getpid(), swept=len(swept.removed), kept=len(swept.kept)
         )
         for name, why in swept.failed:
             context.journal.log("warning", f"work folder {name} of a dead engine stays: {why}", kind="state")
+        context.faults.guarded_step("partial downloads", context.fetcher.sweep)
 
     def _get_ready(self) -> None:
         """Load and check the models, unless asked to leave meanwhile."""

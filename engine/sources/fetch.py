@@ -75,7 +75,7 @@ class Fetcher:
             return self._local_file(recording)
         self._partial.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._partial.chmod(0o700)  # files fetched with somebody's cookies are private
-        self._sweep()
+        self.sweep()
         target, kept = folder / "media", self._partial / f"{recording.id}{KEPT}"
         if kept.exists():
             _same_file(kept, target)
@@ -201,8 +201,10 @@ class Fetcher:
         media.replace(target)
         shutil.rmtree(partial)
 
-    def _sweep(self) -> None:
-        """At intervals, delete files kept for recordings that have ended."""
+    def sweep(self) -> None:
+        """At intervals, and at an engine's start, delete files kept for recordings that have ended. Raises Transient in an outage."""
+        if not self._partial.is_dir():
+            return
         with self._lock:
             if time.monotonic() - self._swept < SWEEP_EVERY_S:
                 return

@@ -112,6 +112,18 @@ def test_a_full_disk_ends_the_recording_of_a_run_and_no_figure(database: Databas
     assert [text for text in texts if "figures" in text] == []
 
 
+def test_an_engines_start_sweeps_downloads_of_what_has_ended(database: Database, tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    (partial / "gone").mkdir(parents=True)
+    for name in ("gone.part", "gone.etag", "gone/fragment", "fresh.part"):
+        (partial / name).write_text("half")
+    day = time.time() - 2 * 86_400
+    for path in (partial / "gone.part", partial / "gone.etag", partial / "gone"):
+        os.utime(path, (day, day))
+    with running(make_engine(database, tmp_path)):
+        until(lambda: [path.name for path in partial.iterdir()] == ["fresh.part"])
+
+
 LOG = """
 import sys
 from pathlib import Path
