@@ -33,8 +33,6 @@ _OVERLAPS = (0.0, 0.1, 0.2)
 def run(recordings: int = RECORDINGS, seed: int = 0) -> dict[str, Any]:
     """``rows``: for each recording its true number of people, that of the diarizer's clusters and that of the named turns;
     ``diarizer`` and ``named``: the share that is right, with its interval by recording."""
-    from gainstage.engine.voices.identify import identify
-
     rows = []
     with tempfile.TemporaryDirectory() as name, Chain(demo_settings()) as chain:
         for number in range(seed, seed + recordings):
@@ -42,16 +40,7 @@ def run(recordings: int = RECORDINGS, seed: int = 0) -> dict[str, Any]:
             people = {t.speaker for t in load_truth(path.with_suffix(".json")).turns}
             audio = chain.decode(path)
             turns = chain.diarizer.diarize(audio, chain.settings.diarization, token=CancelToken())
-            cast = identify(
-                audio,
-                turns,
-                chain.profiles,
-                chain.settings.identify,
-                revision=0,
-                extractor=chain.extractor,
-                token=CancelToken(),
-                calibration=chain.calibration,
-            )
+            cast = chain.named(audio, turns)
             found = len({t.cluster for t in turns.turns}), len({t.speaker for t in cast.turns})
             rows.append(
                 {"seed": number, "seconds": round(audio.seconds), "people": len(people), "diarizer": found[0], "named": found[1]}

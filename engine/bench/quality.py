@@ -106,13 +106,17 @@ class Chain:
     def understand(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Transcript, DiarizationResult | None, Cast]:
         """What the engine would store: words, anonymous turns (None for the fast path), names. ``given`` replaces the diarizer's
         result."""
-        from gainstage.engine.voices.identify import identify
-
         transcript = self.transcriber.transcribe(audio, self.settings.asr, token=self._token)
         if not given and (cast := self.fast_path(audio)):
             return transcript, None, cast
         diarization = given or self.diarizer.diarize(audio, self.settings.diarization, token=self._token)
-        cast = identify(
+        return transcript, diarization, self.named(audio, diarization)
+
+    def named(self, audio: Audio, diarization: DiarizationResult) -> Cast:
+        """Who the speakers of a diarization are."""
+        from gainstage.engine.voices.identify import identify
+
+        return identify(
             audio,
             diarization,
             self.profiles,
@@ -122,7 +126,6 @@ class Chain:
             token=self._token,
             calibration=self.calibration,
         )
-        return transcript, diarization, cast
 
     def result(self, audio: Audio, given: DiarizationResult | None = None) -> tuple[Hypothesis, Cast]:
         """The same in the form that the measures need."""

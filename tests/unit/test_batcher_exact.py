@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -12,19 +12,12 @@ from gainstage.engine.errors import Cancelled, Misconfigured, OutOfMemory, Perma
 from gainstage.engine.flow import batcher as module
 from gainstage.engine.flow.batcher import Batcher, BatchRecord
 from gainstage.engine.flow.cancel import CancelToken
+from tests.clock_kit import Clock
 from tests.unit.test_batcher import FOREVER_S, PATIENCE_S, Submitter, Worker, double, waits_for
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_record_says_what_a_call_was_and_how_long_it_and_its_oldest_item_took() -> None:
-    clock, records = Clock(), list[BatchRecord]()
+    clock, records = Clock(100.0), list[BatchRecord]()
 
     def run(items: list[int]) -> list[int]:
         clock.now += 3.0
@@ -176,14 +169,21 @@ def test_while_held_no_call_begins() -> None:
         assert one.done().results == [2]
 
 
-def test_who_waits_for_a_batch_to_fill_does_so_until_a_call_begins() -> None:
-    worker, entered, left = Worker(), threading.Event(), threading.Event()
+def noted() -> tuple[Callable[[], AbstractContextManager[None]], threading.Event, threading.Event]:
+    """What a submitter waits in, and events of its beginning and its end."""
+    entered, left = threading.Event(), threading.Event()
 
     @contextmanager
     def waiting() -> Iterator[None]:
         entered.set()
         yield
         left.set()
+
+    return waiting, entered, left
+
+
+def test_who_waits_for_a_batch_to_fill_does_so_until_a_call_begins() -> None:
+    worker, (waiting, entered, left) = Worker(), noted()
 
     with Batcher("b", worker, cost=float, budget=2.0, linger_s=FOREVER_S) as batcher:
         one = threading.Thread(target=lambda: batcher.submit([1], token=CancelToken(), waiting=waiting), daemon=True)
@@ -200,13 +200,7 @@ def test_who_waits_for_a_batch_to_fill_does_so_until_a_call_begins() -> None:
 
 
 def test_who_comes_while_a_call_is_under_way_waits_for_its_turn_at_the_model() -> None:
-    worker, entered, left = Worker(), threading.Event(), threading.Event()
-
-    @contextmanager
-    def waiting() -> Iterator[None]:
-        entered.set()
-        yield
-        left.set()
+    worker, (waiting, _, left) = Worker(), noted()
 
     with Batcher("b", worker, cost=float, budget=1.0, linger_s=FOREVER_S) as batcher:
         first = Submitter(batcher, [1])

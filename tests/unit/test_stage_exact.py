@@ -13,16 +13,9 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.slot import Slot
 from gainstage.engine.flow.stage import Stage
 from gainstage.engine.views.passes import PARTIAL, StageSpan
+from tests.clock_kit import Clock
 
 PATIENCE_S = 60.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Stepping(CancelToken):

@@ -13,16 +13,9 @@ from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.stage import Stage
 from gainstage.engine.flow.utilisation import BUSY, LIVE, SPAN_S, Utilisation
+from tests.clock_kit import Clock
 
 PATIENCE_S = 60.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def passed(stage: Stage, clock: Clock, service_s: float, audio_s: float | None = None) -> None:
