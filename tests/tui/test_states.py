@@ -256,6 +256,21 @@ async def test_why_says_what_is_known_of_the_time_left(driven: Run, desk_at: Run
         assert "three finished recordings" not in d.text
 
 
+async def test_why_follows_what_it_explains(driven: Run, desk_at: Run) -> None:
+    waiting: list[str] = ["asr is loading"]
+
+    def reasoned(s: Any) -> Any:
+        return replace(s, verdict=replace(s.verdict, health="starting" if waiting else "healthy", reason="".join(waiting)))
+
+    async with driven(Bent(desk_at("bottleneck"), reasoned)) as d:
+        await d.press("w")
+        assert "STARTING  asr is loading" in d.text
+        waiting.clear()
+        await d.wait(1)
+        assert "asr is loading" not in d.text
+        assert "Rules, in the order they are asked" in d.text
+
+
 async def test_while_a_line_is_typed_the_footer_says_how_to_leave_it(driven: Run, desk_at: Run) -> None:
     async with driven(desk_at("bottleneck"), size=(80, 24)) as d:
         for key in ("7", "slash"):

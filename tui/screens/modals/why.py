@@ -15,6 +15,9 @@ from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.bars import health_word
 from gainstage.tui.widgets.verdict import no_advice
 
+EVERY_S = 1.0
+"""How often the dialog follows what it explains: it is to be read."""
+
 
 class WhyScreen(Dialog[None]):
     WIDTH = 108
@@ -26,6 +29,11 @@ class WhyScreen(Dialog[None]):
 
     def heading_text(self) -> str:
         return "why this verdict"
+
+    def apply(self, frame: Frame) -> None:
+        if abs(frame.now - self.frame.now) >= EVERY_S or frame.health != self.frame.health:
+            self.frame = frame
+            self.changed()
 
     def lines(self, width: int, p: Palette) -> list[Line]:
         f = self.frame
