@@ -32,6 +32,8 @@ from gainstage.engine.store.migrate import store_migrations
 hypothesis_settings.register_profile("gainstage", deadline=None)  # a noisy machine says nothing about a law
 hypothesis_settings.load_profile("gainstage")
 
+Database.NESTED_FROM = 1_000  # two threads that each hold one connection of two and ask for another wait for each other
+
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:  # as in a script's background or under nohup: children would ignore it too
         signal.signal(_number, _usual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from gainstage.engine.evaluation.quality import Hypothesis, Quality, Spoken, load_truth, score
@@ -29,12 +30,11 @@ def enrol_demo_voices(context: EngineContext) -> None:
     """Enrol the voices of the demo that are not enrolled yet; the host becomes the primary profile. Of several engines one does it,
     the others wait.
     """
-    with context.database.connection() as connection:  # a lock of the session: in a transaction it would idle for too long
-        connection.execute("select pg_advisory_lock(%s)", [ENROLLING])
-        try:
-            _enrol_missing(context)
-        finally:
-            connection.execute("select pg_advisory_unlock(%s)", [ENROLLING])
+    with ExitStack() as stack:
+        if context.database.can_listen:  # a lock of the session, on a connection of its own: enrolling needs those of the pool
+            connection = stack.enter_context(context.database.own_connection())
+            connection.execute("select pg_advisory_lock(%s)", [ENROLLING])
+        _enrol_missing(context)
 
 
 def _enrol_missing(context: EngineContext) -> None:

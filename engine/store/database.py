@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from gainstage.engine.errors import EngineError, Misconfigured, Transient
 from gainstage.engine.store import trouble, vector_types
 from gainstage.engine.store.checks import ServerCheck, examine, vector_schema
+from gainstage.engine.store.holders import Holders
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
 from gainstage.engine.store.round_trips import DatabaseClock, Latency
@@ -57,6 +58,9 @@ class Database:
     """
 
     AWAY = trouble.AWAY
+
+    NESTED_FROM = 2
+    """Connections of a pool from which a block may take another; the tests allow it nowhere."""
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Database:
         self._path = path
         self._pool = self._make_pool(max(1, pool_size))
         self._reserved: Pool | None = None
+        self._holders = Holders()
 
     def _make_pool(self, most: int) -> Pool:
         return ConnectionPool(
@@ -193,9 +198,15 @@ class Database:
     def connection(self, *, reserved: bool = False) -> Iterator[Connection[TupleRow]]:
         """A connection in autocommit mode: each statement stands for itself (through a pooler per transaction, all of the block
         are one transaction). ``reserved``: the one kept for heartbeat and commands, for statements that are over in a moment.
+
+        A block asks for no second one: as many threads as the pool has connections would wait for each other.
         """
         with ExitStack() as stack, self._words():
+            if not reserved and self.pool_size < self.NESTED_FROM:
+                self._holders.refuse_nested()
             connection = self._take(stack, self._reserve() if reserved else self._pool)
+            if not reserved:
+                stack.enter_context(self._holders.holding(connection))
             self._note_return()
             if self.pooler == "transaction":
                 stack.enter_context(connection.transaction())
@@ -254,7 +265,7 @@ class Database:
                     raise Transient(text, cause=self.AWAY, hint=hint) from None
                 if time.monotonic() > end:
                     raise Transient(
-                        f"no free connection for {PATIENCE_S:.0f} s",
+                        f"no free connection for {PATIENCE_S:.0f} s; held by {self._holders.text() or 'nobody'}",
                         cause="database busy",
                         hint="Lower workers.store, or look for a statement that hangs.",
                     ) from None

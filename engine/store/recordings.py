@@ -148,28 +148,7 @@ class RecordingStore:
     def segments(self, id: str, *, vectors: bool = False) -> tuple[Segment, ...]:
         """The segments of a recording in time order; with ``vectors`` also their text vectors and voices (float32)."""
         with self.db.connection() as connection:
-            rows = connection.execute(
-                "select id, start_s, end_s, speaker, profile, confidence, provenance, text, words, looped from segment"
-                " where recording = %s order by ordinal",
-                [plain(id)],
-            ).fetchall()
-            of = {role: _vectors_of(connection, role, plain(id)) if vectors else {} for role in VECTOR_ROLES}
-        return tuple(
-            Segment(
-                start=start,
-                end=end,
-                speaker=speaker,
-                profile=profile,
-                confidence=confidence,
-                provenance=Provenance(provenance),
-                text=text,
-                words=words_of(words, speaker),
-                looped=looped,
-                voice=of["voice"].get(number),
-                vector=of["embed"].get(number),
-            )
-            for number, start, end, speaker, profile, confidence, provenance, text, words, looped in rows
-        )
+            return segments_of(connection, id, vectors=vectors)
 
     def twin(self, fingerprint: str, id: str) -> str | None:
         """Another recording that is stored with the same audio."""
@@ -294,6 +273,32 @@ class RecordingStore:
         if (role, model) not in self._tables:
             self._tables[role, model] = ensure_table(self.db, role, model)
         return self._tables[role, model]
+
+
+def segments_of(connection: Connection[TupleRow], id: str, *, vectors: bool = False) -> tuple[Segment, ...]:
+    """What :meth:`RecordingStore.segments` gives, read on a connection that is at hand."""
+    rows = connection.execute(
+        "select id, start_s, end_s, speaker, profile, confidence, provenance, text, words, looped from segment"
+        " where recording = %s order by ordinal",
+        [plain(id)],
+    ).fetchall()
+    of = {role: _vectors_of(connection, role, plain(id)) if vectors else {} for role in VECTOR_ROLES}
+    return tuple(
+        Segment(
+            start=start,
+            end=end,
+            speaker=speaker,
+            profile=profile,
+            confidence=confidence,
+            provenance=Provenance(provenance),
+            text=text,
+            words=words_of(words, speaker),
+            looped=looped,
+            voice=of["voice"].get(number),
+            vector=of["embed"].get(number),
+        )
+        for number, start, end, speaker, profile, confidence, provenance, text, words, looped in rows
+    )
 
 
 def _with_corrections(

@@ -52,22 +52,25 @@ class VoiceCache:
         starts, ends = [list(column) for column in zip(*voices, strict=True)]
         vectors = [None if isinstance(v, Refusal) else np.asarray(v, "<f4").tobytes() for v in voices.values()]
         reasons = [v.reason if isinstance(v, Refusal) else None for v in voices.values()]
-        with suppress(Transient), self._database.connection() as connection:
-            connection.execute(
-                "insert into voice_cache (fingerprint, start_ms, end_ms, model, preprocessing, voice, refused)"
-                " select %s, start_ms, end_ms, %s, %s, voice, refused"
-                " from unnest(%s::int[], %s::int[], %s::bytea[], %s::text[]) as new (start_ms, end_ms, voice, refused)"
-                " on conflict do nothing",
-                [fingerprint, self._model(model), preprocessing, starts, ends, vectors, reasons],
-            )
+        with suppress(Transient):
+            number = self._model(model)
+            with self._database.connection() as connection:
+                connection.execute(
+                    "insert into voice_cache (fingerprint, start_ms, end_ms, model, preprocessing, voice, refused)"
+                    " select %s, start_ms, end_ms, %s, %s, voice, refused"
+                    " from unnest(%s::int[], %s::int[], %s::bytea[], %s::text[]) as new (start_ms, end_ms, voice, refused)"
+                    " on conflict do nothing",
+                    [fingerprint, number, preprocessing, starts, ends, vectors, reasons],
+                )
 
     def _read(self, fingerprint: str, spans: Sequence[Key], model: ModelId, preprocessing: str) -> dict[Key, Vector | Refusal]:
+        number = self._model(model)
         with self._database.connection() as connection:
             rows = connection.execute(
                 "select start_ms, end_ms, voice, refused from voice_cache"
                 " where fingerprint = %s and model = %s and preprocessing = %s"
                 " and (start_ms, end_ms) in (select * from unnest(%s::int[], %s::int[]))",
-                [fingerprint, self._model(model), preprocessing, [s for s, _ in spans], [e for _, e in spans]],
+                [fingerprint, number, preprocessing, [s for s, _ in spans], [e for _, e in spans]],
             ).fetchall()
         entries: dict[Key, Vector | Refusal] = {}
         for start_ms, end_ms, voice, refused in rows:

@@ -14,7 +14,7 @@ from gainstage.engine.store.codec import document, plain
 from gainstage.engine.store.corrections import Correction, last_corrections, located
 from gainstage.engine.store.labels import restore, rewrite
 from gainstage.engine.store.passages import Cut, cut_at
-from gainstage.engine.store.recordings import RecordingStore
+from gainstage.engine.store.recordings import RecordingStore, segments_of
 from gainstage.engine.store.vectors import model_row
 from gainstage.engine.store.writing import SegmentLabel, begin
 from gainstage.engine.terms import Provenance
@@ -197,7 +197,7 @@ def undo(store: RecordingStore, number: int | None, by: str) -> CorrectionUndone
         for id in sorted(touched):
             _restored(cursor, id, last)
         if last.recording not in touched:
-            _named_back(cursor, store, last)
+            _named_back(cursor, last)
         if last.made_profile:
             used = "select 1 from segment where profile = %(id)s union all select 1 from correction where profile = %(id)s and undone is null"
             if cursor.execute(used, {"id": last.profile}).fetchone() is None:
@@ -221,9 +221,9 @@ def _restored(cursor: Cursor[TupleRow], id: str, found: Correction) -> None:
         restore(cursor, id)
 
 
-def _named_back(cursor: Cursor[TupleRow], store: RecordingStore, found: Correction) -> None:
+def _named_back(cursor: Cursor[TupleRow], found: Correction) -> None:
     """The recording was taken apart again since: its corrected passages take the name before."""
-    segments = store.segments(found.recording)
+    segments = segments_of(cursor.connection, found.recording)
     labels = []
     for place in found.places:
         start, end = located(segments, place)

@@ -200,7 +200,8 @@ def test_values_of_another_version_are_left_out_and_named(database: Database) ->
 
 def test_a_lost_note_costs_no_more_than_a_probe(database: Database) -> None:
     live = LiveSettings(Settings())
-    with following(database, "one", live, probe_s=0.05), database.connection() as connection:
-        connection.execute("alter table setting disable trigger setting_note")
+    with following(database, "one", live, probe_s=0.05):
+        with database.connection() as connection:
+            connection.execute("alter table setting disable trigger setting_note")
         changes.set_value(database, "in_flight", 5, "me")
         until(lambda: live.current.in_flight == 5)

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -231,7 +232,7 @@ def test_a_connection_cut_in_the_middle_rolls_back(database: Database) -> None:
     def cut() -> None:
         with database.transaction() as connection:
             connection.execute("insert into language values ('xx')")
-            with database.connection() as other:
+            with database.own_connection() as other:
                 other.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
             connection.execute("select 1")
 
@@ -256,11 +257,21 @@ def test_a_pool_that_is_only_busy_is_not_called_away(
     shared_postgres: EmbeddedPostgres, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "PATIENCE_S", 0.2)
-    with Database.open(database_url, tmp_path, pool_size=1) as db, db.connection():
+    with Database.open(database_url, tmp_path, pool_size=1) as db, db.connection(), ThreadPoolExecutor(1) as other:
         assert db.pool_busy == db.pool_size == 1
-        with pytest.raises(Transient) as caught, db.connection():
-            pass
-        assert caught.value.cause == "database busy"
+        error = other.submit(db.ping).exception()
+        assert isinstance(error, Transient)
+        assert error.cause == "database busy"
+        assert f"held by {threading.current_thread().name} " in error.message
+
+
+def test_a_thread_never_waits_for_the_connection_it_holds(database_url: str, tmp_path: Path) -> None:
+    with Database.open(database_url, tmp_path, pool_size=1) as db:
+        with pytest.raises(RuntimeError, match="inside the block of another"), db.connection():
+            db.ping()
+        with db.connection(), db.connection(reserved=True) as other:
+            assert other.execute("select 1").fetchone() == (1,)
+        db.ping()
 
 
 def test_a_lock_that_is_not_given_is_busy(database: Database) -> None:
@@ -269,7 +280,7 @@ def test_a_lock_that_is_not_given_is_busy(database: Database) -> None:
             waiter.execute("set local lock_timeout = '10ms'")
             waiter.execute("insert into language values ('xx')")
 
-    with database.transaction() as holder:
+    with database.own_connection() as holder, holder.transaction():
         holder.execute("lock table language")
         with pytest.raises(Transient) as caught:
             wait()

@@ -197,7 +197,7 @@ def test_an_index_left_half_built_is_built_again(crowd: Database) -> None:
 
 def test_what_is_stored_after_the_build_is_found_and_is_not_put_into_the_index(crowd: Database) -> None:
     build_indexes(crowd, 2_000)
-    with crowd.connection() as connection:
+    with crowd.own_connection() as connection:
         size = connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone()
         store(RecordingStore(crowd), recording(9), [segment(k, "later", voice=None, vector=vector(500 + k)) for k in range(300)])
         assert connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone() == size
