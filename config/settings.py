@@ -248,6 +248,14 @@ class Watch(Section):
     log_bytes: int = knob(
         16 * 1024**2, "Longest engine.log; one earlier file is kept beside it.", ge=1024, le=1024**4, step=1024**2, unit="bytes"
     )
+    log_days: float = knob(
+        30,
+        "engine.log begins anew after this time; the earlier file goes when it is as old.",
+        ge=0.01,
+        le=3650,
+        step=5,
+        unit="days",
+    )
 
 
 class Notify(Section):

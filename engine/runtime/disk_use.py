@@ -1,4 +1,4 @@
-"""What a living engine leaves on the disk, kept within bounds: recorded runs by size and age, its log by size."""
+"""What a living engine leaves on the disk, kept within bounds: recorded runs and its log by size and age."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SHARE = 4
@@ -30,8 +31,9 @@ def trim_runs(folder: Path, most_bytes: int, most_days: float, *, writing: Path 
     return tuple(removed)
 
 
-def trim_log(log: Path, most_bytes: int) -> bool:
-    """Begin the log anew once it is too long, when it is this process's own output; what it held stays beside it as ``.1``.
+def trim_log(log: Path, most_bytes: int, most_days: float, begun: float) -> bool:
+    """Begin the log anew once it is too long, or ``begun`` (wall-clock seconds) too long ago, when it is this process's own
+    output; what it held stays beside it as ``.1`` until that is as old.
 
     The file is emptied, not replaced: the process writes to it at its end by a handle that it was given.
     """
@@ -39,8 +41,14 @@ def trim_log(log: Path, most_bytes: int) -> bool:
         mine, there = os.fstat(sys.__stdout__.fileno() if sys.__stdout__ else 1), log.stat()
     except (OSError, ValueError):
         return False
-    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino) or there.st_size <= most_bytes:
+    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
         return False
-    shutil.copyfile(log, log.with_suffix(".log.1"))
+    earlier, oldest = log.with_suffix(".log.1"), time.time() - most_days * 86_400
+    with suppress(FileNotFoundError):
+        if earlier.stat().st_mtime < oldest:
+            earlier.unlink()
+    if there.st_size <= most_bytes and (begun >= oldest or not there.st_size):
+        return False
+    shutil.copyfile(log, earlier)
     os.truncate(log, 0)
     return True

@@ -40,6 +40,7 @@ class Housekeeping:
         self._index_at = time.monotonic() + INDEX_FIRST_S
         self._trimmed_at = float("-inf")
         self._swept_at = time.monotonic()
+        self._log_begun = time.time()
         self.writing: Callable[[], Path | None] = lambda: None
         """The recorded run that is being written, which is never removed."""
         self.drain: Callable[[str], None] = lambda by: None
@@ -80,7 +81,8 @@ class Housekeeping:
         try:
             for name in trim_runs(paths.runs, watch.runs_bytes, watch.runs_days, writing=self.writing()):
                 self.context.journal.log("info", f"recorded run {name} removed: watch.runs_bytes, watch.runs_days", kind="state")
-            trim_log(paths.engine_log, watch.log_bytes)
+            if trim_log(paths.engine_log, watch.log_bytes, watch.log_days, self._log_begun):
+                self._log_begun = time.time()
         except OSError as error:
             self.context.journal.log("warning", f"recorded runs cannot be removed: {error}", kind="state")
 

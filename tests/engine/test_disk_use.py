@@ -125,14 +125,14 @@ def test_an_engines_start_sweeps_downloads_of_what_has_ended(database: Database,
 
 
 LOG = """
-import sys
+import sys, time
 from pathlib import Path
 from gainstage.engine.runtime.disk_use import trim_log
-log = Path(sys.argv[1])
+log, now = Path(sys.argv[1]), time.time()
 print("before " * 1000, flush=True)
-assert trim_log(log, 1000)
+assert trim_log(log, 1000, 5, now)
 print("after", flush=True)
-assert not trim_log(log, 1000)
+assert not trim_log(log, 1000, 5, now - 4 * 86_400)
 """
 
 
@@ -142,3 +142,27 @@ def test_the_log_of_a_living_engine_begins_anew_and_one_is_kept(tmp_path: Path) 
         subprocess.run([sys.executable, "-c", LOG, str(log)], stdout=out, check=True)
     assert log.read_text() == "after\n"
     assert log.with_suffix(".log.1").read_text().startswith("before before")
+
+
+AGED = """
+import os, sys, time
+from pathlib import Path
+from gainstage.engine.runtime.disk_use import trim_log
+log, day = Path(sys.argv[1]), 86_400
+assert not trim_log(log, 1000, 5, time.time() - 6 * day), "an empty log has no age"
+print("old", flush=True)
+assert trim_log(log, 1000, 5, time.time() - 6 * day)
+print("new", flush=True)
+earlier = log.with_suffix(".log.1")
+for days, there in ((4, True), (6, False)):
+    os.utime(earlier, (time.time() - days * day,) * 2)
+    assert not trim_log(log, 1000, 5, time.time())
+    assert earlier.exists() == there
+"""
+
+
+def test_the_log_of_a_living_engine_has_an_age(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    with log.open("ab") as out:
+        subprocess.run([sys.executable, "-c", AGED, str(log)], stdout=out, check=True)
+    assert log.read_text() == "new\n"
