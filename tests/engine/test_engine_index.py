@@ -53,7 +53,7 @@ def test_what_a_killed_build_left_is_gone_soon_after_the_next_start(
 
 def test_a_stop_ends_the_build_at_the_end_of_a_run(talk: Database, tmp_path: Path) -> None:
     engine = make_engine(talk, tmp_path, until_empty=True, store__index_rows=1_000)
-    with talk.own_connection() as reader, talk.connection() as connection:
+    with talk.own_connection() as reader, talk.own_connection() as connection:
         reader.execute("begin isolation level repeatable read")  # the build waits for it, as it does with every other transaction
         reader.execute("select count(*) from text_vector_1")
         thread = threading.Thread(target=engine.run)

@@ -162,7 +162,7 @@ def test_64_engines_cost_a_console_little(database: Database, tmp_path: Path, mo
     desk.snapshot()
     monkeypatch.setattr(fleet_reader, "MANY_EVERY_S", 0.0)
     one = cost(lambda: loads(text))
-    with database.connection() as connection:
+    with database.own_connection() as connection:
 
         def look() -> None:
             connection.execute("update engine_frame set at = now()")

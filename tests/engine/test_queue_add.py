@@ -134,7 +134,7 @@ def test_counts_and_audio_follow_every_change(database: Database) -> None:
 def test_deleting_recordings_keeps_the_counts_right(database: Database) -> None:
     backlog = Backlog(database)
     backlog.add(recordings(3))
-    with database.connection() as connection:
+    with database.own_connection() as connection:
         connection.execute("delete from recording where id = 'r0001'")
         assert backlog.counts().queued == 2
         connection.execute("truncate recording cascade")

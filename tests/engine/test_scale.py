@@ -104,7 +104,7 @@ def test_counts_of_every_filter_are_those_of_the_table(many: Database) -> None:
         "short": "duration <= 100",
         "far down": "true",
     }
-    with many.connection() as connection:
+    with many.own_connection() as connection:
         for name, condition in conditions.items():
             row = connection.execute(f"select count(*) from recording where {condition}").fetchone()
             page = store.rows(FILTERS[name])
