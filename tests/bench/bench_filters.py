@@ -1,7 +1,7 @@
 """Milliseconds of every filter of the Recordings screen: ``python -m tests.bench.bench_filters [--recordings N]``.
 
-The median of nine pages of each filter and order, of the clock and of the processor (this process and the server's). Exit status 1 when
-one takes longer than the goal: of the processor, which a loaded machine leaves as it is.
+The median of nine pages of each filter and order, by the clock and of the processor (this process and the server's). Exit status 1 when
+one takes longer than the goal by both: other work adds to the clock, workers beside each other add to the processor.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def main() -> int:
                     page = store.rows(query)
                     clock.append(1000 * (time.perf_counter() - began))
                 worked_ms = 1000 * (worked_s(process) - began_s) / TIMES
-                slowest = max(slowest, worked_ms)
+                slowest = max(slowest, min(statistics.median(clock), worked_ms))
                 print(
                     f"{name:18} {statistics.median(clock):7.1f} ms   processor {worked_ms:7.1f} ms   {page.matched:,} of {page.total:,}"
                 )
         EmbeddedPostgres(place).remove()
-    print(f"the slowest takes {slowest:.0f} ms of a processor; the goal is {GOAL_MS:.0f} ms")
+    print(f"the slowest takes {slowest:.0f} ms, by the clock or of a processor; the goal is {GOAL_MS:.0f} ms")
     return int(slowest > GOAL_MS)
 
 
