@@ -53,6 +53,7 @@ STAGE = (
 )
 BATCH = (
     "tests/unit/test_batcher_exact.py",
+    "tests/unit/test_batcher_waits.py",
     "tests/unit/test_batcher.py",
     "tests/unit/test_batcher_pending.py",
     "tests/unit/test_batcher_failures.py",
@@ -66,7 +67,7 @@ VOICES = (
     "tests/unit/test_voices_library.py",
     "tests/unit/test_voices_probabilities.py",
 )
-QUEUE = ("tests/engine/test_queue_claims.py", "tests/engine/test_queue_recover.py", "tests/engine/test_queue_engines.py")
+QUEUE = ("tests/engine/test_queue_exact.py", "tests/engine/test_queue_claims.py", "tests/engine/test_queue_recover.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "engine/voices/analysis.py": VOICES,
     "engine/voices/labelling.py": ("tests/unit/test_labelling_exact.py", *VOICES),

@@ -10,8 +10,9 @@ import pytest
 
 from gainstage.engine.advisor import forecast, verdict_cache
 from gainstage.engine.advisor.verdict_cache import VerdictCache
-from gainstage.engine.views.snapshot import Forecast, Snapshot
-from tests.unit.test_advisor import SETTINGS, busy, later, stage
+from gainstage.engine.views.snapshot import Forecast, ScopeView, Snapshot
+from tests.advice_kit import run
+from tests.unit.test_advisor import SETTINGS, busy, later, only, stage
 
 __all__ = ["busy"]  # the fixture
 
@@ -52,6 +53,7 @@ def test_a_quarter_of_an_hour_is_kept(busy: Snapshot) -> None:
 def test_a_clock_that_is_put_back_begins_the_history_and_the_forecast_anew(busy: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fed(busy, 7200.0, 7201.0, 3600.0, 3601.0, 3602.0) == [3600.0, 3601.0, 3602.0]
     assert fed(busy, 100.0, 101.0, 99.0)[0] == 100.0  # a clock that is set a little is not put back
+    assert fed(busy, 100.0, 101.0, 96.0)[0] == 100.0  # nor is one that is set by five seconds
     judge = VerdictCache()
     made = counted(monkeypatch, forecast, "eta")
     for wall in (7200.0, 3600.0):
@@ -109,3 +111,69 @@ def test_a_forecast_that_is_reused_runs_down_to_nothing_and_what_is_unknown_stay
         Forecast(10.0, 8.0, None, "x"),
     ):
         assert verdict_cache._aged(other, 3.0) == other
+
+
+# -- scopes -----------------------------------------------------------------------------------------------------------------
+
+
+def scope(name: Any = "run", **what: Any) -> ScopeView:
+    shown = ScopeView(
+        name, "shows", 7, 1_789_999_400.0, None, queued=10, running=24, stored=24, failed=1, skipped=0, cancelled=0, retrying=0,
+        audio_done_s=14_400.0, audio_left_s=20_400.0, work_s=600.0, errors_10m=1, finished_10m=25,
+    )  # fmt: skip
+    return replace(shown, **what)
+
+
+def test_each_scope_is_judged_by_its_own_counts(busy: Snapshot) -> None:
+    judge = VerdictCache()
+    ended, failing = scope(queued=0, running=0, failed=2, skipped=3), scope("all", errors_10m=5, finished_10m=10)
+    frame = judge.judge(replace(busy, scopes=(ended, scope("today"), failing)), SETTINGS)
+    views = judge.judge_scopes(frame, 24, (0, 0, 0.0)).scopes
+    assert [(view.name, view.health) for view in views] == [("run", "done"), ("today", "healthy"), ("all", "degraded")]
+    assert (views[0].reason, views[2].reason) == ("24 stored, 2 failed, 3 skipped", "5 of 10 attempts failed in 10 m")
+    for view in views:
+        assert f"→ {view.health}: {view.reason}" in view.why
+    assert (views[0].failed, views[1].title) == (2, "shows"), "its counts stay as they are"
+
+
+@pytest.mark.parametrize(("paused", "health"), [(False, "stalled"), (True, "healthy")])
+def test_a_scope_is_judged_with_all_the_frames_before(busy: Snapshot, paused: bool, health: str) -> None:
+    """Diarize lets nothing out for 100 s, of which it may take 90; a pause in between begins the count anew."""
+    judge, slow = VerdictCache(), only(stage(busy, "diarize", service_p95_s=30.0, busy=1), "transcribe", "diarize")
+    slow = replace(slow, scopes=(scope("today"),))
+    for at in (0, 50, 100):
+        moving = stage(later(slow, at), "transcribe", done=at)
+        frame = judge.judge(stage(moving, "diarize", paused=paused and at == 50), SETTINGS)
+    assert [view.health for view in judge.judge_scopes(frame, 24, (76, 24, None)).scopes] == [health]
+
+
+def test_the_time_left_of_a_run_is_that_of_what_is_ahead_of_its_end(busy: Snapshot) -> None:
+    judge = VerdictCache()
+    frame = judge.judge(replace(busy, scopes=(scope(), scope("all"))), SETTINGS)
+    of_run, of_all = (view.left for view in judge.judge_scopes(frame, 24, (10, 24, 20_400.0)).scopes)
+    assert of_run == forecast.eta(run(busy, queued=10, running=24, audio_left_s=20_400.0), 24)
+    assert of_all == frame.verdict.forecast
+    assert of_run is not None
+    assert 0 < (of_run.left_s or 0) < (frame.verdict.forecast.left_s or 0)
+    assert [view.left for view in judge.judge_scopes(frame, 24, (76, 24, 1.0)).scopes] == [frame.verdict.forecast] * 2
+
+
+def test_the_time_left_of_a_run_is_made_anew_after_five_seconds_or_for_another_rest(
+    busy: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, judge = counted(monkeypatch, forecast, "eta"), VerdictCache()
+
+    def left(seconds: float, queued: int = 10, number: int = 7, **what: Any) -> Forecast | None:
+        frame = run(replace(later(busy, seconds), scopes=(scope(run=number),)), **what)
+        return judge.judge_scopes(frame, 24, (queued, 24, 20_400.0)).scopes[0].left
+
+    first = left(0.0)
+    assert [first] == made
+    assert first is not None
+    assert left(4.5) == verdict_cache._aged(first, 4.5)
+    assert len(made) == 1
+    for count, again in enumerate((lambda: left(5.0), lambda: left(5.0, queued=9), lambda: left(5.0, queued=9, number=8)), start=2):
+        assert again() == made[-1]
+        assert len(made) == count
+    assert left(5.0, queued=9, number=8, state="draining") == made[-1]
+    assert len(made) == 5
