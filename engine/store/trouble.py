@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import EngineError, Misconfigured, Transient
@@ -96,11 +97,18 @@ def unreachable(error: psycopg.Error, parts: dict[str, str]) -> EngineError:
             cause="database: login refused",
             hint="Correct user and password in store.database.",
         )
+    if _answers(parts):
+        return Transient(f"{where} refuses the connection: {text}", cause=AWAY, hint="Wait for it, or correct store.database.")
     return Misconfigured(
         f"no database answers at {where}: {text}",
         cause="database: not there",
         hint="Start the server, correct store.database, or leave it empty for the embedded one.",
     )
+
+
+def _answers(parts: dict[str, str]) -> bool:
+    """Whether a server is there, up or starting: what it refuses for it says in its own language, and libpq gives no SQLSTATE."""
+    return PGconn.ping(make_conninfo(**{"connect_timeout": "5", **parts}).encode()) in (Ping.OK, Ping.REJECT)
 
 
 def typed(error: psycopg.Error, parts: dict[str, str], where: str) -> EngineError | None:

@@ -147,12 +147,12 @@ def test_an_engine_waits_for_a_server_that_is_down_and_runs_when_it_is_up(
 # -- poolers ------------------------------------------------------------------------------------------------------------
 
 
-FATAL = b"SFATAL\x00VFATAL\x00C57P03\x00Mthe database system is %s\x00\x00"
+FATAL = b"SFATAL\x00VFATAL\x00C57P03\x00M%s\x00\x00"
 
 
 @contextmanager
 def not_yet(server: EmbeddedPostgres, url: str, state: str) -> Iterator[tuple[str, list[int], threading.Event]]:
-    """Address of a stand-in for a server that is still ``state``, the number of its refusals, and what makes it hand over to the real one."""
+    """Address of a stand-in for a server that says ``state``, the number of its refusals, and what makes it hand over to the real one."""
     refusals, up = [0], threading.Event()
 
     class Door(socketserver.BaseRequestHandler):
@@ -193,7 +193,16 @@ def not_yet(server: EmbeddedPostgres, url: str, state: str) -> Iterator[tuple[st
             thread.join()
 
 
-@pytest.mark.parametrize("state", ["starting up", "in recovery mode", "not yet accepting connections", "shutting down"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *(
+            f"the database system is {s}"
+            for s in ("starting up", "in recovery mode", "not yet accepting connections", "shutting down")
+        ),
+        "das Datenbanksystem startet",
+    ],
+)
 def test_an_engine_waits_for_a_foreign_server_that_is_not_up_yet(
     shared_postgres: EmbeddedPostgres, database_url: str, tmp_path: Path, state: str
 ) -> None:
@@ -204,7 +213,7 @@ def test_an_engine_waits_for_a_foreign_server_that_is_not_up_yet(
             with cared_for(engine):
                 wait_for(lambda: refusals[0] >= 3 or engine.process.poll() is not None, "three refusals")
                 assert engine.process.poll() is None, engine.tail()
-                assert f"the database system is {state}" in engine.tail()
+                assert state in engine.tail()
                 up.set()
                 assert engine.wait() == 0, engine.tail()
         assert set(statuses(database).values()) == {"stored"}
