@@ -98,6 +98,15 @@ def test_two_full_stages_are_advised_together_the_fuller_first(busy: Snapshot, m
     ]  # fmt: skip
 
 
+def test_slots_that_bring_little_alone_are_advised_with_those_of_another_full_stage(
+    busy: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gain(monkeypatch, 0.01, 0.2)
+    found = expected(MORE, case(stage(busy, "decode", busy_share=1.0)))
+    assert found is not None
+    assert (found.id, found.also) == ("more-transcribe-decode", (("workers.decode", 2, 3),))
+
+
 @pytest.mark.parametrize(
     ("change", "settings"),
     [

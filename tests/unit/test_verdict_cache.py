@@ -78,6 +78,25 @@ def test_a_forecast_is_made_anew_after_five_seconds(busy: Snapshot, monkeypatch:
         assert len(made) == count, seconds
 
 
+@pytest.mark.parametrize(
+    ("estimate", "good_for_s"),
+    [
+        (Forecast(10.0, 8.0, 12.0, "speeds"), 2.0),
+        (Forecast(24.0, 20.0, 30.0, "speeds"), 4.8),
+        (Forecast(600.0, 500.0, 700.0, "speeds"), 5.0),
+        (Forecast(None, None, None, "no recording is through"), 1.0),
+    ],
+)
+def test_a_forecast_is_made_anew_at_a_fifth_of_the_time_that_is_left(
+    busy: Snapshot, monkeypatch: pytest.MonkeyPatch, estimate: Forecast, good_for_s: float
+) -> None:
+    monkeypatch.setattr(forecast, "eta", lambda *_: estimate)
+    made, judge = counted(monkeypatch, forecast, "eta"), VerdictCache()
+    for seconds, count in ((0.0, 1), (good_for_s - 0.1, 1), (good_for_s + 0.1, 2)):
+        judge.judge(later(busy, seconds), SETTINGS)
+        assert len(made) == count, seconds
+
+
 def test_an_expectation_is_made_anew_after_a_quarter_of_a_minute_or_for_other_advice(
     busy: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,6 +277,7 @@ def test_everything_that_is_wrong_is_said(busy: Snapshot) -> None:
     assert wrong(database(busy, latency_p95_s=1.0)) == ""
     assert wrong(database(busy, latency_p95_s=1.06)) == "database p95 1.1 s"
     assert wrong(database(busy, latency_p95_s=None)) == ""
+    assert wrong(database(busy, clock_offset_s=3600.0)) == "the engine's clock is 3,600 s behind the database's"
     hot = replace(busy, devices=tuple(replace(d, throttle=("thermal", "brake")) for d in busy.devices))
     assert wrong(hot) == "GPU slowed: thermal"
     away = database(run(hot, throttled_10m=4), up=False)
