@@ -22,6 +22,9 @@ SURE_P = 0.05
 WHOLE = "whole run"
 ELAPSED = "a recording"
 
+MATTERS = 0.01
+"""A change is spoken of from this part of a recording's time."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRecording:
@@ -171,7 +174,8 @@ def _verdict(changes: Sequence[Change], failed: tuple[int, int], differences: Di
     """In words: what of it is told from noise, and what became of the results."""
     if not changes:
         return "nothing was stored on both sides: nothing can be compared"
-    sure = [c for c in changes if c.certain]
+    least = MATTERS * next((c.before for c in changes if c.what == ELAPSED), 0.0)
+    sure = [c for c in changes if c.certain and abs(c.after - c.before) >= least]
     parts = [f"{c.what} takes {c.text}" for c in sure]
     if not sure:
         whole = changes[0]

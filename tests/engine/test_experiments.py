@@ -61,6 +61,14 @@ def test_a_change_of_every_pair_is_told_from_noise() -> None:
     assert "transcribe takes -20%" in found.verdict
 
 
+def test_nobody_is_told_of_a_change_that_takes_no_time() -> None:
+    runs = [r for k in range(3) for r in (side(BASE, k, 10, stage=0.01), side("after", k, 10, stage=0.02))]
+    found = conclude(runs, "after", NOTHING)
+    assert {c.what: round(c.change or 0, 2) for c in found.changes if c.certain} == {"transcribe": 1.0}
+    assert "transcribe" not in found.verdict
+    assert "no difference in time can be told from noise" in found.verdict
+
+
 def test_a_stage_may_be_faster_where_the_whole_run_is_not() -> None:
     wobble = (1.0, 1.03, 0.98)
     runs = [
