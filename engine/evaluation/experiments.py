@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gainstage.engine.clean import counted
 from gainstage.engine.evaluation.intervals import Share, pooled, repeated
 from gainstage.engine.stages import STAGES
 
@@ -183,7 +184,7 @@ def _verdict(changes: Sequence[Change], failed: tuple[int, int], differences: Di
             f"no difference in time can be told from noise ({whole.what} {whole.text.removesuffix(', cannot be told from noise')})"
         ]
     elif changes[0] not in sure:
-        parts.append(f"of the whole run nothing can be told from noise with {changes[0].pairs} repetitions")
+        parts.append(f"of the whole run nothing can be told from noise with {counted(changes[0].pairs, 'repetition')}")
     if failed[0] != failed[1]:
         parts.append(f"{failed[1]} failures instead of {failed[0]}")
     if differences.of_words:
