@@ -257,10 +257,8 @@ class Batcher(Generic[T, R]):
                 why = "retry"
         with self._lock:
             self._calls -= 1
-            for entry in batch:
+            for entry in batch:  # what had to wait for these may go: this thread looks next, and wakes another for what it leaves
                 entry.owner.running -= entry.weight
-            if self._pending.most_running is not None and len(self._pending):
-                self._changed.notify()  # what had to wait for these may go
 
     def _attempt(self, part: list[PendingItem[T]], why: Why) -> Literal["done", "split"]:
         """One call. Nothing of a failed call is held on to: its traceback would keep its memory from the next one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -29,8 +30,9 @@ class Noted(threading.Condition):
 
 
 def until(holds: Callable[[], bool]) -> None:
-    pause = threading.Event()
+    pause, end = threading.Event(), time.monotonic() + PATIENCE_S
     while not holds():
+        assert time.monotonic() < end
         pause.wait(0.001)
 
 
@@ -51,6 +53,13 @@ def test_a_runner_sleeps_for_as_long_as_the_oldest_item_may_linger(monkeypatch: 
         clock.now = 100.0 + FOREVER_S
         batcher.wake()
         assert one.done().results == [2]
+
+
+def has_looked(batcher: Batcher[int, int], looks: list[int]) -> None:
+    """Wait until a runner has looked for a batch once more; ``looks`` grows whenever one asks for the producers."""
+    before = len(looks)
+    batcher.wake()
+    until(lambda: len(looks) > before)
 
 
 def submit(batcher: Batcher[int, int], items: list[int], waiting: Callable[[], AbstractContextManager[object]]) -> threading.Thread:
@@ -83,7 +92,7 @@ def test_after_a_call_has_ended_nobody_counts_as_served_by_it() -> None:
 
 def test_who_has_its_results_is_none_of_those_who_wait() -> None:
     """Two submit in turn; one has its results but has not gone on yet: the other still waits for its next items."""
-    worker, go_on = Worker(), threading.Event()
+    worker, go_on, looks = Worker(), threading.Event(), list[int]()
     worker.go.set()
 
     @contextmanager
@@ -91,11 +100,16 @@ def test_who_has_its_results_is_none_of_those_who_wait() -> None:
         yield
         assert go_on.wait(PATIENCE_S)
 
-    with Batcher("b", worker, cost=float, budget=9.0, linger_s=FOREVER_S, producers=lambda: 1 + bool(worker.calls)) as batcher:
+    def producers() -> int:
+        looks.append(1 + bool(worker.calls))
+        return looks[-1]
+
+    with Batcher("b", worker, cost=float, budget=9.0, linger_s=FOREVER_S, producers=producers) as batcher:
         first = submit(batcher, [1], held_at_the_end)
         until(lambda: batcher.view().batches == 1)
         second = Submitter(batcher, [2])
         waits_for(batcher, 1)
+        has_looked(batcher, looks)
         go_on.set()
         first.join(PATIENCE_S)
         assert batcher.submit([3], token=CancelToken()) == [6]
@@ -104,15 +118,21 @@ def test_who_has_its_results_is_none_of_those_who_wait() -> None:
 
 
 def test_who_was_cancelled_is_none_of_those_who_wait() -> None:
-    worker = Worker()
+    worker, looks = Worker(), list[int]()
     worker.go.set()
-    with Batcher("b", worker, cost=float, budget=9.0, linger_s=FOREVER_S, producers=lambda: 2) as batcher:
+
+    def producers() -> int:
+        looks.append(2)
+        return 2
+
+    with Batcher("b", worker, cost=float, budget=9.0, linger_s=FOREVER_S, producers=producers) as batcher:
         gone = Submitter(batcher, [1])
         waits_for(batcher, 1)
         gone.token.cancel("operator asked")
         assert isinstance(gone.done().error, Cancelled)
         second = Submitter(batcher, [2])
         waits_for(batcher, 1)
+        has_looked(batcher, looks)
         assert batcher.submit([3], token=CancelToken()) == [6]
         assert second.done().results == [4]
     assert worker.calls == [[2, 3]]
