@@ -42,9 +42,19 @@ from member m order by m.added, m.id
 """
 
 _ENGINES = """
-select e.engine, count(distinct e.recording) as stored from recording r join event e on e.recording = r.id
-where r.run = %(run)s and e.kind = 'stored' group by e.engine order by stored desc, e.engine
+with member as (
+  select id, extract(epoch from stored) as stored_s from recording where run = %(run)s and status = 'stored'
+  union all select recording, extract(epoch from ended) from run_past where run = %(run)s and status = 'stored'
+)
+select engine, count(*) as stored from (
+  select distinct on (m.id) e.engine from member m join event e on e.recording = m.id
+  where e.kind = 'stored' and e.wall >= %(added)s order by m.id, abs(e.wall - m.stored_s)
+) each group by engine order by stored desc, engine
 """
+"""Of a recording that was taken again by a later run, the line of the journal that is next to when this one stored it."""
+
+_SPANS = 11
+"""Place of the passes in a row of :data:`_MEMBERS`."""
 
 _COVERAGE = ("speech_s", "worded_s", "judged_silent_s", "left_s")
 
@@ -58,8 +68,9 @@ def report(database: Database, which: str | None = None) -> RunReport:
         run = runs.find(connection, which)
         rows = connection.execute(_MEMBERS, {"run": run.id}).fetchall()
         changed = _changes(connection, run)
-        engines = connection.execute(_ENGINES, {"run": run.id}).fetchall()
-    spans = [(row[0], row[4] if row[3] == "stored" else None, row[11] or ()) for row in rows]
+        engines = connection.execute(_ENGINES, {"run": run.id, "added": run.added_wall}).fetchall()
+    rows = [(*row[:_SPANS], _own(row[_SPANS], run), *row[_SPANS + 1 :]) for row in rows]
+    spans = [(row[0], row[4] if row[3] == "stored" else None, row[_SPANS]) for row in rows]
     return RunReport(
         run=run,
         recordings=tuple(_recording(row) for row in rows),
@@ -72,6 +83,11 @@ def report(database: Database, which: str | None = None) -> RunReport:
         kwh=None if run.energy_j is None else run.energy_j / JOULES_PER_KWH,
         engines=tuple((str(engine), int(stored)) for engine, stored in engines),
     )
+
+
+def _own(spans: Sequence[dict[str, Any]] | None, run: RunRow) -> list[dict[str, Any]]:
+    """The passes of this run: those of the last one stay with a recording that was stored before, until it is stored again."""
+    return [span for span in spans or () if span["start_wall"] >= run.added_wall]
 
 
 def _recording(row: Sequence[Any]) -> ReportedRecording:

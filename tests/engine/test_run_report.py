@@ -110,3 +110,20 @@ def test_stretches_of_time_are_joined() -> None:
 def test_axes_have_round_steps(highest: float, step: float) -> None:
     assert tick_of(highest) == pytest.approx(step)
     assert 2 <= highest / step <= 5
+
+
+def test_recordings_that_are_taken_again_bring_nothing_of_their_last_run(database: Database, tmp_path: Path) -> None:
+    made = simulated_recordings(4, seed=5, scale=1.0)
+    for number in range(2):
+        enqueue(Backlog(database), Choice(tuple(made), (), 4), Origin("run", ("/talks",), f"talks {number}"), force=True)
+        waiting = report(database, f"talks {number}")
+        assert (waiting.stages, waiting.throughput, waiting.engines) == ((), (), ())
+        with running(make_engine(database, tmp_path, until_empty=True)) as engine:
+            until(lambda: report(database).run.stored == 4)
+        whole = report(database, f"talks {number}")
+        assert {s.name: s.passes for s in whole.stages}["transcribe"] == 4
+        assert whole.engines == ((engine.context.id, 4),)
+    before = report(database, "talks 0")
+    assert {s.name: s.passes for s in before.stages}["transcribe"] == 4
+    assert [stored for _, stored in before.engines] == [4]
+    assert before.engines != whole.engines
