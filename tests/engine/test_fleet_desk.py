@@ -135,9 +135,10 @@ def test_a_history_has_all_engines_of_a_moment_in_one_frame(database: Database, 
     engines_of(database, tmp_path, "one", "two")
     with database.connection() as connection:
         connection.execute("delete from snapshot_history")
+        now = time.time()
         for age in (95, 65, 35, 5):
             for name in ("one", "two"):
-                shown = replace(frame(name), wall=time.time() - age)
+                shown = replace(frame(name), wall=now - age)
                 connection.execute(
                     "insert into snapshot_history (engine, at, frame) values (%s, to_timestamp(%s), %s)",
                     [name, shown.wall, dumps(shown)],

@@ -211,6 +211,7 @@ def test_of_two_engines_one_sends_each_alert_once(database: Database, database_u
         assert (len(failed), len(done)) == (1, 1)
         assert "24 recordings: 15 stored, 9 failed" in done[0]["message"]
         assert "energy is not known" in done[0]["message"], "the report's first lines"
+        wait_for(lambda: {a.state for a in alerts.list_alerts(database)} == {"sent"}, "the outcomes, noted")
         first.kill()
         wait_for(lambda: inbox.titled("an engine is lost"), "news of the dead engine")
         queued(database, 3, name="more")
