@@ -42,6 +42,12 @@ def test_the_fullest_gpu_is_that_with_the_largest_share_in_use(busy: Snapshot) -
     found = case(replace(busy, devices=half)).fullest
     assert found is not None
     assert found.index == 1
+    sizes = tuple(
+        replace(card, index=n, memory_used=used, memory_total=total) for n, (used, total) in enumerate(((30, 40), (40, 80)))
+    )
+    found = case(replace(busy, devices=sizes)).fullest
+    assert found is not None
+    assert found.index == 0, "the smaller one is fuller"
     without = replace(card, index=2, memory_total=0)
     assert case(replace(busy, devices=(without,))).fullest is None
 
