@@ -12,7 +12,7 @@ from gainstage.engine.errors import Elsewhere
 from gainstage.engine.queue import counts
 from gainstage.engine.queue.jobs import JobQueue, queue_of
 from gainstage.engine.store.database import Database
-from tests.queue_kit import column, job_queue, recordings, register
+from tests.queue_kit import column, job_queue, jobs, recordings, register
 
 
 def scalar(db: Database, query: str, *values: object) -> object:
@@ -29,6 +29,7 @@ def test_the_25th_engine_that_dies_with_a_recording_is_the_last(database: Databa
     assert queue.take()
     assert queue.recover().ended == (("r0000",) if ended else ())
     assert column(database, "r0000", "status") == ("failed" if ended else "queued")
+    assert jobs(database) == (0 if ended else 1), "what has ended leaves no job behind"
 
 
 def test_a_host_with_the_longest_of_names_has_its_own_line(database: Database, tmp_path: Path) -> None:

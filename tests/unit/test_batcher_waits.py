@@ -139,11 +139,17 @@ def test_who_was_cancelled_is_none_of_those_who_wait() -> None:
 
 
 def test_when_somebody_goes_away_those_left_may_be_everybody() -> None:
-    producers = [3]
-    with Batcher("b", double, cost=float, budget=9.0, linger_s=FOREVER_S, producers=lambda: producers[0]) as batcher:
+    there, looks = [3], list[int]()
+
+    def producers() -> int:
+        looks.append(there[0])
+        return looks[-1]
+
+    with Batcher("b", double, cost=float, budget=9.0, linger_s=FOREVER_S, producers=producers) as batcher:
         left, gone = Submitter(batcher, [1]), Submitter(batcher, [2])
         waits_for(batcher, 2)
-        producers[0] = 1
+        has_looked(batcher, looks)
+        there[0] = 1
         gone.token.cancel("operator asked")
         assert left.done().results == [2]
         assert isinstance(gone.done().error, Cancelled)
