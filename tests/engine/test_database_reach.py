@@ -144,9 +144,6 @@ def test_an_engine_waits_for_a_server_that_is_down_and_runs_when_it_is_up(
             assert engine.wait() == 0, engine.tail()
 
 
-# -- poolers ------------------------------------------------------------------------------------------------------------
-
-
 FATAL = b"SFATAL\x00VFATAL\x00C57P03\x00M%s\x00\x00"
 
 
@@ -217,6 +214,9 @@ def test_an_engine_waits_for_a_foreign_server_that_is_not_up_yet(
                 up.set()
                 assert engine.wait() == 0, engine.tail()
         assert set(statuses(database).values()) == {"stored"}
+
+
+# -- poolers ------------------------------------------------------------------------------------------------------------
 
 
 @needs_pooler
