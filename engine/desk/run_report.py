@@ -33,13 +33,16 @@ with member as (
   union all
   select (jsonb_populate_record(null::recording, p.row)).*, p.voices from run_past p where p.run = %(run)s
 )
-select m.id, m.title, m.source, m.status, m.duration, m.segments, m.speakers, m.stage, m.cause, m.error, m.hint, m.spans,
+select m.id, m.title, m.source, m.status, m.duration, m.segments, m.speakers, m.stage, m.cause, m.error, m.hint, (
+    select jsonb_agg(pass) from jsonb_array_elements(m.spans) as pass where (pass ->> 'start_wall')::float8 >= %(added)s
+  ),
   m.facts -> 'coverage', coalesce(m.voices, (
     select jsonb_object_agg(speaker, seconds)
     from (select s.speaker, sum(s.end_s - s.start_s) as seconds from segment s where s.recording = m.id group by s.speaker) as each
   ), '{}'), m.duplicate_of
 from member m order by m.added, m.id
 """
+"""The passes of the last run stay with a recording that was stored before, until it is stored again: they are left out."""
 
 _ENGINES = """
 with member as (
@@ -53,9 +56,6 @@ select engine, count(*) as stored from (
 """
 """Of a recording that was taken again by a later run, the line of the journal that is next to when this one stored it."""
 
-_SPANS = 11
-"""Place of the passes in a row of :data:`_MEMBERS`."""
-
 _COVERAGE = ("speech_s", "worded_s", "judged_silent_s", "left_s")
 
 
@@ -66,11 +66,11 @@ def report(database: Database, which: str | None = None) -> RunReport:
     """
     with database.transaction() as connection:
         run = runs.find(connection, which)
-        rows = connection.execute(_MEMBERS, {"run": run.id}).fetchall()
+        its = {"run": run.id, "added": run.added_wall}
+        rows = connection.execute(_MEMBERS, its).fetchall()
         changed = _changes(connection, run)
-        engines = connection.execute(_ENGINES, {"run": run.id, "added": run.added_wall}).fetchall()
-    rows = [(*row[:_SPANS], _own(row[_SPANS], run), *row[_SPANS + 1 :]) for row in rows]
-    spans = [(row[0], row[4] if row[3] == "stored" else None, row[_SPANS]) for row in rows]
+        engines = connection.execute(_ENGINES, its).fetchall()
+    spans = [(row[0], row[4] if row[3] == "stored" else None, row[11] or ()) for row in rows]
     return RunReport(
         run=run,
         recordings=tuple(_recording(row) for row in rows),
@@ -83,11 +83,6 @@ def report(database: Database, which: str | None = None) -> RunReport:
         kwh=None if run.energy_j is None else run.energy_j / JOULES_PER_KWH,
         engines=tuple((str(engine), int(stored)) for engine, stored in engines),
     )
-
-
-def _own(spans: Sequence[dict[str, Any]] | None, run: RunRow) -> list[dict[str, Any]]:
-    """The passes of this run: those of the last one stay with a recording that was stored before, until it is stored again."""
-    return [span for span in spans or () if span["start_wall"] >= run.added_wall]
 
 
 def _recording(row: Sequence[Any]) -> ReportedRecording:
