@@ -1,7 +1,8 @@
 """Milliseconds of every filter of the Recordings screen: ``python -m tests.bench.bench_filters [--recordings N]``.
 
 The median of nine pages of each filter and order, by the clock and of the processor (this process and the server's). Exit status 1 when
-one takes longer than the goal by both: other work adds to the clock, workers beside each other add to the processor.
+one takes longer than the goal by the clock, which is what an operator waits: run it on a quiet machine. The processor's time counts
+workers of the server beside each other twice.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ def main() -> int:
                     page = store.rows(query)
                     clock.append(1000 * (time.perf_counter() - began))
                 worked_ms = 1000 * (worked_s(process) - began_s) / TIMES
-                slowest = max(slowest, min(statistics.median(clock), worked_ms))
+                slowest = max(slowest, statistics.median(clock))
                 print(
                     f"{name:18} {statistics.median(clock):7.1f} ms   processor {worked_ms:7.1f} ms   {page.matched:,} of {page.total:,}"
                 )
         EmbeddedPostgres(place).remove()
-    print(f"the slowest takes {slowest:.0f} ms, by the clock or of a processor; the goal is {GOAL_MS:.0f} ms")
+    print(f"the slowest takes {slowest:.0f} ms by the clock; the goal is {GOAL_MS:.0f} ms")
     return int(slowest > GOAL_MS)
 
 
