@@ -150,7 +150,7 @@ def test_the_index_is_built_when_the_table_is_large_enough(crowd: Database) -> N
     assert build_indexes(crowd, 10_000) == ()
     assert index_health(crowd).index == "exact scan"
     exact = search(crowd, "", vector(3), TEXT, "meaning", limit=10)
-    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw200_2500",)
     assert build_indexes(crowd, 2_000) == ()
     with crowd.transaction() as connection:
         connection.execute("analyze text_vector_1")
@@ -188,19 +188,19 @@ def test_a_rare_speaker_still_fills_the_page(
 def test_an_index_left_half_built_is_built_again(crowd: Database) -> None:
     build_indexes(crowd, 2_000)
     with crowd.transaction() as connection:
-        connection.execute("update pg_index set indisvalid = false where indexrelid = 'text_vector_1_hnsw_2500'::regclass")
-    assert crowd.check().problems == ("index text_vector_1_hnsw_2500 is half built; it is built again by itself",)
+        connection.execute("update pg_index set indisvalid = false where indexrelid = 'text_vector_1_hnsw200_2500'::regclass")
+    assert crowd.check().problems == ("index text_vector_1_hnsw200_2500 is half built; it is built again by itself",)
     assert index_health(crowd).index == "hnsw, being built"
-    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw200_2500",)
     assert crowd.check().problems == ()
 
 
 def test_what_is_stored_after_the_build_is_found_and_is_not_put_into_the_index(crowd: Database) -> None:
     build_indexes(crowd, 2_000)
     with crowd.own_connection() as connection:
-        size = connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone()
+        size = connection.execute("select pg_relation_size('text_vector_1_hnsw200_2500')").fetchone()
         store(RecordingStore(crowd), recording(9), [segment(k, "later", voice=None, vector=vector(500 + k)) for k in range(300)])
-        assert connection.execute("select pg_relation_size('text_vector_1_hnsw_2500')").fetchone() == size
+        assert connection.execute("select pg_relation_size('text_vector_1_hnsw200_2500')").fetchone() == size
     hits = search(crowd, "", vector(577), TEXT, "meaning", limit=5)
     assert (hits[0].text, round(hits[0].score, 3)) == ("later", 1.0)
     assert search(crowd, "", vector(577), TEXT, "meaning", "Speaker 2", limit=5)[0].segment == hits[0].segment
@@ -211,11 +211,11 @@ def test_an_index_that_misses_many_passages_gives_way_to_one_that_covers_them(cr
     build_indexes(crowd, 1_000)
     for n in (9, 10):
         store(RecordingStore(crowd), recording(n), [segment(k, voice=None, vector=vector(500 + k)) for k in range(300)])
-    assert build_indexes(crowd, 1_000) == ("text_vector_1_hnsw_3100",)
+    assert build_indexes(crowd, 1_000) == ("text_vector_1_hnsw200_3100",)
     with crowd.connection() as connection:
         (table,) = tables(connection, "embed")
         assert [(index.name, index.valid, index.upto) for index in indexes(connection, table)] == [
-            ("text_vector_1_hnsw_3100", True, 3100)
+            ("text_vector_1_hnsw200_3100", True, 3100)
         ]
 
 
@@ -225,9 +225,24 @@ def test_an_index_of_an_earlier_version_serves_until_one_with_an_end_is_built(cr
         (table,) = tables(connection, "embed")
         assert valid_index(connection, table) == indexes(connection, table)[0]
     assert len(search(crowd, "", vector(3), TEXT, "meaning", limit=10)) == 10
-    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw_2500",)
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw200_2500",)
     with crowd.connection() as connection:
-        assert [index.name for index in indexes(connection, table)] == ["text_vector_1_hnsw_2500"]
+        assert [index.name for index in indexes(connection, table)] == ["text_vector_1_hnsw200_2500"]
+
+
+def test_an_index_that_was_built_less_broadly_serves_until_a_broader_one_is_built(crowd: Database) -> None:
+    with crowd.connection() as connection:
+        for n, options in enumerate(("", " with (ef_construction = 100)")):
+            connection.execute(
+                f"create index text_vector_1_hnsw_{n} on text_vector_1 using hnsw (vector halfvec_cosine_ops){options}"  # type: ignore[arg-type]
+                " where segment <= 2500"
+            )
+        (table,) = tables(connection, "embed")
+        assert sorted(index.breadth for index in indexes(connection, table)) == [64, 100]
+    assert build_indexes(crowd, 2_000) == ("text_vector_1_hnsw200_2500",)
+    with crowd.connection() as connection:
+        assert [(index.name, index.breadth) for index in indexes(connection, table)] == [("text_vector_1_hnsw200_2500", 200)]
+    assert build_indexes(crowd, 2_000) == ()
 
 
 def test_a_killed_build_leaves_nothing_for_long_and_a_stop_ends_it(crowd: Database) -> None:
