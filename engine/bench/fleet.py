@@ -265,7 +265,7 @@ def _claim_plan(database: Database) -> int:
 
 def _connections(database: Database) -> float:
     """Connections of the engines; those of the bench have another name."""
-    return number(database, "select count(*) from pg_stat_activity where application_name = 'gainstage'")
+    return number(database, "select count(*) from pg_stat_activity where starts_with(application_name, 'gainstage ')")
 
 
 def _alive(database: Database) -> int:

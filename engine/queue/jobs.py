@@ -6,6 +6,7 @@ live. See :mod:`gainstage.engine.queue.schema` for what is used of procrastinate
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
@@ -23,6 +24,7 @@ from gainstage.engine.queue.retrying import RetryDecision, decide
 from gainstage.engine.queue.rows import Link, Transaction, document, plain
 from gainstage.engine.store.codec import span_record
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.sessions import end_holders
 from gainstage.engine.terms import Recording, Status
 from gainstage.engine.views.passes import StageSpan
 
@@ -270,6 +272,13 @@ class JobQueue(Backlog):
         Any engine may call it at any time; two at once share the work. The attempt is not counted, the death is.
         """
         with self._transaction() as connection, connection.cursor() as cursor:
+            silent = cursor.execute(
+                "select e.host, e.pid from engine e left join procrastinate_workers w on w.id = e.worker where e.ended is null and"
+                " greatest(e.heartbeat, w.last_heartbeat, pg_postmaster_start_time()) < now() - make_interval(secs => %s)"
+                " and (e.host, e.pid) <> (%s, %s)",
+                [self.stalled_s, socket.gethostname(), os.getpid()],
+            ).fetchall()
+            end_holders(cursor, silent)  # what a frozen process has locked could not be taken back
             jobs = [
                 job
                 for job, _ in cursor.execute(

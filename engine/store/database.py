@@ -26,6 +26,7 @@ from gainstage.engine.store.holders import Holders
 from gainstage.engine.store.migrate import SCHEMA, Migration, migrate, refuse_newer, store_migrations, unknown_migrations
 from gainstage.engine.store.reach import POOL, Pooler, check_writable, no_room, pooler_of, room_of
 from gainstage.engine.store.round_trips import DatabaseClock, Latency
+from gainstage.engine.store.sessions import session_name
 from gainstage.engine.views.snapshot import DatabaseView
 
 if TYPE_CHECKING:
@@ -129,15 +130,16 @@ class Database:
         engine: bool = False,
         make: bool = True,
         migrations: Sequence[Migration] = (),
-        application: str = "gainstage",
+        application: str | None = None,
     ) -> Database:
         """Connect to ``url``, or start or join the embedded server of ``folder``; bring the tables up to date.
 
         ``migrations`` are those of other rooms, beside the store's own. For an ``engine`` the connections it needs are counted
         first: its pool shrinks where there are few, and it is refused where it would starve others. Without ``make`` a database without
-        tables of gainstage is refused. Raises :class:`Misconfigured` saying what to do when the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
+        tables of gainstage is refused. ``application`` names the sessions (None: after this process). Raises :class:`Misconfigured` saying what to do when the database is not there, refuses the login, or has no pgvector; :class:`Transient` when it cannot take us just now.
         """
         stack = ExitStack()
+        application = application or session_name()
         try:
             where, server, clock = None, None, DatabaseClock()
             if url is None:

@@ -2,23 +2,28 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
+from psycopg import OperationalError
 
 from gainstage.engine.errors import LostClaim
 from gainstage.engine.queue.engines import list_engines
 from gainstage.engine.queue.jobs import JobQueue
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.sessions import end_holders, session_name
 from tests.queue_kit import column, job_queue, jobs, recording, recordings, register, store, until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from gainstage.engine.store.database import Database
+from gainstage.engine.store.sessions import end_holders, session_name
 from tests.queue_kit import job_queue, register
 url, home, name, stalled_s = sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 db = Database.open(url, home, pool_size=1)
@@ -31,13 +36,25 @@ while True:
     time.sleep(0.1)
 """
 
+COPIER = HOLDER.replace(
+    "while True:",
+    """
+with db.transaction() as connection, connection.cursor() as cursor:
+    cursor.execute("select 1 from recording for update")
+    with cursor.copy("copy segment (id, recording, ordinal, start_s, end_s, text) from stdin") as copy:
+        copy.write("1\\tr0000\\t0\\t")
+        print("copies", flush=True)
+        time.sleep(3600)
+while True:""",
+)
+
 
 class Holder:
     """A process of its own that holds three recordings and beats."""
 
-    def __init__(self, url: str, home: Path, name: str, stalled_s: float) -> None:
+    def __init__(self, url: str, home: Path, name: str, stalled_s: float, script: str = HOLDER) -> None:
         home.mkdir(exist_ok=True)
-        arguments = [sys.executable, "-c", HOLDER, url, str(home), name, str(stalled_s)]
+        arguments = [sys.executable, "-c", script, url, str(home), name, str(stalled_s)]
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         assert self.process.stdout
         self.held = self.process.stdout.readline().split()[1:]
@@ -95,6 +112,47 @@ def test_a_frozen_engine_loses_its_claims(database: Database, database_url: str,
     for claim in claims:
         store(database, survivor, claim)
     assert jobs(database) == 0
+
+
+def test_what_an_engine_frozen_in_the_middle_of_a_copy_has_locked_is_taken_back(
+    database: Database, database_url: str, tmp_path: Path, holders: list[Holder]
+) -> None:
+    """The server waits for the rest of the rows, and ends no such session by itself."""
+    survivor = job_queue(database, "survivor", stalled_s=1.0)
+    survivor.add(recordings(3))
+    holders.append(Holder(database_url, tmp_path / "a", "a", 1.0, COPIER))
+    output = holders[0].process.stdout
+    assert output is not None
+    assert output.readline() == "copies\n"
+    os.kill(holders[0].process.pid, signal.SIGSTOP)
+    asked = "select state, wait_event from pg_stat_activity where application_name = %s and xact_start is not null"
+    with database.connection() as connection:
+        named = connection.execute(asked, [session_name(pid=holders[0].process.pid)]).fetchall()
+    assert named == [("active", "ClientRead")]
+    assert set(until(lambda: survivor.beat() and survivor.recover().requeued)) == set(holders[0].held)
+    for _ in holders[0].held:
+        claim = survivor.take()
+        assert claim
+        store(database, survivor, claim)
+    assert jobs(database) == 0
+
+
+@pytest.mark.parametrize("statement", ["begin", "select pg_advisory_lock(1)"])
+def test_only_what_holds_locks_of_the_process_named_is_ended(database: Database, statement: LiteralString) -> None:
+    here = [(socket.gethostname(), os.getpid())]
+    with database.own_connection() as own, database.connection() as connection:
+        assert end_holders(connection, here) == 0  # none holds a lock
+        own.execute(statement)
+        assert end_holders(connection, [("elsewhere", os.getpid()), (socket.gethostname(), 1)]) == 0
+        assert end_holders(connection, here) == 1
+        with pytest.raises(OperationalError):
+            own.execute("select 1")
+
+
+def test_a_session_is_named_after_its_process() -> None:
+    assert session_name() == f"gainstage {os.getpid()} {socket.gethostname()}"[:63]
+    assert session_name("höst", 7) == "gainstage 7 h?st"
+    assert len(session_name("h" * 100, 7)) == 63
 
 
 def test_a_successor_on_the_same_home_does_not_wait(
