@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,7 +18,19 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import KeptResults
 from gainstage.engine.models import quiet
 from gainstage.engine.speech.coverage import coverage, holes
-from gainstage.engine.speech.gaps import PAD_S, anomalous, around, new_words, read, stretched, words_in
+from gainstage.engine.speech.gaps import (
+    MISSED_SHARE,
+    PAD_S,
+    QUIET_DB,
+    UNSURE,
+    anomalous,
+    around,
+    new_words,
+    read,
+    stretched,
+    unworded,
+    words_in,
+)
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.recognition import DecodedWindow, Decoding, SpeechWindow, features_of
 from gainstage.engine.speech.times import snapped
@@ -61,6 +74,11 @@ class Block:
     def cut(self, span: Span) -> NDArray[np.float32]:
         """The samples of a span."""
         return self.samples[round(span[0] * SAMPLE_RATE) : round(span[1] * SAMPLE_RATE)]
+
+    def level(self, span: Span) -> float:
+        """The level of a span in decibels of full scale, at least -120."""
+        samples = self.cut(span)
+        return 10 * math.log10(float(np.dot(samples, samples)) / max(1, len(samples)) + 1e-12)
 
     def padded(self, spans: Sequence[Span], pad_s: float) -> list[Span]:
         """The spans with ``pad_s`` seconds around them, within the block."""
@@ -187,7 +205,20 @@ class BlockRecogniser:
                 redone = self._decoded(block, [spans[k] for k in other], detected[0])
                 for k, one in zip(other, redone, strict=True):
                     decoded[k] = one
-        return [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)]
+        return self._with_timestamps(block, [_utterance(span, one, block.speech) for span, one in zip(spans, decoded, strict=True)])
+
+    def _with_timestamps(self, block: Block, windows: list[Utterance]) -> list[Utterance]:
+        """The windows, and in place of those that missed much of their speech another reading of the whole window, with timestamps,
+        where it leaves at most half of that: it goes through the window in order, where the first one may follow one speaker only.
+        """
+        if not self._rule.timestamps:
+            return windows
+        gaps = [unworded(one.span, one.words, block.speech) for one in windows]
+        missed = [k for k, (left, speech) in enumerate(gaps) if windows[k].words and left > MISSED_SHARE * speech]
+        for k, one in zip(missed, self._read(block, [windows[k].span for k in missed]), strict=True):
+            if not one.decoded.doubtful and unworded(one.span, one.words, block.speech)[0] <= gaps[k][0] / 2:
+                windows[k] = one
+        return windows
 
     def _majority(self) -> tuple[str, float]:
         most = max(self._votes, key=lambda name: self._votes[name])
@@ -201,9 +232,12 @@ class BlockRecogniser:
         """
         words = sorted(known, key=lambda w: w.start)
         parts = [part for hole in holes(block.speech, words) for part in block_parts(block, hole, self._rule)]
+        usual = float(np.median([block.level((w.start, w.end)) for w in words if w.end - w.start >= SHORTEST_S] or [-math.inf]))
+        quiet = [block.level(part) < usual - QUIET_DB for part in parts]
         alone = block.padded(parts, PAD_S)
         wide = [around(part, words, block.seconds, self._rule) for part in parts]
         result: dict[int, Utterance] = {}
+        left_open: dict[int, tuple[Word, ...]] = {}  # a word found there covers others; without it
         moved: dict[Word, Word] = {}
         beside = [k for k in range(len(parts)) if wide[k] != alone[k]]
         shared = united([wide[k] for k in beside], self._rule.short_s)
@@ -211,18 +245,27 @@ class BlockRecogniser:
         found = dict(zip(spans, self._read(block, spans), strict=True))
         for k, span in zip(beside, shared, strict=True):
             one = found[span]
+            if quiet[k] and one.decoded.log_probability < UNSURE:
+                result[k] = replace(one, span=parts[k], words=())
+                continue
             reading = read(parts[k], span, one.words, words)
             if one.decoded.doubtful or anomalous(reading.words):
                 continue
-            words = reading.applied(words)
+            firm = tuple(w for w in reading.words if not stretched(w, block.speech))
+            words = replace(reading, words=firm).applied(words)
             moved = {w: reading.moved.get(now, now) for w, now in moved.items()} | dict(reading.moved)
             if reading.words or reading.settled:
                 result[k] = replace(one, span=parts[k], words=reading.words)
-        rest = [k for k in range(len(parts)) if k not in result]
+            if firm != reading.words:
+                left_open[k] = firm
+        rest = [k for k in range(len(parts)) if k not in result or k in left_open]
         for k, one in zip(rest, self._read(block, [alone[k] for k in rest]), strict=True):
             inside = words_in(parts[k], alone[k], one.words, words if self._rule.around_s else ())
-            good = not one.decoded.doubtful and not anomalous(inside)
-            result[k] = replace(one, span=parts[k], words=tuple(new_words(inside, words)) if good else ())
+            heard = not quiet[k] or one.decoded.log_probability >= UNSURE
+            good = heard and not one.decoded.doubtful and not anomalous(inside)
+            new = tuple(new_words(inside, words)) if good else ()
+            if new or k not in left_open:
+                result[k] = replace(one, span=parts[k], words=tuple(sorted((*left_open.get(k, ()), *new), key=lambda w: w.start)))
         return [_moved(result[k], moved) for k in range(len(parts))], moved
 
     def _read(self, block: Block, spans: Sequence[Span]) -> list[Utterance]:

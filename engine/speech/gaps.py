@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
-from gainstage.engine.speech.coverage import HOLE_S
+from gainstage.engine.speech.coverage import HOLE_S, holes
 from gainstage.engine.speech.listening import Listening
 from gainstage.engine.speech.windows import Span, seconds_of
 from gainstage.engine.terms import Word
@@ -22,7 +22,9 @@ EDGE_S = 0.05
 """A repeated word belongs to a gap when its middle lies inside it, or within this many seconds."""
 
 LONG_WORD_S = 1.2
-"""A word that overlaps more seconds of speech than this hides others."""
+"""A word that overlaps more seconds of speech than this hides others; a number may take :data:`DIGIT_S` for each digit."""
+
+DIGIT_S = 0.5
 
 _TORN_S = 0.1
 """Kept beside a known word at the end of what is recognised again, in seconds, so that it is not cut off."""
@@ -34,6 +36,14 @@ SHRUNK_S = 0.3
 
 _JITTER_S = 0.1
 """How much longer a word may be in another reading of the same speech, in seconds."""
+
+MISSED_SHARE = 0.4
+"""A window with more than this share of its speech in gaps missed more than words: to recognise its gaps costs as much as the window
+again, which under noise finds more words than pieces of it do."""
+
+QUIET_DB, UNSURE = 4.0, -0.65
+"""A gap that is quieter than the words around by more than this holds background, unless the model writes its words with a higher mean
+log-probability than this: a person farther away, and no noise."""
 
 _ANOMALOUS_WORDS = 8
 _NOT_IN_WORDS = re.compile(r"[\W_]+")
@@ -149,11 +159,18 @@ def new_words(words_found: Sequence[Word], known: Sequence[Word]) -> list[Word]:
     return words
 
 
+def unworded(window: Span, words: Sequence[Word], speech: Sequence[Span]) -> tuple[float, float]:
+    """Seconds of a window's speech in gaps, and all of its speech; ``words`` and ``speech`` in order."""
+    inside = [(max(a, window[0]), min(b, window[1])) for a, b in speech if b > window[0] and a < window[1]]
+    return seconds_of(holes(inside, [w for w in words if not stretched(w, speech)])), seconds_of(inside)
+
+
 def stretched(word: Word, speech: Sequence[Span]) -> bool:
     """Whether a word lasts so long that it must cover others, to which the alignment gave no time."""
-    if word.end - word.start <= LONG_WORD_S:
+    longest = max(LONG_WORD_S, DIGIT_S * sum(map(str.isdigit, word.text)))
+    if word.end - word.start <= longest:
         return False
-    return seconds_of([(max(a, word.start), min(b, word.end)) for a, b in speech if b > word.start and a < word.end]) > LONG_WORD_S
+    return seconds_of([(max(a, word.start), min(b, word.end)) for a, b in speech if b > word.start and a < word.end]) > longest
 
 
 def plain(word: Word) -> str:

@@ -117,6 +117,8 @@ def test_a_word_with_seconds_of_speech_under_it_hides_others() -> None:
     assert stretched(word(0.0, 2.0), [(0.0, 5.0)])
     assert not stretched(word(0.0, 2.0), [(1.2, 5.0)])
     assert not stretched(word(0.0, 1.0), [(0.0, 5.0)])
+    assert not stretched(word(0.0, 1.9, "1455,"), [(0.0, 5.0)]), "a number is several words"
+    assert stretched(word(0.0, 1.9, "14"), [(0.0, 5.0)])
 
 
 def test_made_up_words_are_known_by_length_and_probability() -> None:
