@@ -225,8 +225,9 @@ class BlockRecogniser:
         return most, self._certain[most] / sum(self._votes.values())
 
     def _again(self, block: Block, known: Sequence[Word]) -> tuple[list[Utterance], dict[Word, Word]]:
-        """Recognise every gap between the ``known`` words again: with the words beside it, and alone where that leaves it open. Gaps
-        whose spans overlap share one reading while that is a short window.
+        """Recognise every gap between the ``known`` words again: with the words beside it, and alone where that leaves it open: two
+        readings in place of the temperature steps of Whisper, whose random words would differ from run to run. Gaps whose spans
+        overlap share one reading while that is a short window.
 
         Returns for each gap its words when they are reliable enough, else none, and the known words that have other times now.
         """
