@@ -273,9 +273,11 @@ class JobQueue(Backlog):
         """
         with self._transaction() as connection, connection.cursor() as cursor:
             silent = cursor.execute(
-                "select e.host, e.pid from engine e left join procrastinate_workers w on w.id = e.worker where e.ended is null and"
+                "select e.host, e.pid, greatest(e.heartbeat, w.last_heartbeat) from engine e left join procrastinate_workers w"
+                " on w.id = e.worker where e.ended is null and"
                 " greatest(e.heartbeat, w.last_heartbeat, pg_postmaster_start_time()) < now() - make_interval(secs => %s)"
-                " and (e.host, e.pid) <> (%s, %s)",
+                " and (e.host, e.pid) <> (%s, %s) and not exists"
+                " (select 1 from engine_alive a join engine l using (id) where l.host = e.host and l.pid = e.pid and l.id <> e.id)",
                 [self.stalled_s, socket.gethostname(), os.getpid()],
             ).fetchall()
             end_holders(cursor, silent)  # what a frozen process has locked could not be taken back

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection, Cursor
@@ -28,19 +29,21 @@ def session_name(host: str | None = None, pid: int | None = None) -> str:
     return f"{APPLICATION} {os.getpid() if pid is None else pid} {host.encode('ascii', 'replace').decode()}"[:LONGEST]
 
 
-def end_holders(connection: Connection[Any] | Cursor[Any], processes: Iterable[tuple[str, int]]) -> int:
-    """End the sessions of ``processes`` (host, process id) that hold locks, which is within a transaction or as long as an advisory
-    lock; how many there were.
+def end_holders(connection: Connection[Any] | Cursor[Any], processes: Iterable[tuple[str, int, datetime]]) -> int:
+    """End the sessions of ``processes`` (host, process id, when it was last heard of) that hold locks, which is within a transaction or
+    as long as an advisory lock; how many there were.
 
-    Sessions of another role are left alone: the server lets nobody but an administrator end them.
+    Sessions begun later are another process's with the same number: in containers every engine has number 1. Sessions of another
+    role are left alone: the server lets nobody but an administrator end them.
     """
-    names = [session_name(host, pid) for host, pid in processes]
-    if not names:
+    gone = [(session_name(host, pid), heard) for host, pid, heard in processes]
+    if not gone:
         return 0
     rows = connection.execute(
-        "select pg_terminate_backend(pid, %s) from pg_stat_activity where application_name = any(%s) and datname = current_database()"
-        " and pid <> pg_backend_pid() and pg_has_role(usesysid, 'member') and (xact_start is not null"
-        " or pid in (select l.pid from pg_locks l where l.locktype = 'advisory'))",
-        [ENDING_MS, names],
+        "select pg_terminate_backend(a.pid, %s) from pg_stat_activity a join unnest(%s::text[], %s::timestamptz[]) as gone (name, heard)"
+        " on a.application_name = gone.name and a.backend_start < gone.heard where a.datname = current_database()"
+        " and a.pid <> pg_backend_pid() and pg_has_role(a.usesysid, 'member') and (a.xact_start is not null"
+        " or a.pid in (select l.pid from pg_locks l where l.locktype = 'advisory'))",
+        [ENDING_MS, [name for name, _ in gone], [heard for _, heard in gone]],
     ).fetchall()
     return len(rows)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import LiteralString
 
@@ -23,7 +24,6 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from gainstage.engine.store.database import Database
-from gainstage.engine.store.sessions import end_holders, session_name
 from tests.queue_kit import job_queue, register
 url, home, name, stalled_s = sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 db = Database.open(url, home, pool_size=1)
@@ -139,14 +139,42 @@ def test_what_an_engine_frozen_in_the_middle_of_a_copy_has_locked_is_taken_back(
 
 @pytest.mark.parametrize("statement", ["begin", "select pg_advisory_lock(1)"])
 def test_only_what_holds_locks_of_the_process_named_is_ended(database: Database, statement: LiteralString) -> None:
-    here = [(socket.gethostname(), os.getpid())]
+    host, pid = socket.gethostname(), os.getpid()
+    before = datetime.now(UTC)
     with database.own_connection() as own, database.connection() as connection:
-        assert end_holders(connection, here) == 0  # none holds a lock
+        now = datetime.now(UTC) + timedelta(seconds=1)
+        assert end_holders(connection, [(host, pid, now)]) == 0  # none holds a lock
         own.execute(statement)
-        assert end_holders(connection, [("elsewhere", os.getpid()), (socket.gethostname(), 1)]) == 0
-        assert end_holders(connection, here) == 1
+        assert end_holders(connection, [("elsewhere", pid, now), (host, 1, now)]) == 0
+        assert end_holders(connection, [(host, pid, before)]) == 0, "a later process with the same number"
+        assert end_holders(connection, [(host, pid, now)]) == 1
         with pytest.raises(OperationalError):
             own.execute("select 1")
+
+
+def test_a_living_engine_with_the_number_of_a_lost_one_keeps_its_sessions(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """In containers that share the name of the host every engine has number 1."""
+    survivor = job_queue(database, "survivor", stalled_s=1.0)
+    for name in ("lost", "sibling"):
+        register(database, name, tmp_path / name)
+    with database.own_connection() as connection:
+        connection.execute("update engine set host = 'box', pid = 1, lease_s = 3600 where id in ('lost', 'sibling')")
+        with Database.open(database_url, tmp_path, application=session_name("box", 1)) as its, its.own_connection() as own:
+            connection.execute("update engine set heartbeat = now(), lease_s = 0 where id = 'lost'")
+            own.execute("begin")
+            until(
+                lambda: connection.execute(
+                    "select 1 from engine where id = 'lost' and heartbeat < now() - interval '1 s'"
+                ).fetchall()
+            )
+            survivor.recover()
+            assert own.execute("select 1").fetchone() == (1,)
+            connection.execute("update engine set ended = now() where id = 'sibling'")
+            survivor.recover()
+            with pytest.raises(OperationalError):
+                own.execute("select 1")
 
 
 def test_a_session_is_named_after_its_process() -> None:
