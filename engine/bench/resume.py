@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,8 +203,13 @@ def trace_calls(note: Callable[[str, float], None], slow: float = 0.0) -> None:
         return decode(model, windows, device)
 
     def traced_batches(
-        work: speaker_pipeline.Work, step: str, total: int, own: int, call: Callable[[int, int], Any], first: int = 0
-    ) -> Iterator[tuple[int, int, Any]]:
+        work: speaker_pipeline.Work,
+        step: str,
+        total: int,
+        plan: speaker_pipeline.Plan,
+        call: Callable[[int, int], Any],
+        first: int = 0,
+    ) -> Generator[tuple[int, int, Any], None, None]:
         step_s = work.audio.seconds / max(1, total)
 
         def traced(start: int, end: int) -> Any:
@@ -212,7 +217,7 @@ def trace_calls(note: Callable[[str, float], None], slow: float = 0.0) -> None:
                 note(f"{step} {n}", step_s)
             return call(start, end)
 
-        return batches(work, step, total, own, traced, first)
+        return batches(work, step, total, plan, traced, first)
 
     for owner, name, traced_one in (
         (transcribe, "decode", traced_decode),

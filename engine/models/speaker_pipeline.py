@@ -10,8 +10,12 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,14 +24,19 @@ from numpy.typing import NDArray
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import SlidingWindow, SlidingWindowFeature
 
+from gainstage.engine.models.cpu_threads import cores_of_a_diarizer, keep_to
 from gainstage.engine.models.oom import is_out_of_memory
+from gainstage.engine.models.shared_filters import SharedFilters
 from gainstage.engine.models.speaker_frames import FrameReader, Pooled
 from gainstage.engine.terms import SAMPLE_RATE, Audio
 
 Floats = NDArray[np.float32]
 
 TOGETHER_S = 10.0
-"""Most new audio of a call of a network on a CPU by default, in seconds, so that little is lost when the engine is killed in it."""
+"""Most new audio in calls of a network on a CPU at once by default, in seconds, so that little is lost when the engine is killed."""
+
+FEWEST = 4
+"""Chunks of a call that is not worth dividing: steps of a recurrent network cost nearly the same for one row as for four."""
 
 EngineName = Literal["stock", "stacked", "once"]
 """How speaker vectors are computed: ``stock`` as pyannote does, ``stacked`` with one pass of the network per chunk (the same
@@ -50,6 +59,30 @@ class Kept(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def put(self, key: bytes, payload: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a step calls its network: ``calls`` at once, each of ``chunks`` and on ``threads`` threads of PyTorch."""
+
+    chunks: int
+    calls: int = 1
+    threads: int = 1
+
+    @classmethod
+    def of(cls, own: int, step_s: float, device: torch.device, cores: int) -> Plan:
+        """For a model that wants ``own`` chunks in a call. On a CPU calls beside each other use cores better than one call on several
+        threads, and together hold at most :data:`TOGETHER_S` of new audio.
+        """
+        if device.type != "cpu":
+            return cls(own)
+        chunks = max(1, min(own, int(TOGETHER_S / step_s)))
+        calls = max(1, min(cores, chunks // FEWEST))
+        return cls(chunks // calls, calls, max(1, cores // calls))
+
+    def pool(self) -> AbstractContextManager[ThreadPoolExecutor | None]:
+        """Threads for calls that run at once; None where the caller's own is enough."""
+        return ThreadPoolExecutor(self.calls, "diarizer", keep_to, (self.threads,)) if self.calls > 1 else nullcontext()
 
 
 @dataclass(slots=True)
@@ -82,29 +115,48 @@ class Work:
             self.kept.put(_key(step, n), zlib.compress(file.getvalue(), 1))  # type: ignore[union-attr]
 
     def batches(
-        self, step: str, total: int, own: int, call: Callable[[int, int], Any], first: int = 0
-    ) -> Iterator[tuple[int, int, Any]]:
-        """``(first, last, call(first, last))`` over ``range(first, total)`` in batches of the setting, else of ``own``; after an
-        out-of-memory error the batch is halved and tried again. Results are kept.
+        self, step: str, total: int, plan: Plan, call: Callable[[int, int], Any], first: int = 0
+    ) -> Generator[tuple[int, int, Any], None, None]:
+        """``(first, last, call(first, last))`` over ``range(first, total)``, in order, in batches of the setting, else of the plan;
+        after an out-of-memory error the batch is halved and tried again. Results are kept. Closing it waits for the calls under way.
         """
-        while first < total:
-            setting = float(self.batch() or own)
-            budget = self.budgets.get(step) or self.budgets.setdefault(step, self.new_budget(setting))
-            if budget.setting != setting:
-                budget.reset(setting)
-            last = min(total, first + max(1, int(budget.now)))
-            try:
-                result = call(first, last)
-            except (RuntimeError, MemoryError) as error:
-                if last - first == 1 or not is_out_of_memory(error):
-                    raise
-                budget.ran_out(last - first, last - first)
-                continue
-            budget.fitted(last - first)
-            self.calls[step] = self.calls.get(step, 0) + 1
-            self.keep(step, first, result)
-            yield first, last, result
-            first = last
+        under_way: deque[tuple[int, int, Callable[..., Any]]] = deque()
+        with plan.pool() as pool:
+            while first < total or under_way:
+                while first < total and len(under_way) < plan.calls:
+                    last = min(total, first + self._size(step, plan))
+                    one = partial(self._computed, step, call, first, last)
+                    under_way.append((first, last, one if pool is None else pool.submit(one).result))
+                    first = last
+                begin, end, done = under_way.popleft()
+                try:
+                    result = done()
+                except (RuntimeError, MemoryError) as error:
+                    if end - begin == 1 or not is_out_of_memory(error):
+                        raise
+                    self.budgets[step].ran_out(end - begin, end - begin)
+                    first = begin
+                    while under_way:  # what ran beside it may have failed too, and is done again
+                        with suppress(RuntimeError, MemoryError):
+                            under_way.popleft()[2]()
+                    continue
+                self.budgets[step].fitted(end - begin)
+                self.calls[step] = self.calls.get(step, 0) + 1
+                yield begin, end, result
+
+    def _computed(self, step: str, call: Callable[[int, int], Any], first: int, last: int) -> Any:
+        """A call, kept as soon as it has ended. On a thread of its own, which does not take over that gradients are off."""
+        with torch.inference_mode():
+            result = call(first, last)
+        self.keep(step, first, result)
+        return result
+
+    def _size(self, step: str, plan: Plan) -> int:
+        setting = float(self.batch() or plan.chunks)
+        budget = self.budgets.get(step) or self.budgets.setdefault(step, self.new_budget(setting))
+        if budget.setting != setting:
+            budget.reset(setting)
+        return max(1, int(budget.now))
 
 
 def _key(step: str, chunk: int) -> bytes:
@@ -127,18 +179,26 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
         before = work.recalled("segmentation", whole)
         outputs = [np.stack(before)] if before else []
 
+        shares = inference.device.type == "cpu" and SharedFilters.fit(inference.model, step)
+        shared = SharedFilters(inference.model, window, step) if shares else None
+
         def infer(first: int, last: int) -> Floats:
-            chunks = read_chunks(work.audio, first, last, window, step)
-            result: Floats = inference.infer(torch.from_numpy(chunks)[:, None])
+            block = read_chunk(work.audio, first * step, (last - first - 1) * step + window)
+            if shared is not None:
+                result: Floats = inference.conversion(shared(torch.from_numpy(block))).numpy()
+            else:
+                chunks = np.lib.stride_tricks.sliding_window_view(block, window)[::step].copy()
+                result = inference.infer(torch.from_numpy(chunks)[:, None])
             return result
 
         if hook is not None:
             hook("segmentation", None, total=total, completed=len(before))
-        own = together(self.segmentation_batch_size, step_s, inference.device)
-        for _, last, output in work.batches("segmentation", whole, own, infer, len(before)):
-            outputs.append(output)
-            if hook is not None:
-                hook("segmentation", None, total=total, completed=last)
+        plan = Plan.of(self.segmentation_batch_size, step_s, inference.device, cores_of_a_diarizer())
+        with closing(work.batches("segmentation", whole, plan, infer, len(before))) as batches:
+            for _, last, output in batches:
+                outputs.append(output)
+                if hook is not None:
+                    hook("segmentation", None, total=total, completed=last)
         if total > whole:  # the rest, padded with silence, in a separate call as in the stock pipeline
             outputs.append(infer(whole, total))
             if hook is not None:
@@ -170,8 +230,8 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 reader = FrameReader(model, work.audio, self._embedding.device)
                 reader.start_at(len(before) * step_s)
                 pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
-                own = together(self.embedding_batch_size, step_s, self._embedding.device)
-                for _, last, vectors in work.batches("embeddings", total, own, pooled.vectors, len(before)):
+                plan = Plan.of(self.embedding_batch_size, step_s, self._embedding.device, 1)  # frames are read forward in time
+                for _, last, vectors in work.batches("embeddings", total, plan, pooled.vectors, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
                     reader.forget_before(last * step_s)
@@ -185,17 +245,20 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                         model, torch.from_numpy(chunks)[:, None], torch.from_numpy(masks[first:last]), self._embedding.device
                     )
 
-                for _, last, vectors in work.batches("embeddings", total, self._own_batch(step_s), embed, len(before)):
-                    rows.append(vectors)
-                    report("embeddings", None, total=total, completed=last)
+                with closing(work.batches("embeddings", total, self._plan(step_s), embed, len(before))) as batches:
+                    for _, last, vectors in batches:
+                        rows.append(vectors)
+                        report("embeddings", None, total=total, completed=last)
         return np.concatenate(rows)
 
-    def _own_batch(self, step_s: float) -> int:
-        """Chunks per call of the speaker network: on a CPU one, as measured (a ResNet34 takes 0.55 s per chunk alone and 0.85 s in
+    def _plan(self, step_s: float) -> Plan:
+        """Calls of the speaker network: on a CPU of one chunk, as measured (a ResNet34 takes 0.55 s per chunk alone and 0.85 s in
         batches of 8, whose activations do not fit the cache); elsewhere, and for encoders that group by length, the model's own.
         """
-        alone = self._embedding.device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames")
-        return 1 if alone else together(self.embedding_batch_size, step_s, self._embedding.device)
+        device, cores = self._embedding.device, cores_of_a_diarizer()
+        if device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames"):
+            return Plan(1, cores)
+        return Plan.of(self.embedding_batch_size, step_s, device, cores)
 
     def _masks(self, segmentations: SlidingWindowFeature, exclude_overlap: bool) -> Floats:
         """``(chunks, speakers, frames)``: where each speaker is active; alone, where that leaves enough (as in the stock
@@ -208,11 +271,6 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
             enough = alone.sum(axis=1, keepdims=True) > least
             masks = np.where(enough, alone, masks).astype(np.float32)
         return np.ascontiguousarray(masks.transpose(0, 2, 1))
-
-
-def together(own: int, step_s: float, device: torch.device) -> int:
-    """Chunks per call where the model wants ``own``: on a CPU at most :data:`TOGETHER_S` of new audio."""
-    return max(1, min(own, int(TOGETHER_S / step_s))) if device.type == "cpu" else own
 
 
 def stacked(model: Any, chunks: torch.Tensor, masks: torch.Tensor, device: torch.device) -> NDArray[Any]:
@@ -240,12 +298,6 @@ def read_chunk(audio: Audio, start: int, window: int) -> Floats:
     """``(window,) float32`` from sample ``start``, padded with zeros behind the end."""
     samples = audio.read(start / SAMPLE_RATE, (start + window) / SAMPLE_RATE)
     return samples if len(samples) == window else np.pad(samples, (0, window - len(samples)))
-
-
-def read_chunks(audio: Audio, first: int, last: int, window: int, step: int) -> Floats:
-    """Chunks ``first`` to ``last`` (exclusive) as ``(n, window) float32``; audio that they share is read once."""
-    block = read_chunk(audio, first * step, (last - first - 1) * step + window)
-    return np.lib.stride_tricks.sliding_window_view(block, window)[::step].copy()
 
 
 def _no_report(*_: object, **__: object) -> None:

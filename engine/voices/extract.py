@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,7 +35,7 @@ LINGER_S = 0.005
 arrive while the model is busy."""
 
 RUNNERS = 2
-"""While one call runs on the device, the next one is read and assembled."""
+"""While one call runs on a GPU, the next one is read and assembled; on a CPU two calls run side by side."""
 
 CPU_BATCH_S = 8.0
 """Seconds of audio per call on a CPU, where a larger call needs more memory and is no faster. Full-size ECAPA-TDNN, CPU ms per
@@ -96,13 +97,12 @@ def voice_batcher(
 
     def run(batch: list[VoiceWindow]) -> list[WindowVoice | Exception]:
         model, call = encoder(), next(calls)
-        most = len(batch)
-        if model.device.startswith("cpu"):
-            most = max(1, int(CPU_BATCH_S / batch[0].seconds))
+        cpu = model.device.startswith("cpu")
+        most = max(1, int(CPU_BATCH_S / batch[0].seconds)) if cpu else len(batch)
         voices = []
         for i in range(0, len(batch), most):
             rows = batch_of(batch[i : i + most])
-            with turn:
+            with nullcontext() if cpu else turn:
                 voices.append(model.embed(rows))
         return [WindowVoice(voice, call) for part in voices for voice in part]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,41 @@ def test_every_chunk_is_read_as_in_the_stock_pipeline(tmp_path: Path, samples: i
     assert stock.sliding_window.step == ours.sliding_window.step
 
 
+@pytest.mark.parametrize(
+    ("size", "step", "chunks"), [("demo", 8000, 1), ("demo", 8000, 10), ("demo", 4010, 7), ("real", 16_000, 3)]
+)
+@pytest.mark.parametrize("sound", ["talk", "offset", "silence"])
+def test_filters_shared_by_chunks_give_the_output_of_the_network(
+    talk: Audio, size: str, step: int, chunks: int, sound: str
+) -> None:
+    import torch
+
+    from gainstage.engine.bench.diarize import real_size
+    from gainstage.engine.models.shared_filters import SharedFilters
+
+    model, window = (
+        (models().diarizer(_slot).parts.segmentation, 32_000) if size == "demo" else (real_size(0).segmentation, 160_000)
+    )
+    samples = window + (chunks - 1) * step
+    audio = torch.from_numpy(np.resize(talk.read(), samples))
+    audio = {"talk": audio, "offset": 0.5 * audio + 0.4, "silence": torch.zeros(samples)}[sound]
+    assert SharedFilters.fit(model, step)
+    with torch.inference_mode():
+        alone = model(audio.unfold(0, window, step)[:, None].contiguous())
+        shared = SharedFilters(model, window, step)(audio)
+    assert shared.shape == alone.shape
+    assert (shared - alone).abs().max() < 1e-4  # logarithms of probabilities
+    assert torch.equal(shared.argmax(-1), alone.argmax(-1)) or sound == "silence"  # in silence several are alike
+
+
+def test_filters_are_shared_only_where_they_can_be(network: Any) -> None:
+    from gainstage.engine.models.shared_filters import SharedFilters
+
+    segmentation = models().diarizer(_slot).parts.segmentation
+    assert not SharedFilters.fit(segmentation, 8005), "a chunk that begins between two values of the filters"
+    assert not SharedFilters.fit(network, 8000)
+
+
 def test_stacked_vectors_are_those_of_one_pass_per_speaker_to_rounding(network: Any) -> None:
     import torch
 
@@ -151,8 +189,9 @@ def test_frames_read_once_give_nearly_the_vectors_of_each_chunk(network: Any, tm
     assert same.min() > cosine(ours[there][:, 0], theirs[:, 1]).max()  # nearer than another person of the same chunk
 
 
-def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio) -> None:
-    from gainstage.engine.models.speaker_pipeline import Work
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls: int) -> None:
+    from gainstage.engine.models.speaker_pipeline import Plan, Work
 
     work = Work(talk, AdaptiveBudget, batch=lambda: 16)
     sizes = []
@@ -163,16 +202,68 @@ def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio) -> Non
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         return list(range(first, last))
 
-    done = [n for _, _, part in work.batches("embeddings", 21, 8, call) for n in part]
+    done = [n for _, _, part in work.batches("embeddings", 21, Plan(8, calls), call) for n in part]
     assert done == list(range(21))
-    assert sizes[:3] == [16, 8, 4]
-    assert max(sizes[3:]) == 4
+    if calls == 1:
+        assert sizes[:3] == [16, 8, 4]
+        assert max(sizes[3:]) == 4
+    assert max(sizes[-3:]) <= 4
 
     def hopeless(first: int, last: int) -> None:
         raise RuntimeError("CUDA out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(work.batches("segmentation", 3, 8, hopeless))
+        list(work.batches("segmentation", 3, Plan(8, calls), hopeless))
+
+
+def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_pipeline import Plan, Work
+
+    both = threading.Barrier(2, timeout=30)
+    threads = set()
+
+    def call(first: int, last: int) -> list[int]:
+        both.wait()  # breaks unless two calls are under way
+        threads.add((threading.get_ident(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        time.sleep(0.02 if first % 4 == 0 else 0.0)  # the second of each two is done first
+        return list(range(first, last))
+
+    work = Work(talk, AdaptiveBudget)
+    found = list(work.batches("embeddings", 12, Plan(2, calls=2, threads=1), call))
+    assert [(first, last) for first, last, _ in found] == [(n, n + 2) for n in range(0, 12, 2)]
+    assert [n for _, _, part in found for n in part] == list(range(12))
+    assert work.calls["embeddings"] == 6
+    assert len({ident for ident, _, _ in threads} - {threading.get_ident()}) == 2
+    assert {(count, inferring) for _, count, inferring in threads} == {(1, True)}
+
+
+def test_nothing_computes_any_more_when_a_recording_is_left_between_calls(talk: Audio) -> None:
+    from gainstage.engine.models.speaker_pipeline import Plan, Work
+
+    begun, ended = [], []
+
+    def call(first: int, last: int) -> list[int]:
+        begun.append(first)
+        time.sleep(0.05)
+        ended.append(first)
+        return [first]
+
+    work = Work(talk, AdaptiveBudget)
+    with closing(work.batches("embeddings", 100, Plan(1, calls=2), call)) as batches:
+        next(batches)
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) <= 3
+
+
+def test_two_cores_give_the_turns_of_one(talk: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gainstage.engine.models import speaker_pipeline
+
+    monkeypatch.setattr(speaker_pipeline, "cores_of_a_diarizer", lambda: 1)
+    alone = diarized(talk, "stacked")
+    monkeypatch.setattr(speaker_pipeline, "cores_of_a_diarizer", lambda: 2)
+    assert diarized(talk, "stacked").turns == alone.turns
 
 
 def test_hours_of_silence_cost_no_memory(tmp_path: Path) -> None:

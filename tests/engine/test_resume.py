@@ -205,11 +205,28 @@ def test_little_of_one_recording_is_under_way_at_once_however_long_its_windows()
     assert most <= UNDER_WAY_S
 
 
-@pytest.mark.parametrize(("own", "step_s", "chunks"), [(32, 1.0, 10), (32, 2.5, 4), (8, 0.5, 8), (32, 30.0, 1)])
-def test_a_call_of_the_diarizer_on_a_cpu_holds_seconds_of_audio(own: int, step_s: float, chunks: int) -> None:
+@pytest.mark.parametrize(
+    ("own", "step_s", "cores", "chunks", "calls", "threads"),
+    [
+        (32, 1.0, 1, 10, 1, 1),
+        (32, 1.0, 2, 5, 2, 1),
+        (32, 1.0, 8, 5, 2, 4),
+        (32, 0.5, 2, 10, 2, 1),
+        (32, 0.5, 8, 4, 5, 1),
+        (32, 2.5, 2, 4, 1, 2),
+        (8, 0.5, 2, 4, 2, 1),
+        (32, 30.0, 4, 1, 1, 4),
+    ],
+)
+def test_calls_of_the_diarizer_on_a_cpu_hold_seconds_of_audio(
+    own: int, step_s: float, cores: int, chunks: int, calls: int, threads: int
+) -> None:
     import torch
 
-    from gainstage.engine.models.speaker_pipeline import together
+    from gainstage.engine.models.speaker_pipeline import TOGETHER_S, Plan
 
-    assert together(own, step_s, torch.device("cpu")) == chunks
-    assert together(own, step_s, torch.device("cuda")) == own
+    plan = Plan.of(own, step_s, torch.device("cpu"), cores)
+    assert plan == Plan(chunks, calls, threads)
+    assert chunks == 1 or chunks * calls * step_s <= TOGETHER_S
+    assert calls * threads <= cores
+    assert Plan.of(own, step_s, torch.device("cuda"), cores) == Plan(own)
