@@ -1,7 +1,8 @@
 """gainstage beside what a user would pick: the seed's old way, a plain script, whisperX, on the same recordings, weights and machine.
 
-Each way runs in a process of its own, in alternation. Times begin when the models are loaded, but for the seed's way, which loads them
-for each recording. The script stores nothing; we store everything, and the peak of our memory leaves the database out.
+Each way runs in a process of its own, in alternation; the seed's way in one for each recording, as scripts are started. Times begin when
+the models are loaded, but for the seed's way, which loads them for each recording. The script stores nothing; we store everything,
+and the peak of our memory leaves the database out.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def run(
     ``der``; ``ratio_plain``, ``ratio_seed`` and ``ratio_long`` (one long recording, to the plain script), each [least, median, most].
 
     ``phases`` are the seconds of each step of the seed's way and the script; ``ratio_seed_scripts`` is ``ratio_seed`` with the
-    imports that a script started for each recording pays. ``models`` is a folder with ``whisper-base`` and ``minilm``, used in
+    imports of the libraries, which every one of its processes pays. ``models`` is a folder with ``whisper-base`` and ``minilm``, used in
     place of the bundled recogniser and text model by all ways.
     """
     with tempfile.TemporaryDirectory(prefix="gainstage-peers-") as folder:
@@ -70,17 +71,12 @@ def run(
         "whisperx_why": why_no_whisperx(),
         "ratio_plain": _ratios(measured[OURS], measured[PLAIN]),
         "ratio_seed": _ratios(measured[OURS], measured[SEED]),
-        "ratio_seed_scripts": _ratios(measured[OURS], [_as_scripts(one, len(mixed)) for one in measured[SEED]]),
+        "ratio_seed_scripts": _ratios(measured[OURS], [{"rtfx": one["script_rtfx"]} for one in measured[SEED]]),
         "ratio_long": _ratios(alone[OURS], alone[PLAIN]),
         "audio_s": round(sum(s.truth.duration for s in mixed), 1),
         "models": models or "bundled",
         "phases": {way: {name: round(s, 1) for name, s in measured[way][0]["phases"].items()} for way in (SEED, PLAIN)},
     }
-
-
-def _as_scripts(one: dict[str, Any], recordings: int) -> dict[str, Any]:
-    """A pass whose process would have been started for each recording."""
-    return {**one, "rtfx": one["audio_s"] / (one["audio_s"] / one["rtfx"] + recordings * one["import_s"])}
 
 
 def why_no_whisperx() -> str:
@@ -115,11 +111,7 @@ def joined(path: Path, count: int, lot: np.random.Generator) -> Sample:
 
 
 def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "gainstage.engine.bench.peers_ways", way, models or "", *(str(s.path) for s in samples)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{way} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = _sum([_answer(way, [one], models) for one in samples]) if way == SEED else _answer(way, samples, models)
     quality: Quality | None = None
     for sample in samples:
         result = answer["results"][sample.path.name]
@@ -134,10 +126,29 @@ def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[s
         "peak_mb": answer["peak_mb"],
         "wer": float(quality.wer),
         "der": float(quality.der),
-        "audio_s": audio_s,
         "processor_s": answer["processor_s"],
-        "import_s": answer["import_s"],
+        "script_rtfx": audio_s / answer["script_s"],
         "phases": answer["phases"],
+    }
+
+
+def _answer(way: str, samples: Sequence[Sample], models: str | None) -> dict[str, Any]:
+    """What a process of :mod:`gainstage.engine.bench.peers_ways` prints."""
+    command = [sys.executable, "-m", "gainstage.engine.bench.peers_ways", way, models or "", *(str(s.path) for s in samples)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{way} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _sum(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Processes one after the other as one."""
+    return {
+        **{name: sum(one[name] for one in answers) for name in ("wall_s", "script_s", "processor_s")},
+        "peak_mb": max(one["peak_mb"] for one in answers),
+        "results": {name: result for one in answers for name, result in one["results"].items()},
+        "phases": {name: sum(one["phases"][name] for one in answers) for name in answers[0]["phases"]},
     }
 
 
@@ -165,7 +176,7 @@ def table(result: dict[str, Any]) -> str:
     for name, text in (
         ("ratio_plain", "to the plain script"),
         ("ratio_seed", "to the old way"),
-        ("ratio_seed_scripts", "a script each"),
+        ("ratio_seed_scripts", "with its imports"),
         ("ratio_long", "one long recording"),
     ):
         low, middle, high = result[name]

@@ -262,3 +262,17 @@ def test_a_database_that_is_away_only_costs_the_cache(tmp_path: Path, database_u
         assert len(extractor.extract(talk, [(0, 5)], token=CancelToken()).voices) == 1
     finally:
         extractor.close()
+
+
+def test_convolutions_without_padding_give_the_voices_of_the_library() -> None:
+    from gainstage.engine.models.hyperparams import build_encoder
+    from gainstage.engine.models.resolve import find
+    from gainstage.engine.models.voice import VoiceEncoder, load_classifier
+
+    files = find("voice", "demo:voice", None, Path(), download=False)
+    published = build_encoder((files.folder / "hyperparams.yaml").read_text("utf-8"), files.folder, "cpu")
+    ours = load_classifier(files, "cpu")
+    unpadded = [name for name, module in ours.named_modules() if getattr(module, "padding", None) == "valid"]
+    assert len(unpadded) == 16
+    batch = 0.1 * np.random.default_rng(5).standard_normal((3, 20_000)).astype(np.float32)
+    assert np.array_equal(VoiceEncoder(ours, files, "cpu").raw(batch), VoiceEncoder(published, files, "cpu").raw(batch))
