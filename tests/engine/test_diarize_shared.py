@@ -266,6 +266,37 @@ def test_two_cores_give_the_turns_of_one(talk: Audio, monkeypatch: pytest.Monkey
     assert diarized(talk, "stacked").turns == alone.turns
 
 
+@pytest.mark.parametrize(("rows", "every"), [(0, 1), (1, 1), (6000, 1), (6001, 2), (43_000, 8)])
+def test_vectors_to_cluster_are_thinned_evenly(rows: int, every: int) -> None:
+    from gainstage.engine.models.speaker_pipeline import MOST_CLUSTERED, thinned
+
+    vectors, chunks, speakers = thinned(lambda n: (np.zeros((n, 4)), np.arange(n), np.arange(n) % 3), rows)
+    assert list(chunks) == list(range(0, rows, every))
+    assert list(speakers) == [n % 3 for n in chunks]
+    assert len(vectors) == len(chunks) <= MOST_CLUSTERED
+
+
+def test_a_long_recording_is_clustered_by_a_part_of_its_chunks(talk: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyannote.audio.pipelines import clustering
+
+    from gainstage.engine.models import speaker_pipeline
+
+    clustered = []
+    linkage = clustering.linkage
+
+    def counted(vectors: Any, *args: Any, **options: Any) -> Any:
+        clustered.append(len(vectors))
+        return linkage(vectors, *args, **options)
+
+    monkeypatch.setattr(clustering, "linkage", counted)
+    whole = diarized(talk, "stacked")
+    monkeypatch.setattr(speaker_pipeline, "MOST_CLUSTERED", clustered[0] // 2)
+    part = diarized(talk, "stacked")
+    assert clustered[0] // 3 < clustered[1] <= clustered[0] // 2
+    assert len({t.cluster for t in part.turns}) == len({t.cluster for t in whole.turns}) > 1
+    assert abs(sum(t.end - t.start for t in part.turns) - sum(t.end - t.start for t in whole.turns)) < 1.0
+
+
 def test_hours_of_silence_cost_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "six-hours.pcm"
     samples = 6 * 3600 * SAMPLE_RATE
