@@ -37,8 +37,8 @@ TOGETHER_S = 10.0
 
 MOST_CLUSTERED = 6000
 """Most vectors that are clustered; of more, evenly spaced ones are, and all are assigned to the clusters. The libraries' clustering takes
-memory and time with the square of their number, and holds all threads of the engine meanwhile: 1.3 s and 0.3 GB for 6,000, 90 s and
-15 GB for the 43,000 of six hours of the demo."""
+memory and time with the square of their number, and holds all threads of the engine meanwhile: 0.9 s and 0.4 GB for 6,000, 87 s and more
+than 7 GB for the 43,000 of six hours of the demo."""
 
 FEWEST = 4
 """Chunks of a call that is not worth dividing: steps of a recurrent network cost nearly the same for one row as for four."""
