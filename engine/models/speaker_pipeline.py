@@ -86,8 +86,10 @@ class Plan:
         return cls(chunks // calls, calls, max(1, cores // calls))
 
     def pool(self) -> AbstractContextManager[ThreadPoolExecutor | None]:
-        """Threads for calls that run at once; None where the caller's own is enough."""
-        return ThreadPoolExecutor(self.calls, "diarizer", keep_to, (self.threads,)) if self.calls > 1 else nullcontext()
+        """Threads for calls on several cores; None where the caller's own is enough."""
+        if self.calls == self.threads == 1:
+            return nullcontext()
+        return ThreadPoolExecutor(self.calls, "diarizer", keep_to, (self.threads,))
 
 
 @dataclass(slots=True)

@@ -239,6 +239,17 @@ def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> Non
     assert {(count, inferring) for _, count, inferring in threads} == {(1, True)}
 
 
+def test_a_call_alone_takes_all_cores(talk: Audio) -> None:
+    import torch
+
+    from gainstage.engine.models.speaker_pipeline import Plan, Work
+
+    found = list(
+        Work(talk, AdaptiveBudget).batches("embeddings", 2, Plan(1, calls=1, threads=2), lambda *_: [torch.get_num_threads()])
+    )
+    assert [part for _, _, part in found] == [[2], [2]]
+
+
 def test_nothing_computes_any_more_when_a_recording_is_left_between_calls(talk: Audio) -> None:
     from gainstage.engine.models.speaker_pipeline import Plan, Work
 
