@@ -266,8 +266,8 @@ class JobQueue(Backlog):
         return True
 
     def recover(self) -> Recovered:
-        """Queue again what dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up; and offer to all what
-        was left to a host on which no engine lives any more.
+        """Queue again what other, dead engines hold: ended, gone, or silent for ``stalled_s`` while the server was up; and offer to all
+        what was left to a host on which no engine lives any more. Who asks is alive, however late its own heartbeat is.
 
         Any engine may call it at any time; two at once share the work. The attempt is not counted, the death is.
         """
@@ -288,13 +288,13 @@ class JobQueue(Backlog):
                     with stalled as (
                       select j.id from procrastinate_jobs j left join procrastinate_workers w on w.id = j.worker_id
                       left join engine e on e.worker = j.worker_id
-                      where j.status = 'doing' and (w.id is null or e.ended is not null or
+                      where j.status = 'doing' and e.id is distinct from %s and (w.id is null or e.ended is not null or
                         greatest(w.last_heartbeat, pg_postmaster_start_time()) < now() - make_interval(secs => %s))
                       for update of j skip locked
                     )
                     select id, procrastinate_retry_job_v2(id, now(), null, null, null) from stalled
                     """,
-                    [self.stalled_s],
+                    [self.engine_id, self.stalled_s],
                 )
             ]
             back = cursor.execute(

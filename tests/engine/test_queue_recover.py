@@ -15,7 +15,7 @@ from psycopg import OperationalError
 
 from gainstage.engine.errors import LostClaim
 from gainstage.engine.queue.engines import list_engines
-from gainstage.engine.queue.jobs import JobQueue
+from gainstage.engine.queue.jobs import JobQueue, Recovered
 from gainstage.engine.store.database import Database
 from gainstage.engine.store.sessions import end_holders, session_name
 from tests.queue_kit import column, job_queue, jobs, recording, recordings, register, store, until
@@ -222,6 +222,23 @@ def test_an_engine_that_was_given_up_registers_anew(database: Database) -> None:
     with database.connection() as connection:
         connection.execute("delete from procrastinate_workers")
     assert queue.take()
+
+
+def test_an_engine_that_was_held_up_does_not_take_its_own_work_for_lost(database: Database, tmp_path: Path) -> None:
+    for name in ("late", "other"):
+        register(database, name, tmp_path)
+    late, other = job_queue(database, "late", stalled_s=1.0), job_queue(database, "other", stalled_s=1.0)
+    late.add(recordings(1))
+    claim = late.take()
+    assert claim is not None
+    with database.connection() as connection:
+        connection.execute(
+            "update procrastinate_workers set last_heartbeat = now() - interval '90 seconds' where id = %s", [late.worker]
+        )
+        connection.execute("update engine set heartbeat = now() - interval '90 seconds' where id = 'late'")
+    assert late.recover() == Recovered()
+    assert column(database, claim.recording.id, "engine") == "late"
+    assert other.recover().requeued == (claim.recording.id,), "another engine cannot tell it from a dead one"
 
 
 def test_a_recording_that_kills_engine_after_engine_fails_with_that_cause(database: Database) -> None:
