@@ -206,7 +206,7 @@ def trace_calls(note: Callable[[str, float], None], slow: float = 0.0) -> None:
         work: speaker_pipeline.Work,
         step: str,
         total: int,
-        plan: speaker_pipeline.Plan,
+        plan: speaker_pipeline.CallPlan,
         call: Callable[[int, int], Any],
         first: int = 0,
     ) -> Generator[tuple[int, int, Any], None, None]:

@@ -67,7 +67,7 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallPlan:
     """How a step calls its network: ``calls`` at once, each of ``chunks`` and on ``threads`` threads of PyTorch."""
 
     chunks: int
@@ -75,7 +75,7 @@ class Plan:
     threads: int = 1
 
     @classmethod
-    def of(cls, own: int, step_s: float, device: torch.device, cores: int) -> Plan:
+    def of(cls, own: int, step_s: float, device: torch.device, cores: int) -> CallPlan:
         """For a model that wants ``own`` chunks in a call. On a CPU calls beside each other use cores better than one call on several
         threads, and together hold at most :data:`TOGETHER_S` of new audio.
         """
@@ -122,7 +122,7 @@ class Work:
             self.kept.put(_key(step, n), zlib.compress(file.getvalue(), 1))  # type: ignore[union-attr]
 
     def batches(
-        self, step: str, total: int, plan: Plan, call: Callable[[int, int], Any], first: int = 0
+        self, step: str, total: int, plan: CallPlan, call: Callable[[int, int], Any], first: int = 0
     ) -> Generator[tuple[int, int, Any], None, None]:
         """``(first, last, call(first, last))`` over ``range(first, total)``, in order, in batches of the setting, else of the plan;
         after an out-of-memory error the batch is halved and tried again. Results are kept. Closing it waits for the calls under way.
@@ -158,7 +158,7 @@ class Work:
         self.keep(step, first, result)
         return result
 
-    def _size(self, step: str, plan: Plan) -> int:
+    def _size(self, step: str, plan: CallPlan) -> int:
         setting = float(self.batch() or plan.chunks)
         budget = self.budgets.get(step) or self.budgets.setdefault(step, self.new_budget(setting))
         if budget.setting != setting:
@@ -205,7 +205,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
 
         if hook is not None:
             hook("segmentation", None, total=total, completed=len(before))
-        plan = Plan.of(self.segmentation_batch_size, step_s, inference.device, cores_of_a_diarizer())
+        plan = CallPlan.of(self.segmentation_batch_size, step_s, inference.device, cores_of_a_diarizer())
         with closing(work.batches("segmentation", whole, plan, infer, len(before))) as batches:
             for _, last, output in batches:
                 outputs.append(output)
@@ -242,7 +242,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 reader = FrameReader(model, work.audio, self._embedding.device)
                 reader.start_at(len(before) * step_s)
                 pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
-                plan = Plan.of(self.embedding_batch_size, step_s, self._embedding.device, 1)  # frames are read forward in time
+                plan = CallPlan.of(self.embedding_batch_size, step_s, self._embedding.device, 1)  # frames are read forward in time
                 for _, last, vectors in work.batches("embeddings", total, plan, pooled.vectors, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
@@ -263,14 +263,14 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                         report("embeddings", None, total=total, completed=last)
         return np.concatenate(rows)
 
-    def _plan(self, step_s: float) -> Plan:
+    def _plan(self, step_s: float) -> CallPlan:
         """Calls of the speaker network: on a CPU of one chunk, as measured (a ResNet34 takes 0.55 s per chunk alone and 0.85 s in
         batches of 8, whose activations do not fit the cache); elsewhere, and for encoders that group by length, the model's own.
         """
         device, cores = self._embedding.device, cores_of_a_diarizer()
         if device.type == "cpu" and hasattr(self._embedding.model_, "forward_frames"):
-            return Plan(1, cores)
-        return Plan.of(self.embedding_batch_size, step_s, device, cores)
+            return CallPlan(1, cores)
+        return CallPlan.of(self.embedding_batch_size, step_s, device, cores)
 
     def _masks(self, segmentations: SlidingWindowFeature, exclude_overlap: bool) -> Floats:
         """``(chunks, speakers, frames)``: where each speaker is active; alone, where that leaves enough (as in the stock

@@ -191,7 +191,7 @@ def test_frames_read_once_give_nearly_the_vectors_of_each_chunk(network: Any, tm
 
 @pytest.mark.parametrize("calls", [1, 3])
 def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls: int) -> None:
-    from gainstage.engine.models.speaker_pipeline import Plan, Work
+    from gainstage.engine.models.speaker_pipeline import CallPlan, Work
 
     work = Work(talk, AdaptiveBudget, batch=lambda: 16)
     sizes = []
@@ -202,7 +202,7 @@ def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         return list(range(first, last))
 
-    done = [n for _, _, part in work.batches("embeddings", 21, Plan(8, calls), call) for n in part]
+    done = [n for _, _, part in work.batches("embeddings", 21, CallPlan(8, calls), call) for n in part]
     assert done == list(range(21))
     if calls == 1:
         assert sizes[:3] == [16, 8, 4]
@@ -213,13 +213,13 @@ def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls:
         raise RuntimeError("CUDA out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(work.batches("segmentation", 3, Plan(8, calls), hopeless))
+        list(work.batches("segmentation", 3, CallPlan(8, calls), hopeless))
 
 
 def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> None:
     import torch
 
-    from gainstage.engine.models.speaker_pipeline import Plan, Work
+    from gainstage.engine.models.speaker_pipeline import CallPlan, Work
 
     both = threading.Barrier(2, timeout=30)
     threads = set()
@@ -231,7 +231,7 @@ def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> Non
         return list(range(first, last))
 
     work = Work(talk, AdaptiveBudget)
-    found = list(work.batches("embeddings", 12, Plan(2, calls=2, threads=1), call))
+    found = list(work.batches("embeddings", 12, CallPlan(2, calls=2, threads=1), call))
     assert [(first, last) for first, last, _ in found] == [(n, n + 2) for n in range(0, 12, 2)]
     assert [n for _, _, part in found for n in part] == list(range(12))
     assert work.calls["embeddings"] == 6
@@ -242,16 +242,16 @@ def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> Non
 def test_a_call_alone_takes_all_cores(talk: Audio) -> None:
     import torch
 
-    from gainstage.engine.models.speaker_pipeline import Plan, Work
+    from gainstage.engine.models.speaker_pipeline import CallPlan, Work
 
     found = list(
-        Work(talk, AdaptiveBudget).batches("embeddings", 2, Plan(1, calls=1, threads=2), lambda *_: [torch.get_num_threads()])
+        Work(talk, AdaptiveBudget).batches("embeddings", 2, CallPlan(1, calls=1, threads=2), lambda *_: [torch.get_num_threads()])
     )
     assert [part for _, _, part in found] == [[2], [2]]
 
 
 def test_nothing_computes_any_more_when_a_recording_is_left_between_calls(talk: Audio) -> None:
-    from gainstage.engine.models.speaker_pipeline import Plan, Work
+    from gainstage.engine.models.speaker_pipeline import CallPlan, Work
 
     begun, ended = [], []
 
@@ -262,7 +262,7 @@ def test_nothing_computes_any_more_when_a_recording_is_left_between_calls(talk: 
         return [first]
 
     work = Work(talk, AdaptiveBudget)
-    with closing(work.batches("embeddings", 100, Plan(1, calls=2), call)) as batches:
+    with closing(work.batches("embeddings", 100, CallPlan(1, calls=2), call)) as batches:
         next(batches)
     assert sorted(begun) == sorted(ended)
     assert len(begun) <= 3

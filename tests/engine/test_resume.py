@@ -223,10 +223,10 @@ def test_calls_of_the_diarizer_on_a_cpu_hold_seconds_of_audio(
 ) -> None:
     import torch
 
-    from gainstage.engine.models.speaker_pipeline import TOGETHER_S, Plan
+    from gainstage.engine.models.speaker_pipeline import TOGETHER_S, CallPlan
 
-    plan = Plan.of(own, step_s, torch.device("cpu"), cores)
-    assert plan == Plan(chunks, calls, threads)
+    plan = CallPlan.of(own, step_s, torch.device("cpu"), cores)
+    assert plan == CallPlan(chunks, calls, threads)
     assert chunks == 1 or chunks * calls * step_s <= TOGETHER_S
     assert calls * threads <= cores
-    assert Plan.of(own, step_s, torch.device("cuda"), cores) == Plan(own)
+    assert CallPlan.of(own, step_s, torch.device("cuda"), cores) == CallPlan(own)
