@@ -97,7 +97,11 @@ class VoicesPanel(Panel):
     def _latest(self, d: DecisionRow, width: int, p: Palette) -> Line:
         text, token = outcome(d)
         line = (
-            Line().add(fmt.clock(d.wall, seconds=False), p["faint"]).gap(1, p["ground"]).fit(d.recording, 11, p["muted"]).gap(1, p["ground"])
+            Line()
+            .add(fmt.clock(d.wall, seconds=False), p["faint"])
+            .gap(1, p["ground"])
+            .fit(d.recording, 11, p["muted"])
+            .gap(1, p["ground"])
         )
         line.fit(fmt.cluster(d.cluster), 3, p["muted"]).add(f" {fmt.decimal(d.variance)}, {fmt.decimal(d.range, 2)} ", p["muted"])
         line.add(text, p[token])
