@@ -22,11 +22,16 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
 from gainstage.engine.telemetry.cores import torch_device
+from gainstage.engine.terms import SAMPLE_RATE
 
 MINUTES = 8.0
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 TEXT_BATCHES = (1, 16, 64, 256)
 TEXT_LENGTH = 128
+TINY_S = 11.0
+"""Seconds of audio with small networks: more than one chunk of the diarizer, whose networks are of real size all the same."""
+FULL = {"identify.scale": "cosine", "workers.transcribe": 2, "in_flight": 12, "embed.batch": 64}
+"""What the workstation's profile sets; similarities of random voices have no scale of their own."""
 
 LIBRARIES = ("torch", "ctranslate2", "faster-whisper", "pyannote-audio", "speechbrain", "sentence-transformers", "nvidia-ml-py")
 
@@ -144,7 +149,7 @@ def _sees_gpu(wanted: bool) -> bool:
 def voices(one: GpuRun) -> Iterator[Row]:
     """Voices per second, one by one, padded, ours, and the floor without cutting or waiting."""
     from gainstage.engine.bench import voices_ways as ways
-    from gainstage.engine.terms import SAMPLE_RATE, Audio
+    from gainstage.engine.terms import Audio
     from gainstage.engine.voices.extract import VoiceExtractor, voice_batcher
 
     encoder, modules = ways.full_size(one.device)
@@ -215,7 +220,7 @@ def diarizer(one: GpuRun) -> Iterator[Row]:
     from gainstage.engine.bench.quality import demo_settings
     from gainstage.engine.speech.diarize import Diarizer
 
-    audio = talk(one.folder, 11.0 if one.tiny else 300.0)
+    audio = talk(one.folder, TINY_S if one.tiny else 300.0)
     parts = replace(real_size(0), device=one.device)
     for module in parts.modules():
         module.to(torch.device(one.device))
@@ -233,37 +238,58 @@ def diarizer(one: GpuRun) -> Iterator[Row]:
 def end_to_end(one: GpuRun) -> Iterator[Row]:
     """The engine with its database on bundled recordings and models: seconds of audio per second, words and turns found."""
     from gainstage.engine.bench.peers import MIXED, joined
-    from gainstage.engine.bench.peers_ways import ours
+    from gainstage.engine.bench.peers_ways import Weights, ours
 
     lot = np.random.default_rng(0)
     samples = [joined(one.folder / f"{n}.wav", k, lot) for n, k in enumerate(MIXED[: 1 if one.tiny else len(MIXED)])]
-    wall_s, results = ours([s.path for s in samples])
+    wall_s, results = ours([s.path for s in samples], Weights(device=one.device).overrides)
     audio_s = sum(s.truth.duration for s in samples)
     words = sum(len(r["words"]) for r in results.values())
     yield {"recordings": len(samples), "rtfx": round(audio_s / wall_s, 1), "words": words}
 
 
 def end_to_end_full(one: GpuRun) -> Iterator[Row]:
-    """The engine with its database on networks of the size of the default models with random weights: what they find means nothing,
-    what it costs does. A recogniser with random weights does not end a window by itself: it is stopped after 96 tokens.
+    """The engine with its database, and a plain script, on networks of the size of the default models with random weights: what they
+    find means nothing, what it costs does. A recogniser with random weights does not end a window by itself: it is stopped after 96 tokens.
     """
     if not one.full:
         yield {"skipped": "takes minutes on a CPU; --full runs it"}
         return
     from gainstage.engine.bench.peers import MIXED, joined
-    from gainstage.engine.bench.peers_ways import ours
-    from gainstage.engine.bench.random_models import TOKENS, random_models
+    from gainstage.engine.bench.peers_ways import Phases, ours, plain
+    from gainstage.engine.bench.random_models import random_models
     from gainstage.engine.runtime.context import EngineContext
 
     def stopped_early(context: EngineContext) -> None:
-        context.models.transcriber()._model.max_length = TOKENS
+        context.models.transcriber()._model.max_length = weights.tokens
 
     lot = np.random.default_rng(1)
     samples = [joined(one.folder / f"full-{n}.wav", k, lot) for n, k in enumerate(MIXED[: 1 if one.tiny else len(MIXED)])]
-    overrides = random_models(one.folder / "random", one.device, tiny=one.tiny)
-    wall_s, results = ours([s.path for s in samples], overrides, self_test=False, prepare=stopped_early)
-    audio_s = sum(s.truth.duration for s in samples)
-    yield {"recordings": len(results), "audio_s": round(audio_s), "rtfx": round(audio_s / wall_s, 2)}
+    paths, audio_s = [s.path for s in samples], sum(s.truth.duration for s in samples)
+    if one.tiny:
+        audio_s = TINY_S
+        _cut(paths[0], audio_s)
+    weights = random_models(one.folder / "random", one.device, tiny=one.tiny)
+    wall_s, results = ours(paths, {**weights.overrides, **FULL}, self_test=False, prepare=stopped_early)
+    yield {"way": "ours", "recordings": len(results), "audio_s": round(audio_s), "rtfx": round(audio_s / wall_s, 2)}
+    phases = Phases()
+    with quiet.working():
+        plain_s, results = plain(paths, weights, phases)
+    spent = {f"{name}_s": round(seconds, 1) for name, seconds in phases.seconds.items()}
+    yield {
+        "way": "plain script",
+        "recordings": len(results),
+        "rtfx": round(audio_s / plain_s, 2),
+        "ours": round(plain_s / wall_s, 2),
+        **spent,
+    }
+
+
+def _cut(path: Path, seconds: float) -> None:
+    import soundfile
+
+    samples, rate = soundfile.read(path, frames=round(seconds * SAMPLE_RATE), dtype="int16")
+    soundfile.write(path, samples, rate)
 
 
 def out_of_memory(one: GpuRun) -> Iterator[Row]:

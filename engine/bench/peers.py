@@ -14,17 +14,20 @@ import sys
 import tempfile
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from gainstage.engine.bench.peers_ways import Weights
 from gainstage.engine.bench.quality import media_with_truth
 from gainstage.engine.evaluation.quality import Hypothesis, Quality, Spoken, TrueWord, Truth, load_truth, score
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.telemetry.cores import torch_device
 from gainstage.engine.terms import SAMPLE_RATE
 
 MIXED = (1, 4, 1, 2, 3, 1, 2, 3)
@@ -45,15 +48,22 @@ class Sample:
 
 
 def run(
-    recordings: int = len(MIXED), repeats: int = REPEATS, seed: int = 0, long: int = LONG, models: str | None = None
+    recordings: int = len(MIXED),
+    repeats: int = REPEATS,
+    seed: int = 0,
+    long: int = LONG,
+    models: str | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """``seed``, ``plain``, ``whisperx`` (None where it is not installed) and ``ours``, each with ``rtfx``, ``peak_mb``, ``wer`` and
     ``der``; ``ratio_plain``, ``ratio_seed`` and ``ratio_long`` (one long recording, to the plain script), each [least, median, most].
 
     ``phases`` are the seconds of each step of the seed's way and the script; ``ratio_seed_scripts`` is ``ratio_seed`` with the
     imports of the libraries, which every one of its processes pays. ``models`` is a folder with ``whisper-base`` and ``minilm``, used in
-    place of the bundled recogniser and text model by all ways.
+    place of the bundled recogniser and text model by all ways. All models of all ways run on ``device``.
     """
+    with quiet.importing():
+        weights = Weights.of(models, torch_device(device, "--device"))
     with tempfile.TemporaryDirectory(prefix="gainstage-peers-") as folder:
         lot = np.random.default_rng(seed)
         mixed = [joined(Path(folder) / f"mixed-{n}.wav", count, lot) for n, count in enumerate(MIXED[:recordings])]
@@ -62,9 +72,9 @@ def run(
         alone: dict[str, list[dict[str, Any]]] = {PLAIN: [], OURS: []}
         for turn in range(repeats):
             for way in (SEED, PLAIN, OURS) if turn == 0 else (PLAIN, OURS) if turn % 2 else (OURS, PLAIN):
-                measured[way].append(_measured(way, mixed, models))
+                measured[way].append(_measured(way, mixed, weights))
             for way in (PLAIN, OURS) if turn % 2 == 0 else (OURS, PLAIN):
-                alone[way].append(_measured(way, whole, models))
+                alone[way].append(_measured(way, whole, weights))
     return {
         **{way: _best(times) for way, times in measured.items()},
         "whisperx": None,
@@ -75,6 +85,7 @@ def run(
         "ratio_long": _ratios(alone[OURS], alone[PLAIN]),
         "audio_s": round(sum(s.truth.duration for s in mixed), 1),
         "models": models or "bundled",
+        "device": weights.device,
         "phases": {way: {name: round(s, 1) for name, s in measured[way][0]["phases"].items()} for way in (SEED, PLAIN)},
     }
 
@@ -110,8 +121,8 @@ def joined(path: Path, count: int, lot: np.random.Generator) -> Sample:
     return Sample(path, Truth(path.stem, at / SAMPLE_RATE, tuple(turns), tuple(words)))
 
 
-def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[str, Any]:
-    answer = _sum([_answer(way, [one], models) for one in samples]) if way == SEED else _answer(way, samples, models)
+def _measured(way: str, samples: Sequence[Sample], weights: Weights) -> dict[str, Any]:
+    answer = _sum([_answer(way, [one], weights) for one in samples]) if way == SEED else _answer(way, samples, weights)
     quality: Quality | None = None
     for sample in samples:
         result = answer["results"][sample.path.name]
@@ -132,9 +143,16 @@ def _measured(way: str, samples: Sequence[Sample], models: str | None) -> dict[s
     }
 
 
-def _answer(way: str, samples: Sequence[Sample], models: str | None) -> dict[str, Any]:
+def _answer(way: str, samples: Sequence[Sample], weights: Weights) -> dict[str, Any]:
     """What a process of :mod:`gainstage.engine.bench.peers_ways` prints."""
-    command = [sys.executable, "-m", "gainstage.engine.bench.peers_ways", way, models or "", *(str(s.path) for s in samples)]
+    command = [
+        sys.executable,
+        "-m",
+        "gainstage.engine.bench.peers_ways",
+        way,
+        json.dumps(asdict(weights)),
+        *(str(s.path) for s in samples),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{way} ended with {done.returncode}:\n{done.stderr[-2000:]}")

@@ -41,20 +41,36 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The models all ways use: the bundled ones, but for those that a folder of real ones holds (``whisper-base``, ``minilm``)."""
+    """The models all ways use, and where they run: the bundled ones, but for those that a folder of real ones holds
+    (``whisper-base``, ``minilm``). A recogniser with random weights ends no window by itself: it is stopped after ``tokens``.
+    """
 
     asr: str = "demo:asr"
     embed: str = "demo:text"
+    diarization: str = "demo:diarization"
+    voice: str = "demo:voice"
+    device: str = "cpu"
+    tokens: int | None = None
 
     @classmethod
-    def of(cls, folder: str | None) -> Weights:
-        places = {role: Path(folder or "") / name for role, name in (("asr", "whisper-base"), ("embed", "minilm"))}
-        return cls(**{role: str(place) for role, place in places.items() if folder and place.is_dir()})
+    def of(cls, folder: str | None, device: str = "cpu") -> Weights:
+        def at(name: str, bundled: str) -> str:
+            place = Path(folder or "") / name
+            return str(place) if folder and place.is_dir() else bundled
+
+        return cls(at("whisper-base", cls().asr), at("minilm", cls().embed), device=device)
 
     @property
     def known(self) -> dict[str, Any]:
         """Options of sequential recognition."""
         return KNOWN if self.asr == "demo:asr" else {"condition_on_previous_text": False, "vad_filter": True}
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The same as settings."""
+        roles = ("asr", "embed", "diarization", "voice")
+        models = {f"{role}.model": getattr(self, role) for role in roles}
+        return {**models, **{f"{role}.device": self.device for role in roles}, "asr.language": "en", "asr.compute": "auto"}
 
 
 class Phases:
@@ -85,12 +101,16 @@ class LoadedModels:
 
         models = Path()
         asr, text = find("asr", weights.asr, None, models), find("embed", weights.embed, None, models)
-        voice = find("voice", "demo:voice", None, models)
-        self.voice = VoiceEncoder(build_encoder((voice.folder / "hyperparams.yaml").read_text(), voice.folder, "cpu"), voice, "cpu")
-        self.recogniser = WhisperModel(str(asr.folder), device="cpu", compute_type="int8", local_files_only=True)
-        diarizer = find("diarization", "demo:diarization", None, models)
-        self.diarizer = load_diarizer(diarizer, "cpu", lambda _name, _folder: self.voice).pipeline()
-        self.texts = SentenceTransformer(str(text.folder), device="cpu", local_files_only=True)
+        voice, device = find("voice", weights.voice, None, models), weights.device
+        self.voice = VoiceEncoder(
+            build_encoder((voice.folder / "hyperparams.yaml").read_text(), voice.folder, device), voice, device
+        )
+        compute = "int8" if device == "cpu" else "float16"
+        self.recogniser = WhisperModel(str(asr.folder), device=device, compute_type=compute, local_files_only=True)
+        self.recogniser.max_length = weights.tokens or self.recogniser.max_length
+        diarizer = find("diarization", weights.diarization, None, models)
+        self.diarizer = load_diarizer(diarizer, device, lambda _name, _folder: self.voice).pipeline()
+        self.texts = SentenceTransformer(str(text.folder), device=device, local_files_only=True)
 
 
 def plain(paths: Sequence[Path], weights: Weights, phase: Phases) -> tuple[float, dict[str, Result]]:
@@ -202,7 +222,7 @@ def ours(
 
 def engine(paths: Sequence[Path], weights: Weights, _phase: Phases) -> tuple[float, dict[str, Result]]:
     """:func:`ours` with the same weights; its stages overlap, so they have no phases."""
-    return ours(paths, {"asr.model": weights.asr, "embed.model": weights.embed, "asr.language": "en"})
+    return ours(paths, weights.overrides)
 
 
 WAYS: dict[str, Callable[[Sequence[Path], Weights, Phases], tuple[float, dict[str, Result]]]] = {
@@ -232,7 +252,7 @@ def _result(heard: Sequence[Any], turns: Sequence[tuple[float, float, str]]) -> 
 
 
 def main() -> None:
-    way, folder, *names = sys.argv[1:]
+    way, weights, *names = sys.argv[1:]
     quiet.hush()
     began, phase = time.perf_counter(), Phases()
     with quiet.importing():
@@ -244,7 +264,7 @@ def main() -> None:
     torch.set_grad_enabled(False)
     before = time.process_time()
     with quiet.working():
-        wall_s, results = WAYS[way]([Path(name) for name in names], Weights.of(folder or None), phase)
+        wall_s, results = WAYS[way]([Path(name) for name in names], Weights(**json.loads(weights)), phase)
     used = {"script_s": import_s + wall_s, "processor_s": time.process_time() - before, "phases": phase.seconds}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_mb = peak / 2**20 if sys.platform == "darwin" else peak / 1024

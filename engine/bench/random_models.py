@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gainstage.engine.bench.diarize import real_size
+from gainstage.engine.bench.peers_ways import Weights
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import DEMO
 
@@ -17,8 +18,8 @@ TOKENS = 96
 ROLES = {"asr": "recogniser", "diarization": "diarizer", "voice": "voice", "embed": "texts"}
 
 
-def random_models(folder: Path, device: str, *, tiny: bool, seed: int = 0) -> dict[str, Any]:
-    """Folders for every role, as settings; ``tiny``: small networks of the same kinds."""
+def random_models(folder: Path, device: str, *, tiny: bool, seed: int = 0) -> Weights:
+    """Folders for every role; ``tiny``: small networks of the same kinds."""
     import torch
 
     folder.mkdir()
@@ -27,8 +28,7 @@ def random_models(folder: Path, device: str, *, tiny: bool, seed: int = 0) -> di
     random_diarizer(folder / ROLES["diarization"], seed)
     random_voice(folder / ROLES["voice"], tiny=tiny)
     random_texts(folder / ROLES["embed"], tiny=tiny)
-    settings: dict[str, Any] = {f"{role}.model": str(folder / name) for role, name in ROLES.items()}
-    return {**settings, **{f"{role}.device": device for role in ROLES}, "asr.language": "en", "identify.scale": "cosine"}
+    return Weights(**{role: str(folder / name) for role, name in ROLES.items()}, device=device, tokens=TOKENS)
 
 
 def random_recogniser(folder: Path, *, tiny: bool) -> Path:
