@@ -66,7 +66,7 @@ def run(seconds: float = SECONDS, seed: int = 0, models: str | None = None) -> d
     }
 
 
-def real_size(seed: int) -> DiarizerParts:
+def real_size(seed: int, device: str = "cpu") -> DiarizerParts:
     """pyannote's segmentation network and WeSpeaker's ResNet34 in full size, with random weights, clustered without a PLDA."""
     with quiet.importing():
         import torch
@@ -89,7 +89,7 @@ def real_size(seed: int) -> DiarizerParts:
         segmentation.build()
         return DiarizerParts(
             label="real size, random weights",
-            device="cpu",
+            device=device,
             segmentation=segmentation.eval(),
             embedding=WeSpeakerResNet34().eval(),
             plda=PLDA.from_pretrained(DEMO / "diarization" / "plda"),

@@ -10,7 +10,6 @@ import importlib.metadata
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ def voices(one: GpuRun) -> Iterator[Row]:
     wave = ways.noise(60 * ways.MINUTES, 0)
     pcm = one.folder / "noise.pcm"
     (wave * 32768).astype("<i2").tofile(pcm)
-    spans = ways.spans_of(4 if one.tiny else 256, 0)
+    spans = ways.spans_of(4 if one.tiny else 256 if one.device == "cpu" else 512, 0)
     extractor = VoiceExtractor(lambda: encoder, voice_batcher(lambda: encoder, lambda: ways.BATCH_SECONDS))
     try:
         bench = ways.Bench(encoder, modules, Audio(pcm, len(wave), "noise"), wave, one.folder / "noise.wav", spans, extractor)
@@ -214,17 +213,12 @@ def recogniser(one: GpuRun) -> Iterator[Row]:
 
 def diarizer(one: GpuRun) -> Iterator[Row]:
     """Seconds of audio per second of the diarizer, in each of its three ways."""
-    import torch
-
     from gainstage.engine.bench.diarize import ENGINES, real_size, talk
     from gainstage.engine.bench.quality import demo_settings
     from gainstage.engine.speech.diarize import Diarizer
 
     audio = talk(one.folder, TINY_S if one.tiny else 300.0)
-    parts = replace(real_size(0), device=one.device)
-    for module in parts.modules():
-        module.to(torch.device(one.device))
-    slot, stock = Diarizer(parts), 0.0
+    slot, stock = Diarizer(real_size(0, one.device)), 0.0
     for engine in ENGINES:
         settings = demo_settings({"diarization.engine": engine}).diarization
         began = time.perf_counter()
@@ -270,19 +264,17 @@ def end_to_end_full(one: GpuRun) -> Iterator[Row]:
         audio_s = TINY_S
         _cut(paths[0], audio_s)
     weights = random_models(one.folder / "random", one.device, tiny=one.tiny)
-    wall_s, results = ours(paths, {**weights.overrides, **FULL}, self_test=False, prepare=stopped_early)
-    yield {"way": "ours", "recordings": len(results), "audio_s": round(audio_s), "rtfx": round(audio_s / wall_s, 2)}
-    phases = Phases()
-    with quiet.working():
-        plain_s, results = plain(paths, weights, phases)
-    spent = {f"{name}_s": round(seconds, 1) for name, seconds in phases.seconds.items()}
-    yield {
-        "way": "plain script",
-        "recordings": len(results),
-        "rtfx": round(audio_s / plain_s, 2),
-        "ours": round(plain_s / wall_s, 2),
-        **spent,
-    }
+    row: dict[str, Row] = {}
+    for _ in range(1 if one.tiny or one.device == "cpu" else 2):  # a card compiles and loads its kernels at their first use
+        phases = Phases()
+        wall_s, results = ours(paths, {**weights.overrides, **FULL}, self_test=False, prepare=stopped_early)
+        row["ours"] = {"recordings": len(results), "audio_s": round(audio_s), "rtfx": round(audio_s / wall_s, 2)}
+        with quiet.working():
+            plain_s, results = plain(paths, weights, phases)
+        spent = {f"{name}_s": round(seconds, 1) for name, seconds in phases.seconds.items()}
+        ratio = {"rtfx": round(audio_s / plain_s, 2), "ours": round(plain_s / wall_s, 2)}
+        row["plain script"] = {"recordings": len(results), "audio_s": round(audio_s), **ratio, **spent}
+    yield from ({"way": way, **measured} for way, measured in row.items())
 
 
 def _cut(path: Path, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gainstage.engine.bench.diarize import real_size
 from gainstage.engine.bench.peers_ways import Weights
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import DEMO
+from gainstage.engine.speech.listening import FILE, Listening
 
 TOKENS = 96
 """Tokens after which a recogniser with random weights is stopped."""
@@ -64,6 +66,10 @@ def random_recogniser(folder: Path, *, tiny: bool) -> Path:
     (plain / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))
     converter = ctranslate2.converters.TransformersConverter(str(plain), copy_files=["tokenizer.json", "preprocessor_config.json"])
     converter.convert(str(folder), quantization="int8" if tiny else "float16", force=True)
+    rule = Listening(
+        again=False, timestamps=False
+    )  # its words have no times to speak of: nearly all speech would be recognised again
+    (folder / FILE).write_text(json.dumps(asdict(rule)))
     return folder
 
 

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,21 @@ class DiarizerParts:
     pad_s: float = 0.0  # seconds to extend turns for a model that ends them too early; in its config.yaml under `gainstage`
     rate: Rate = field(default_factory=lambda: Rate("audio"))
 
+    def __post_init__(self) -> None:
+        """Take the shared modules to their device, where they stay: the constructor of a pipeline takes its speaker network to the CPU,
+        and moving a recurrent network copies its weights, both under the hands of the slots that run them."""
+        import torch
+
+        for module in self.modules():
+            torch.nn.Module.to(module, torch.device(self.device))
+            module.to = partial(_stays, module)
+
     def modules(self) -> tuple[Any, ...]:
-        """The PyTorch modules that all slots share, for measuring memory."""
+        """The PyTorch modules that all slots share."""
         return (self.segmentation, self.embedding)
 
     def pipeline(self) -> Any:
-        """A new pipeline over the shared weights."""
+        """A new pipeline over the shared weights, which may be in use."""
         with quiet.importing():
             import torch
 
@@ -86,6 +96,11 @@ class DiarizerParts:
         if threshold is not None:
             clustering["threshold"] = threshold
         pipeline.instantiate({**self.parameters, "clustering": clustering})
+
+
+def _stays(module: Any, *_: object, **__: object) -> Any:
+    """``Module.to`` of a module that others use."""
+    return module
 
 
 @dataclass(frozen=True, slots=True)

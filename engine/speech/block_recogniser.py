@@ -169,7 +169,8 @@ class BlockRecogniser:
         """The utterances of a block in time order, and its coverage. ``done`` is called with seconds decoded and total seconds."""
         first = self._first(block, self._windows(block), done)
         sure = [u for u in first if not u.decoded.doubtful]
-        again, moved = self._again(block, [w for u in sure for w in u.words if not stretched(w, block.speech)])
+        firm = [w for u in sure for w in u.words if not stretched(w, block.speech)]
+        again, moved = self._again(block, firm) if self._rule.again else ([], {})
         kept = self._better([u for u in first if u.decoded.doubtful], [u for u in again if u.words])
         sure = [_without_replaced(u, block.speech, [k.span for k in again if k.words]) for u in sure]
         sure = [_moved(u, moved) for u in sure]

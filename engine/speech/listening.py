@@ -21,7 +21,7 @@ class Listening:
     pauses of at most that. On Whisper base, 0.4 s on each side in place of 0.2 save a tenth of the word errors, most of them under
     noise. A window of up to ``short_s`` is padded to ``short_context_s``, every other one to ``context_s``: on Whisper base the
     encoder needs a sixth of the time for ten seconds that it needs for thirty. ``timestamps`` says whether the model can write
-    times among the words. A gap is recognised again with up to ``around_s`` of the words on each side of it, with 0 alone.
+    times among the words. With ``again``, a gap is recognised again with up to ``around_s`` of the words on each side of it, with 0 alone.
     """
 
     window_s: float = 30.0
@@ -31,6 +31,7 @@ class Listening:
     short_s: float = 8.0
     short_context_s: int = 10
     timestamps: bool = True
+    again: bool = True
     around_s: float = 2.5
 
     def context_of(self, seconds: float) -> int:

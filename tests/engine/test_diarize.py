@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speech_kit import WarningLog, audio_of, demo_settings, dialogue, models, silence
 
+from gainstage.engine.bench.diarize import real_size
 from gainstage.engine.errors import Cancelled, Misconfigured
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models.selftest import clip
@@ -89,6 +90,15 @@ def test_a_cancel_ends_it_between_batches(talk: Audio) -> None:
     token = CancelToken()
     with pytest.raises(Cancelled, match="enough"):
         slot().diarize(talk, demo_settings().diarization, token=token, progress=WarningLog(lambda share: token.cancel("enough")))
+
+
+def test_another_slot_leaves_the_shared_weights_where_they_are() -> None:
+    """Libraries' constructors take a network to the CPU first: on another device, under the hands of the slots that run it."""
+    parts = real_size(0, "meta")
+    for _ in range(2):
+        parts.pipeline()
+    devices = {weight.device.type for module in parts.modules() for weight in module.parameters()}
+    assert devices == {"meta"}
 
 
 def test_slots_share_weights_and_disturb_each_other_not(talk: Audio, tmp_path: Path) -> None:

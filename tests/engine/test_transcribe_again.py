@@ -27,6 +27,7 @@ def recognised(
     again: DecodedWindow,
     piece: Callable[[float], DecodedWindow] = lambda _: decoded(0.0, 0.0),
     samples: Samples | None = None,
+    rule: Listening | None = None,
 ) -> tuple[list[Word], list[float]]:
     """The words where a window is decoded as ``first``, with timestamps as ``again``, and a short piece of it as ``piece`` of its
     seconds; and the seconds of everything decoded with timestamps."""
@@ -38,7 +39,7 @@ def recognised(
         return [first if not w.decoding.timestamps else piece(w.seconds) if w.seconds <= longest else again for w in windows]
 
     model = models().transcriber()._model
-    recogniser = BlockRecogniser(model, Listening(), demo_settings().asr, "en", CancelToken(), submit)
+    recogniser = BlockRecogniser(model, rule or Listening(), demo_settings().asr, "en", CancelToken(), submit)
     block = recogniser.prepared(dialogue() if samples is None else samples)
     utterances, _ = recogniser.block(block, lambda *_: None)
     return [word for one in utterances for word in one.words], lengths
@@ -54,6 +55,11 @@ def test_a_window_that_missed_much_of_its_speech_is_read_again_with_timestamps()
 def test_the_first_reading_stays_where_the_second_finds_little_more_or_is_doubtful(again: DecodedWindow) -> None:
     words, _ = recognised(decoded(0.0, 2.0), again)
     assert max(w.end for w in words) < 2.5
+
+
+def test_nothing_is_read_again_where_the_rule_of_the_model_says_so() -> None:
+    _, lengths = recognised(decoded(0.0, 15.0, without=(4.0, 7.5)), decoded(0.0, 15.0), rule=Listening(again=False))
+    assert not lengths
 
 
 def test_a_window_with_few_gaps_has_only_those_read_again() -> None:
