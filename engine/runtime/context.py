@@ -259,11 +259,11 @@ class EngineContext:
         )
 
     def _text_producers(self) -> int:
-        """How many recordings could submit texts before a batch is old: those at or before the stage that does, but for stages that
-        an operator holds, and for those that recognition still lies behind. A recording in two stages counts twice, which only
-        makes a batch wait for its age."""
+        """How many recordings could submit texts before a batch is old: those at or before the stage that does, as many as it has
+        slots, but for stages that an operator holds, and for those that recognition still lies behind. A recording in two stages
+        counts twice, which only makes a batch wait for its age."""
         near = [self.stages[name] for name in STAGES[STAGES.index("transcribe") : STAGES.index("embed") + 1]]
-        return sum(0 if stage.held else stage.busy + stage.depth for stage in near)
+        return min(self.stages["embed"].capacity, sum(0 if stage.held else stage.busy + stage.depth for stage in near))
 
     def _recognise(self, windows: list[SpeechWindow]) -> list[DecodedWindow]:
         def between() -> None:

@@ -24,7 +24,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def context(database: Database, home: Path) -> Iterator[EngineContext]:
     """The parts of an engine with the bundled models, and batches that wait for minutes unless they need not."""
-    engine = make_engine(database, home, embed__model="demo:text", asr__model="demo:asr", embed__linger=10)
+    engine = make_engine(database, home, embed__model="demo:text", asr__model="demo:asr", embed__linger=10, workers__embed=3)
     engine.context.models.load(["embed"])
     engine.context.texts.resize(linger_s=600.0)
     yield engine.context
@@ -85,6 +85,14 @@ def test_passages_wait_for_a_recording_on_its_way_until_it_fails(context: Engine
         assert not done.done()
         other.leave()
         assert done.result(PATIENCE_S) == 1
+
+
+def test_passages_do_not_wait_for_a_recording_that_finds_no_slot_beside_them(context: EngineContext) -> None:
+    context.stages["embed"].resize(1)
+    other = Recording(context, "segment")
+    with embedding(context, "one") as done:
+        assert done.result(PATIENCE_S) == 1
+    other.leave()
 
 
 def test_passages_do_not_wait_for_a_held_stage(context: EngineContext) -> None:
