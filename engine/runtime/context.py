@@ -32,7 +32,7 @@ from gainstage.engine.runtime.model_identity import recognise
 from gainstage.engine.runtime.models import Models
 from gainstage.engine.runtime.run_totals import RunTotals
 from gainstage.engine.sources.fetch import Fetcher
-from gainstage.engine.speech.recogniser import CALLS, UNDER_WAY_S
+from gainstage.engine.speech.recogniser import CALLS, under_way_s
 from gainstage.engine.speech.recognition import DecodedWindow, SpeechWindow
 from gainstage.engine.stages import STAGES
 from gainstage.engine.store.database import Database
@@ -131,7 +131,7 @@ class EngineContext:
         recogniser: Transcriber | None = self.models.loaded("asr")
         together = None if recogniser is None else recogniser.together
         self.windows.resize(budget=float(min(self.settings.asr.batch, together or self.settings.asr.batch)))
-        self.windows.limit_running(UNDER_WAY_S if together else None)
+        self.windows.limit_running(None if recogniser is None or not together else under_way_s(recogniser.listening))
 
     def profiles(self) -> Sequence[Profile]:
         """The profiles made by the voice model in use, primary first."""

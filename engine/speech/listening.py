@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from gainstage.engine.errors import Misconfigured
 FILE = "gainstage.json"
 """File in a model's folder that holds its rule, when it is not the one for Whisper."""
 
+MARGIN_S = 2.0
+"""Least silence behind a window that is padded to a step, in seconds: with less, Whisper base makes more errors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -20,7 +24,9 @@ class Listening:
     Speech, with ``pad_s`` on each side, is joined, with its pauses, into windows of up to ``window_s``; with ``pause_s``, only over
     pauses of at most that. On Whisper base, 0.4 s on each side in place of 0.2 save a tenth of the word errors, most of them under
     noise. A window of up to ``short_s`` is padded to ``short_context_s``, every other one to ``context_s``: on Whisper base the
-    encoder needs a sixth of the time for ten seconds that it needs for thirty. ``timestamps`` says whether the model can write
+    encoder needs a sixth of the time for ten seconds that it needs for thirty. With ``step_s``, others are padded to the next multiple
+    of it instead, at most to ``context_s``: a fifth less processor time on real talk and the bundled recordings, at the same word
+    errors (10.9 and 10.7 %), but fewer windows of one kind for a call. ``timestamps`` says whether the model can write
     times among the words. With ``again``, a gap is recognised again with up to ``around_s`` of the words on each side of it, with 0 alone.
     """
 
@@ -30,13 +36,18 @@ class Listening:
     context_s: int = 30
     short_s: float = 8.0
     short_context_s: int = 10
+    step_s: int | None = None
     timestamps: bool = True
     again: bool = True
     around_s: float = 2.5
 
     def context_of(self, seconds: float) -> int:
         """The length in seconds that a window is padded to."""
-        return self.short_context_s if seconds <= self.short_s else self.context_s
+        if seconds <= self.short_s:
+            return self.short_context_s
+        if self.step_s is None:
+            return self.context_s
+        return min(self.context_s, max(self.short_context_s, math.ceil((seconds + MARGIN_S) / self.step_s) * self.step_s))
 
 
 def listening_of(folder: Path) -> Listening:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gainstage.engine.errors import Misconfigured
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
-from gainstage.engine.speech.listening import listening_of
+from gainstage.engine.speech.listening import Listening, listening_of
 from gainstage.engine.speech.recogniser_files import misfit
 from gainstage.engine.speech.transcribe import Transcriber
 
@@ -23,11 +24,20 @@ time of eight full windows: 16.3 s one by one, 14.7 s in twos, 15.4 s in fours, 
 seconds: 2.8 s one by one, 2.3 s in twos, 2.0 s in threes and in one call; the bundled model is fastest one by one). What was decoded
 is kept when the engine is killed, so a small call is also little to do again."""
 
+CONTEXT_STEP_S = 5
+"""Windows are padded to a multiple of so many seconds on a CPU, where the encoder's time counts and small calls cost little."""
+
 UNDER_WAY_S = 30.0
-"""Most audio of one recording in calls of a CPU at once, in seconds, but always one window: what a killed engine does again."""
+"""Most audio of one recording in calls of a CPU at once, in seconds, but always a window for each call: what a killed engine does
+again. With one of Whisper's windows at a time, a recording alone would leave half of the cores idle: a fifth to a third slower."""
 
 CALLS = 2
 """Simultaneous calls of the recogniser: one decodes tokens while the other encodes or aligns."""
+
+
+def under_way_s(rule: Listening) -> float:
+    """Most seconds of audio of one recording in calls of a CPU at once, see :data:`UNDER_WAY_S`."""
+    return max(UNDER_WAY_S, CALLS * rule.window_s)
 
 
 def load_transcriber(
@@ -63,9 +73,11 @@ def load_transcriber(
         )
     label = f"{resolved.name}@{resolved.revision}" if resolved.revision else resolved.name
     weights = (resolved.folder / "model.bin").stat()
-    together = TOGETHER if device == "cpu" else None
+    listening, together = listening_of(resolved.folder), None
+    if device == "cpu":
+        listening, together = replace(listening, step_s=CONTEXT_STEP_S), TOGETHER
     identity = label if resolved.revision else f"{label} {weights.st_size} {weights.st_mtime_ns}"
-    return Transcriber(model, label, device, compute, listening_of(resolved.folder), together=together, identity=identity)
+    return Transcriber(model, label, device, compute, listening, together=together, identity=identity)
 
 
 def check_folder(resolved: ResolvedModel) -> None:

@@ -14,7 +14,8 @@ from engine_kit import make_engine
 from gainstage.engine.errors import Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.runtime.context import EngineContext
-from gainstage.engine.speech.recogniser import UNDER_WAY_S
+from gainstage.engine.speech.listening import Listening
+from gainstage.engine.speech.recogniser import CALLS, UNDER_WAY_S, under_way_s
 from gainstage.engine.store.database import Database
 from tests.queue_kit import until
 
@@ -122,4 +123,9 @@ def test_a_recogniser_on_a_cpu_gets_calls_that_pay_and_little_to_do_again(contex
     assert context.windows.view().budget == 1
     context.fit_windows()  # as when asr.batch is changed
     assert context.windows.view().budget == 1
-    assert UNDER_WAY_S <= 30
+    assert under_way_s(context.models.transcriber().listening) <= 30
+
+
+def test_every_call_of_a_cpu_may_hold_a_window_of_the_same_recording() -> None:
+    assert under_way_s(Listening(window_s=30.0)) == CALLS * 30.0
+    assert under_way_s(Listening(window_s=10.0)) == UNDER_WAY_S == 30.0
