@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--kills", type=int, help="resume: how many")
     parser.add_argument("--slow", type=float, help="resume: seconds that a second of audio takes the recogniser longer")
     parser.add_argument("--minutes", type=float, help="resume: length of the recording; gpu: longest time; fleet: of claims")
-    parser.add_argument("--device", help="gpu: cpu, cuda or auto")
+    parser.add_argument("--device", help="gpu, peers: cpu, cuda or auto")
     parser.add_argument("--tiny", action="store_true", default=None, help="gpu: small networks, to try the script")
     parser.add_argument("--full", action="store_true", default=None, help="gpu: end to end on networks of real size on a CPU too")
     parser.add_argument(
