@@ -70,7 +70,7 @@ class DiarizerParts:
         import torch
 
         for module in self.modules():
-            torch.nn.Module.to(module, torch.device(self.device))
+            type(module).to(module, torch.device(self.device))  # its class's own: it may be kept from moving already
             module.to = partial(_stays, module)
 
     def modules(self) -> tuple[Any, ...]:

@@ -99,6 +99,7 @@ def test_another_slot_leaves_the_shared_weights_where_they_are() -> None:
         parts.pipeline()
     devices = {weight.device.type for module in parts.modules() for weight in module.parameters()}
     assert devices == {"meta"}
+    assert {module.device.type for module in parts.modules()} == {"meta"}, "chunks are sent where a network says it is"
 
 
 def test_slots_share_weights_and_disturb_each_other_not(talk: Audio, tmp_path: Path) -> None:
