@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -103,21 +103,33 @@ class EmbeddedPostgres:
         return self
 
     def revive(self) -> None:
-        """Start the server again when it was killed while in use here. Raises :class:`Transient` when it does not start."""
-        if self._users is not None:
-            with self._gate():
-                if not self._started.answers():
-                    self._started.start()
-
-    def stop(self) -> None:
-        """Leave the server; the last user to leave ends it. Nothing happens when it was not started here."""
+        """Start the server again when it was killed while in use here. Raises :class:`Transient` when it does not start, and
+        :class:`Misconfigured` when its folder was removed."""
         if self._users is None:
             return
+        if self._removed(self._users):
+            raise Misconfigured(
+                f"the embedded database in {self.folder} was removed while it was in use",
+                cause="embedded database: gone",
+                hint="Stop this gainstage and start it again: it begins with an empty database.",
+            )
         with self._gate():
-            if self._alone(self._users):
+            if not self._started.answers():
+                self._started.start()
+
+    def stop(self) -> None:
+        """Leave the server; the last user to leave ends it. Nothing happens when it was not started here.
+
+        A server whose folder was removed ends by itself; one that others started there since is theirs.
+        """
+        if self._users is None:
+            return
+        apart = self.place.base != self.folder  # nobody else ever gets that place
+        with nullcontext() if self._removed(self._users) else self._gate():
+            if self._alone(self._users) and (apart or not self._removed(self._users)):
                 self._started.end()
-            self._users.close()
-            self._users = None
+        self._users.close()
+        self._users = None
 
     def remove(self) -> None:
         """Leave the server and delete the cluster with all that is in it. Raises :class:`Transient` while others use it."""
@@ -148,6 +160,13 @@ class EmbeddedPostgres:
             owner = self.folder.stat()
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         return file
+
+    def _removed(self, users: IO[str]) -> bool:
+        """Whether the folder that was joined is gone; another may have its name."""
+        try:
+            return not os.path.samestat(os.fstat(users.fileno()), os.stat(self.folder / "users.lock"))
+        except FileNotFoundError:
+            return True
 
     @staticmethod
     def _alone(users: IO[str]) -> bool:

@@ -183,6 +183,36 @@ def test_removing_waits_for_the_others(own_postgres: Make) -> None:
         assert ask(one, "select 1") == 1
 
 
+def test_a_folder_made_anew_belongs_to_those_who_made_it(own_postgres: Make) -> None:
+    """Someone removed a home while its engine still ended, and began again at the same path."""
+    old = own_postgres().start()
+    before = old.pid
+    shutil.rmtree(old.folder)
+    with pytest.raises(Misconfigured, match="was removed while it was in use"):
+        old.revive()
+    new = server(old.folder)
+    with new:
+        ask(new, "create table kept as select 42 as answer")
+        with pytest.raises(Misconfigured, match="was removed while it was in use"):
+            old.revive()
+        old.stop()
+        assert new.pid not in (None, before)
+        assert ask(new, "select answer from kept") == 42
+    assert before is not None
+    psutil.Process(before).kill()  # it would see within a minute that its files are gone
+
+
+def test_leaving_a_folder_that_is_gone_is_no_error(own_postgres: Make) -> None:
+    gone = own_postgres().start()
+    pid = gone.pid
+    shutil.rmtree(gone.folder)
+    gone.stop()
+    assert not gone.folder.exists()
+    gone.folder.mkdir()  # for the fixture, which removes it
+    assert pid is not None
+    psutil.Process(pid).kill()
+
+
 def test_a_cluster_of_another_version_is_refused_in_words(own_postgres: Make) -> None:
     old = own_postgres()
     with old:
@@ -216,8 +246,9 @@ def test_for_root_the_server_runs_as_an_ordinary_user_and_nobodys_folder_changes
     place.with_name(f"{place.name}.away").rename(place)
     with hidden:
         assert hidden.place.base == place
-    hidden.remove()
-    assert not place.exists()
+        shutil.rmtree(hidden.folder)
+    assert hidden.pid is None, "its files are elsewhere, so it would run for ever"
+    shutil.rmtree(place)
     assert Account.of(pwd.getpwnam("nobody")).searches(Path("/usr/bin"))
 
 
