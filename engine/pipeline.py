@@ -12,6 +12,7 @@ import numpy as np
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
+from gainstage.engine.clean import counted
 from gainstage.engine.errors import EngineError, Permanent
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.run_parallel import run_parallel
@@ -214,6 +215,15 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, 
         def progress(share: float) -> None:
             slot.progress = share
 
+        told: set[tuple[str, int]] = set()
+
+        def on_oom(step: str, chunks: int) -> None:
+            if (step, chunks) not in told:
+                told.add((step, chunks))
+                how = "tried again in halves" if chunks > 1 else "tried again alone on the device"
+                text = f"out of memory, {counted(chunks, 'chunk')} of {step}: {how}"
+                context.journal.log("warning", text, recording=flight.recording.id, stage="diarize", chunks=chunks)
+
         if audio.lines:
             return turns_of(audio.lines, token)
         diarizer = context.models.diarizer(slot.state)
@@ -227,6 +237,7 @@ def diarize(flight: Flight, context: EngineContext, audio: Audio, folder: Path, 
                 batch=lambda: context.settings.diarization.batch,
                 between=lambda: context.stages["diarize"].wait_while_held(token, slot),
                 kept=kept,
+                on_oom=on_oom,
             )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from gainstage.engine.clean import clean_text
 from gainstage.engine.errors import Cancelled, EngineError, Misconfigured, OutOfMemory, Permanent, Transient
@@ -30,6 +30,13 @@ CLOSE_S = 60.0
 """Longest wait for the calls under way when a batcher is closed; its threads end with the process."""
 
 
+class Device(Protocol):
+    """Where calls run that share its memory, see :class:`gainstage.engine.models.device_calls.DeviceCalls`, which this room does not know."""
+
+    def beside(self) -> AbstractContextManager[None]: ...
+    def alone(self) -> AbstractContextManager[None]: ...
+
+
 class Batcher(Generic[T, R]):
     """``run`` gets a list of items and returns as many results, in order; an exception in place of a result refuses that item.
 
@@ -39,7 +46,7 @@ class Batcher(Generic[T, R]):
       how many threads could submit now, and as many do. It is called under the lock and must not call back.
     * Out of memory (:class:`OutOfMemory`, ``MemoryError``, or what ``is_oom`` says is): ``on_oom()`` may free caches, the same
       items are tried in halves, later batches stay that small and grow again step by step. A single item that does not fit
-      gets an :class:`OutOfMemory`.
+      is tried once more with no other call on the ``device``, where one is named, and gets an :class:`OutOfMemory`.
     * Any other error in a batch of several: halves, until only the guilty item fails; :class:`Misconfigured` is nobody's
       guilt and fails all.
     * While ``held()``, no call begins.
@@ -67,6 +74,7 @@ class Batcher(Generic[T, R]):
         most_running: float | None = None,
         is_oom: Callable[[BaseException], bool] | None = None,
         on_oom: Callable[[], object] | None = None,
+        device: Device | None = None,
         on_batch: Callable[[BatchRecord], object] | None = None,
         held: Callable[[], bool] = lambda: False,
         runners: int = 1,
@@ -85,6 +93,7 @@ class Batcher(Generic[T, R]):
         self._weight = weight
         self._is_oom = is_oom
         self._on_oom = on_oom
+        self._device = device
         self._on_batch = on_batch
         self._held = held
         self._clock = clock
@@ -246,33 +255,41 @@ class Batcher(Generic[T, R]):
     def _run(self, batch: list[PendingItem[T]], why: Why) -> None:
         """Call until every item of the batch has a result or an exception."""
         parts = [batch]
+        alone = False  # the next part is a single item that did not fit beside other calls
         while parts:
             part = [e for e in parts.pop() if e.owner.open]
             if not part:
+                alone = False
                 continue
-            outcome = self._attempt(part, why)
-            if outcome == "split":
+            done = self._attempt(part, why, alone)
+            alone = not done and len(part) == 1
+            if not done:
                 half = (len(part) + 1) // 2
-                parts += [part[half:], part[:half]]
+                parts += [part] if alone else [part[half:], part[:half]]
                 why = "retry"
         with self._lock:
             self._calls -= 1
             for entry in batch:  # what had to wait for these may go: this thread looks next, and wakes another for what it leaves
                 entry.owner.running -= entry.weight
 
-    def _attempt(self, part: list[PendingItem[T]], why: Why) -> Literal["done", "split"]:
-        """One call. Nothing of a failed call is held on to: its traceback would keep its memory from the next one."""
+    def _attempt(self, part: list[PendingItem[T]], why: Why, alone: bool) -> bool:
+        """One call; whether its items are done. Nothing of a failed call is held on to: its traceback would keep its memory from the
+        next one."""
         began, start_wall = self._clock(), self._wall()
         failure: Exception | None = None
         results: Sequence[R | Exception] = ()
+        room = nullcontext() if self._device is None else self._device.alone() if alone else self._device.beside()
         try:
-            results = self._call([e.item for e in part])
+            with room:
+                results = self._call([e.item for e in part])
             if len(results) != len(part):
                 raise Permanent(f"{self.name}: {len(results)} results for {len(part)} items", cause="wrong number of results")
         except Exception as error:  # becomes the lot of the guilty item, which its recording raises
             failure = error
         out_of_memory = failure is not None and self._ran_out(failure)
-        final = failure is None or len(part) == 1 or (isinstance(failure, Misconfigured | Cancelled) and not out_of_memory)
+        again = out_of_memory and not alone and self._device is not None  # a single one too, then with the device to itself
+        nobodys = isinstance(failure, Misconfigured | Cancelled) and not out_of_memory
+        final = failure is None or nobodys or (len(part) == 1 and not again)
         record = self._record(part, why, failure, out_of_memory, began, start_wall)
         if self._on_batch is not None:
             self._on_batch(record)
@@ -282,7 +299,7 @@ class Batcher(Generic[T, R]):
         if out_of_memory and self._on_oom is not None:
             self._on_oom()
         self._settle(part, record, results)
-        return "done" if final else "split"
+        return final
 
     def _record(
         self, part: list[PendingItem[T]], why: Why, failure: Exception | None, out_of_memory: bool, began: float, start_wall: float

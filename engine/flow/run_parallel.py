@@ -36,5 +36,10 @@ def run_parallel(token: CancelToken, first: Callable[[CancelToken], A], second: 
     other.join()
     if failures:
         # a sibling's Cancelled is only the echo of the failure that caused it
-        raise next((f for f in failures if not isinstance(f, Cancelled)), failures[0])
+        failure = next((f for f in failures if not isinstance(f, Cancelled)), failures[0])
+        failures.clear()  # its traceback holds the frames that hold it: a circle, which would keep their arrays for long
+        try:
+            raise failure
+        finally:
+            del failure
     return results["first"], results["second"]  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,10 +22,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory_named(what: str) -> Iterator[None]:
-    """Turn a library's out-of-memory error into :class:`gainstage.engine.errors.OutOfMemory`; every other error passes."""
+    """Turn a library's out-of-memory error into :class:`gainstage.engine.errors.OutOfMemory`; every other error passes.
+
+    What the failed call held is let go, though its traceback lives on: on a device it would be missing for the next call.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
             raise
+        traceback.clear_frames(error.__traceback__)
         raise OutOfMemory(f"{what}: out of memory", cause="out of memory", hint=HINT) from error

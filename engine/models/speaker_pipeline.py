@@ -25,6 +25,7 @@ from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import SlidingWindow, SlidingWindowFeature
 
 from gainstage.engine.models.cpu_threads import cores_of_a_diarizer, keep_to
+from gainstage.engine.models.device_calls import DEVICE
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.shared_filters import SharedFilters
 from gainstage.engine.models.speaker_frames import FrameReader, Pooled
@@ -104,6 +105,7 @@ class Work:
     step: float | None = None
     batch: Callable[[], int | None] = lambda: None
     kept: Kept | None = None  # results of an earlier attempt; new ones are added
+    on_oom: Callable[[str, int], object] = lambda step, chunks: None  # told of each call that did not fit
     budgets: dict[str, Budget] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)  # model calls by step, for the benchmark
 
@@ -125,7 +127,8 @@ class Work:
         self, step: str, total: int, plan: CallPlan, call: Callable[[int, int], Any], first: int = 0
     ) -> Generator[tuple[int, int, Any], None, None]:
         """``(first, last, call(first, last))`` over ``range(first, total)``, in order, in batches of the setting, else of the plan;
-        after an out-of-memory error the batch is halved and tried again. Results are kept. Closing it waits for the calls under way.
+        after an out-of-memory error the batch is halved and tried again; a single chunk with no other call on the device. Results are
+        kept. Closing it waits for the calls under way.
         """
         under_way: deque[tuple[int, int, Callable[..., Any]]] = deque()
         with plan.pool() as pool:
@@ -138,22 +141,31 @@ class Work:
                 begin, end, done = under_way.popleft()
                 try:
                     result = done()
-                except (RuntimeError, MemoryError) as error:
-                    if end - begin == 1 or not is_out_of_memory(error):
+                except Exception as error:  # its traceback, which keeps its memory, ends with this block
+                    if not is_out_of_memory(error):
                         raise
-                    self.budgets[step].ran_out(end - begin, end - begin)
-                    first = begin
+                    fits = False
+                else:
+                    fits = True
+                if not fits:
+                    self.on_oom(step, end - begin)
                     while under_way:  # what ran beside it may have failed too, and is done again
-                        with suppress(RuntimeError, MemoryError):
+                        with suppress(Exception):
                             under_way.popleft()[2]()
-                    continue
+                    first = begin
+                    if end - begin > 1:
+                        self.budgets[step].ran_out(end - begin, end - begin)
+                        continue
+                    result, first = self._computed(step, call, begin, end, DEVICE.alone()), end
                 self.budgets[step].fitted(end - begin)
                 self.calls[step] = self.calls.get(step, 0) + 1
                 yield begin, end, result
 
-    def _computed(self, step: str, call: Callable[[int, int], Any], first: int, last: int) -> Any:
+    def _computed(
+        self, step: str, call: Callable[[int, int], Any], first: int, last: int, room: AbstractContextManager[None] | None = None
+    ) -> Any:
         """A call, kept as soon as it has ended. On a thread of its own, which does not take over that gradients are off."""
-        with torch.inference_mode():
+        with room or DEVICE.beside(), torch.inference_mode():
             result = call(first, last)
         self.keep(step, first, result)
         return result
@@ -212,7 +224,7 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 if hook is not None:
                     hook("segmentation", None, total=total, completed=last)
         if total > whole:  # the rest, padded with silence, in a separate call as in the stock pipeline
-            outputs.append(infer(whole, total))
+            outputs += [output for _, _, output in work.batches("rest", 1, CallPlan(1), lambda *_: infer(whole, total))]
             if hook is not None:
                 hook("segmentation", None, total=total, completed=total)
         return SlidingWindowFeature(np.vstack(outputs), SlidingWindow(start=0.0, duration=inference.duration, step=step_s))

@@ -23,6 +23,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.flow.kept import SUFFIX, KeptResults
 from gainstage.engine.flow.stage import Slot, Stage, StageSpan
 from gainstage.engine.flow.work_folder import Sweep, WorkFolders, adopt
+from gainstage.engine.models.device_calls import DEVICE, free_cached
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.queue.engines import EngineRegistry
 from gainstage.engine.queue.jobs import JobQueue
@@ -235,6 +236,8 @@ class EngineContext:
             producers=self._text_producers,
             unit="texts",
             is_oom=is_out_of_memory,
+            on_oom=free_cached,
+            device=DEVICE,
             on_batch=self.journal.batch,
             wall=self.wall,
         )
@@ -252,6 +255,8 @@ class EngineContext:
             weight=lambda window: window.seconds,
             unit="windows",
             is_oom=is_out_of_memory,
+            on_oom=free_cached,
+            device=DEVICE,
             on_batch=self.journal.batch,
             held=lambda: self.stages["transcribe"].held,
             runners=CALLS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shlex
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet, selftest
 from gainstage.engine.models.content import content_of, family_of
 from gainstage.engine.models.cpu_threads import divide
+from gainstage.engine.models.device_calls import free_cached
 from gainstage.engine.models.download import Progress, check_room, damaged
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.models.resolve import ResolvedModel, find, plan_of
@@ -135,7 +135,7 @@ class Models:
         with state.lock:
             state.value = None
             gc.collect()  # torch modules hang together in cycles
-            _empty_gpu_cache()
+            free_cached()
             self._get(role)
 
     def ids(self) -> Mapping[str, ModelId]:
@@ -371,9 +371,3 @@ def _weights_bytes(value: Any) -> int | None:
     modules = value.modules() if hasattr(value, "modules") else ()
     tensors = {t.data_ptr(): t for m in modules for t in (*m.parameters(), *m.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values()) or None
-
-
-def _empty_gpu_cache() -> None:
-    torch = sys.modules.get("torch")  # not to be imported for this
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

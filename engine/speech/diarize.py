@@ -53,10 +53,12 @@ class Diarizer:
         batch: Callable[[], int | None] | None = None,
         between: Callable[[], object] = lambda: None,
         kept: KeptResults | None = None,
+        on_oom: Callable[[str, int], object] = lambda step, chunks: None,
     ) -> DiarizationResult:
         """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of
         it as float32 (230 MB an hour). ``batch`` returns the present ``diarization.batch``; without it, the value in ``settings``
-        is used. ``between`` is called between two calls of a network. Results in ``kept`` are not computed again, new ones are
+        is used. ``between`` is called between two calls of a network, ``on_oom`` with the step and the chunks of each call that did
+        not fit into memory: it is made again in halves, a single chunk with no other call on the device. Results in ``kept`` are not computed again, new ones are
         added to it; the stock engine keeps none.
 
         Raises :class:`Misconfigured` for contradictory speaker counts, :class:`gainstage.engine.errors.OutOfMemory`,
@@ -72,7 +74,7 @@ class Diarizer:
         self.parts.set_threshold(self._pipeline, settings.clustering_threshold)
         if not audible(audio):
             return DiarizationResult((), (), self.parts.label)
-        output = self._run(_file(audio, settings, batch, kept), audio.seconds, low, high, token, progress, between)
+        output = self._run(_file(audio, settings, batch, kept, on_oom), audio.seconds, low, high, token, progress, between)
         turns = _turns(getattr(output, "speaker_diarization", output), audio.seconds)
         offered = getattr(output, "exclusive_speaker_diarization", None)
         sole = exclusive(_turns(offered, audio.seconds) if offered is not None else turns)
@@ -138,7 +140,11 @@ def audible(audio: Audio) -> bool:
 
 
 def _file(
-    audio: Audio, settings: DiarizationSettings, batch: Callable[[], int | None] | None, kept: KeptResults | None
+    audio: Audio,
+    settings: DiarizationSettings,
+    batch: Callable[[], int | None] | None,
+    kept: KeptResults | None,
+    on_oom: Callable[[str, int], object],
 ) -> dict[str, Any]:
     """The pipeline's input: a waveform for the stock engine, else an object that reads the audio by itself."""
     if settings.engine == "stock":
@@ -147,7 +153,7 @@ def _file(
         return {"waveform": torch.from_numpy(audio.read())[None], "sample_rate": SAMPLE_RATE, "uri": "audio"}
     from gainstage.engine.models.speaker_pipeline import Work
 
-    work = Work(audio, AdaptiveBudget, settings.engine, settings.step, batch or (lambda: settings.batch), kept)
+    work = Work(audio, AdaptiveBudget, settings.engine, settings.step, batch or (lambda: settings.batch), kept, on_oom)
     return {"work": work, "uri": "audio"}
 
 

@@ -18,6 +18,7 @@ from gainstage.engine.clean import counted
 from gainstage.engine.errors import EngineError, Transient
 from gainstage.engine.flow.batcher import Batcher, BatchRecord
 from gainstage.engine.flow.cancel import CancelToken
+from gainstage.engine.models.device_calls import DEVICE, free_cached
 from gainstage.engine.models.oom import is_out_of_memory
 from gainstage.engine.terms import Audio, ModelId, Vector
 from gainstage.engine.views.snapshot import BatcherView
@@ -116,18 +117,12 @@ def voice_batcher(
         padded=lambda w: w.length,
         unit="s of audio",
         is_oom=is_out_of_memory,
-        on_oom=_free_device_memory,
+        on_oom=free_cached,
+        device=DEVICE,
         on_batch=on_batch,
         runners=RUNNERS,
         wall=wall,
     )
-
-
-def _free_device_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 class VoiceExtractor:

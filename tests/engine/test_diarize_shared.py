@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from speech_kit import audio_of, demo_settings, dialogue, models
 
+from gainstage.engine.errors import OutOfMemory
 from gainstage.engine.flow.adaptive_budget import AdaptiveBudget
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
@@ -190,16 +192,20 @@ def test_frames_read_once_give_nearly_the_vectors_of_each_chunk(network: Any, tm
 
 
 @pytest.mark.parametrize("calls", [1, 3])
-def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls: int) -> None:
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(), OutOfMemory("voices")]
+)
+def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls: int, error: Exception) -> None:
     from gainstage.engine.models.speaker_pipeline import CallPlan, Work
 
-    work = Work(talk, AdaptiveBudget, batch=lambda: 16)
+    told: list[tuple[str, int]] = []
+    work = Work(talk, AdaptiveBudget, batch=lambda: 16, on_oom=lambda *what: told.append(what))
     sizes = []
 
     def call(first: int, last: int) -> list[int]:
         sizes.append(last - first)
         if last - first > 4:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise error
         return list(range(first, last))
 
     done = [n for _, _, part in work.batches("embeddings", 21, CallPlan(8, calls), call) for n in part]
@@ -208,12 +214,44 @@ def test_a_batch_out_of_memory_is_halved_and_nothing_is_lost(talk: Audio, calls:
         assert sizes[:3] == [16, 8, 4]
         assert max(sizes[3:]) == 4
     assert max(sizes[-3:]) <= 4
+    assert told[0] == ("embeddings", 16)
 
     def hopeless(first: int, last: int) -> None:
         raise RuntimeError("CUDA out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
         list(work.batches("segmentation", 3, CallPlan(8, calls), hopeless))
+    assert told[-1] == ("segmentation", 1)
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_slots_whose_smallest_calls_do_not_fit_beside_each_other_make_them_one_after_the_other(talk: Audio, calls: int) -> None:
+    """Three slots that run out of memory at the same moment would do so at every attempt of their recordings."""
+    from gainstage.engine.models.speaker_pipeline import CallPlan, Work
+
+    lock, left, refused = threading.Lock(), [10], threading.Event()
+
+    def call(first: int, last: int) -> list[int]:
+        with lock:
+            if left[0] < 6:
+                refused.set()
+                raise RuntimeError("CUDA out of memory")
+            left[0] -= 6
+        try:
+            assert refused.wait(20.0), "another slot calls meanwhile"
+            return list(range(first, last))
+        finally:
+            with lock:
+                left[0] += 6
+
+    def slot(told: list[int]) -> list[int]:
+        work = Work(talk, AdaptiveBudget, batch=lambda: 1, on_oom=lambda _, chunks: told.append(chunks))
+        return [n for _, _, part in work.batches("embeddings", 7, CallPlan(1, calls), call) for n in part]
+
+    failed: list[list[int]] = [[], [], []]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(slot, failed)) == [list(range(7))] * 3
+    assert {chunks for told in failed for chunks in told} == {1}, "some did not fit at first"
 
 
 def test_calls_beside_each_other_give_their_results_in_order(talk: Audio) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,25 @@ def test_out_of_memory_is_known_in_every_librarys_words(error: Exception) -> Non
     assert is_out_of_memory(error)
     with pytest.raises(OutOfMemory), out_of_memory_named("here"):
         raise error
+
+
+def test_what_a_call_held_when_memory_ran_out_is_let_go_while_its_error_lives() -> None:
+    """An error is kept for its retry and for the journal; on a card, what its traceback held would be missing for the next call."""
+
+    class Tensor:
+        pass
+
+    held: list[weakref.ref[Tensor]] = []
+
+    def call() -> None:
+        features = Tensor()
+        held.append(weakref.ref(features))
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory) as caught, out_of_memory_named("here"):
+        call()
+    assert held[0]() is None
+    assert caught.value.__cause__ is not None
 
 
 def test_other_errors_are_not_out_of_memory() -> None:

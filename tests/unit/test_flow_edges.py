@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -257,6 +260,31 @@ def test_of_two_failures_the_first_is_raised() -> None:
 
     with pytest.raises(Transient, match="the first"):
         run_parallel(CancelToken(), first, second)
+
+
+@pytest.mark.parametrize("guilty", [0, 1])
+def test_nothing_of_a_failed_recording_is_held_once_its_failure_is_dealt_with(guilty: int) -> None:
+    class Arrays:
+        pass
+
+    held: list[weakref.ref[Arrays]] = []
+
+    def fail(_: CancelToken) -> str:
+        arrays = Arrays()
+        held.append(weakref.ref(arrays))
+        raise Permanent("no audio")
+
+    def well(_: CancelToken) -> str:
+        return "well"
+
+    gc.disable()
+    try:
+        branches = (fail, well) if guilty == 0 else (well, fail)
+        with suppress(Permanent):
+            run_parallel(CancelToken(), *branches)
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_recording_cancels_both_branches() -> None:
