@@ -214,8 +214,9 @@ def _batcher(views: list[BatcherView]) -> BatcherView:
 
 def _decisions(views: list[DecisionsView]) -> DecisionsView:
     latest = {d.id: d for v in views for d in v.latest}
+    judging = next((v for v in views if v.variance_spreads is not None), views[0])  # the others have decided nothing yet
     return replace(
-        views[0],
+        judging,
         clusters=sum(v.clusters for v in views),
         kept=sum(v.kept for v in views),
         split=sum(v.split for v in views),

@@ -31,6 +31,7 @@ from gainstage.engine.views.corrections import CorrectionAsk, CorrectionDiff, Co
 from gainstage.engine.views.events import Event, Events
 from gainstage.engine.views.experiments import NoExperiments
 from gainstage.engine.views.frame_json import MALFORMED, build, loads
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.playing import Playable
 from gainstage.engine.views.rows import (
     ChangeRow,
@@ -273,16 +274,16 @@ class ReplayDesk(NoExperiments):
     def what_if(self, changes: dict[str, Any], last: int = 500) -> WhatIf:
         """Which recorded clusters other limits would split. Labels inside a split are not tried: that needs the evidence."""
         began = time.perf_counter()
-        unknown = set(changes) - {"identify.variance_limit", "identify.range_limit"}
-        if unknown:
-            raise DeskError(f"a replay can only try identify.variance_limit and identify.range_limit, not {min(unknown)}")
+        known = [f"identify.{name}" for name in ("variance_limit", "range_limit", "variance_spreads", "range_spreads")]
+        if unknown := set(changes) - set(known):
+            raise DeskError(f"a replay can only try {', '.join(known)}, not {min(unknown)}")
         frame = self.snapshot()
         rows = self.decisions(last)
         if frame is None:
             raise DeskError("no frame here")
-        variance = float(changes.get("identify.variance_limit", frame.decisions.variance_limit))
-        spread = float(changes.get("identify.range_limit", frame.decisions.range_limit))
-        after = [r.variance is not None and r.range is not None and (r.variance > variance or r.range > spread) for r in rows]
+        tried: dict[str, Any] = {key.removeprefix("identify."): float(value) for key, value in changes.items()}
+        limits = replace(frame.decisions, **tried)
+        after = [Judged.of(row, limits).over for row in rows]
         flips = tuple(
             WhatIfDiff(r.recording, r.title, r.cluster, "SPLIT" if r.split else "keep", "SPLIT" if split else "keep", r.seconds)
             for r, split in zip(rows, after, strict=True)

@@ -55,7 +55,7 @@ class RunTotals:
         self._counts: Counter[str] = Counter()
         self._histogram = [0] * HISTOGRAM_BUCKETS
         self._latest: deque[DecisionRow] = deque(maxlen=LATEST)
-        self._own_sd: float | None = None  # cosine deviation of one voice, of the newest decision; None on the cosine scale
+        self._calibrated = False  # whether the newest decisions were made in one voice's own deviation
 
     def stored(self, audio_s: float, run: int | None = None, served_s: float = 0.0) -> None:
         """A recording was stored; ``served_s`` are the service seconds of all its stages."""
@@ -132,12 +132,13 @@ class RunTotals:
                 if d.variance is not None:
                     share = _share_of_limit(d, identify)
                     self._histogram[min(HISTOGRAM_BUCKETS - 1, int(share / 2 * (HISTOGRAM_BUCKETS - 1)))] += 1
-                self._own_sd = d.limits.get("calibration.own_sd")
+                if d.variance is not None:
+                    self._calibrated = d.variance_spreads is not None
                 self._latest.appendleft(StoredDecision(id, wall, recording, title, d).row())
 
     def decisions_view(self, identify: Identify) -> DecisionsView:
         with self._lock:
-            c, sd = self._counts, self._own_sd
+            c = self._counts
             return DecisionsView(
                 clusters=c["clusters"],
                 kept=c["kept"],
@@ -146,8 +147,10 @@ class RunTotals:
                 unknown=c["unknown"],
                 grey=c["grey"],
                 fast_path=c["fast_path"],
-                variance_limit=identify.variance_limit if sd is None else identify.variance_spreads * sd**2,
-                range_limit=identify.range_limit if sd is None else identify.range_spreads * sd,
+                variance_limit=identify.variance_limit,
+                range_limit=identify.range_limit,
                 variance_histogram=tuple(self._histogram),
                 latest=tuple(self._latest),
+                variance_spreads=identify.variance_spreads if self._calibrated else None,
+                range_spreads=identify.range_spreads if self._calibrated else None,
             )

@@ -97,6 +97,8 @@ class StoredDecision:
             why=d.why,
             revision=d.revision,
             threshold=threshold,
+            variance_spreads=d.variance_spreads,
+            range_spreads=d.range_spreads,
         )
 
 

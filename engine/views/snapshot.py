@@ -227,6 +227,8 @@ class DecisionRow:
     why: str
     revision: int
     threshold: float | None = None  # drawn in the strip
+    variance_spreads: float | None = None  # in variances of one voice, where it was judged so
+    range_spreads: float | None = None  # in standard deviations of one voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ class DecisionsView:
     variance_histogram: tuple[int, ...] = ()  # 16 buckets over 0 .. 2 x limit, the last is open
     split_share_24h: float | None = None
     latest: tuple[DecisionRow, ...] = ()
+    variance_spreads: float | None = None  # limits of decisions in one voice's own deviation; None before the first of them
+    range_spreads: float | None = None
 
 
 CLOCKS_APART_S = 5.0

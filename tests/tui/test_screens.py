@@ -118,9 +118,9 @@ async def test_voices_what_if_and_evidence(driven: Run, desk_at: Run) -> None:
         assert "evidence" in d.text
         await d.press("escape", "n")
         view = d.app.desk_screen.decisions.view
-        from gainstage.tui.widgets.decisions import is_grey
+        from gainstage.engine.views.judged import Judged
 
-        assert is_grey(d.app.desk_screen.decisions.selected, view.variance_limit, view.range_limit)
+        assert Judged.of(d.app.desk_screen.decisions.selected, view).grey
         await d.command("try-limit range_limit 0.3")
         whatif = d.app.desk_screen.whatif
         assert whatif.result.split_after > whatif.result.split_before

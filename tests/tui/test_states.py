@@ -13,7 +13,7 @@ from gainstage.engine.views.commands import DeskError
 from gainstage.engine.views.events import Events
 from gainstage.engine.views.rows import RecordingPage
 from gainstage.engine.views.search_rows import IndexHealth
-from gainstage.engine.views.snapshot import DecisionsView
+from gainstage.engine.views.snapshot import DecisionsView, Snapshot
 from gainstage.tui.render.theme import no_palette
 from tests.tui.conftest import SIZES, Bent
 
@@ -360,3 +360,24 @@ async def test_narrow_tables_show_titles(driven: Run, desk_at: Run) -> None:
         await d.press("2")
         row = d.app.desk_screen.rows.selected
         assert row.title[:12] in d.text
+
+
+async def test_decisions_in_one_voices_deviation_are_shown_with_the_limits_they_were_made_by(driven: Run, desk_at: Run) -> None:
+    """As cosines they would seem above limits that did not decide: a similarity of a short passage may lie further away."""
+    story = desk_at("split")
+    rows = tuple(replace(d, variance_spreads=1.8, range_spreads=4.1) for d in story.decisions(500))
+
+    def bend(frame: Snapshot) -> Snapshot:
+        view = replace(frame.decisions, variance_spreads=6.5, range_spreads=7.5, latest=rows[:5])
+        return replace(frame, decisions=view)
+
+    async with driven(Bent(story, bend, decisions=rows)) as d:
+        assert "limits 6.5×, 7.5σ" in d.text
+        assert "1.8×, 4.1σ" in d.text
+        await d.press("3")
+        assert " 1.8× " in d.text
+        assert " 4.1σ " in d.text
+        assert "13×+" in d.text, "the axis ends at twice the limit"
+        await d.press("enter")
+        assert "variance 1.8×/6.5×" in d.text
+        assert "range 4.1σ/7.5σ" in d.text

@@ -9,6 +9,7 @@ from typing import Any
 
 from gainstage.engine.clean import counted
 from gainstage.engine.views.commands import DeskError
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.rows import WhatIf
 from gainstage.tui.commands.common import (
     clock,
@@ -21,6 +22,7 @@ from gainstage.tui.commands.common import (
     speaking,
     table,
 )
+from gainstage.tui.render import judged
 
 EXAMPLES = {
     "decisions": """examples:
@@ -102,8 +104,8 @@ def show(args: argparse.Namespace, desk: Any) -> int:
                 str(row.turns),
                 clock(row.seconds),
                 _n(row.mean),
-                _n(row.variance, 3),
-                _n(row.range),
+                judged.variance(Judged.of(row, None)),
+                judged.range_of(Judged.of(row, None)),
                 "split" if row.split else "keep",
                 row.rule,
                 speakers,
@@ -123,6 +125,8 @@ def explain(d: Any) -> None:
         print(
             f"  mean {_n(d.mean)}  variance {_n(d.variance, 3)}  range {_n(d.spread)}  two-mode gap {_n(d.bimodality)}  rule: {d.rule}"
         )
+        if d.variance_spreads is not None:
+            print(f"  in one voice's own deviation: variance {_n(d.variance_spreads, 1)}×  range {_n(d.range_spreads, 1)}σ")
     if d.scores:
         print("  compared with " + ", ".join(f"{plain(s.name, 30)} {s.score:.2f} (needs {s.threshold:.2f})" for s in d.scores[:6]))
     print("  limits " + ", ".join(f"{key.removeprefix('identify.')} {value:g}" for key, value in d.limits.items()))

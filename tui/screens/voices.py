@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from gainstage.engine.views.commands import Command
+from gainstage.engine.views.judged import Judged
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.values import BadValue, read_value
 from gainstage.tui.screens.table_screen import TableScreen
@@ -15,7 +16,7 @@ from gainstage.tui.state.actions import bindings
 from gainstage.tui.state.feeds import Feed, FeedResult
 from gainstage.tui.state.frame import Frame
 from gainstage.tui.widgets.batches import BatchesPanel
-from gainstage.tui.widgets.decisions import DecisionsTable, is_grey
+from gainstage.tui.widgets.decisions import DecisionsTable
 from gainstage.tui.widgets.distribution import DistributionPanel
 from gainstage.tui.widgets.profiles import ProfilesPanel
 from gainstage.tui.widgets.whatif import KEYS, WhatIfPanel
@@ -66,7 +67,8 @@ class VoicesScreen(TableScreen):
         if s is None:
             return
         self.decisions.show_sums(s.decisions)
-        self.distribution.show(self.decisions.all, s.decisions, self.whatif.tried.get("identify.variance_limit"))
+        key = "identify.variance_limit" if s.decisions.variance_spreads is None else "identify.variance_spreads"
+        self.distribution.show(self.decisions.all, s.decisions, self.whatif.tried.get(key))
         self.batches.show(s.batchers)
 
     # -- the table
@@ -100,7 +102,7 @@ class VoicesScreen(TableScreen):
         for i in range(1, n + 1):
             place = (self.decisions.cursor + i * step) % n
             item = items[place]
-            if item is not None and is_grey(item, view.variance_limit, view.range_limit):
+            if item is not None and Judged.of(item, view).grey:
                 self.decisions.move_to(place)
                 return
         self.console.notice("none within 10 % of a limit", "info")

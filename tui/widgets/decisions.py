@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gainstage.engine.views.snapshot import DecisionRow, DecisionsView, near_limit
+from gainstage.engine.views.judged import Judged
+from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
+from gainstage.tui.render import judged
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.filters import matches
 from gainstage.tui.render.theme import Palette
@@ -38,18 +40,13 @@ _NARROW = (
 )
 
 
-def is_grey(d: DecisionRow, variance_limit: float, range_limit: float) -> bool:
-    """Near one of the limits, on either side."""
-    return near_limit(d.variance, variance_limit) or near_limit(d.range, range_limit)
-
-
 def short_why(d: DecisionRow) -> str:
     """The reason in a few characters."""
     match d.rule:
         case "variance":
-            return f"variance {fmt.decimal(d.variance)} over the limit"
+            return f"variance {judged.variance(Judged.of(d, None))} over the limit"
         case "range":
-            return f"range {fmt.decimal(d.range, 2)} over the limit"
+            return f"range {judged.range_of(Judged.of(d, None))} over the limit"
         case "under limits":
             if d.mean is not None and d.threshold is not None:
                 return f"mean {fmt.decimal(d.mean, 2)} {'≥' if d.mean >= d.threshold else '<'} {fmt.decimal(d.threshold, 2)}"
@@ -139,8 +136,7 @@ class DecisionsTable(FilterTable[DecisionRow]):
         return lines
 
     def mark(self, item: DecisionRow) -> tuple[str, str]:
-        v = self.view
-        return ("~", "warn") if v is not None and is_grey(item, v.variance_limit, v.range_limit) else (" ", "text")
+        return ("~", "warn") if Judged.of(item, self.view).grey else (" ", "text")
 
     def cell(self, item: DecisionRow, key: str, width: int, p: Palette) -> Line | tuple[str, str]:
         word, token = outcome(item)
@@ -158,9 +154,9 @@ class DecisionsTable(FilterTable[DecisionRow]):
             case "mean":
                 return fmt.decimal(item.mean, 2), "text"
             case "variance":
-                return fmt.decimal(item.variance), "info" if item.rule == "variance" else "text"
+                return judged.variance(Judged.of(item, None)), "info" if item.rule == "variance" else "text"
             case "range":
-                return fmt.decimal(item.range, 2), "info" if item.rule == "range" else "text"
+                return judged.range_of(Judged.of(item, None)), "info" if item.rule == "range" else "text"
             case "strip":
                 return similarity(
                     Line(), item.low, item.mean, item.high, item.threshold, width, p, token if token != "muted" else "bar"
@@ -174,15 +170,10 @@ class DecisionsTable(FilterTable[DecisionRow]):
         return "", "text"
 
 
-def share_of_scale(variance: float, limit: float) -> float:
-    """Where a variance lies on a scale from 0 to twice the limit: 0..1, and 1 for all beyond it."""
-    return min(1.0, variance / (2 * limit)) if limit > 0 else float(variance > 0)
-
-
-def variance_histogram(rows: tuple[DecisionRow, ...], limit: float, n: int = 24) -> tuple[int, ...]:
-    """How many decisions fall into each of ``n`` buckets over 0 .. 2 × ``limit``, the last one open."""
+def variance_histogram(rows: tuple[DecisionRow, ...], view: DecisionsView, n: int = 24) -> tuple[int, ...]:
+    """How many decisions fall into each of ``n`` buckets over 0 .. twice the limit of each, the last one open."""
     counts = [0] * n
     for d in rows:
-        if d.variance is not None:
-            counts[min(n - 1, int(share_of_scale(d.variance, limit) * n))] += 1
+        if (share := Judged.of(d, view).share) is not None:
+            counts[min(n - 1, int(share / 2 * n))] += 1
     return tuple(counts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.rows import RecordingDetail, Span
 from gainstage.engine.views.snapshot import DecisionRow, FlightView
 from gainstage.tui.render import format as fmt
-from gainstage.tui.render import safe
+from gainstage.tui.render import judged, safe
 from gainstage.tui.render.cells import Line, sides
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.state.alerts import lateness
@@ -211,9 +212,10 @@ class DetailPanel(Panel):
     def _decision(d: DecisionRow, width: int, p: Palette) -> Line:
         word, token = outcome(d)
         line = Line().fit(fmt.cluster(d.cluster), 4, p["muted"]).add(word, p[token]).add("  ", p["ground"])
-        figures = f"  mean {fmt.decimal(d.mean, 2)} var {fmt.decimal(d.variance)} rng {fmt.decimal(d.range, 2)}"
-        named = Line().clip(who(d), width - line.used - len(figures), p["text"])
-        return sides(line.extend(named), Line().add(figures, p["muted"]), width, p["ground"])
+        figures = Judged.of(d, None)
+        text = f"  mean {fmt.decimal(d.mean, 2)} var {judged.variance(figures)} rng {judged.range_of(figures)}"
+        named = Line().clip(who(d), width - line.used - len(text), p["text"])
+        return sides(line.extend(named), Line().add(text, p["muted"]), width, p["ground"])
 
     def _timeline(self, width: int, p: Palette) -> list[Line]:
         assert self.detail is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
+from gainstage.tui.render import judged
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
-from gainstage.tui.widgets.decisions import share_of_scale, variance_histogram
+from gainstage.tui.widgets.decisions import variance_histogram
 from gainstage.tui.widgets.glyphs import columns_of, spark
 from gainstage.tui.widgets.panel import Panel
 
@@ -32,18 +36,19 @@ class DistributionPanel(Panel):
     def body(self, width: int, height: int, p: Palette) -> list[Line]:
         if self.view is None or not self.rows:
             return [Line().add("no clusters yet", p["faint"])]
-        limit = self.view.variance_limit
+        limits = Judged.limits(self.view)
+        limit = limits.variance_limit or 0.0
         n = max(8, (width - 6) // 2 // 2 * 2)
-        counts = variance_histogram(self.rows, limit, n)
+        counts = variance_histogram(self.rows, self.view, n)
         roots = [round(c**0.5 * 100) for c in counts]
         if height < 6:
             line = Line().add(spark([r / max(1, *roots) for r in roots[: n // 2]], n // 2), p["bar"]).add("┊", p["limit"])
             line.add(spark([r / max(1, *roots) for r in roots[n // 2 :]], n // 2), p["info"])
-            return [line.add(f"  limit {fmt.decimal(limit)}", p["muted"])]
+            return [line.add(f"  limit {judged.variance_limit(limits)}", p["muted"])]
         rows = height - 3
         lines = []
         cut = n  # in cells: buckets are two cells wide and the limit is in the middle
-        tried = None if self.tried is None or self.tried == limit else round(share_of_scale(self.tried, limit) * 2 * n)
+        tried = None if self.tried in (None, limit) or limit <= 0 else round(min(1.0, self.tried / (2 * limit)) * 2 * n)
         labels = ticks(max(counts), rows)
         for y, text in enumerate(columns_of(roots, rows)):
             line = Line().fit(f"{labels.get(y, '')}┤", 6, p["faint"], ">")
@@ -52,8 +57,9 @@ class DistributionPanel(Panel):
                 line = _marked(line, 6 + tried + (1 if tried >= cut else 0), p)
             lines.append(line)
         lines.append(Line().fit("└", 6, p["faint"], ">").add("─" * (2 * n + 1), p["faint"]))
-        axis = Line().gap(6, p["ground"]).fit("0", cut - 3, p["faint"]).fit(fmt.decimal(limit), 7, p["text"], "^")
-        lines.append(axis.fit(fmt.decimal(2 * limit) + "+", 2 * n + 7 - axis.used, p["faint"], ">"))
+        axis = Line().gap(6, p["ground"]).fit("0", cut - 3, p["faint"]).fit(judged.variance_limit(limits), 7, p["text"], "^")
+        twice = replace(limits, variance_limit=2 * limit)
+        lines.append(axis.fit(judged.variance_limit(twice) + "+", 2 * n + 7 - axis.used, p["faint"], ">"))
         note = Line().add(f"{self.view.grey} near a limit", p["text"])
         if self.view.split_share_24h is not None:
             note.add(f"   split {self.view.split_share_24h:.1%} in 24 h", p["muted"])

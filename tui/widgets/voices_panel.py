@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.snapshot import BatcherView, DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
+from gainstage.tui.render import judged
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.widgets.glyphs import spark
@@ -89,7 +91,8 @@ class VoicesPanel(Panel):
             line.add(spark(heights[:half], half), p["bar"]).add("┊", p["limit"]).add(
                 spark(heights[half:], len(counts) - half), p["info"]
             )
-        line.add(f" limits {fmt.decimal(d.variance_limit)}, {fmt.decimal(d.range_limit, 2)}", p["muted"])
+        limits = Judged.limits(d)
+        line.add(f" limits {judged.variance_limit(limits)}, {judged.range_limit(limits)}", p["muted"])
         if d.grey:
             line.add(f" ~{d.grey}", p["text"])
         return line
@@ -103,7 +106,8 @@ class VoicesPanel(Panel):
             .fit(d.recording, 11, p["muted"])
             .gap(1, p["ground"])
         )
-        line.fit(fmt.cluster(d.cluster), 3, p["muted"]).add(f" {fmt.decimal(d.variance)}, {fmt.decimal(d.range, 2)} ", p["muted"])
+        figures = Judged.of(d, None)
+        line.fit(fmt.cluster(d.cluster), 3, p["muted"]).add(f" {judged.variance(figures)}, {judged.range_of(figures)} ", p["muted"])
         line.add(text, p[token])
         if d.split:
             line.clip(f" {'/'.join(str(round(s)) for _, s in d.speakers[:3])} s", width - line.used, p["muted"])
@@ -118,4 +122,6 @@ class VoicesPanel(Panel):
         if b is not None:
             line.add(f"{fmt.count(b.batches)} batches p50 {fmt.brief(b.items_p50)}", p["text"]).add(" · ", p["faint"])
         line.add(f"kept {fmt.count(d.kept)} ", p["text"]).add(f"◆ split {fmt.count(d.split)} ", p["info"])
-        return line.add(f"massive {fmt.count(d.massive)}", p["text"]).add(f" · limit {fmt.decimal(d.variance_limit)}", p["muted"])
+        return line.add(f"massive {fmt.count(d.massive)}", p["text"]).add(
+            f" · limit {judged.variance_limit(Judged.limits(d))}", p["muted"]
+        )

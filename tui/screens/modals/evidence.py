@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding
 
+from gainstage.engine.views.judged import Judged
 from gainstage.engine.views.snapshot import DecisionRow, DecisionsView
 from gainstage.tui.render import format as fmt
-from gainstage.tui.render import safe
+from gainstage.tui.render import judged, safe
 from gainstage.tui.render.cells import Line
 from gainstage.tui.render.theme import Palette
 from gainstage.tui.screens.hearing import hear
@@ -80,14 +81,15 @@ class EvidenceScreen(Dialog[None]):
             .add("  speech ", p["muted"])
             .add(fmt.runtime(d.seconds), p["text"])
         )
-        for name, value, limit, digits in (
-            ("mean", d.mean, d.threshold, 2),
-            ("variance", d.variance, v.variance_limit if v else None, 3),
-            ("range", d.range, v.range_limit if v else None, 2),
+        figures = Judged.of(d, v)
+        for name, value, limit in (
+            ("mean", fmt.decimal(d.mean, 2), fmt.decimal(d.threshold, 2)),
+            ("variance", judged.variance(figures), judged.variance_limit(figures)),
+            ("range", judged.range_of(figures), judged.range_limit(figures)),
         ):
-            line.add(f"  {name} ", p["muted"]).add(fmt.decimal(value, digits), p["bright"])
-            if limit is not None:
-                line.add(f"/{fmt.decimal(limit, digits)}", p["muted"])
+            line.add(f"  {name} ", p["muted"]).add(value, p["bright"])
+            if limit != fmt.UNKNOWN:
+                line.add(f"/{limit}", p["muted"])
         ends = Line().add("min ", p["muted"]).add(fmt.decimal(d.low, 2), p["text"])
         ends.add("  max ", p["muted"]).add(fmt.decimal(d.high, 2), p["text"])
         return [line.gap(2, p["ground"]).extend(ends)] if line.used + ends.used + 2 <= width else [line, ends]
