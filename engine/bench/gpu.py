@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from gainstage.engine.bench.gpu_memory import drills
 from gainstage.engine.errors import EngineError
-from gainstage.engine.flow.batcher import Batcher
 from gainstage.engine.flow.cancel import CancelToken
 from gainstage.engine.models import quiet
 from gainstage.engine.models.resolve import ResolvedModel
@@ -285,26 +285,10 @@ def _cut(path: Path, seconds: float) -> None:
 
 
 def out_of_memory(one: GpuRun) -> Iterator[Row]:
-    """A shared batch that does not fit: every item gets its result in smaller calls, and only the one that never fits is refused."""
-    import torch
-
-    fits, calls = 8, []
-
-    def call(items: list[int]) -> list[int]:
-        calls.append(len(items))
-        size = 1 << 50 if len(items) > fits or -1 in items else 1  # bytes no machine has
-        torch.empty(size, dtype=torch.uint8, device=one.device)
-        return items
-
-    from gainstage.engine.models.oom import is_out_of_memory
-
-    batcher: Batcher[int, int] = Batcher("drill", call, cost=lambda _: 1.0, budget=64, linger_s=0.0, is_oom=is_out_of_memory)
-    with batcher:
-        items = [*range(40), -1]
-        results = batcher.submit(items, token=CancelToken())
-        after = batcher.submit(list(range(8)), token=CancelToken())
-    lost = [item for item, result in zip(items, results, strict=True) if isinstance(result, Exception)]
-    yield {"items": len(items), "calls": len(calls), "refused": lost, "fine": lost == [-1] and after == list(range(8))}
+    """See :mod:`gainstage.engine.bench.gpu_memory`."""
+    place = one.folder / "short"
+    place.mkdir()
+    yield from drills(one.device, place, 120.0)
 
 
 PARTS: dict[str, Callable[[GpuRun], Iterator[Row]]] = {

@@ -255,7 +255,16 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 reader.start_at(len(before) * step_s)
                 pooled = Pooled(reader, masks, binary_segmentations.sliding_window.duration, step_s)
                 plan = CallPlan.of(self.embedding_batch_size, step_s, self._embedding.device, 1)  # frames are read forward in time
-                for _, last, vectors in work.batches("embeddings", total, plan, pooled.vectors, len(before)):
+
+                def pool(first: int, last: int) -> NDArray[Any]:
+                    try:
+                        return pooled.vectors(first, last)
+                    except Exception as error:
+                        if is_out_of_memory(error):
+                            reader.block_s /= 2  # the frames of a block take the memory, however few chunks are pooled
+                        raise
+
+                for _, last, vectors in work.batches("embeddings", total, plan, pool, len(before)):
                     rows.append(vectors)
                     report("embeddings", None, total=total, completed=last)
                     reader.forget_before(last * step_s)

@@ -53,6 +53,28 @@ def engine(*arguments: str) -> int:
     return status
 
 
+class CardMemory:
+    """See :class:`gainstage.engine.bench.gpu_memory.Memory`."""
+
+    def used(self) -> int:
+        return int(torch.ops.card.memory()[0])
+
+    def peak(self) -> int:
+        return int(torch.ops.card.memory()[1])
+
+    def limit(self, most: int | None) -> None:
+        torch.ops.card.limit(most or 0)
+
+
+def drill(engine_name: str, seconds: str) -> int:
+    """The drill of ``bench gpu`` on networks of real size."""
+    from gainstage.engine.bench.gpu_memory import slots
+
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(slots(CARD, Path(folder), float(seconds), CardMemory(), engine_name)), flush=True)
+    return 0
+
+
 def slots(engine_name: str) -> int:
     """Three slots of the demo's diarizer on the card, each built anew for every recording, against the turns of the CPU."""
     from gainstage.engine.bench.diarize import talk
@@ -87,4 +109,4 @@ def slots(engine_name: str) -> int:
 
 if __name__ == "__main__":
     register(sys.argv[1])
-    sys.exit({"engine": engine, "slots": slots}[sys.argv[2]](*sys.argv[3:]))
+    sys.exit({"engine": engine, "slots": slots, "drill": drill}[sys.argv[2]](*sys.argv[3:]))

@@ -51,6 +51,15 @@ def test_slots_on_a_device_find_the_turns_of_the_cpu(library: Path, engine: str)
     assert found["same"] == [True] * 6
 
 
+@pytest.mark.parametrize(("engine", "seconds"), [("stacked", 13), ("once", 60)])
+def test_the_drill_of_the_bench_finds_the_same_turns_with_less_memory(library: Path, engine: str, seconds: int) -> None:
+    """``once`` computes the frames of a block of 48 s in one pass: more chunks than one must fit into the recording."""
+    row, _ = on_card(library, "drill", engine, str(seconds))
+    assert row["fine"], row
+    assert row["calls_that_did_not_fit"] > 0
+    assert row["MB_for_all"] < row["MB_of_one"]
+
+
 LIMIT_MB = 60
 """The demo's networks take 24 MB; with three slots of the diarizer at work they would like 130 MB."""
 
