@@ -24,11 +24,12 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="the device is compiled
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from torch.utils import cpp_extension
+    import torch
 
     made = tmp_path_factory.mktemp("card") / "card.so"
-    includes = [f"-I{folder}" for folder in cpp_extension.include_paths()]
-    links = [word for folder in cpp_extension.library_paths() for word in (f"-L{folder}", f"-Wl,-rpath,{folder}")]
+    torch_folder = Path(torch.__file__).parent
+    includes = [f"-I{torch_folder / name}" for name in ("include", "include/torch/csrc/api/include")]
+    links = [f"-L{torch_folder / 'lib'}", f"-Wl,-rpath,{torch_folder / 'lib'}"]
     source = Path(__file__).with_name("card.cpp")
     command = [str(COMPILER), "-shared", "-fPIC", "-O1", "-std=c++20", "-w", *includes, str(source), "-o", str(made), *links]
     done = subprocess.run([*command, "-lc10", "-ltorch", "-ltorch_cpu"], capture_output=True, text=True, check=False)
