@@ -52,7 +52,15 @@ class Completion:
             if flight.warnings:
                 text += f" ({', '.join(dict.fromkeys(w.cause for w in flight.warnings))})"
             level: Level = "warning" if flight.warnings else "info"
-            self.context.journal.log(level, text, recording=id, kind="stored", stage="store")
+            self.context.journal.log(
+                level,
+                text,
+                recording=id,
+                kind="stored",
+                stage="store",
+                segments=flight.segments,
+                speakers=flight.speakers,
+            )
         try:
             self.context.fetcher.forget(id)
             if flight.linked is None:  # the store's own pass ends after its commit, so it is added to the record then

@@ -12,6 +12,8 @@ import pytest
 
 from gainstage.engine.stages import STAGES
 from gainstage.engine.views.events import Event
+from gainstage.engine.views.snapshot import FlightView
+from gainstage.tui.widgets.flights import FlightCell
 from tests.tui.conftest import SIZES, Bent
 
 Run = Callable[..., Any]
@@ -43,6 +45,18 @@ async def test_rows_leave_five_seconds_after_they_are_done(driven: Run, desk_at:
         assert any(f.view.id == key for f in flights.items)
         await d.wait(5.5)
         assert all(f.view.id != key for f in flights.items)
+
+
+def test_a_row_that_leaves_has_the_counts_of_its_event() -> None:
+    """The last stages may have passed between two frames: the last one then knows of no speakers or passages."""
+    view = FlightView("talk-1", "A talk", "talk.wav", 60.0, "segment", False, None, 0.1, 1.0, None, 1, 5, 0, speakers=2)
+    stored = FlightCell(view).ended(
+        Event(1, 0.0, "info", "stored", "stored 9 segments", recording="talk-1", data={"segments": 9, "speakers": 3})
+    )
+    assert (stored.left, stored.view.segments, stored.view.speakers) == ("stored", 9, 3)
+    older = FlightCell(view).ended(Event(1, 0.0, "info", "stored", "stored", recording="talk-1"))
+    assert (older.view.segments, older.view.speakers) == (None, 2)
+    assert FlightCell(view).ended(Event(2, 0.0, "error", "failure", "no audio", recording="talk-1")).left == "failed"
 
 
 async def test_tables_move_by_keys_and_wheel(driven: Run, desk_at: Run) -> None:

@@ -42,7 +42,7 @@ class DeckScreen(RecordingActionsScreen):
         self.verdict, self.stages, self.machine = VerdictPanel(), StagesPanel(), MachinePanel()
         self.voices, self.throughput = VoicesPanel(), ThroughputPanel()
         self.flights, self.ticker = FlightsPanel(), TickerPanel()
-        self.outcomes: dict[str, str] = {}
+        self.outcomes: dict[str, Event] = {}
         self._lists = Feed("deck-lists", read_lists, 2.0)
         self._asks_for_lists = False
 
@@ -82,7 +82,7 @@ class DeckScreen(RecordingActionsScreen):
         self.ticker.take_events(events)
         for e in events:
             if e.recording and e.kind in ("stored", "failure", "skipped", "cancelled"):
-                self.outcomes[e.recording] = "failed" if e.kind == "failure" else e.kind
+                self.outcomes[e.recording] = e
         while len(self.outcomes) > 500:
             del self.outcomes[next(iter(self.outcomes))]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gainstage.engine.stages import STAGES
+from gainstage.engine.views.events import Event
 from gainstage.engine.views.snapshot import FlightView
 from gainstage.tui.render import format as fmt
 from gainstage.tui.render.cells import Line
@@ -49,6 +51,11 @@ class FlightCell:
     view: FlightView
     left: str | None = None  # "stored", "failed", "gone"
     left_at: float = 0.0
+
+    def ended(self, event: Event) -> FlightCell:
+        """With its end. The last stages may have passed between two frames: what they found is told by the event."""
+        counts = {name: event.data[name] for name in ("segments", "speakers") if event.data.get(name) is not None}
+        return replace(self, left="failed" if event.kind == "failure" else event.kind, view=replace(self.view, **counts))
 
 
 class FlightsPanel(FilterTable[FlightCell]):
@@ -103,7 +110,7 @@ class FlightsPanel(FilterTable[FlightCell]):
         now: float,
         waiting: int,
         failed: int,
-        outcomes: dict[str, str],
+        outcomes: Mapping[str, Event],
         at_once: bool = False,
     ) -> None:
         """``outcomes``: how recordings ended, by id, from the journal."""
@@ -114,9 +121,9 @@ class FlightsPanel(FilterTable[FlightCell]):
         for key, flight in self._known.items():
             if key in here:
                 continue
-            leaving = flight if flight.left else replace(flight, left=outcomes.get(key, "gone"), left_at=now)
+            leaving = flight if flight.left else replace(flight, left="gone", left_at=now)
             if leaving.left == "gone" and key in outcomes:
-                leaving = replace(leaving, left=outcomes[key])
+                leaving = leaving.ended(outcomes[key])
             if 0 <= now - leaving.left_at < LEAVES_AFTER_S:
                 here[key] = leaving
         self._known = here
