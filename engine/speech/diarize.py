@@ -58,8 +58,8 @@ class Diarizer:
         """The turns of a recording; none where nobody speaks. The audio is read in blocks; only the ``stock`` engine holds all of
         it as float32 (230 MB an hour). ``batch`` returns the present ``diarization.batch``; without it, the value in ``settings``
         is used. ``between`` is called between two calls of a network, ``on_oom`` with the step and the chunks of each call that did
-        not fit into memory: it is made again in halves, a single chunk with no other call on the device. Results in ``kept`` are not computed again, new ones are
-        added to it; the stock engine keeps none.
+        not fit into memory: it is made again in halves, a single chunk with no other call on the device. Results in ``kept`` are not
+        computed again, new ones are added to it; the stock engine keeps none.
 
         Raises :class:`Misconfigured` for contradictory speaker counts, :class:`gainstage.engine.errors.OutOfMemory`,
         :class:`gainstage.engine.errors.Cancelled`.

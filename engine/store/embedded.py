@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -125,7 +125,7 @@ class EmbeddedPostgres:
         if self._users is None:
             return
         apart = self.place.base != self.folder  # nobody else ever gets that place
-        with nullcontext() if self._removed(self._users) else self._gate():
+        with suppress(FileNotFoundError), nullcontext() if self._removed(self._users) else self._gate():  # it may go at any moment
             if self._alone(self._users) and (apart or not self._removed(self._users)):
                 self._started.end()
         self._users.close()

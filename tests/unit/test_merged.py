@@ -55,6 +55,13 @@ def test_slots_flights_and_rates_add_up(three: tuple[Snapshot, ...]) -> None:
     assert loads(dumps(whole)) == whole  # a frame like any other: recorded, sent, read
 
 
+def test_the_limits_of_decisions_are_those_of_an_engine_that_has_decided(three: tuple[Snapshot, ...]) -> None:
+    decided = replace(three[1], decisions=replace(three[1].decisions, variance_spreads=6.5, range_spreads=7.5))
+    whole = merge([three[0], decided, three[2]]).decisions
+    assert (whole.variance_spreads, whole.range_spreads) == (6.5, 7.5)
+    assert whole.clusters == sum(f.decisions.clusters for f in three)
+
+
 def test_an_engine_that_starts_beside_others_does_not_make_the_fleet_start() -> None:
     starting, running = frame("a", 5, state="starting", loading=("asr x",)), frame("b", 200, state="running", loading=())
     both = merge([starting, running])
