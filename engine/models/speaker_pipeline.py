@@ -224,7 +224,9 @@ class SharedSpeakerDiarization(SpeakerDiarization):  # type: ignore[misc]
                 if hook is not None:
                     hook("segmentation", None, total=total, completed=last)
         if total > whole:  # the rest, padded with silence, in a separate call as in the stock pipeline
-            outputs += [output for _, _, output in work.batches("rest", 1, CallPlan(1), lambda *_: infer(whole, total))]
+            kept = work.recalled("rest", 1)
+            rest = [output for _, _, output in work.batches("rest", 1, CallPlan(1), lambda *_: infer(whole, total), len(kept))]
+            outputs += [np.stack(kept)] if kept else rest
             if hook is not None:
                 hook("segmentation", None, total=total, completed=total)
         return SlidingWindowFeature(np.vstack(outputs), SlidingWindow(start=0.0, duration=inference.duration, step=step_s))
