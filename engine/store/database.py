@@ -236,6 +236,8 @@ class Database:
                 cause="database: pooler",
                 hint="Name the server's own address in store.database, or a pooler in session mode.",
             )
+        if self._server is not None:
+            self._server.check_there()
         with self._words(), psycopg.connect(self._address, **self._manner) as connection:
             self._configure(connection)
             yield connection
@@ -253,6 +255,8 @@ class Database:
 
     def _take(self, stack: ExitStack, pool: Pool) -> Connection[TupleRow]:
         """A connection of the pool. A server that refuses is distinguished from a pool that is busy."""
+        if self._server is not None:
+            self._server.check_there()
         end = time.monotonic() + PATIENCE_S
         failures = pool.get_stats().get("connections_errors", 0)
         while True:

@@ -107,15 +107,19 @@ class EmbeddedPostgres:
         :class:`Misconfigured` when its folder was removed."""
         if self._users is None:
             return
-        if self._removed(self._users):
+        self.check_there()
+        with self._gate():
+            if not self._started.answers():
+                self._started.start()
+
+    def check_there(self) -> None:
+        """Raise :class:`Misconfigured` when the folder was removed: what answers at its address now is somebody else's."""
+        if self._users is not None and self._removed(self._users):
             raise Misconfigured(
                 f"the embedded database in {self.folder} was removed while it was in use",
                 cause="embedded database: gone",
                 hint="Stop this gainstage and start it again: it begins with an empty database.",
             )
-        with self._gate():
-            if not self._started.answers():
-                self._started.start()
 
     def stop(self) -> None:
         """Leave the server; the last user to leave ends it. Nothing happens when it was not started here.

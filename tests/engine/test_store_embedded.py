@@ -19,6 +19,7 @@ import pytest
 
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store import embedded_place
+from gainstage.engine.store.database import Database
 from gainstage.engine.store.embedded import EmbeddedPostgres
 from gainstage.engine.store.embedded_place import Account
 from tests.conftest import QUICK, quick_folder
@@ -200,6 +201,22 @@ def test_a_folder_made_anew_belongs_to_those_who_made_it(own_postgres: Make) -> 
         assert ask(new, "select answer from kept") == 42
     assert before is not None
     psutil.Process(before).kill()  # it would see within a minute that its files are gone
+
+
+def test_whoever_joined_a_removed_folder_never_reaches_the_database_of_the_next(own_postgres: Make) -> None:
+    """Both have one address: an engine that was left behind took recordings of the next home."""
+    folder = own_postgres().folder
+    with Database.open(None, folder) as old:
+        pid = int(old._server.pid or 0) if old._server else 0
+        shutil.rmtree(folder)
+        with Database.open(None, folder) as new:
+            with pytest.raises(Misconfigured, match="was removed while it was in use"), old.connection():
+                pass
+            with pytest.raises(Misconfigured, match="was removed while it was in use"), old.own_connection():
+                pass
+            with new.connection() as connection:
+                assert connection.execute("select count(*) from recording").fetchone() == (0,)
+    psutil.Process(pid).kill()
 
 
 def test_leaving_a_folder_that_is_gone_is_no_error(own_postgres: Make) -> None:
