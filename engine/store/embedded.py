@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import IO
 from urllib.parse import quote
 
+import psutil
+
 from gainstage.engine.errors import Misconfigured, Transient
 from gainstage.engine.store.embedded_place import ServerPlace, place_of
 from gainstage.engine.store.embedded_server import Server, tuned
@@ -39,6 +41,7 @@ class EmbeddedPostgres:
         self.settings = {**tuned(), **(settings or {})}
         self._server: Server | None = None
         self._users: IO[str] | None = None
+        self._process: psutil.Process | None = None  # the server as it was when it was joined or started last
 
     def __enter__(self) -> EmbeddedPostgres:
         return self.start()
@@ -93,7 +96,7 @@ class EmbeddedPostgres:
                 except BaseException:
                     users.close()
                     raise
-                self._users = users
+                self._users, self._process = users, self._server.process()
         except OSError as error:
             raise Misconfigured(
                 f"the embedded database cannot use {self.folder}: {error}",
@@ -111,6 +114,7 @@ class EmbeddedPostgres:
         with self._gate():
             if not self._started.answers():
                 self._started.start()
+                self._process = self._started.process()
 
     def check_there(self) -> None:
         """Raise :class:`Misconfigured` when the folder was removed: what answers at its address now is somebody else's."""
@@ -124,14 +128,17 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Leave the server; the last user to leave ends it. Nothing happens when it was not started here.
 
-        A server whose folder was removed ends by itself; one that others started there since is theirs.
+        A server whose folder was removed is discarded; one that others started there since is theirs.
         """
         if self._users is None:
             return
         apart = self.place.base != self.folder  # nobody else ever gets that place
         with suppress(FileNotFoundError), nullcontext() if self._removed(self._users) else self._gate():  # it may go at any moment
-            if self._alone(self._users) and (apart or not self._removed(self._users)):
-                self._started.end()
+            if self._alone(self._users):
+                if apart or not self._removed(self._users):
+                    self._started.end()
+                elif self._process is not None:
+                    self._started.discard(self._process)
         self._users.close()
         self._users = None
 

@@ -105,8 +105,11 @@ class Server:
             if server is None:
                 (place.data / "postmaster.pid").unlink(missing_ok=True)  # stale: its process is gone, or is not ours
                 server = self._spawn()
+            began = time.monotonic()
             if self._comes_up(server):
                 return
+            if time.monotonic() - began >= STUCK_S:  # it was killed only now
+                end = time.monotonic() + AFTER_KILL_S
             if time.monotonic() > end:
                 raise Transient(
                     f"the embedded database does not start: {self._last_words()}",
@@ -127,6 +130,12 @@ class Server:
             end = time.monotonic() + STOP_S
             while not _ended(server) and time.monotonic() < end:
                 time.sleep(POLL_S)
+
+    def discard(self, server: psutil.Process) -> None:
+        """End a server whose files were removed. Left alone it would do so within a minute, and remove by its name the socket of whoever
+        was started there since."""
+        if not _ended(server):
+            _kill(server)
 
     def _comes_up(self, server: psutil.Process | None) -> bool:
         """Wait until the server takes connections; False when it ended before."""
